@@ -1,0 +1,109 @@
+"""Writing a batch of entries into the cache, each through its fence."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+from dynamirror.cache import DELETE, PUT, PUT_HASH, Cache, Command, Failure
+from dynamirror.encoding import Layout
+from dynamirror.entry import Entry, Put
+from dynamirror.errors import RecordError
+from dynamirror.key import fence_key
+from dynamirror.report import Report, Trouble
+from dynamirror.version import supersedes
+
+OUT_OF_TIME = "out of time"
+
+
+def apply(
+    cache: Cache,
+    entries: Iterable[Entry],
+    *,
+    fence_ttl: int,
+    in_time: Callable[[], bool] = lambda: True,
+) -> Report:
+    """Write entries, only the newest of each key, and tell what became of them.
+
+    Each is converted while the ones before it are on their way, so that client and server work at
+    the same time.
+
+    Args:
+        cache: where to write.
+        entries: in any order, with any duplicates; either all from changes or all from rows.
+        fence_ttl: seconds a fence is kept.
+        in_time: whether there is time left; once there is not, the rest is reported as failed.
+
+    Raises:
+        CacheError: no node of the cache can be reached.
+    """
+    report = Report()
+    outbox = _Outbox(_newest(entries, report), report, fence_ttl, in_time)
+    answers = cache.execute(outbox.commands())
+    for (entry, trouble), answer in zip(outbox.sent, answers, strict=True):
+        match answer:
+            case b"applied" | b"stale" if trouble:
+                report.quarantined.append(trouble)
+            case b"applied":
+                report.applied += 1
+            case b"stale":
+                report.stale += 1
+            case Failure():
+                report.failed.append(Trouble(entry, answer.reason))
+            case _:
+                report.failed.append(Trouble(entry, f"the cache answered {answer!r}"))
+    return report
+
+
+@dataclass(slots=True)
+class _Outbox:
+    """Turns entries into commands, one by one as they are asked for."""
+
+    entries: Iterable[Entry]
+    report: Report
+    fence_ttl: int
+    in_time: Callable[[], bool]
+    sent: list[tuple[Entry, Trouble | None]] = field(default_factory=list)
+
+    def commands(self) -> Iterator[Command]:
+        for entry in self.entries:
+            if not self.in_time():
+                self.report.failed.append(Trouble(entry, OUT_OF_TIME))
+                continue
+            trouble = None
+            try:
+                command = _command(entry, self.fence_ttl)
+            except RecordError as error:
+                # What the entry holds is out of date, and nothing better can be written.
+                trouble = Trouble(entry, str(error))
+                command = _delete(entry, self.fence_ttl)
+            self.sent.append((entry, trouble))
+            yield command
+
+
+def _newest(entries: Iterable[Entry], report: Report) -> Iterable[Entry]:
+    newest: dict[str, Entry] = {}
+    for entry in entries:
+        held = newest.setdefault(entry.key, entry)
+        if held is not entry:
+            report.coalesced += 1
+            if supersedes(entry.version, held.version):
+                newest[entry.key] = entry
+    return newest.values()
+
+
+def _command(entry: Entry, fence_ttl: int) -> Command:
+    if isinstance(entry, Put):
+        encoding = entry.view.encoding
+        value = encoding.encode(entry.item)
+        if value is not None:
+            script = PUT_HASH if encoding.layout is Layout.HASH else PUT
+            return script.command(*_keys(entry), str(entry.version), fence_ttl, value)
+    # Like a sparse index: an item without the attribute has no entry.
+    return _delete(entry, fence_ttl)
+
+
+def _delete(entry: Entry, fence_ttl: int) -> Command:
+    return DELETE.command(*_keys(entry), str(entry.version), fence_ttl)
+
+
+def _keys(entry: Entry) -> tuple[bytes, bytes]:
+    return entry.key.encode(), fence_key(entry.key).encode()

@@ -1,0 +1,148 @@
+"""AWS: the clients, what a table is, and errors in one sentence."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+)
+
+from dynamirror.change import check_view_type
+from dynamirror.errors import ConfigError, SourceError
+from dynamirror.view import Schema
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """The two clients a mirror needs, and how to make them.
+
+    Args:
+        region: AWS region; default the environment's.
+        endpoint_url: where to find DynamoDB and its streams; default AWS.
+        credentials: access key and secret; default the environment's.
+    """
+
+    region: str | None = None
+    endpoint_url: str | None = None
+    credentials: tuple[str, str] | None = None
+
+    def dynamodb(self) -> "DynamoDBClient":
+        """Make a client for tables."""
+        with aws_errors("DynamoDB"):
+            return self._session().client("dynamodb", **self._options())
+
+    def streams(self) -> "DynamoDBStreamsClient":
+        """Make a client for streams."""
+        with aws_errors("DynamoDB Streams"):
+            return self._session().client("dynamodbstreams", **self._options())
+
+    def _session(self) -> boto3.Session:
+        key, secret = self.credentials or (None, None)
+        return boto3.Session(
+            region_name=self.region, aws_access_key_id=key, aws_secret_access_key=secret
+        )
+
+    def _options(self) -> dict[str, Any]:
+        # botocore retries throttling and passing faults by itself, with backoff.
+        config = Config(
+            connect_timeout=3,
+            read_timeout=10,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            tcp_keepalive=True,
+        )
+        return {"endpoint_url": self.endpoint_url, "config": config}
+
+
+@contextmanager
+def aws_errors(what: str) -> Iterator[None]:
+    """Turn what boto3 raises into one sentence.
+
+    Raises:
+        SourceError: says what could not be done and why.
+    """
+    try:
+        yield
+    except NoCredentialsError:
+        raise SourceError(
+            f"{what}: no AWS credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID, or log in"
+        ) from None
+    except NoRegionError:
+        raise SourceError(f"{what}: no AWS region is set; set AWS_REGION") from None
+    except EndpointConnectionError as error:
+        raise SourceError(f"{what}: cannot be reached at {error.kwargs['endpoint_url']}") from None
+    except ClientError as error:
+        raise SourceError(f"{what}: {_message(error)}") from error
+    except (BotoCoreError, ValueError) as error:
+        raise SourceError(f"{what}: {error}") from error
+
+
+def error_code(error: BaseException | None) -> str:
+    """The AWS error code behind a SourceError, or nothing."""
+    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""
+
+
+def _message(error: ClientError) -> str:
+    code, text = error.response["Error"].get("Code", "?"), error.response["Error"].get("Message")
+    match code:
+        case "ResourceNotFoundException":
+            return "it does not exist in this account and region; check the name and AWS_REGION"
+        case "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException":
+            return f"AWS does not accept the credentials ({code}); renew them"
+        case _:
+            return f"{code}: {text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that can feed a mirror.
+
+    Args:
+        schema: its name and key attributes.
+        stream_arn: its enabled stream, which carries new images.
+    """
+
+    schema: Schema
+    stream_arn: str
+
+
+def describe_schema(client: "DynamoDBClient", name: str) -> tuple[Schema, Any]:
+    """Look a table's key attributes up; also returns AWS's whole description.
+
+    Raises:
+        SourceError: the table cannot be described.
+    """
+    with aws_errors(f"table {name}"):
+        description = client.describe_table(TableName=name)["Table"]
+    kinds = {key["KeyType"]: key["AttributeName"] for key in description["KeySchema"]}
+    keys = tuple(kinds[kind] for kind in ("HASH", "RANGE") if kind in kinds)
+    return Schema(name, keys), description
+
+
+def describe_table(client: "DynamoDBClient", name: str) -> Table:
+    """Look a table up and check that its stream can feed a mirror.
+
+    Raises:
+        SourceError: the table cannot be described.
+        ConfigError: its stream is off or carries no new images.
+    """
+    schema, description = describe_schema(client, name)
+    stream = description.get("StreamSpecification", {})
+    if not stream.get("StreamEnabled"):
+        raise ConfigError(
+            f"the stream of table {name} is off; switch it on with "
+            "StreamViewType=NEW_AND_OLD_IMAGES"
+        )
+    check_view_type(stream.get("StreamViewType"), name)
+    return Table(schema, description["LatestStreamArn"])

@@ -1,0 +1,491 @@
+"""The cache: connecting to it, and sending many commands at once.
+
+The client library's cluster pipelines ask the server where the keys of every EVALSHA are, and wait
+a minute for a node that hangs. So only its connections are used here, and one plain pipeline goes
+to each node: a node that hangs costs one timeout, and what the other nodes did is kept.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib.resources import files
+from itertools import islice
+from pathlib import Path
+from time import monotonic
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
+
+import libvalkey
+from valkey.cluster import ClusterParser
+from valkey.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
+from valkey.crc import key_slot
+from valkey.credentials import CredentialProvider
+from valkey.exceptions import (
+    AskError,
+    AuthenticationError,
+    MovedError,
+    NoScriptError,
+    ResponseError,
+    TryAgainError,
+    ValkeyError,
+)
+from valkey.exceptions import (
+    ConnectionError as LostConnectionError,
+)
+from valkey.exceptions import (
+    TimeoutError as SlowAnswerError,
+)
+
+from dynamirror.config import Settings
+from dynamirror.errors import CacheError, ConfigError
+from dynamirror.iam import IamToken
+
+# While the server works on one chunk, the next is being made.
+CHUNK: Final = 200
+# ElastiCache cuts a connection that IAM authenticated 12 hours ago.
+_IAM_SESSION_SECONDS: Final = 11 * 3600
+_SLOTS: Final = 16_384
+
+Word = bytes | str | int
+
+
+class Command(NamedTuple):
+    """One command and the key that decides which node gets it."""
+
+    key: bytes
+    words: tuple[Word, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The answer to a command that was not carried out, or of which it is not known."""
+
+    reason: str
+    cause: Exception | None = field(default=None, repr=False, compare=False)
+
+
+class Script:
+    """A fenced verb: scripts/fence.lua followed by scripts/NAME.lua, run on an entry and its fence.
+
+    The server names a script by the SHA-1 of its text; https://valkey.io/commands/evalsha/.
+    """
+
+    def __init__(self, name: str) -> None:
+        from hashlib import sha1  # noqa: PLC0415 - used for three short texts, once
+
+        folder = files("dynamirror") / "scripts"
+        self.name = name
+        self.source = b"".join((folder / f"{part}.lua").read_bytes() for part in ("fence", name))
+        self.sha = sha1(self.source, usedforsecurity=False).hexdigest().encode()
+
+    def command(self, entry: bytes, fence: bytes, *arguments: Word) -> Command:
+        """A call of this script."""
+        return Command(entry, (b"EVALSHA", self.sha, 2, entry, fence, *arguments))
+
+
+PUT: Final = Script("put")
+PUT_HASH: Final = Script("put_hash")
+DELETE: Final = Script("delete")
+_SCRIPT_LOADS: Final = tuple(
+    (b"SCRIPT", b"LOAD", script.source) for script in (PUT, PUT_HASH, DELETE)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Node:
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class Cache:
+    """A Valkey cluster or a single Valkey, connected to when first used.
+
+    Safe for use by several threads at once; each call takes connections of its own.
+
+    Args:
+        settings: where it is and how to authenticate.
+        single: speak to this one node only, even if it is part of a cluster.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        single: bool = False,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._seed = _Node(settings.host, settings.port)
+        self._clock = clock
+        self._session_seconds = _IAM_SESSION_SECONDS if settings.iam_cache else float("inf")
+        self._born: WeakKeyDictionary[AbstractConnection, float] = WeakKeyDictionary()
+        self._options = _connection_options(settings) | {"valkey_connect_func": self._on_connect}
+        self._tls = settings.tls
+        self._pools: dict[_Node, ConnectionPool] = {}
+        self._nodes: tuple[_Node, ...] = (self._seed,)
+        self._slots: list[_Node | None] = []  # empty while one node has them all
+        self._suspects: set[_Node] = set()
+        self._single = single
+        self._stale = not single
+
+    def __str__(self) -> str:
+        return f"cache {self._seed}"
+
+    def execute(self, commands: Iterable[Command]) -> list[Any]:
+        """Carry out commands, in the order given where they go to the same node.
+
+        The commands are drawn from the iterable while earlier ones are under way. Redirections and
+        forgotten scripts are dealt with, once.
+
+        Returns:
+            For each command the server's answer, or a Failure.
+
+        Raises:
+            CacheError: no node can be reached, or it refuses us.
+        """
+        self._refresh()
+        return _Exchange(self).run(iter(commands))
+
+    def call(self, key: str, *words: Word) -> Any:
+        """Carry out one command that concerns one key.
+
+        Raises:
+            CacheError: it was not carried out.
+        """
+        (answer,) = self.execute([Command(key.encode(), words)])
+        if isinstance(answer, Failure):
+            raise CacheError(f"{self}: {answer.reason}")
+        return answer
+
+    def broadcast(self, *words: Word) -> list[Any]:
+        """Carry out a command that concerns no key on every node that holds data.
+
+        Raises:
+            CacheError: a node cannot be reached or refuses.
+        """
+        self._refresh()
+        return [self._ask(node, *words) for node in self._nodes]
+
+    def scan(self, pattern: str) -> Iterator[bytes]:
+        """Go through all keys that fit a glob pattern; some may come twice.
+
+        Raises:
+            CacheError: a node cannot be reached or refuses.
+        """
+        self._refresh()
+        for node in self._nodes:
+            cursor: bytes = b"0"
+            while True:
+                cursor, keys = self._ask(
+                    node, b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", 1000
+                )
+                yield from keys
+                if cursor == b"0":
+                    break
+
+    def close(self) -> None:
+        """Close all connections."""
+        for pool in self._pools.values():
+            pool.disconnect()
+
+    def node_of(self, key: bytes) -> _Node | None:
+        """The node that holds a key's slot."""
+        return self._slots[key_slot(key)] if self._slots else self._nodes[0]
+
+    def checkout(self, node: _Node) -> AbstractConnection:
+        """Take a connection to a node, which must be given back."""
+        pool = self._pools.get(node)
+        if pool is None:
+            pool = self._pools.setdefault(
+                node,
+                ConnectionPool(
+                    connection_class=SSLConnection if self._tls else Connection,
+                    host=node.host,
+                    port=node.port,
+                    **self._options,
+                ),
+            )
+        connection = pool.get_connection("EVALSHA")
+        if self._clock() - self._born[connection] > self._session_seconds:
+            connection.disconnect()
+            connection.connect()
+        return connection
+
+    def give_back(self, node: _Node, connection: AbstractConnection) -> None:
+        """Return a connection."""
+        self._pools[node].release(connection)
+
+    def suspect(self, node: _Node) -> None:
+        """A node did not answer: learn anew who holds what, and do not ask that node first."""
+        self._suspects.add(node)
+        self.moved()
+
+    def moved(self) -> None:
+        """A slot is no longer where it was: learn anew who holds what."""
+        self._stale = not self._single
+
+    def _on_connect(self, connection: AbstractConnection) -> None:
+        connection.on_connect()
+        self._born[connection] = self._clock()
+
+    def _refresh(self) -> None:
+        """Learn which node holds which slots, if that may have changed."""
+        if not self._stale:
+            return
+        asked = dict.fromkeys(
+            (
+                *(node for node in self._nodes if node not in self._suspects),
+                self._seed,
+                *self._nodes,
+            )
+        )
+        reason: CacheError | None = None
+        for node in asked:
+            try:
+                self._learn(node)
+            except CacheError as error:
+                reason = error
+            else:
+                return
+        assert reason is not None
+        raise reason
+
+    def _learn(self, node: _Node) -> None:
+        try:
+            answer = self._ask(node, b"CLUSTER", b"SLOTS")
+        except CacheError as error:
+            if "cluster support disabled" not in str(error):
+                raise
+            self._nodes, self._slots = (self._seed,), []
+        else:
+            if not answer:
+                raise CacheError(f"cache {node}: no node holds any slot (is the cluster set up?)")
+            slots: list[_Node | None] = [None] * _SLOTS
+            for first, last, primary, *_replicas in answer:
+                host = (primary[0] or b"").decode().replace("?", "") or node.host
+                slots[first : last + 1] = [_Node(host, primary[1])] * (last + 1 - first)
+            self._nodes = tuple(dict.fromkeys(holder for holder in slots if holder))
+            self._slots = slots if len(self._nodes) > 1 or None in slots else []
+        self._stale = False
+        self._suspects.clear()
+
+    def _ask(self, node: _Node, *words: Word) -> Any:
+        try:
+            connection = self.checkout(node)
+            try:
+                connection.send_command(*words)
+                return connection.read_response()
+            finally:
+                self.give_back(node, connection)
+        except (ValkeyError, OSError) as error:
+            raise CacheError(f"cache {node}: {_reason(error)}") from error
+
+
+class _Lane:
+    """The commands on their way to one node, and the connection they take."""
+
+    def __init__(self, cache: Cache, node: _Node) -> None:
+        self._cache = cache
+        self.node = node
+        self._pending: deque[list[int]] = deque()
+        self._connection: AbstractConnection | None = None
+        self._broken: Failure | None = None
+        self._load_scripts = False
+
+    def send(self, batch: Mapping[int, Command], replies: list[Any], *, asking: bool) -> None:
+        """Send commands; each one's answer belongs at its index."""
+        indices: list[int] = []
+        words: list[tuple[Word, ...]] = []
+        if self._load_scripts:
+            self._load_scripts = False
+            words += _SCRIPT_LOADS
+            indices += [_NOBODY] * len(_SCRIPT_LOADS)
+        for index, command in batch.items():
+            if asking:
+                words.append((b"ASKING",))
+                indices.append(_NOBODY)
+            words.append(command.words)
+            indices.append(index)
+        self._pending.append(indices)
+        if self._broken is None:
+            try:
+                if self._connection is None:
+                    self._connection = self._cache.checkout(self.node)
+                self._connection.send_packed_command(
+                    [b"".join([libvalkey.pack_command(command) for command in words])]
+                )
+            except (ValkeyError, OSError) as error:
+                self._break(error)
+        if self._broken is not None:
+            self.receive(replies)
+
+    def receive(self, replies: list[Any], *, leave: int = 0) -> None:
+        """Read answers until no more than `leave` batches are under way."""
+        while len(self._pending) > leave:
+            for index in self._pending.popleft():
+                reply = self._read()
+                if index != _NOBODY:
+                    replies[index] = reply
+                if isinstance(reply, Failure) and isinstance(reply.cause, NoScriptError):
+                    self._load_scripts = True
+
+    def _read(self) -> Any:
+        if self._broken is not None:
+            return self._broken
+        assert self._connection is not None
+        try:
+            return self._connection.read_response()
+        except ResponseError as error:
+            return Failure(_reason(error), error)
+        except (ValkeyError, OSError) as error:
+            return self._break(error)
+
+    def _break(self, error: Exception) -> Failure:
+        self._broken = Failure(f"{self.node}: {_reason(error)}")
+        self._cache.suspect(self.node)
+        if self._connection is not None:
+            self._connection.disconnect()
+        return self._broken
+
+    def close(self) -> None:
+        if self._connection is not None:
+            if self._pending:  # left in the middle: what is still to come must not be misread
+                self._connection.disconnect()
+            self._cache.give_back(self.node, self._connection)
+
+
+_NOBODY: Final = -1
+
+
+class _Exchange:
+    """One call of `Cache.execute`."""
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._lanes: dict[_Node, _Lane] = {}
+        self._replies: list[Any] = []
+
+    def run(self, commands: Iterator[Command]) -> list[Any]:
+        sent: list[Command] = []
+        try:
+            while chunk := list(islice(commands, CHUNK)):
+                self._send(dict(enumerate(chunk, len(sent))))
+                sent += chunk
+                for lane in self._lanes.values():
+                    lane.receive(self._replies, leave=1)
+            self._receive_all()
+            self._send_again(sent)
+            self._receive_all()
+        finally:
+            for lane in self._lanes.values():
+                lane.close()
+        return self._replies
+
+    def _send(self, batch: Mapping[int, Command]) -> None:
+        self._replies += [_UNREACHED] * len(batch)
+        routes: dict[_Node, dict[int, Command]] = {}
+        for index, command in batch.items():
+            node = self._cache.node_of(command.key)
+            if node is None:
+                self._cache.moved()
+                self._replies[index] = Failure("no node holds the key's slot")
+            else:
+                routes.setdefault(node, {})[index] = command
+        for node, group in routes.items():
+            self._lane(node).send(group, self._replies, asking=False)
+
+    def _send_again(self, sent: list[Command]) -> None:
+        routes: dict[tuple[_Node, bool], dict[int, Command]] = {}
+        for index, reply in enumerate(self._replies):
+            if isinstance(reply, Failure) and reply.cause is not None:
+                node = self._cache.node_of(sent[index].key)
+                match reply.cause:
+                    case AskError() as redirection:  # MovedError is one, too
+                        moved = isinstance(redirection, MovedError)
+                        if moved:
+                            self._cache.moved()
+                        host = redirection.host or (node.host if node else "")
+                        route = (_Node(host, redirection.port), not moved)
+                    case NoScriptError() | TryAgainError() if node is not None:
+                        route = (node, False)
+                    case _:
+                        continue
+                routes.setdefault(route, {})[index] = sent[index]
+        for (node, asking), group in routes.items():
+            self._lane(node).send(group, self._replies, asking=asking)
+
+    def _lane(self, node: _Node) -> _Lane:
+        if node not in self._lanes:
+            self._lanes[node] = _Lane(self._cache, node)
+        return self._lanes[node]
+
+    def _receive_all(self) -> None:
+        for lane in self._lanes.values():
+            lane.receive(self._replies)
+
+
+_UNREACHED: Final = Failure("not sent")
+
+
+def _connection_options(settings: Settings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "socket_timeout": settings.timeout,
+        "socket_connect_timeout": settings.timeout,
+        "socket_keepalive": True,
+        "parser_class": ClusterParser,  # knows MOVED, ASK and TRYAGAIN
+        "lib_name": None,  # announcing oneself costs two round trips at every cold start
+        "lib_version": None,
+    }
+    if settings.tls:
+        options |= {
+            "ssl_ca_certs": settings.ca_file,
+            "ssl_cert_reqs": "required",
+            "ssl_check_hostname": True,
+        }
+    if settings.iam_cache:
+        assert settings.user is not None
+        assert settings.region is not None
+        token = IamToken(user=settings.user, cache=settings.iam_cache, region=settings.region)
+        options["credential_provider"] = _IamCredentials(token)
+    elif settings.password_file:
+        options["username"] = settings.user or "default"
+        options["password"] = _read_password(settings.password_file)
+    return options
+
+
+def _read_password(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(
+            f"ELASTICACHE_PASSWORD_FILE: {path} cannot be read: {error.strerror}"
+        ) from None
+
+
+class _IamCredentials(CredentialProvider):
+    """A fresh token for every connection."""
+
+    def __init__(self, token: IamToken) -> None:
+        self._token = token
+
+    def get_credentials(self) -> tuple[str, str]:
+        return self._token.user, self._token.sign()
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case AuthenticationError():
+            return f"it refuses the user or the password: {error}"
+        case SlowAnswerError():
+            return "no answer in time"
+        case NoScriptError():
+            return "NOSCRIPT"
+        case TryAgainError():
+            return "TRYAGAIN (a slot is being moved)"
+        case LostConnectionError():
+            return f"no connection: {error}"
+        case _:
+            return str(error)

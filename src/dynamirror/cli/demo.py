@@ -1,0 +1,174 @@
+"""The demo: shows a mirror at work, then proves that it is one."""
+
+import secrets
+import sys
+from collections.abc import Iterable
+from time import monotonic
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.panel import Panel
+from rich.table import Table as Grid
+
+from dynamirror.cli import options
+from dynamirror.local.demo import Demo, Totals
+from dynamirror.verify import Comparison
+
+_PLAIN_SECONDS = 2.0
+
+
+def demo(
+    *,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to write.")] = 20,
+    rate: Annotated[float, typer.Option(min=0.1, help="Writes a second.")] = 200,
+    ids: Annotated[int, typer.Option(min=1, help="How many different items to write.")] = 100,
+    seed: Annotated[int | None, typer.Option(help="Of the random writes. [default: any]")] = None,
+    view: Annotated[
+        str | None, typer.Option(metavar="FILE", help="A mirror.toml. [default: the default view]")
+    ] = None,
+    load: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Fill the table first, from .json or .csv.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(help="With --load: the field that identifies a row.")
+    ] = None,
+    keep: Annotated[
+        bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Mirror a live DynamoDB table into a real Valkey on this machine, and prove that both agree.
+
+    Starts both, writes random changes, shows what happens, stops writing, waits until everything
+    has arrived, and compares all of it. Exit status 0 only if there is no difference.
+    """
+    seed = secrets.randbits(32) if seed is None else seed
+    begin = monotonic()
+    # In JSON mode the last line of standard output is all that a machine reads.
+    screen = _Screen(Console(stderr=as_json))
+    with options.interruptible():
+        screen.say("starting DynamoDB (MiniStack) and Valkey on this machine")
+        with Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key) as parts:
+            screen.follow("loading", parts, parts.fill())
+            screen.follow("writing", parts, parts.write(seconds))
+            screen.follow("draining", parts, parts.drain())
+            result = parts.compare()
+            summary = _summary(parts.totals, result, seed, monotonic() - begin)
+            if as_json:
+                typer.echo(options.to_json(summary))
+            else:
+                _print_summary(screen.console, summary, result)
+            if keep:
+                _print_endpoints(screen.console, parts)
+                sys.stdout.flush()
+                parts.delivery.wait(float(2**22))
+    raise typer.Exit(int(result.differences > 0 or parts.totals.quarantined > 0))
+
+
+def _summary(totals: Totals, result: Comparison, seed: int, seconds: float) -> dict[str, Any]:
+    return {
+        "loaded": totals.loaded,
+        "written": totals.written,
+        "applied": totals.applied,
+        "coalesced": totals.coalesced,
+        "stale": totals.stale,
+        "quarantined": totals.quarantined,
+        "items": result.items,
+        "entries": result.entries,
+        "differences": result.differences,
+        "lag_ms": totals.lag_ms(),
+        "seconds": round(seconds, 1),
+        "seed": seed,
+    }
+
+
+class _Screen:
+    """A live panel on a terminal, plain lines elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+
+    def say(self, text: str) -> None:
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    def follow(self, phase: str, parts: Demo, steps: Iterable[float]) -> None:
+        """Show what goes on while the steps are taken."""
+        if self.console.is_terminal:
+            with Live(console=self.console, transient=True, auto_refresh=False) as live:
+                for _ in steps:
+                    live.update(_panel(phase, parts), refresh=True)
+            return
+        told = monotonic()
+        for _ in steps:
+            if monotonic() - told >= _PLAIN_SECONDS:
+                told = monotonic()
+                self.say(f"{phase}: {_line(parts.totals)}")
+        if phase != "loading" or parts.totals.loaded:
+            self.say(f"{phase} done: {_line(parts.totals)}")
+
+
+def _line(totals: Totals) -> str:
+    lag = totals.lag_ms()
+    loaded = f"{totals.loaded:,} loaded, " if totals.loaded else ""
+    return (
+        f"{loaded}{totals.written:,} written, {totals.applied:,} applied, "
+        f"{totals.coalesced:,} coalesced, {totals.stale:,} stale, "
+        f"lag p50 {_ms(lag['p50'])} p99 {_ms(lag['p99'])}"
+    )
+
+
+def _ms(value: float | None) -> str:
+    return "-" if value is None else f"{value:g} ms"
+
+
+def _panel(phase: str, parts: Demo) -> Panel:
+    totals, lag = parts.totals, parts.totals.lag_ms()
+    counts = Grid.grid(padding=(0, 3))
+    names = ("written", "applied", "coalesced", "stale", "quarantined", "failed")
+    counts.add_row(*(f"[dim]{name}[/]" for name in (*names, "lag p50", "lag p99")))
+    counts.add_row(
+        *(f"[bold]{getattr(totals, name):,}[/]" for name in names),
+        *(f"[bold]{_ms(lag[cut])}[/]" for cut in ("p50", "p99")),
+    )
+    entries = Grid.grid(padding=(0, 3))
+    for key, value in parts.shown().items():
+        text = "[dim](no entry)[/]" if value is None else value.decode(errors="replace")[:80]
+        entries.add_row(f"[cyan]{key}[/]", text)
+    title = f"{phase}: table {parts.schema.table} → Valkey"
+    return Panel(Group(counts, "", entries), title=title, expand=False, padding=(1, 2))
+
+
+def _print_summary(console: Console, summary: dict[str, Any], result: Comparison) -> None:
+    good = result.differences == 0
+    lag = summary["lag_ms"]
+    grid = Grid.grid(padding=(0, 2))
+    loaded = f"{summary['loaded']:,} loaded, " if summary["loaded"] else ""
+    written = f"{summary['applied']:,} written, {summary['coalesced']:,} superseded in their batch"
+    rows = (
+        ("table", f"{loaded}{summary['written']:,} random writes, {summary['items']:,} items now"),
+        ("cache", f"{written}, {summary['stale']:,} stale, {summary['entries']:,} entries now"),
+        ("lag", f"p50 {_ms(lag['p50'])}, p99 {_ms(lag['p99'])}: acknowledged to visible"),
+        ("compared", f"all of it: {summary['differences']} differences"),
+    )
+    for name, text in rows:
+        grid.add_row(f"[dim]{name}[/]", text)
+    title = "[bold green]in sync[/]" if good else "[bold red]NOT in sync[/]"
+    console.print(Panel(grid, title=title, expand=False, padding=(1, 2)), highlight=False)
+    for kind, keys in result.sample.items():
+        console.print(f"{kind}: {', '.join(keys)}", markup=False, highlight=False)
+
+
+def _print_endpoints(console: Console, parts: Demo) -> None:
+    table, url, port = parts.schema.table, parts.database.endpoint_url, parts.valkey.port
+    where = f"--table {table} --endpoint-url {url}"
+    lines = (
+        "left running until Ctrl-C; in another terminal:",
+        f"  valkey-cli -c -p {port} GET {next(iter(parts.shown()), '')}",
+        f"  dynamirror simulate {where} --count 1000 --rate 200",
+        f"  dynamirror verify {where} --cache 127.0.0.1:{port} --no-tls",
+        f"  aws dynamodb scan --table-name {table} --endpoint-url {url}",
+    )
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,179 @@
+"""Commands on a real table and cache: run, verify, simulate."""
+
+import itertools
+import logging
+import random
+import secrets
+import sys
+import time
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from dynamirror import simulator
+from dynamirror.aws import aws_errors, describe_schema, describe_table
+from dynamirror.cache import Cache
+from dynamirror.cli import options
+from dynamirror.config import load_views
+from dynamirror.errors import SourceError
+from dynamirror.handler import build
+from dynamirror.local.delivery import Delivery
+from dynamirror.local.invoker import EventSourceMapping
+from dynamirror.stream.positions import Positions
+from dynamirror.stream.reader import StreamReader
+from dynamirror.verify import compare, scan_table
+from dynamirror.view import Views
+
+_REPORT_SECONDS = 10.0
+
+
+def run(
+    *,
+    table: options.Table,
+    cache: options.CacheAddress = None,
+    tls: options.Tls = None,
+    config: options.Config = None,
+    endpoint_url: options.EndpointUrl = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Records of one batch at the most.")
+    ] = 1000,
+    parallelization_factor: Annotated[
+        int, typer.Option(min=1, max=10, help="Batches of one shard at a time.")
+    ] = 1,
+    latest: Annotated[
+        bool,
+        typer.Option("--latest", help="Begin with what is written from now on, if new here."),
+    ] = False,
+) -> None:
+    """Mirror a table into a cache, in this process, until stopped.
+
+    How far it got is kept in the cache: started again, it goes on from there.
+    """
+    settings = options.read_settings(cache, tls=tls, config=config)
+    aws = options.read_aws(endpoint_url)
+    source = describe_table(aws.dynamodb(), table)
+    replicator = build(settings, schema=source.schema)
+    replicator.cache.broadcast(b"PING")
+    _log_to_stderr()
+    delivery = Delivery(
+        StreamReader(aws.streams(), source.stream_arn),
+        replicator,
+        Positions(replicator.cache, source.stream_arn),
+        EventSourceMapping(
+            batch_size=batch_size, parallelization_factor=parallelization_factor, latest=latest
+        ),
+    )
+    typer.echo(f"mirroring table {table} into {replicator.cache}; Ctrl-C stops")
+    with options.interruptible():
+        delivery.start()
+        try:
+            told = 0
+            while not delivery.wait(_REPORT_SECONDS):
+                if delivery.counts.records != told:
+                    told = delivery.counts.records
+                    typer.echo(f"{told} records delivered, {delivery.counts.retries} retries")
+        finally:
+            delivery.stop()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+
+
+def verify(
+    *,
+    table: options.Table,
+    cache: options.CacheAddress = None,
+    tls: options.Tls = None,
+    config: options.Config = None,
+    endpoint_url: options.EndpointUrl = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compare a whole table with the cache; exit status 0 only if they agree.
+
+    Let no writes go on meanwhile: what is on its way counts as a difference.
+    """
+    settings = options.read_settings(cache, tls=tls, config=config)
+    client = options.read_aws(endpoint_url).dynamodb()
+    schema, _description = describe_schema(client, table)
+    views = Views(load_views(settings.config), lambda _table, _keys: schema).bind(schema)
+    target = Cache(settings)
+    with options.interruptible(), _progress() as progress:
+        task = progress.add_task("comparing", total=None)
+        items = scan_table(client, table)
+        result = compare(
+            (item for item in items if not progress.advance(task)),  # type: ignore[func-returns-value]
+            target,
+            views,
+        )
+    if as_json:
+        typer.echo(options.to_json({**_fields(result), "differences": result.differences}))
+    else:
+        typer.echo(
+            f"{result.items} items, {result.entries} entries: {result.missing} missing, "
+            f"{result.different} different, {result.left_over} left over"
+        )
+        for kind, keys in result.sample.items():
+            typer.echo(f"  {kind}: {', '.join(keys)}")
+    raise typer.Exit(int(result.differences > 0))
+
+
+def _fields(result: object) -> dict[str, object]:
+    return {name: getattr(result, name) for name in result.__slots__}  # type: ignore[attr-defined]
+
+
+def _progress() -> Progress:
+    """A bar on a terminal, nothing elsewhere; always on standard error."""
+    console = Console(stderr=True)
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description} {task.completed:,.0f}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def simulate(
+    *,
+    table: options.Table,
+    count: Annotated[
+        int | None, typer.Option(min=1, help="How many writes. [default: until stopped]")
+    ] = None,
+    rate: Annotated[float, typer.Option(min=0.01, help="Writes a second.")] = 10,
+    ids: Annotated[int, typer.Option(min=1, help='Ids are "1" to this.')] = simulator.IDS,
+    seed: Annotated[int | None, typer.Option(help="Of the random source. [default: any]")] = None,
+    endpoint_url: options.EndpointUrl = None,
+    as_json: options.Json = False,
+) -> None:
+    """Write random changes to a table: two upserts for each delete."""
+    client = options.read_aws(endpoint_url).dynamodb()
+    schema, _description = describe_schema(client, table)
+    if schema.keys != ("id",):
+        raise SourceError(
+            f"table {table}: its key is {' and '.join(schema.keys)}; the simulator needs a table "
+            "with the key id (S)"
+        )
+    seed = secrets.randbits(32) if seed is None else seed
+    written = 0
+    begin = time.monotonic()
+    drawn = simulator.operations(random.Random(seed), ids=ids)  # noqa: S311 - no secret
+    with options.interruptible(), _progress() as progress:
+        task = progress.add_task("written", total=count)
+        try:
+            for operation in itertools.islice(drawn, count):
+                time.sleep(max(0.0, begin + written / rate - time.monotonic()))
+                with aws_errors(f"table {table}"):
+                    simulator.write(client, table, operation)
+                written += 1
+                progress.advance(task)
+        finally:
+            summary = {"written": written, "seed": seed}
+            typer.echo(options.to_json(summary) if as_json else f"{written} written (seed {seed})")

@@ -1,0 +1,103 @@
+"""Options that several commands share, and what is made of them."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Annotated
+from urllib.parse import urlsplit
+
+import msgspec
+import typer
+
+from dynamirror.aws import Aws
+from dynamirror.config import Settings
+from dynamirror.errors import ConfigError
+
+Table = Annotated[str, typer.Option("--table", "-t", help="Name of the DynamoDB table.")]
+Config = Annotated[
+    str | None,
+    typer.Option(
+        "--config", "-c", help="Path of mirror.toml. [default: DYNAMIRROR_CONFIG or none]"
+    ),
+]
+CacheAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--cache", metavar="HOST[:PORT]", help="The cache. [default: ELASTICACHE_HOST and _PORT]"
+    ),
+]
+Tls = Annotated[
+    bool | None,
+    typer.Option(
+        "--tls/--no-tls", help="Speak TLS with the cache. [default: ELASTICACHE_TLS or on]"
+    ),
+]
+EndpointUrl = Annotated[
+    str | None, typer.Option("--endpoint-url", help="Where to find DynamoDB. [default: AWS]")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
+
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def read_settings(cache: str | None, *, tls: bool | None, config: str | None) -> Settings:
+    """Settings from the environment, and from options, which take precedence.
+
+    Raises:
+        ConfigError: something is missing or wrong; says what.
+    """
+    given: dict[str, str] = {}
+    if cache is not None:
+        host, _, port = cache.rpartition(":") if ":" in cache else (cache, "", "")
+        given["ELASTICACHE_HOST"] = host
+        if port:
+            given["ELASTICACHE_PORT"] = port
+    if tls is not None:
+        given["ELASTICACHE_TLS"] = str(tls).lower()
+    if config is not None:
+        given["DYNAMIRROR_CONFIG"] = config
+    environment = {**os.environ, **given}
+    if not environment.get("ELASTICACHE_HOST"):
+        raise ConfigError("no cache is named; give --cache HOST[:PORT] or set ELASTICACHE_HOST")
+    return Settings.from_env(environment)
+
+
+def read_aws(endpoint_url: str | None) -> Aws:
+    """How to reach DynamoDB; an emulator on this machine needs neither credentials nor a region."""
+    url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+    try:
+        local = url is not None and urlsplit(url).hostname in _LOOPBACK
+    except ValueError:
+        raise ConfigError(f"--endpoint-url: {url} is not a URL") from None
+    if local and "AWS_ACCESS_KEY_ID" not in os.environ and "AWS_PROFILE" not in os.environ:
+        return Aws("us-east-1", url, ("local", "local"))
+    return Aws(None, url)
+
+
+def to_json(value: object) -> str:
+    """One line of JSON."""
+    return msgspec.json.encode(value).decode()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM end the work as Ctrl-C does: in order, with exit status 128 + signal."""
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise _TerminatedError
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise typer.Exit(128 + signal.SIGINT) from None
+    except _TerminatedError:
+        raise typer.Exit(128 + signal.SIGTERM) from None
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+class _TerminatedError(BaseException):
+    pass

@@ -1,0 +1,212 @@
+"""Settings from the environment, and views from `mirror.toml`: read once, checked whole."""
+
+import difflib
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from dynamirror import encoding
+from dynamirror.encoding import Encoding
+from dynamirror.errors import ConfigError
+from dynamirror.key import KeyTemplate
+from dynamirror.view import Schema, ViewSpec
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+_VARIABLES = {
+    "host": "ELASTICACHE_HOST",
+    "port": "ELASTICACHE_PORT",
+    "tls": "ELASTICACHE_TLS",
+    "ca_file": "ELASTICACHE_CA_FILE",
+    "user": "ELASTICACHE_USER",
+    "password_file": "ELASTICACHE_PASSWORD_FILE",
+    "iam_cache": "ELASTICACHE_NAME",
+    "region": "AWS_REGION",
+    "timeout": "ELASTICACHE_TIMEOUT",
+    "fence_ttl": "DYNAMIRROR_FENCE_TTL",
+    "key_schema": "DYNAMIRROR_KEY_SCHEMA",
+    "config": "DYNAMIRROR_CONFIG",
+}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get):
+    """Where the cache is and how to speak to it; the names in the environment stand beside.
+
+    Args:
+        host: ELASTICACHE_HOST, the cache's address.
+        port: ELASTICACHE_PORT.
+        tls: ELASTICACHE_TLS, whether to speak TLS and verify the certificate.
+        ca_file: ELASTICACHE_CA_FILE, PEM file of the authority to trust; default the system's.
+        user: ELASTICACHE_USER, the user to authenticate as.
+        password_file: ELASTICACHE_PASSWORD_FILE, file that holds the user's password.
+        iam_cache: ELASTICACHE_NAME, the cache's name; with it, authentication is by IAM.
+        region: AWS_REGION, for IAM.
+        timeout: ELASTICACHE_TIMEOUT, seconds to wait for one answer of the cache.
+        fence_ttl: DYNAMIRROR_FENCE_TTL, seconds a fence is kept. Not less than the 24 hours that a
+            stream can replay, or an old change could come back.
+        key_schema: DYNAMIRROR_KEY_SCHEMA, the table's key attributes, partition key first,
+            separated by a comma; needed only for the default view of a table with a sort key.
+        config: DYNAMIRROR_CONFIG, path of `mirror.toml`; without one the default view is used.
+    """
+
+    host: Name
+    port: Port = 6379
+    tls: bool = True
+    ca_file: Name | None = None
+    user: Name | None = None
+    password_file: Name | None = None
+    iam_cache: Name | None = None
+    region: Name | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
+    fence_ttl: Annotated[int, msgspec.Meta(ge=86_400, le=31_536_000)] = 93_600
+    key_schema: Name | None = None
+    config: Name | None = None
+
+    def __post_init__(self) -> None:
+        if self.iam_cache and not (self.user and self.region and self.tls):
+            raise ValueError(
+                "ELASTICACHE_NAME asks for IAM authentication, which needs ELASTICACHE_USER, "
+                "AWS_REGION and TLS"
+            )
+        if self.iam_cache and self.password_file:
+            raise ValueError(
+                "ELASTICACHE_NAME (IAM) and ELASTICACHE_PASSWORD_FILE exclude each other; unset one"
+            )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Read the settings from environment variables; empty ones count as unset.
+
+        Raises:
+            ConfigError: a variable is missing or wrong; says which.
+        """
+        known = {name: env[name] for name in _VARIABLES.values() if env.get(name)}
+        try:
+            return msgspec.convert(known, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(
+                f"environment: {_explain(str(error), tuple(_VARIABLES.values()))}"
+            ) from None
+
+    def to_env(self) -> dict[str, str]:
+        """The environment variables that give these settings."""
+        return {
+            _VARIABLES[name]: str(value).lower() if isinstance(value, bool) else str(value)
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not None
+        }
+
+    def declared_schema(self, table: str) -> Schema | None:
+        """The table's schema, if DYNAMIRROR_KEY_SCHEMA tells it."""
+        if self.key_schema is None:
+            return None
+        return Schema(table, tuple(name.strip() for name in self.key_schema.split(",")))
+
+
+class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One [[view]] of `mirror.toml`."""
+
+    name: Name | None = None
+    table: Name | None = None
+    key: Name | None = None
+    encoding: Literal["json", "dynamodb-json", "hash", "attribute"] = "json"
+    attribute: Name | None = None
+
+    def encoder(self) -> Encoding:
+        match self.encoding:
+            case "json":
+                return encoding.JSON
+            case "dynamodb-json":
+                return encoding.DYNAMODB_JSON
+            case "hash":
+                return encoding.HASH
+            case "attribute":
+                assert self.attribute is not None
+                return encoding.attribute(self.attribute)
+
+    def __post_init__(self) -> None:
+        if self.encoding == "attribute" and self.attribute is None:
+            raise ValueError('encoding = "attribute" needs the attribute, as in attribute = "name"')
+        if self.encoding != "attribute" and self.attribute is not None:
+            raise ValueError('`attribute` goes with encoding = "attribute" only')
+        if self.key is not None:
+            try:
+                KeyTemplate.parse(self.key, table=self.table or "table")
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of `mirror.toml`."""
+
+    view: Annotated[list[_ViewTable], msgspec.Meta(min_length=1)]
+
+
+def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
+    """Read the text of a `mirror.toml`.
+
+    Raises:
+        ConfigError: it is malformed; names the file, the field and what to do.
+    """
+    try:
+        tables = msgspec.convert(tomllib.loads(text), _File).view
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        fields = _ViewTable.__struct_fields__ + _File.__struct_fields__
+        raise ConfigError(f"{source}: {_explain(str(error), fields)}") from None
+    specs = tuple(
+        ViewSpec(
+            name=table.name or (f"view {index + 1}" if len(tables) > 1 else "default"),
+            table=table.table,
+            key=table.key,
+            encoding=table.encoder(),
+        )
+        for index, table in enumerate(tables)
+    )
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{source}: view[].name: {name!r} is used twice; names must differ")
+    return specs
+
+
+def load_views(path: str | None) -> tuple[ViewSpec, ...]:
+    """Read `mirror.toml`, or give the default view if there is none to read.
+
+    Raises:
+        ConfigError: the file cannot be read or is malformed.
+    """
+    if path is None:
+        return (ViewSpec(),)
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    return parse_views(text, path)
+
+
+def _explain(message: str, names: tuple[str, ...]) -> str:
+    """Turn msgspec's message into one that begins with the field and ends with the fix."""
+    what, _, path = message.partition(" - at `")
+    where = path.rstrip("`").removeprefix("$").lstrip(".")
+    if unknown := re.search(r"unknown field `(.*)`", what):
+        near = difflib.get_close_matches(unknown[1], names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+        field = f"{where}.{unknown[1]}" if where else unknown[1]
+        return f"{field}: there is no such field; {hint}"
+    if missing := re.search(r"missing required field `(.*)`", what):
+        field = f"{where}.{missing[1]}" if where else missing[1]
+        return f"{field}: is missing; " + (
+            "add at least one [[view]]" if missing[1] == "view" else "set it"
+        )
+    if invalid := re.search(r"Invalid enum value (.*)", what):
+        return f"{where}: {invalid[1]} is not one of json, dynamodb-json, hash, attribute"
+    what = what[0].lower() + what[1:] if what.startswith("Expected") else what
+    return f"{where}: {what}" if where else what

@@ -1,0 +1,67 @@
+"""How an item becomes the bytes of an entry."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+import msgspec
+
+from dynamirror.attributes import Item, plain, raw, to_json, typed, utf8
+
+_msgpack = msgspec.msgpack.Encoder()
+
+
+class Layout(StrEnum):
+    """What kind of Valkey value an entry is."""
+
+    STRING = "string"
+    HASH = "hash"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """A way to write items.
+
+    Args:
+        name: what `mirror.toml` calls it.
+        layout: the kind of Valkey value that is written.
+        encode: item to bytes (a hash's as `pack_fields` makes them, for scripts/put_hash.lua), or
+            None where the item lacks what the encoding needs; raises RecordError where the item
+            cannot be written.
+    """
+
+    name: str
+    layout: Layout
+    encode: Callable[[Item], bytes | None]
+
+
+def _json(item: Item) -> bytes:
+    return to_json({name: plain(value) for name, value in item.items()})
+
+
+def _dynamodb_json(item: Item) -> bytes:
+    return to_json({name: typed(value) for name, value in item.items()})
+
+
+def _hash(item: Item) -> bytes:
+    return pack_fields({utf8(name): raw(value) for name, value in item.items()})
+
+
+def pack_fields(fields: Mapping[bytes, bytes]) -> bytes:
+    """The bytes of a hash: a MessagePack array of field, value, field, value, fields sorted."""
+    return _msgpack.encode([part for name in sorted(fields) for part in (name, fields[name])])
+
+
+JSON = Encoding("json", Layout.STRING, _json)
+DYNAMODB_JSON = Encoding("dynamodb-json", Layout.STRING, _dynamodb_json)
+HASH = Encoding("hash", Layout.HASH, _hash)
+
+
+def attribute(name: str) -> Encoding:
+    """One attribute's raw value; an item without it has no entry."""
+
+    def encode(item: Item) -> bytes | None:
+        value = item.get(name)
+        return None if value is None else raw(value)
+
+    return Encoding("attribute", Layout.STRING, encode)

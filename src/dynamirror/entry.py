@@ -1,0 +1,88 @@
+"""Entries: one key of the cache and what is to become of it."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from dynamirror.attributes import Item
+from dynamirror.change import Change, check_view_type
+from dynamirror.errors import RecordError
+from dynamirror.version import Version
+from dynamirror.view import View
+
+
+class Put(msgspec.Struct, frozen=True, gc=False):
+    """The entry shall hold the item. It is encoded only if nothing newer is in the same batch."""
+
+    view: View
+    key: str
+    version: Version
+    item: Item
+
+
+class Delete(msgspec.Struct, frozen=True, gc=False):
+    """The entry shall not be."""
+
+    view: View
+    key: str
+    version: Version
+
+
+Entry = Put | Delete
+
+
+def of_change(view: View, change: Change) -> Iterator[Entry]:
+    """What one change means for one view.
+
+    Raises:
+        RecordError: the new item cannot have a key in this view; an entry it had before is given
+            first, to be deleted.
+        ConfigError: the view needs old images, which the stream does not carry.
+    """
+    old_key = _old_key(view, change)
+    if change.new is None:
+        if old_key is not None:
+            yield Delete(view, old_key, change.version)
+        return
+    try:
+        new_key = view.render(change.new)
+    except RecordError:
+        if old_key is not None:
+            yield Delete(view, old_key, change.version)
+        raise
+    if old_key is not None and old_key != new_key:
+        yield Delete(view, old_key, change.version)
+    if new_key is not None:
+        yield Put(view, new_key, change.version, change.new)
+
+
+def _old_key(view: View, change: Change) -> str | None:
+    if not view.needs_old_image:
+        return view.render(change.keys) if change.new is None else None
+    if not change.carries_old:
+        check_view_type("NEW_IMAGE", change.table, needs_old_image=True)
+    if change.old is None:
+        return None
+    try:
+        return view.render(change.old)
+    except RecordError:
+        return None  # it had no entry
+
+
+def of_row(view: View, key: Item, item: Item | None, version: Version) -> Entry | None:
+    """What one row, read from the table, means for one view; None if it has no entry there.
+
+    Args:
+        view: the view.
+        key: the primary key that was read.
+        item: what was found there, None if nothing.
+        version: the horizon it was read at.
+
+    Raises:
+        RecordError: the item cannot have a key in this view.
+    """
+    if item is not None:
+        rendered = view.render(item)
+        return None if rendered is None else Put(view, rendered, version, item)
+    rendered = view.render(key)
+    return None if rendered is None else Delete(view, rendered, version)

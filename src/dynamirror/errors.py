@@ -1,0 +1,21 @@
+"""Errors, each one sentence that says what is wrong, where, and what to do."""
+
+
+class DynamirrorError(Exception):
+    """Everything this package raises on purpose."""
+
+
+class ConfigError(DynamirrorError):
+    """A setting, `mirror.toml` or the stream's own set-up is wrong: no retry can help."""
+
+
+class RecordError(DynamirrorError):
+    """One record cannot be decoded, or cannot become an entry."""
+
+
+class CacheError(DynamirrorError):
+    """The cache cannot be reached or refuses us."""
+
+
+class SourceError(DynamirrorError):
+    """The table or its stream cannot be read."""

@@ -1,0 +1,165 @@
+"""Key templates: text with `{attribute}` in it, rendered so that two items never share a key."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dynamirror.attributes import Item, key_text, utf8
+from dynamirror.errors import ConfigError
+
+# Everything of our own lives under this name: fences, positions, quarantine.
+RESERVED = "dynamirror:"
+_ASIDE = f"%{ord(RESERVED[0]):02X}"
+_TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]+)\}|([{}])")
+
+
+def fence_key(key: str) -> str:
+    """The key of an entry's fence: in the entry's own hash slot, never another entry's.
+
+    A template renders either no brace at all or one well-formed hash tag that is not the whole
+    key, so `dynamirror:fence:{a}` is the fence of `a` and of nothing else.
+    """
+    return f"{RESERVED}fence:{key}" if "{" in key else f"{RESERVED}fence:{{{key}}}"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTemplate:
+    """A parsed template, for instance `user:{id}`.
+
+    Between two placeholders stands a separator. In a value, every separator and `%`, `{`, `}` is
+    written as `%XX`, and an empty value as a lone `%`; so a key can be taken apart in one way only.
+    Braces of the template's own are written doubled and make a hash tag.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    literals: tuple[str, ...]
+    escaped: frozenset[str]
+
+    @classmethod
+    def parse(cls, text: str, *, table: str) -> "KeyTemplate":
+        """Read a template; `{table}` becomes the table's name.
+
+        Raises:
+            ConfigError: the template is not well-formed or its keys could not be told apart.
+        """
+        names: list[str] = []
+        literals = [""]
+        end = 0
+        for token in _TOKEN.finditer(text):
+            literals[-1] += text[end : token.start()]
+            end = token.end()
+            doubled, name, stray = token.groups()
+            if stray:
+                raise ConfigError(
+                    f"key {text!r}: a single {stray!r} at character {token.start() + 1}; write "
+                    f"{{attribute}} for a value, or {stray * 2!r} for the brace itself"
+                )
+            if doubled:
+                literals[-1] += doubled[0]
+            elif name == "table":
+                literals[-1] += table
+            else:
+                names.append(name)
+                literals.append("")
+        literals[-1] += text[end:]
+        template = cls(
+            text, tuple(names), tuple(literals), frozenset("%{}") | _separators(literals)
+        )
+        template._check()
+        return template
+
+    def _check(self) -> None:
+        if not self.names:
+            raise ConfigError(f"key {self.text!r}: it names no attribute; add one, as in {{id}}")
+        for before, after, separator in zip(
+            self.names, self.names[1:], self.literals[1:-1], strict=False
+        ):
+            if not separator or separator[0].isalnum() or separator[0] == "%":
+                raise ConfigError(
+                    f"key {self.text!r}: between {{{before}}} and {{{after}}} there must be a "
+                    "separator that begins with a punctuation mark other than %, as in "
+                    f"{{{before}}}:{{{after}}}"
+                )
+        # What stands for a value never holds a brace, so the literals alone decide the hash tag.
+        braces = re.sub(r"[^{}]", "", "".join(self.literals))
+        shape = "\0".join(self.literals)
+        if braces not in ("", "{}") or "{}" in shape:
+            raise ConfigError(
+                f"key {self.text!r}: doubled braces make a hash tag, of which a key has at most "
+                "one, with something inside, as in {{{pk}}}:{sk}"
+            )
+        if shape.startswith("{") and shape.endswith("}"):
+            raise ConfigError(
+                f"key {self.text!r}: a hash tag must not be the whole key; add a prefix, as in "
+                f"{{table}}:{self.text}"
+            )
+        if self.text.startswith(RESERVED):
+            raise ConfigError(
+                f"key {self.text!r}: keys that begin with {RESERVED!r} are kept for dynamirror "
+                "itself; choose another prefix"
+            )
+
+    @property
+    def prefix(self) -> str:
+        """The text that every key of this template begins with; may be empty."""
+        head = self.literals[0]
+        if head.startswith(RESERVED):  # a table called dynamirror
+            return _step_aside(head)
+        return "" if RESERVED.startswith(head) else head
+
+    def matches(self, key: str) -> bool:
+        """Tell whether this template could have rendered the key."""
+        escaped = re.escape("".join(sorted(self.escaped)))
+        value = f"(?:(?:[^{escaped}]|%[0-9A-F]{{2}})+|%)"
+        head, *tail = map(re.escape, self.literals)
+        pattern = re.compile(head + "".join(value + literal for literal in tail), re.DOTALL)
+        return pattern.fullmatch(_step_back(key)) is not None
+
+    def renderer(self) -> Callable[[Item], str | None]:
+        """Make the function that turns an item into its key, or None if it lacks an attribute.
+
+        It raises RecordError for an attribute that cannot stand in a key: of another type than S, N
+        and B, or not valid Unicode.
+        """
+        find = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]").search
+        replace = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]").sub
+        head, tail = self.literals[0], self.literals[1:]
+        parts = tuple(zip(self.names, tail, strict=True))
+        may_be_reserved = RESERVED.startswith(head) or head.startswith(RESERVED)
+
+        def render(item: Item) -> str | None:
+            key = head
+            for name, literal in parts:
+                value = item.get(name)
+                if value is None:
+                    return None
+                text = key_text(value)
+                if not text:
+                    text = "%"
+                elif find(text):
+                    text = replace(_percent, text)
+                key += text + literal
+            if may_be_reserved and key.startswith(RESERVED):
+                key = _step_aside(key)
+            utf8(key)
+            return key
+
+        return render
+
+
+def _step_aside(key: str) -> str:
+    """Keep a key out of our own name space; nothing else ever escapes its first letter."""
+    return _ASIDE + key[1:]
+
+
+def _step_back(key: str) -> str:
+    return RESERVED[0] + key.removeprefix(_ASIDE) if key.startswith(_ASIDE) else key
+
+
+def _separators(literals: Sequence[str]) -> frozenset[str]:
+    return frozenset(literal[0] for literal in literals[1:-1] if literal)
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match.group().encode())

@@ -1,0 +1,267 @@
+"""The local stand-in for Lambda's event source mapping: follows a stream's shards.
+
+Parents come before children, each shard has a thread, and how far each got is kept.
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+from time import monotonic
+from typing import Protocol
+
+from dynamirror.errors import CacheError, SourceError
+from dynamirror.local.invoker import Backoff, Counts, EventSourceMapping, Function, Invoker
+from dynamirror.stream.positions import Position
+from dynamirror.stream.reader import Record, StreamReader, TrimmedError
+from dynamirror.stream.shards import Shard, readable
+
+logger = logging.getLogger("dynamirror")
+
+
+class PositionStore(Protocol):
+    """Where positions are kept: `stream.positions.Positions`, or memory."""
+
+    def load(self) -> dict[str, Position]:
+        """Read all positions."""
+
+    def save(self, shard_id: str, position: Position) -> None:
+        """Keep one position."""
+
+
+class Delivery:
+    """Reads a stream and hands its records to a function, as a mapping would.
+
+    Args:
+        reader: the stream.
+        function: the Lambda function's handler.
+        positions: where to begin, and where to note how far it got.
+        mapping: the settings.
+        poll_seconds: pause after a shard had nothing new.
+        discover_seconds: pause between looks for new shards.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        reader: StreamReader,
+        function: Function,
+        positions: PositionStore,
+        mapping: EventSourceMapping | None = None,
+        *,
+        poll_seconds: float = 0.25,
+        discover_seconds: float = 10.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._reader = reader
+        self._positions = positions
+        self._mapping = mapping or EventSourceMapping()
+        self._poll_seconds = poll_seconds
+        self._discover_seconds = discover_seconds
+        self._clock = clock
+        self._stop = threading.Event()
+        self._look = threading.Event()
+        self._backoff = Backoff(self._stop)
+        self._invoker = Invoker(function, self._mapping, self._stop, clock=clock)
+        self._consumers: dict[str, _Consumer] = {}
+        self._finished: set[str] = set()
+        self._listed_at = -1.0
+        self._error: BaseException | None = None
+        self._supervisor = threading.Thread(target=self._supervise, name="delivery", daemon=True)
+
+    @property
+    def counts(self) -> Counts:
+        """What was done so far."""
+        return self._invoker.counts
+
+    def start(self) -> None:
+        """Begin to deliver, in the background."""
+        self._supervisor.start()
+
+    def stop(self) -> None:
+        """End after the invocations under way; what was not delivered is delivered next time."""
+        self._stop.set()
+        self._look.set()
+        self._supervisor.join()
+
+    def wait(self, timeout: float) -> bool:
+        """Wait until delivery has ended by itself; tells whether it has.
+
+        Raises:
+            DynamirrorError: what ended it.
+        """
+        self._supervisor.join(timeout)
+        self._check()
+        return not self._supervisor.is_alive()
+
+    def caught_up(self, since: float) -> bool:
+        """Tell whether everything that was in the stream at a moment has been delivered.
+
+        Args:
+            since: the moment, by the delivery's clock.
+
+        Raises:
+            DynamirrorError: what ended the delivery.
+        """
+        self._check()
+        if self._listed_at <= since:
+            self._look.set()
+            return False
+        return all(
+            consumer.idle_since > since or consumer.done for consumer in self._consumers.values()
+        )
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+
+    def _supervise(self) -> None:
+        try:
+            known = self._positions_loaded()
+            self._finished |= {shard for shard, position in known.items() if position.finished}
+            while not self._stop.is_set():
+                self._look.clear()
+                asked_at = self._clock()
+                self._begin(self._listed())
+                self._listed_at = asked_at
+                self._look.wait(self._discover_seconds)
+        except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+            self._fail(error)
+        for consumer in self._consumers.values():
+            consumer.join()
+
+    def _listed(self) -> list[Shard]:
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                return self._reader.shards()
+            except SourceError as error:
+                failures += 1
+                self._backoff.wait(failures, error)
+        return []
+
+    def _positions_loaded(self) -> dict[str, Position]:
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                return self._positions.load()
+            except CacheError as error:
+                failures += 1
+                self._backoff.wait(failures, error)
+        return {}
+
+    def _begin(self, shards: list[Shard]) -> None:
+        new = [s for s in readable(shards, self._finished) if s.id not in self._consumers]
+        positions = self._positions_loaded() if new else {}
+        for shard in new:
+            self._consumers[shard.id] = _Consumer(
+                shard,
+                positions.get(shard.id, Position()).after,
+                reader=self._reader,
+                invoker=self._invoker,
+                positions=self._positions,
+                mapping=self._mapping,
+                poll_seconds=self._poll_seconds,
+                stop=self._stop,
+                ended=self._ended,
+                clock=self._clock,
+            )
+            self._consumers[shard.id].start()
+
+    def _ended(self, shard: Shard, error: BaseException | None) -> None:
+        """A consumer tells that its shard is finished, or why it cannot go on."""
+        if error is not None:
+            self._fail(error)
+        else:
+            self._finished.add(shard.id)
+            self._look.set()  # its children may be read now
+
+    def _fail(self, error: BaseException) -> None:
+        self._error = self._error or error
+        self._stop.set()
+        self._look.set()
+
+
+class _Consumer(threading.Thread):
+    """Reads one shard to its end."""
+
+    def __init__(
+        self,
+        shard: Shard,
+        after: str | None,
+        *,
+        reader: StreamReader,
+        invoker: Invoker,
+        positions: PositionStore,
+        mapping: EventSourceMapping,
+        poll_seconds: float,
+        stop: threading.Event,
+        ended: Callable[[Shard, BaseException | None], None],
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(name=f"shard {shard.id}", daemon=True)
+        self._shard = shard
+        self._after = after
+        self._latest = mapping.latest
+        self._reader = reader
+        self._invoker = invoker
+        self._positions = positions
+        self._window = mapping.maximum_batching_window
+        self._full = mapping.batch_size * mapping.parallelization_factor
+        self._poll_seconds = poll_seconds
+        self._stopping = stop
+        self._ended = ended
+        self._clock = clock
+        self._backoff = Backoff(stop)
+        self.idle_since = -1.0
+        self.done = False
+
+    def run(self) -> None:
+        failures = 0
+        while not self._stopping.is_set():
+            try:
+                self._consume()
+            except TrimmedError as error:
+                self._invoker.counts.gaps += 1
+                # One sentence tells it all; a trace would only hide it.
+                logger.error("records lost", extra={"reason": str(error)})  # noqa: TRY400
+                self._after, self._latest = None, False
+            except (SourceError, CacheError) as error:
+                failures += 1
+                self._backoff.wait(failures, error)
+            except BaseException as error:  # noqa: BLE001 - handed to whoever waits
+                self._ended(self._shard, error)
+                return
+            else:
+                return
+
+    def _consume(self) -> None:
+        buffer: list[Record] = []
+        waiting_since = asked_at = self._clock()
+        for page in self._reader.pages(self._shard, self._after, latest=self._latest):
+            if not buffer:
+                waiting_since = self._clock()
+            buffer += page.records
+            due = page.closed or self._clock() - waiting_since >= self._window
+            while buffer and (due or len(buffer) >= self._full):
+                if not self._deliver(buffer[: self._full]):
+                    return
+                del buffer[: self._full]
+            if page.closed:
+                self._positions.save(self._shard.id, Position(self._after, finished=True))
+                self.done = True
+                self._ended(self._shard, None)
+                return
+            if not page.records:
+                if not buffer:
+                    self.idle_since = asked_at
+                self._stopping.wait(self._poll_seconds)
+            if self._stopping.is_set():
+                return
+            asked_at = self._clock()
+
+    def _deliver(self, records: list[Record]) -> bool:
+        if not self._invoker.deliver(records):
+            return False
+        self._after = records[-1]["dynamodb"]["SequenceNumber"]
+        self._positions.save(self._shard.id, Position(self._after))
+        return True

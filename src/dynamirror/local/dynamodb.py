@@ -1,0 +1,123 @@
+"""DynamoDB and its streams on this machine, emulated by MiniStack."""
+
+import sys
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from dynamirror.aws import Aws
+from dynamirror.local.process import HOST, ServerProcess, answers
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+REGION = "us-east-1"
+
+
+class EmbeddedDynamoDB:
+    """An emulator of DynamoDB, ready for use; stopped by `stop` or when this process ends.
+
+    Raises:
+        DynamirrorError: it did not start.
+    """
+
+    def __init__(self) -> None:
+        self._process = ServerProcess(
+            "ministack",
+            lambda _port, _folder: [sys.executable, "-m", "ministack"],
+            # It would listen on every address by default.
+            env=lambda port: {
+                "BIND_HOST": HOST,
+                "GATEWAY_PORT": str(port),
+                "SERVICES": "dynamodb,dynamodbstreams",
+            },
+            ready=answers,
+        )
+        self.aws = Aws(
+            region=REGION,
+            endpoint_url=f"http://{HOST}:{self._process.port}",
+            credentials=("local", "local"),
+        )
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where it listens."""
+        assert self.aws.endpoint_url is not None
+        return self.aws.endpoint_url
+
+    @property
+    def guard_pid(self) -> int:
+        """Process id of the guard that the emulator is a child of."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Stop the emulator."""
+        self._process.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+def create_table(
+    client: "DynamoDBClient",
+    name: str,
+    keys: Mapping[str, str],
+    *,
+    view_type: str | None = "NEW_AND_OLD_IMAGES",
+) -> None:
+    """Create a table with a stream, and wait until it can be used.
+
+    Args:
+        client: boto3's dynamodb client.
+        name: of the table.
+        keys: attribute name to type (S, N or B), partition key first.
+        view_type: of the stream; None for no stream.
+    """
+    stream: Any = {"StreamEnabled": view_type is not None}
+    if view_type:
+        stream["StreamViewType"] = view_type
+    client.create_table(
+        TableName=name,
+        KeySchema=[
+            {"AttributeName": key, "KeyType": kind}
+            for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+        ],
+        AttributeDefinitions=[
+            {"AttributeName": key, "AttributeType": tag}  # type: ignore[typeddict-item]
+            for key, tag in keys.items()
+        ],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification=stream,
+    )
+    client.get_waiter("table_exists").wait(
+        TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
+    )
+
+
+def write_items(client: "DynamoDBClient", table: str, items: Iterable[Mapping[str, Any]]) -> None:
+    """Put many items, 25 at a time."""
+    batch: list[Any] = []
+    for item in items:
+        batch.append({"PutRequest": {"Item": item}})
+        if len(batch) == _BATCH:
+            _write_batch(client, table, batch)
+            batch = []
+    if batch:
+        _write_batch(client, table, batch)
+
+
+_BATCH = 25  # what BatchWriteItem takes
+
+
+def _write_batch(client: "DynamoDBClient", table: str, batch: list[Any]) -> None:
+    while batch:
+        answer = client.batch_write_item(RequestItems={table: batch})
+        batch = list(answer.get("UnprocessedItems", {}).get(table, []))

@@ -1,0 +1,112 @@
+"""Starting a server on 127.0.0.1 that is gone when we are gone."""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from dynamirror.errors import DynamirrorError
+
+HOST = "127.0.0.1"
+_ATTEMPTS = 5
+_GRACE_SECONDS = 10.0
+
+
+class ServerProcess:
+    """A server under a guard.
+
+    Args:
+        name: what messages call it.
+        command: makes the command line from the port and the server's own folder.
+        env: makes environment variables from the port, beside those of this process.
+        ready: tells whether the server at the port does its work.
+        ports: what range the port may come from.
+        deadline: seconds to wait for it to be ready.
+
+    Raises:
+        DynamirrorError: it did not get ready.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Callable[[int, Path], Sequence[str]],
+        *,
+        env: Callable[[int], Mapping[str, str]] = lambda _port: {},
+        ready: Callable[[int], bool],
+        highest_port: int = 65_535,
+        deadline: float = 30.0,
+    ) -> None:
+        for attempt in range(1, _ATTEMPTS + 1):
+            # Between finding a free port and using it, another process may take it: try again.
+            self.port = free_port(highest_port)
+            self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+            log = self.folder / "log"
+            with log.open("wb") as output:
+                self._guard = subprocess.Popen(  # noqa: S603 - our own command line
+                    [
+                        *(sys.executable, "-S", "-E", str(Path(__file__).with_name("guard.py"))),
+                        *(str(self.folder), *command(self.port, self.folder)),
+                    ],
+                    stdin=subprocess.PIPE,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **env(self.port)},
+                    start_new_session=True,
+                )
+                log_text = os.open(log, os.O_RDONLY)
+            try:
+                if self._wait(ready, deadline):
+                    return
+                tail = os.pread(log_text, 10_000, 0).decode(errors="replace")[-500:]
+            finally:
+                os.close(log_text)
+            self.stop()
+            if attempt == _ATTEMPTS or "in use" not in tail.lower():
+                raise DynamirrorError(f"{name} did not start: {tail.strip() or 'no output'}")
+
+    def _wait(self, ready: Callable[[int], bool], deadline: float) -> bool:
+        end = time.monotonic() + deadline
+        while time.monotonic() < end and self._guard.poll() is None:
+            with suppress(OSError):
+                if ready(self.port):
+                    return True
+            time.sleep(0.01)
+        return False
+
+    @property
+    def pid(self) -> int:
+        """The guard's process id; the server is its child."""
+        return self._guard.pid
+
+    def stop(self) -> None:
+        """Stop the server and remove its folder."""
+        if self._guard.stdin:
+            self._guard.stdin.close()
+        try:
+            self._guard.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._guard.kill()
+            self._guard.wait()
+
+
+def free_port(highest: int = 65_535) -> int:
+    """Find a port that nothing listens on now."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port = int(probe.getsockname()[1])
+        if port <= highest:
+            return port
+
+
+def answers(port: int) -> bool:
+    """Tell whether something accepts connections at a port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((HOST, port)) == 0

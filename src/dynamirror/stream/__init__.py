@@ -1,0 +1,1 @@
+"""Reading a stream without Lambda: shards, parents before children, positions."""

@@ -1,0 +1,54 @@
+"""How far each shard has been read: kept in the cache, beside the data it vouches for."""
+
+import msgspec
+
+from dynamirror.cache import Cache
+from dynamirror.change import parse_stream_arn
+from dynamirror.key import RESERVED
+
+
+class Position(msgspec.Struct, frozen=True):
+    """How far one shard has been dealt with.
+
+    Args:
+        after: sequence number of the last record dealt with; None for none.
+        finished: whether the shard is closed and all of it was dealt with.
+    """
+
+    after: str | None = None
+    finished: bool = False
+
+
+class Positions:
+    """The positions of one stream. A stream with a new ARN begins anew.
+
+    Args:
+        cache: the cache.
+        stream_arn: the stream.
+    """
+
+    def __init__(self, cache: Cache, stream_arn: str) -> None:
+        stream = parse_stream_arn(stream_arn)
+        self._cache = cache
+        self.key = f"{RESERVED}{{{stream.table}}}:positions:{stream.epoch}"
+
+    def load(self) -> dict[str, Position]:
+        """Read the position of every shard that has one.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+        """
+        flat = self._cache.call(self.key, b"HGETALL", self.key.encode())
+        return {
+            shard.decode(): msgspec.json.decode(text, type=Position)
+            for shard, text in zip(flat[::2], flat[1::2], strict=True)
+        }
+
+    def save(self, shard_id: str, position: Position) -> None:
+        """Keep a shard's position.
+
+        Raises:
+            CacheError: the cache did not take it.
+        """
+        text = msgspec.json.encode(position)
+        self._cache.call(self.key, b"HSET", self.key.encode(), shard_id.encode(), text)

@@ -1,0 +1,148 @@
+"""Reading the records of one shard after another."""
+
+import base64
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from dynamirror.aws import aws_errors, error_code
+from dynamirror.errors import SourceError
+from dynamirror.stream.shards import Shard
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+logger = logging.getLogger("dynamirror")
+
+Record = dict[str, Any]
+
+# GetRecords gives at most this many, or 1 MB.
+_PAGE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one GetRecords gave.
+
+    Args:
+        records: as Lambda hands them over; may be empty.
+        closed: whether the shard has nothing more to give, ever.
+    """
+
+    records: list[Record]
+    closed: bool
+
+
+class StreamReader:
+    """Reads one stream.
+
+    Args:
+        client: boto3's dynamodbstreams client.
+        arn: the stream's ARN.
+    """
+
+    def __init__(self, client: "DynamoDBStreamsClient", arn: str) -> None:
+        self._client = client
+        self.arn = arn
+
+    def shards(self) -> list[Shard]:
+        """List all shards.
+
+        Raises:
+            SourceError: the stream cannot be described.
+        """
+        shards: list[Shard] = []
+        start: dict[str, Any] = {}
+        while True:
+            with aws_errors(f"stream {self.arn}"):
+                answer = self._client.describe_stream(StreamArn=self.arn, **start)
+            description = answer["StreamDescription"]
+            shards += [
+                Shard(shard["ShardId"], shard.get("ParentShardId"))
+                for shard in description.get("Shards", [])
+            ]
+            last = description.get("LastEvaluatedShardId")
+            if last is None:
+                return shards
+            start = {"ExclusiveStartShardId": last}
+
+    def pages(self, shard: Shard, after: str | None, *, latest: bool = False) -> Iterator[Page]:
+        """Read a shard page by page, without end until it is closed; empty pages included.
+
+        Args:
+            shard: the shard.
+            after: sequence number of the last record that was dealt with; None for none yet.
+            latest: without `after`, begin at what is written from now on, not at the oldest record.
+
+        Raises:
+            SourceError: the shard cannot be read; `TrimmedError` if records after `after` are gone.
+        """
+        iterator = self._iterator(shard, after, latest=latest)
+        while True:
+            try:
+                with aws_errors(f"shard {shard.id}"):
+                    answer = self._client.get_records(ShardIterator=iterator, Limit=_PAGE)
+            except SourceError as error:
+                match error_code(error.__cause__):
+                    case "ExpiredIteratorException":  # they live 15 minutes
+                        iterator = self._iterator(shard, after, latest=latest)
+                        continue
+                    case "TrimmedDataAccessException":
+                        raise TrimmedError(shard, after) from error
+                raise
+            records = [_as_lambda_has_it(record, self.arn) for record in answer["Records"]]
+            if records:
+                after = records[-1]["dynamodb"]["SequenceNumber"]
+            following = answer.get("NextShardIterator")
+            yield Page(records, closed=not following)
+            if not following:
+                return
+            iterator = following
+
+    def _iterator(self, shard: Shard, after: str | None, *, latest: bool) -> str:
+        begin: dict[str, Any] = {"ShardIteratorType": "LATEST" if latest else "TRIM_HORIZON"}
+        if after is not None:
+            begin = {"ShardIteratorType": "AFTER_SEQUENCE_NUMBER", "SequenceNumber": after}
+        try:
+            with aws_errors(f"shard {shard.id}"):
+                return self._client.get_shard_iterator(
+                    StreamArn=self.arn, ShardId=shard.id, **begin
+                )["ShardIterator"]
+        except SourceError as error:
+            if error_code(error.__cause__) == "TrimmedDataAccessException":
+                raise TrimmedError(shard, after) from error
+            raise
+
+
+class TrimmedError(SourceError):
+    """Records that were still to be read are gone: the mirror has a gap."""
+
+    def __init__(self, shard: Shard, after: str | None) -> None:
+        super().__init__(
+            f"shard {shard.id}: the records after {after} are gone (a stream keeps 24 hours); "
+            "the mirror is incomplete until it is rebuilt"
+        )
+
+
+def _as_lambda_has_it(record: Mapping[str, Any], arn: str) -> Record:
+    """Give a record of GetRecords the form it has in a Lambda event.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
+    """
+    return {**_jsonable(record), "eventSourceARN": arn}
+
+
+def _jsonable(value: Any) -> Any:
+    match value:
+        case dict():
+            return {name: _jsonable(content) for name, content in value.items()}
+        case list():
+            return [_jsonable(content) for content in value]
+        case bytes():
+            return base64.b64encode(value).decode("ascii")
+        case datetime():
+            return value.timestamp()
+        case _:
+            return value

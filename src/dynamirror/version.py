@@ -1,0 +1,77 @@
+"""What orders two writes of one entry: the version a fence remembers."""
+
+from dataclasses import dataclass
+
+_EPOCH_END = 14
+_SEQUENCE_END = 54
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeVersion:
+    """Where one change stands in the history of its item.
+
+    Args:
+        epoch: creation of the stream, in milliseconds since 1970 (the label in its ARN). A stream
+            that was switched off and on again is a new one, with sequence numbers of its own.
+        sequence: the stream's SequenceNumber, 21 to 40 digits.
+        created: ApproximateCreationDateTime, in whole seconds since 1970.
+    """
+
+    epoch: int
+    sequence: int
+    created: int
+
+    def __str__(self) -> str:
+        """Fixed width, so that text order is number order, in Lua too."""
+        return f"c{self.epoch:013d}{self.sequence:040d}{self.created:010d}"
+
+
+@dataclass(frozen=True, slots=True)
+class RowVersion:
+    """The horizon a row was read at: it holds every change created before that second.
+
+    Args:
+        horizon: whole seconds since 1970, by DynamoDB's own clock, less a margin.
+    """
+
+    horizon: int
+
+    def __str__(self) -> str:
+        return f"r{self.horizon:010d}"
+
+
+Version = ChangeVersion | RowVersion
+
+
+def parse(text: str) -> Version:
+    """Read a version back from its text.
+
+    Raises:
+        ValueError: the text is not one that a version prints.
+    """
+    if text[:1] == "r":
+        version: Version = RowVersion(int(text[1:]))
+    else:
+        version = ChangeVersion(
+            epoch=int(text[1:_EPOCH_END]),
+            sequence=int(text[_EPOCH_END:_SEQUENCE_END]),
+            created=int(text[_SEQUENCE_END:]),
+        )
+    if str(version) != text:
+        raise ValueError(f"{text!r} is not a version")
+    return version
+
+
+def supersedes(incoming: Version, held: Version | None) -> bool:
+    """Tell whether a write may replace what the fence holds: the rule of scripts/fence.lua."""
+    match incoming, held:
+        case _, None:
+            return True
+        case ChangeVersion(), ChangeVersion():
+            return (incoming.epoch, incoming.sequence) > (held.epoch, held.sequence)
+        case ChangeVersion(), RowVersion():
+            return incoming.created >= held.horizon
+        case RowVersion(), ChangeVersion():
+            return held.created < incoming.horizon
+        case RowVersion(), RowVersion():
+            return incoming.horizon > held.horizon

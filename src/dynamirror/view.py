@@ -1,0 +1,144 @@
+"""Views: how the items of a table become entries of the cache."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from dynamirror.attributes import Item
+from dynamirror.change import Change
+from dynamirror.encoding import JSON, Encoding
+from dynamirror.errors import ConfigError
+from dynamirror.key import KeyTemplate
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A table's name and the names of its primary-key attributes, partition key first."""
+
+    table: str
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view bound to a table.
+
+    Args:
+        name: what messages call it.
+        schema: the table.
+        template: the key template.
+        encoding: how items are written.
+        render: item to key, or None where the item lacks an attribute; raises RecordError.
+        needs_old_image: whether an item's key can change, so that the old one must be known.
+    """
+
+    name: str
+    schema: Schema
+    template: KeyTemplate
+    encoding: Encoding
+    render: Callable[[Item], str | None]
+    needs_old_image: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSpec:
+    """A view as the user writes it, before it has met its table.
+
+    Args:
+        name: what messages call it.
+        table: the table it is for; None means any.
+        key: the key template; None means `{table}:` and the table's key attributes.
+        encoding: how items are written.
+    """
+
+    name: str = "default"
+    table: str | None = None
+    key: str | None = None
+    encoding: Encoding = JSON
+
+    def bind(self, schema: Schema) -> View:
+        """Fit the view to a table.
+
+        Raises:
+            ConfigError: the view's keys could belong to two items of that table.
+        """
+        text = self.key or "{table}:" + ":".join(f"{{{name}}}" for name in schema.keys)
+        try:
+            template = KeyTemplate.parse(text, table=schema.table)
+        except ConfigError as error:
+            raise ConfigError(f"view {self.name}: {error}") from None
+        missing = [name for name in schema.keys if name not in template.names]
+        if missing:
+            raise ConfigError(
+                f"view {self.name}: key {text!r} leaves out {' and '.join(missing)} of the primary "
+                f"key of table {schema.table}, so two items could meet in one entry; add "
+                + " and ".join(f"{{{name}}}" for name in missing)
+            )
+        return View(
+            name=self.name,
+            schema=schema,
+            template=template,
+            encoding=self.encoding,
+            render=template.renderer(),
+            needs_old_image=not set(template.names) <= set(schema.keys),
+        )
+
+
+class Views:
+    """All views of one cache, bound to their tables as these are met.
+
+    Args:
+        specs: what the user wrote.
+        schema_of: tells a table's schema from its name and the key attributes of one of its
+            records; raises ConfigError if it cannot.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[ViewSpec],
+        schema_of: Callable[[str, frozenset[str]], Schema],
+    ) -> None:
+        self._specs = tuple(specs)
+        self._schema_of = schema_of
+        self._bound: dict[str, tuple[View, ...]] = {}
+
+    def of_change(self, change: Change) -> tuple[View, ...]:
+        """The views of the change's table.
+
+        Raises:
+            ConfigError: no view is for that table, or one does not fit it.
+        """
+        views = self._bound.get(change.table)
+        if views is None:
+            views = self.bind(self._schema_of(change.table, frozenset(change.keys)))
+        return views
+
+    def bind(self, schema: Schema) -> tuple[View, ...]:
+        """Fit all views of a table to it, once.
+
+        Raises:
+            ConfigError: no view is for that table, one does not fit, or keys of two could meet.
+        """
+        if schema.table in self._bound:
+            return self._bound[schema.table]
+        mine = tuple(s.bind(schema) for s in self._specs if s.table in (None, schema.table))
+        if not mine:
+            known = ", ".join(sorted({s.table for s in self._specs if s.table}))
+            raise ConfigError(
+                f"no view is for table {schema.table} (there are views for {known}); add a [[view]]"
+            )
+        others = [view for views in self._bound.values() for view in views]
+        for index, view in enumerate(mine):
+            for other in (*others, *mine[:index]):
+                _check_apart(view, other)
+        self._bound[schema.table] = mine
+        return mine
+
+
+def _check_apart(view: View, other: View) -> None:
+    one, two = view.template.prefix, other.template.prefix
+    if one.startswith(two) or two.startswith(one):
+        raise ConfigError(
+            f"views {other.name} (table {other.schema.table}) and {view.name} (table "
+            f"{view.schema.table}) could both write one key, as {two!r} and {one!r} do not differ; "
+            "begin their keys with different words"
+        )
