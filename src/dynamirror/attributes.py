@@ -9,7 +9,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_AttributeValu
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
-from decimal import Context, Decimal, InvalidOperation
+from decimal import Context, Decimal, Inexact, InvalidOperation, Overflow
 from typing import Any
 
 import msgspec
@@ -20,26 +20,28 @@ AttributeValue = Mapping[str, Any]
 Item = Mapping[str, AttributeValue]
 
 _json = msgspec.json.Encoder(order="sorted")
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
-# Room for DynamoDB's 38 significant digits; the default context would round to 28.
-_DIGITS = Context(prec=64)
+# Three digits of exponent are enough for DynamoDB's 1E-130 to 9.9E+125.
+_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
+# Room for DynamoDB's 38 significant digits; the default context would round to 28. What does not
+# fit is an error: rounded, two numbers would be one.
+_DIGITS = Context(prec=64, traps=[InvalidOperation, Overflow, Inexact])
 # Beyond this many digits a plain number is harder to read than one with an exponent.
 _LONGEST_PLAIN = 40
 
 
-def _content(value: AttributeValue) -> tuple[str, Any]:
-    try:
-        ((tag, content),) = value.items()
-    except (AttributeError, ValueError):
-        raise RecordError(
-            "an attribute value must be an object with exactly one type tag"
-        ) from None
-    return tag, content
+def _not_a_value(value: object) -> RecordError:
+    if isinstance(value, Mapping) and len(value) == 1:
+        return RecordError(f"unknown DynamoDB type tag {next(iter(value))!r}")
+    return RecordError("an attribute value must be an object with one type tag")
 
 
-def _string(content: object) -> str:
+# What `((tag, content),) = value.items()` and a look-up of the tag raise for what is no value.
+_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
+
+
+def _string(content: object, tag: str = "S") -> str:
     if type(content) is not str:
-        raise RecordError(f"a DynamoDB S must be text, not {type(content).__name__}")
+        raise RecordError(f"a DynamoDB {tag} must be text, not {type(content).__name__}")
     return content
 
 
@@ -55,11 +57,12 @@ def _number(content: object) -> str:
 def _binary(content: object) -> str:
     if isinstance(content, bytes | bytearray):
         return b64encode(content).decode("ascii")
+    text = _string(content, "B")
     try:
-        b64decode(_string(content), validate=True)
+        b64decode(text, validate=True)
     except ValueError:
         raise RecordError("a DynamoDB B must be base64 text or bytes") from None
-    return _string(content)
+    return text
 
 
 def _boolean(content: object) -> bool:
@@ -75,7 +78,7 @@ def _list(content: object) -> list[Any]:
 
 
 def _map(content: object) -> Mapping[str, AttributeValue]:
-    if not isinstance(content, Mapping):
+    if not isinstance(content, dict):
         raise RecordError(f"a DynamoDB M must be an object, not {type(content).__name__}")
     return content
 
@@ -100,7 +103,7 @@ _PLAIN: dict[str, Callable[[Any], object]] = {
     "B": _binary,
     "BOOL": _boolean,
     "NULL": lambda _content: None,
-    "M": lambda content: {name: plain(value) for name, value in _map(content).items()},
+    "M": lambda content: plain_map(_map(content)),
     "L": lambda content: [plain(value) for value in _list(content)],
     "SS": _strings,
     "NS": lambda content: [msgspec.Raw(digits) for digits in _numbers(content)],
@@ -117,22 +120,31 @@ _TYPED: dict[str, Callable[[Any], object]] = {
 }
 
 
-def _convert(forms: Mapping[str, Callable[[Any], object]], tag: str, content: object) -> object:
-    try:
-        form = forms[tag]
-    except KeyError:
-        raise RecordError(f"unknown DynamoDB type tag {tag!r}") from None
-    return form(content)
-
-
 def plain(value: AttributeValue) -> object:
     """The value as plain JSON has it: text, exact number, base64, list, object, true, null.
 
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
     """
-    tag, content = _content(value)
-    return _convert(_PLAIN, tag, content)
+    return plain_map({"": value})[""]
+
+
+def plain_map(values: Mapping[str, AttributeValue]) -> dict[str, object]:
+    """An item, or the content of an M, as plain JSON has it.
+
+    Raises:
+        RecordError: a type tag is unknown or its content is not of that type.
+    """
+    result: dict[str, object] = {}
+    for name, value in values.items():
+        # The hottest loop of all: a function call less an attribute is worth a tenth.
+        try:
+            ((tag, content),) = value.items()
+            form = _PLAIN[tag]
+        except _MALFORMED:
+            raise _not_a_value(value) from None
+        result[name] = content if tag == "S" and type(content) is str else form(content)
+    return result
 
 
 def typed(value: AttributeValue) -> dict[str, object]:
@@ -141,8 +153,12 @@ def typed(value: AttributeValue) -> dict[str, object]:
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
     """
-    tag, content = _content(value)
-    return {tag: _convert(_TYPED, tag, content)}
+    try:
+        ((tag, content),) = value.items()
+        form = _TYPED[tag]
+    except _MALFORMED:
+        raise _not_a_value(value) from None
+    return {tag: form(content)}
 
 
 def raw(value: AttributeValue) -> bytes:
@@ -151,16 +167,15 @@ def raw(value: AttributeValue) -> bytes:
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
     """
-    tag, content = _content(value)
-    match tag:
-        case "S":
+    match value:
+        case {"S": content, **others} if not others:
             return utf8(_string(content))
-        case "N":
+        case {"N": content, **others} if not others:
             return _number(content).encode("ascii")
-        case "B":
+        case {"B": content, **others} if not others:
             return b64decode(_binary(content))
         case _:
-            return to_json(_convert(_PLAIN, tag, content))
+            return to_json(plain(value))
 
 
 def to_json(value: object) -> bytes:
@@ -194,14 +209,13 @@ def number_text(digits: str) -> str:
         RecordError: the text is not a finite number.
     """
     try:
-        number = Decimal(digits)
-    except InvalidOperation:
+        number = _DIGITS.normalize(Decimal(digits))
+    except ArithmeticError:
         number = Decimal("NaN")
     if not number.is_finite():
         raise RecordError("a DynamoDB N must be a finite number")
     if not number:
         return "0"
-    number = _DIGITS.normalize(number)
     text = f"{number:f}"
     return text if len(text) <= _LONGEST_PLAIN else str(number)
 
@@ -212,12 +226,15 @@ def key_text(value: AttributeValue) -> str:
     Raises:
         RecordError: the value is of another type, for which no key is defined.
     """
-    tag, content = _content(value)
+    try:
+        ((tag, content),) = value.items()
+    except _MALFORMED:
+        raise _not_a_value(value) from None
     match tag:
         case "S":
             return _string(content)
         case "N":
-            return number_text(_string(content))
+            return number_text(_string(content, tag))
         case "B":
             return _binary(content).rstrip("=").translate(_BASE64URL)
         case _:

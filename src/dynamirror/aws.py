@@ -1,5 +1,6 @@
 """AWS: the clients, what a table is, and errors in one sentence."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -51,7 +52,10 @@ class Aws:
     def _session(self) -> boto3.Session:
         key, secret = self.credentials or (None, None)
         return boto3.Session(
-            region_name=self.region, aws_access_key_id=key, aws_secret_access_key=secret
+            # boto3 by itself heeds AWS_DEFAULT_REGION only.
+            region_name=self.region or os.environ.get("AWS_REGION") or None,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
         )
 
     def _options(self) -> dict[str, Any]:
@@ -85,7 +89,7 @@ def aws_errors(what: str) -> Iterator[None]:
     except ClientError as error:
         raise SourceError(f"{what}: {_message(error)}") from error
     except (BotoCoreError, ValueError) as error:
-        raise SourceError(f"{what}: {error}") from error
+        raise SourceError(f"{what}: {' '.join(str(error).split())}") from error
 
 
 def error_code(error: BaseException | None) -> str:
@@ -111,10 +115,12 @@ class Table:
     Args:
         schema: its name and key attributes.
         stream_arn: its enabled stream, which carries new images.
+        view_type: the stream's view type.
     """
 
     schema: Schema
     stream_arn: str
+    view_type: str
 
 
 def describe_schema(client: "DynamoDBClient", name: str) -> tuple[Schema, Any]:
@@ -145,4 +151,4 @@ def describe_table(client: "DynamoDBClient", name: str) -> Table:
             "StreamViewType=NEW_AND_OLD_IMAGES"
         )
     check_view_type(stream.get("StreamViewType"), name)
-    return Table(schema, description["LatestStreamArn"])
+    return Table(schema, description["LatestStreamArn"], stream["StreamViewType"])

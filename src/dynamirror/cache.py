@@ -5,6 +5,9 @@ a minute for a node that hangs. So only its connections are used here, and one p
 to each node: a node that hangs costs one timeout, and what the other nodes did is kept.
 """
 
+# The client library annotates only some of its functions.
+# mypy: allow-untyped-calls
+
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +20,7 @@ from weakref import WeakKeyDictionary
 
 import libvalkey
 from valkey.cluster import ClusterParser
-from valkey.connection import AbstractConnection, Connection, ConnectionPool, SSLConnection
+from valkey.connection import Connection, ConnectionPool, SSLConnection
 from valkey.crc import key_slot
 from valkey.credentials import CredentialProvider
 from valkey.exceptions import (
@@ -25,6 +28,7 @@ from valkey.exceptions import (
     AuthenticationError,
     MovedError,
     NoScriptError,
+    ReadOnlyError,
     ResponseError,
     TryAgainError,
     ValkeyError,
@@ -121,7 +125,7 @@ class Cache:
         self._seed = _Node(settings.host, settings.port)
         self._clock = clock
         self._session_seconds = _IAM_SESSION_SECONDS if settings.iam_cache else float("inf")
-        self._born: WeakKeyDictionary[AbstractConnection, float] = WeakKeyDictionary()
+        self._born: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
         self._options = _connection_options(settings) | {"valkey_connect_func": self._on_connect}
         self._tls = settings.tls
         self._pools: dict[_Node, ConnectionPool] = {}
@@ -195,7 +199,7 @@ class Cache:
         """The node that holds a key's slot."""
         return self._slots[key_slot(key)] if self._slots else self._nodes[0]
 
-    def checkout(self, node: _Node) -> AbstractConnection:
+    def checkout(self, node: _Node) -> Connection:
         """Take a connection to a node, which must be given back."""
         pool = self._pools.get(node)
         if pool is None:
@@ -211,10 +215,14 @@ class Cache:
         connection = pool.get_connection("EVALSHA")
         if self._clock() - self._born[connection] > self._session_seconds:
             connection.disconnect()
-            connection.connect()
+            try:
+                connection.connect()
+            except BaseException:
+                pool.release(connection)
+                raise
         return connection
 
-    def give_back(self, node: _Node, connection: AbstractConnection) -> None:
+    def give_back(self, node: _Node, connection: Connection) -> None:
         """Return a connection."""
         self._pools[node].release(connection)
 
@@ -227,8 +235,12 @@ class Cache:
         """A slot is no longer where it was: learn anew who holds what."""
         self._stale = not self._single
 
-    def _on_connect(self, connection: AbstractConnection) -> None:
-        connection.on_connect()
+    def _on_connect(self, connection: Connection) -> None:
+        try:
+            connection.on_connect()
+        except CacheError:  # of which the client library does not know that nothing may follow it
+            connection.disconnect()
+            raise
         self._born[connection] = self._clock()
 
     def _refresh(self) -> None:
@@ -291,16 +303,16 @@ class _Lane:
         self._cache = cache
         self.node = node
         self._pending: deque[list[int]] = deque()
-        self._connection: AbstractConnection | None = None
+        self._connection: Connection | None = None
         self._broken: Failure | None = None
-        self._load_scripts = False
+        self.load_scripts = False
 
     def send(self, batch: Mapping[int, Command], replies: list[Any], *, asking: bool) -> None:
         """Send commands; each one's answer belongs at its index."""
         indices: list[int] = []
         words: list[tuple[Word, ...]] = []
-        if self._load_scripts:
-            self._load_scripts = False
+        if self.load_scripts:
+            self.load_scripts = False
             words += _SCRIPT_LOADS
             indices += [_NOBODY] * len(_SCRIPT_LOADS)
         for index, command in batch.items():
@@ -330,7 +342,7 @@ class _Lane:
                 if index != _NOBODY:
                     replies[index] = reply
                 if isinstance(reply, Failure) and isinstance(reply.cause, NoScriptError):
-                    self._load_scripts = True
+                    self.load_scripts = True
 
     def _read(self) -> Any:
         if self._broken is not None:
@@ -338,6 +350,9 @@ class _Lane:
         assert self._connection is not None
         try:
             return self._connection.read_response()
+        except ReadOnlyError as error:
+            # A primary that was replaced keeps its connections: only a new one finds its successor.
+            return self._break(error)
         except ResponseError as error:
             return Failure(_reason(error), error)
         except (ValkeyError, OSError) as error:
@@ -409,6 +424,8 @@ class _Exchange:
                             self._cache.moved()
                         host = redirection.host or (node.host if node else "")
                         route = (_Node(host, redirection.port), not moved)
+                        # That node may never have seen our scripts, and there is no third attempt.
+                        self._lane(route[0]).load_scripts = True
                     case NoScriptError() | TryAgainError() if node is not None:
                         route = (node, False)
                     case _:
@@ -486,6 +503,7 @@ def _reason(error: Exception) -> str:
         case TryAgainError():
             return "TRYAGAIN (a slot is being moved)"
         case LostConnectionError():
-            return f"no connection: {error}"
+            # The client library's own message is two sentences; what the system said is enough.
+            return f"no connection: {getattr(error.__context__, 'strerror', None) or error}"
         case _:
             return str(error)

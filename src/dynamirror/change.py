@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Record.html
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,8 +15,16 @@ from dynamirror.attributes import Item
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.version import ChangeVersion
 
-_EVENTS = {"INSERT", "MODIFY", "REMOVE"}
-_FEEDS_A_MIRROR = {"NEW_IMAGE", "NEW_AND_OLD_IMAGES"}
+# Tuples, since a malformed record may hold what a set cannot look up.
+_EVENTS = ("INSERT", "MODIFY", "REMOVE")
+_FEEDS_A_MIRROR = ("NEW_IMAGE", "NEW_AND_OLD_IMAGES")
+_VIEW_TYPES = (*_FEEDS_A_MIRROR, "OLD_IMAGE", "KEYS_ONLY")
+_STREAM_ARN = re.compile(
+    r"arn:[a-z-]+:dynamodb:[a-z0-9-]+:[0-9]+:table/(?P<table>[A-Za-z0-9_.-]+)/stream/(?P<label>.+)"
+)
+# A fence holds as many digits of each.
+_LONGEST_SEQUENCE = 40
+_CREATED_END = 10**10
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -76,19 +85,16 @@ def parse_stream_arn(arn: str) -> Stream:
     Raises:
         RecordError: it is not the ARN of a DynamoDB stream.
     """
+    found = _STREAM_ARN.fullmatch(arn)
     try:
-        prefix, _service, resource = arn.partition(":dynamodb:")
-        _region, _account, path = resource.split(":", 2)
-        kind, table, stream, label = path.split("/")
-        created = datetime.fromisoformat(label)
-        well_formed = (prefix.split(":")[0], kind, stream) == ("arn", "table", "stream") and table
-    except (AttributeError, ValueError):
-        well_formed = False
-    if not well_formed:
+        created = datetime.fromisoformat(found["label"]) if found else None
+    except ValueError:
+        created = None
+    if found is None or created is None:
         raise RecordError(f"{arn!r} is not the ARN of a DynamoDB stream")
     # The label has no zone; it is in UTC.
     created = created.replace(tzinfo=created.tzinfo or UTC)
-    return Stream(table=table, epoch=round(created.timestamp() * 1000))
+    return Stream(table=found["table"], epoch=round(created.timestamp() * 1000))
 
 
 def sequence_number(record: Mapping[str, Any]) -> str | None:
@@ -97,7 +103,9 @@ def sequence_number(record: Mapping[str, Any]) -> str | None:
         text = record["dynamodb"]["SequenceNumber"]
     except (KeyError, TypeError):
         return None
-    return text if isinstance(text, str) and text.isascii() and text.isdigit() else None
+    if not isinstance(text, str) or len(text) > _LONGEST_SEQUENCE:
+        return None
+    return text if text.isascii() and text.isdigit() else None
 
 
 def keys(record: Mapping[str, Any]) -> Item | None:
@@ -124,16 +132,19 @@ def decode(record: Mapping[str, Any], stream_arn: str | None = None) -> Change:
     try:
         arn = stream_arn or record["eventSourceARN"]
         event, data = record["eventName"], record["dynamodb"]
-        sequence, primary_key = data["SequenceNumber"], data["Keys"]
-        created = data["ApproximateCreationDateTime"]
-    except (KeyError, TypeError) as error:
+        primary_key, created = data["Keys"], data["ApproximateCreationDateTime"]
+    except KeyError as error:
         raise RecordError(
             f"{_where(record)}: not a DynamoDB stream record, it lacks {error}"
         ) from None
+    except TypeError:
+        raise RecordError(
+            f"{_where(record)}: not a DynamoDB stream record, it is not an object of objects"
+        ) from None
+    if not isinstance(arn, str):
+        raise RecordError(f"{_where(record)}: eventSourceARN is not text")
     stream = parse_stream_arn(arn)
-    view_type = data.get("StreamViewType", "NEW_AND_OLD_IMAGES")
-    if view_type not in _FEEDS_A_MIRROR:
-        check_view_type(view_type, stream.table)
+    carries_old = _carries_old(record, stream.table)
     new, old = data.get("NewImage"), data.get("OldImage")
     if event not in _EVENTS:
         raise RecordError(f"{_where(record)}: unknown event {event!r}")
@@ -142,24 +153,46 @@ def decode(record: Mapping[str, Any], stream_arn: str | None = None) -> Change:
             f"{_where(record)}: {event} {'without' if new is None else 'with'} NewImage"
         )
     for image in (primary_key, new, old):
-        if image is not None and not isinstance(image, Mapping):
+        if image is not None and not isinstance(image, dict):
             raise RecordError(f"{_where(record)}: an image or key is not an object")
     if not primary_key:
         raise RecordError(f"{_where(record)}: no key attribute")
-    try:
-        version = ChangeVersion(
-            stream.epoch,
-            int(sequence),
-            int(created.timestamp() if isinstance(created, datetime) else created),
-        )
-    except (TypeError, ValueError, OverflowError):
+    version = ChangeVersion(stream.epoch, _sequence(record), _seconds(created, record))
+    return Change(stream.table, primary_key, version, new, old, carries_old)
+
+
+def _carries_old(record: Mapping[str, Any], table: str) -> bool:
+    view_type = record["dynamodb"].get("StreamViewType", "NEW_AND_OLD_IMAGES")
+    if view_type not in _VIEW_TYPES:
+        raise RecordError(f"{_where(record)}: unknown StreamViewType {view_type!r}")
+    check_view_type(view_type, table)
+    return bool(view_type == "NEW_AND_OLD_IMAGES")
+
+
+def _sequence(record: Mapping[str, Any]) -> int:
+    text = sequence_number(record)
+    if text is None:
         raise RecordError(
-            f"{_where(record)}: SequenceNumber or ApproximateCreationDateTime is not a number"
-        ) from None
-    return Change(stream.table, primary_key, version, new, old, view_type == "NEW_AND_OLD_IMAGES")
+            f"{_where(record)}: SequenceNumber is missing, or not a number of at most "
+            f"{_LONGEST_SEQUENCE} digits"
+        )
+    return int(text)
+
+
+def _seconds(created: Any, record: Mapping[str, Any]) -> int:
+    try:
+        seconds = int(created.timestamp() if isinstance(created, datetime) else created)
+    except (TypeError, ValueError, OverflowError):
+        seconds = -1
+    if not 0 <= seconds < _CREATED_END:
+        raise RecordError(
+            f"{_where(record)}: ApproximateCreationDateTime is not a time in seconds since 1970"
+        )
+    return seconds
 
 
 def _where(record: Mapping[str, Any]) -> str:
     """Name a record without telling what is in it."""
     arn = record.get("eventSourceARN") if isinstance(record, Mapping) else None
-    return f"record {sequence_number(record) or '?'} of {arn or 'a stream'}"
+    stream = arn if isinstance(arn, str) else "a stream"
+    return f"record {sequence_number(record) or '?'} of {stream}"

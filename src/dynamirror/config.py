@@ -41,7 +41,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         host: ELASTICACHE_HOST, the cache's address.
         port: ELASTICACHE_PORT.
         tls: ELASTICACHE_TLS, whether to speak TLS and verify the certificate.
-        ca_file: ELASTICACHE_CA_FILE, PEM file of the authority to trust; default the system's.
+        ca_file: ELASTICACHE_CA_FILE, PEM file of an authority to trust beside the
+            system's.
         user: ELASTICACHE_USER, the user to authenticate as.
         password_file: ELASTICACHE_PASSWORD_FILE, file that holds the user's password.
         iam_cache: ELASTICACHE_NAME, the cache's name; with it, authentication is by IAM.
@@ -68,6 +69,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     config: Name | None = None
 
     def __post_init__(self) -> None:
+        if self.key_schema is not None and not all(self._key_names()):
+            raise ValueError(
+                "DYNAMIRROR_KEY_SCHEMA holds an empty name; write the table's key attributes "
+                "separated by a comma, as in pk,sk"
+            )
         if self.iam_cache and not (self.user and self.region and self.tls):
             raise ValueError(
                 "ELASTICACHE_NAME asks for IAM authentication, which needs ELASTICACHE_USER, "
@@ -105,7 +111,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         """The table's schema, if DYNAMIRROR_KEY_SCHEMA tells it."""
         if self.key_schema is None:
             return None
-        return Schema(table, tuple(name.strip() for name in self.key_schema.split(",")))
+        return Schema(table, self._key_names())
+
+    def _key_names(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in (self.key_schema or "").split(","))
 
 
 class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -4,11 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-import msgspec
-
-from dynamirror.attributes import Item, plain, raw, to_json, typed, utf8
-
-_msgpack = msgspec.msgpack.Encoder()
+from dynamirror.attributes import Item, plain_map, raw, to_json, typed, utf8
 
 
 class Layout(StrEnum):
@@ -36,7 +32,7 @@ class Encoding:
 
 
 def _json(item: Item) -> bytes:
-    return to_json({name: plain(value) for name, value in item.items()})
+    return to_json(plain_map(item))
 
 
 def _dynamodb_json(item: Item) -> bytes:
@@ -48,8 +44,10 @@ def _hash(item: Item) -> bytes:
 
 
 def pack_fields(fields: Mapping[bytes, bytes]) -> bytes:
-    """The bytes of a hash: a MessagePack array of field, value, field, value, fields sorted."""
-    return _msgpack.encode([part for name in sorted(fields) for part in (name, fields[name])])
+    """The bytes of a hash, as scripts/put_hash.lua takes them; fields are sorted."""
+    parts = [part for name in sorted(fields) for part in (name, fields[name])]
+    head = len(parts).to_bytes(4, "big")
+    return head + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 JSON = Encoding("json", Layout.STRING, _json)

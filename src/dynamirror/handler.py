@@ -53,7 +53,7 @@ class Replicator:
         observe: Callable[[Report], None] = lambda _report: None,
     ) -> None:
         self.cache = cache
-        self._views = views
+        self.views = views
         self._fence_ttl = fence_ttl
         self._clock = clock
         self._observe = observe
@@ -86,7 +86,7 @@ class Replicator:
         for record in batch:
             try:
                 change = records.decode(record)
-                for view in self._views.of_change(change):
+                for view in self.views.of_change(change):
                     for entry in of_change(view, change):
                         entries.append(entry)  # noqa: PERF402 - keeps what came before an error
             except RecordError as error:
@@ -136,32 +136,28 @@ def _parked(trouble: Trouble) -> Parked:
 
 def _first_to_repeat(batch: list[Any], report: Report, unparked: list[Parked]) -> list[str]:
     """The identifier of the earliest record that is neither applied nor parked, as it is spelt."""
-    numbers = [int(item.sequence) for item in unparked if item.sequence != "?"]
+    if any(item.sequence == "?" for item in unparked):
+        return [""]  # the record has no number to name it by: the whole batch must come again
+    numbers = [int(item.sequence) for item in unparked]
     if (failed := report.lowest_failed()) is not None:
         numbers.append(failed)
+    if not numbers:
+        return []
     spelt = {int(text): text for text in map(records.sequence_number, batch) if text}
-    if unparked and not numbers:
-        return [""]  # the record has no number to name it by: the whole batch must come again
-    return [spelt[min(numbers)]] if numbers else []
+    return [spelt[min(numbers)]]
 
 
-def build(settings: Settings, *, schema: Schema | None = None) -> Replicator:
+def build(settings: Settings) -> Replicator:
     """Make a replicator from settings; connects to nothing yet.
 
-    Args:
-        settings: the settings.
-        schema: the table's, if it is known already.
-
     Raises:
-        ConfigError: the settings or `mirror.toml` are wrong, or a view does not fit the table.
+        ConfigError: the settings or `mirror.toml` are wrong.
     """
 
     def schema_of(table: str, keys: frozenset[str]) -> Schema:
         return _schema(settings, table, keys)
 
     views = Views(load_views(settings.config), schema_of)
-    if schema is not None:
-        views.bind(schema)
     return Replicator(Cache(settings), views, fence_ttl=settings.fence_ttl)
 
 

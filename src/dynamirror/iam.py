@@ -38,8 +38,12 @@ class IamToken:
         # botocore takes 110 ms to import, so only those pay who authenticate by IAM.
         from botocore.auth import SigV4QueryAuth  # noqa: PLC0415
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
+        from botocore.exceptions import BotoCoreError  # noqa: PLC0415
 
-        credentials = self.credentials() if self.credentials else _from_environment()
+        try:
+            credentials = self.credentials() if self.credentials else _from_environment()
+        except BotoCoreError as error:
+            raise CacheError(f"no AWS credentials to sign the IAM token with: {error}") from error
         if credentials is None:
             raise CacheError("no AWS credentials to sign the IAM token with; set them up")
         query = {"Action": "connect", "User": self.user, "ResourceType": "ServerlessCache"}

@@ -114,7 +114,9 @@ class KeyTemplate:
         value = f"(?:(?:[^{escaped}]|%[0-9A-F]{{2}})+|%)"
         head, *tail = map(re.escape, self.literals)
         pattern = re.compile(head + "".join(value + literal for literal in tail), re.DOTALL)
-        return pattern.fullmatch(_step_back(key)) is not None
+        if key.startswith(RESERVED):
+            return False
+        return any(pattern.fullmatch(form) for form in (key, _step_back(key)))
 
     def renderer(self) -> Callable[[Item], str | None]:
         """Make the function that turns an item into its key, or None if it lacks an attribute.
@@ -154,7 +156,8 @@ def _step_aside(key: str) -> str:
 
 
 def _step_back(key: str) -> str:
-    return RESERVED[0] + key.removeprefix(_ASIDE) if key.startswith(_ASIDE) else key
+    aside = _step_aside(RESERVED)
+    return RESERVED + key.removeprefix(aside) if key.startswith(aside) else key
 
 
 def _separators(literals: Sequence[str]) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Items that cannot become entries, set aside with the reason, so that no shard is ever blocked."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import msgspec
@@ -30,10 +31,10 @@ class Parked:
     @property
     def field(self) -> bytes:
         """What names the item in the quarantine: its key, or the record if the key is not known."""
-        try:
-            return to_json({name: typed(value) for name, value in (self.key or {}).items()} or None)
-        except RecordError:
-            return f"record {self.sequence}".encode()
+        if self.key:
+            with suppress(RecordError):
+                return to_json({name: typed(value) for name, value in self.key.items()})
+        return f"record {self.sequence}".encode()
 
 
 def quarantine_key(table: str) -> str:

@@ -93,13 +93,11 @@ def compare(items: Iterable[Item], cache: Cache, views: Iterable[View]) -> Compa
     while chunk := list(islice(puts, _READ_AT_ONCE)):
         answers = cache.execute([read_command(key, put.view) for put, key, _ in chunk])
         for (put, key, value), answer in zip(chunk, answers, strict=True):
-            if isinstance(answer, Failure):
-                raise CacheError(f"{cache}: {answer.reason}")
             expected.add(key)
-            if not answer:
-                result.found("missing", put.key)
-            elif stored_value(answer, put.view) != value:
-                result.found("different", put.key)
+            if isinstance(answer, Failure) and not answer.reason.startswith("WRONGTYPE"):
+                raise CacheError(f"{cache}: {answer.reason}")
+            if kind := _difference(answer, put.view, value):
+                result.found(kind, put.key)
     for view in views:
         for key in set(cache.scan(_glob(view.template.prefix) + "*")):
             text = key.decode(errors="replace")
@@ -108,6 +106,14 @@ def compare(items: Iterable[Item], cache: Cache, views: Iterable[View]) -> Compa
                 if key not in expected:
                     result.found("left_over", text)
     return result
+
+
+def _difference(answer: Any, view: View, value: bytes) -> str | None:
+    if isinstance(answer, Failure):
+        return "different"  # a string where a hash belongs, or the like
+    if answer is None or answer == []:  # an empty text is a value
+        return "missing"
+    return None if stored_value(answer, view) == value else "different"
 
 
 def _puts(

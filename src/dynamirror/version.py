@@ -1,13 +1,12 @@
 """What orders two writes of one entry: the version a fence remembers."""
 
-from dataclasses import dataclass
+import msgspec
 
 _EPOCH_END = 14
 _SEQUENCE_END = 54
 
 
-@dataclass(frozen=True, slots=True)
-class ChangeVersion:
+class ChangeVersion(msgspec.Struct, frozen=True, gc=False):
     """Where one change stands in the history of its item.
 
     Args:
@@ -26,8 +25,7 @@ class ChangeVersion:
         return f"c{self.epoch:013d}{self.sequence:040d}{self.created:010d}"
 
 
-@dataclass(frozen=True, slots=True)
-class RowVersion:
+class RowVersion(msgspec.Struct, frozen=True, gc=False):
     """The horizon a row was read at: it holds every change created before that second.
 
     Args:
@@ -64,14 +62,14 @@ def parse(text: str) -> Version:
 
 def supersedes(incoming: Version, held: Version | None) -> bool:
     """Tell whether a write may replace what the fence holds: the rule of scripts/fence.lua."""
-    match incoming, held:
-        case _, None:
+    match held:
+        case None:
             return True
-        case ChangeVersion(), ChangeVersion():
+        case ChangeVersion():
+            if isinstance(incoming, RowVersion):
+                return held.created < incoming.horizon
             return (incoming.epoch, incoming.sequence) > (held.epoch, held.sequence)
-        case ChangeVersion(), RowVersion():
+        case RowVersion():
+            if isinstance(incoming, RowVersion):
+                return incoming.horizon > held.horizon
             return incoming.created >= held.horizon
-        case RowVersion(), ChangeVersion():
-            return held.created < incoming.horizon
-        case RowVersion(), RowVersion():
-            return incoming.horizon > held.horizon

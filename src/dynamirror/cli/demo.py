@@ -49,8 +49,9 @@ def demo(
     # In JSON mode the last line of standard output is all that a machine reads.
     screen = _Screen(Console(stderr=as_json))
     with options.interruptible():
+        prepared = Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key)
         screen.say("starting DynamoDB (MiniStack) and Valkey on this machine")
-        with Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key) as parts:
+        with prepared as parts:
             screen.follow("loading", parts, parts.fill())
             screen.follow("writing", parts, parts.write(seconds))
             screen.follow("draining", parts, parts.drain())

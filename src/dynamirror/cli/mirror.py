@@ -15,6 +15,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from dynamirror import simulator
 from dynamirror.aws import aws_errors, describe_schema, describe_table
 from dynamirror.cache import Cache
+from dynamirror.change import check_view_type
 from dynamirror.cli import options
 from dynamirror.config import load_views
 from dynamirror.errors import SourceError
@@ -54,7 +55,9 @@ def run(
     settings = options.read_settings(cache, tls=tls, config=config)
     aws = options.read_aws(endpoint_url)
     source = describe_table(aws.dynamodb(), table)
-    replicator = build(settings, schema=source.schema)
+    replicator = build(settings)
+    needs_old_image = any(v.needs_old_image for v in replicator.views.bind(source.schema))
+    check_view_type(source.view_type, table, needs_old_image=needs_old_image)
     replicator.cache.broadcast(b"PING")
     _log_to_stderr()
     delivery = Delivery(
@@ -79,11 +82,21 @@ def run(
 
 
 def _log_to_stderr() -> None:
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.WARNING,
-        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Line("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _Line(logging.Formatter):
+    """One line that also shows what was logged as `extra`: the reason stands there."""
+
+    _known = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        extra = (
+            f"{name}={value}" for name, value in vars(record).items() if name not in self._known
+        )
+        return " ".join((super().formatMessage(record), *extra))
 
 
 def verify(

@@ -67,10 +67,16 @@ def read_settings(cache: str | None, *, tls: bool | None, config: str | None) ->
 def read_aws(endpoint_url: str | None) -> Aws:
     """How to reach DynamoDB; an emulator on this machine needs neither credentials nor a region."""
     url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+    if not url:
+        return Aws()
     try:
-        local = url is not None and urlsplit(url).hostname in _LOOPBACK
-    except ValueError:
-        raise ConfigError(f"--endpoint-url: {url} is not a URL") from None
+        parts = urlsplit(url)
+        complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:  # a bracket or a port that is wrong
+        complete = False
+    if not complete:
+        raise ConfigError(f"--endpoint-url: {url} is not an address like http://127.0.0.1:4566")
+    local = parts.hostname in _LOOPBACK
     if local and "AWS_ACCESS_KEY_ID" not in os.environ and "AWS_PROFILE" not in os.environ:
         return Aws("us-east-1", url, ("local", "local"))
     return Aws(None, url)

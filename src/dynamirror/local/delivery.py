@@ -5,7 +5,7 @@ Parents come before children, each shard has a thread, and how far each got is k
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import monotonic
 from typing import Protocol
 
@@ -64,6 +64,7 @@ class Delivery:
         self._invoker = Invoker(function, self._mapping, self._stop, clock=clock)
         self._consumers: dict[str, _Consumer] = {}
         self._finished: set[str] = set()
+        self._shards: list[Shard] = []
         self._listed_at = -1.0
         self._error: BaseException | None = None
         self._supervisor = threading.Thread(target=self._supervise, name="delivery", daemon=True)
@@ -106,9 +107,10 @@ class Delivery:
         if self._listed_at <= since:
             self._look.set()
             return False
-        return all(
-            consumer.idle_since > since or consumer.done for consumer in self._consumers.values()
-        )
+        consumers = dict(self._consumers)
+        if any(s.id not in consumers and s.id not in self._finished for s in self._shards):
+            return False  # a parent has just ended, its child is not being read yet
+        return all(consumer.idle_since > since or consumer.done for consumer in consumers.values())
 
     def _check(self) -> None:
         if self._error is not None:
@@ -118,10 +120,16 @@ class Delivery:
         try:
             known = self._positions_loaded()
             self._finished |= {shard for shard, position in known.items() if position.finished}
+            latest: set[str] | None = None
             while not self._stop.is_set():
                 self._look.clear()
                 asked_at = self._clock()
-                self._begin(self._listed())
+                self._shards = self._listed()
+                if latest is None:
+                    # What a shard that comes later holds was written from now on: all of it counts.
+                    new_here = self._mapping.latest and not known
+                    latest = {shard.id for shard in self._shards} if new_here else set()
+                self._begin(self._shards, latest)
                 self._listed_at = asked_at
                 self._look.wait(self._discover_seconds)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
@@ -149,7 +157,7 @@ class Delivery:
                 self._backoff.wait(failures, error)
         return {}
 
-    def _begin(self, shards: list[Shard]) -> None:
+    def _begin(self, shards: list[Shard], latest: Collection[str]) -> None:
         new = [s for s in readable(shards, self._finished) if s.id not in self._consumers]
         positions = self._positions_loaded() if new else {}
         for shard in new:
@@ -160,6 +168,7 @@ class Delivery:
                 invoker=self._invoker,
                 positions=self._positions,
                 mapping=self._mapping,
+                latest=shard.id in latest,
                 poll_seconds=self._poll_seconds,
                 stop=self._stop,
                 ended=self._ended,
@@ -193,6 +202,7 @@ class _Consumer(threading.Thread):
         invoker: Invoker,
         positions: PositionStore,
         mapping: EventSourceMapping,
+        latest: bool,
         poll_seconds: float,
         stop: threading.Event,
         ended: Callable[[Shard, BaseException | None], None],
@@ -201,7 +211,7 @@ class _Consumer(threading.Thread):
         super().__init__(name=f"shard {shard.id}", daemon=True)
         self._shard = shard
         self._after = after
-        self._latest = mapping.latest
+        self._latest = latest
         self._reader = reader
         self._invoker = invoker
         self._positions = positions
@@ -212,11 +222,11 @@ class _Consumer(threading.Thread):
         self._ended = ended
         self._clock = clock
         self._backoff = Backoff(stop)
+        self._failures = 0
         self.idle_since = -1.0
         self.done = False
 
     def run(self) -> None:
-        failures = 0
         while not self._stopping.is_set():
             try:
                 self._consume()
@@ -226,8 +236,8 @@ class _Consumer(threading.Thread):
                 logger.error("records lost", extra={"reason": str(error)})  # noqa: TRY400
                 self._after, self._latest = None, False
             except (SourceError, CacheError) as error:
-                failures += 1
-                self._backoff.wait(failures, error)
+                self._failures += 1
+                self._backoff.wait(self._failures, error)
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits
                 self._ended(self._shard, error)
                 return
@@ -238,6 +248,7 @@ class _Consumer(threading.Thread):
         buffer: list[Record] = []
         waiting_since = asked_at = self._clock()
         for page in self._reader.pages(self._shard, self._after, latest=self._latest):
+            self._latest = False  # should it begin again, what came since counts
             if not buffer:
                 waiting_since = self._clock()
             buffer += page.records
@@ -257,6 +268,7 @@ class _Consumer(threading.Thread):
                 self._stopping.wait(self._poll_seconds)
             if self._stopping.is_set():
                 return
+            self._failures = 0
             asked_at = self._clock()
 
     def _deliver(self, records: list[Record]) -> bool:

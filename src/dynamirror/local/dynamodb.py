@@ -87,8 +87,8 @@ def create_table(
     client.create_table(
         TableName=name,
         KeySchema=[
-            {"AttributeName": key, "KeyType": kind}
-            for key, kind in zip(keys, ("HASH", "RANGE"), strict=False)
+            {"AttributeName": key, "KeyType": "RANGE" if number else "HASH"}
+            for number, key in enumerate(keys)
         ],
         AttributeDefinitions=[
             {"AttributeName": key, "AttributeType": tag}  # type: ignore[typeddict-item]

@@ -31,10 +31,12 @@ def load_items(path: str, key: str | None = None) -> list[dict[str, Any]]:
         ConfigError: the file cannot be read, is not of that form, or no attribute identifies a row.
     """
     try:
-        with Path(path).open(encoding="utf-8", newline="") as file:
+        with Path(path).open(encoding="utf-8-sig", newline="") as file:
             rows: Any = list(csv.DictReader(file)) if path.endswith(".csv") else _json(file.read())
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is nested too deeply") from None
     except (ValueError, csv.Error) as error:
         raise ConfigError(f"{path}: is not JSON or CSV in UTF-8: {error}") from None
     names: Sequence[str] | None = None
@@ -47,9 +49,11 @@ def load_items(path: str, key: str | None = None) -> list[dict[str, Any]]:
     serialize = TypeSerializer().serialize
     items = []
     for number, (row, row_id) in enumerate(zip(rows, _ids(path, rows, names, key), strict=True), 1):
+        if None in row:  # the csv module's name for what is left over
+            raise ConfigError(f"{path}: row {number}: has more fields than the header")
         try:
             items.append({name: serialize(value) for name, value in {**row, "id": row_id}.items()})
-        except (TypeError, ArithmeticError) as error:
+        except (TypeError, ArithmeticError, RecursionError) as error:
             raise ConfigError(f"{path}: row {number}: DynamoDB cannot hold it: {error}") from None
     return items
 

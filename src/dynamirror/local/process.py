@@ -1,6 +1,7 @@
 """Starting a server on 127.0.0.1 that is gone when we are gone."""
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -56,7 +57,7 @@ class ServerProcess:
                     stdin=subprocess.PIPE,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **env(self.port)},
+                    env={**os.environ, "TMPDIR": str(self.folder), **env(self.port)},
                     start_new_session=True,
                 )
                 log_text = os.open(log, os.O_RDONLY)
@@ -93,6 +94,8 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self._guard.kill()
             self._guard.wait()
+        # The guard has removed it, unless it was killed.
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def free_port(highest: int = 65_535) -> int:

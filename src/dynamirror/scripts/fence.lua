@@ -9,6 +9,7 @@ local entry, fence = KEYS[1], KEYS[2]
 local incoming, fence_ttl = ARGV[1], ARGV[2]
 
 local function is_row(version) return string.byte(version) == 114 end -- 'r'
+local function place(change) return string.sub(change, 2, 54) end
 local function created(change) return string.sub(change, 55) end
 local function horizon(row) return string.sub(row, 2) end
 
@@ -23,7 +24,7 @@ local function supersedes(held)
     -- An older change was already in the row when it was read.
     return created(incoming) >= horizon(held)
   end
-  return incoming > held
+  return place(incoming) > place(held)
 end
 
 if not supersedes(redis.call('GET', fence)) then return 'stale' end

@@ -93,6 +93,7 @@ class StreamReader:
                         raise TrimmedError(shard, after) from error
                 raise
             records = [_as_lambda_has_it(record, self.arn) for record in answer["Records"]]
+            latest = False  # from now on nothing may be passed over
             if records:
                 after = records[-1]["dynamodb"]["SequenceNumber"]
             following = answer.get("NextShardIterator")
@@ -131,7 +132,10 @@ def _as_lambda_has_it(record: Mapping[str, Any], arn: str) -> Record:
 
     https://docs.aws.amazon.com/lambda/latest/dg/with-ddb.html
     """
-    return {**_jsonable(record), "eventSourceARN": arn}
+    given = _jsonable(record)
+    if "userIdentity" in given:  # only here do the two spell names differently
+        given["userIdentity"] = {k[0].lower() + k[1:]: v for k, v in given["userIdentity"].items()}
+    return {**given, "eventSourceARN": arn}
 
 
 def _jsonable(value: Any) -> Any:

@@ -1,0 +1,313 @@
+"""Connecting to a Valkey, and sending it many commands at once."""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+import pytest
+
+from deadlines import wait_until
+from dynamirror.cache import CHUNK, DELETE, PUT, PUT_HASH, Cache, Command, Failure
+from dynamirror.config import Settings
+from dynamirror.encoding import pack_fields
+from dynamirror.errors import CacheError, ConfigError
+from dynamirror.key import fence_key
+from dynamirror.local.process import free_port
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.version import ChangeVersion
+
+MANY = 3 * CHUNK + 17
+OpenCache = Callable[[Settings], Cache]
+
+
+@pytest.fixture(params=["cluster", "single"])
+def server(
+    request: pytest.FixtureRequest, valkey: EmbeddedValkey, single_valkey: EmbeddedValkey
+) -> EmbeddedValkey:
+    """Either kind of Valkey."""
+    return valkey if request.param == "cluster" else single_valkey
+
+
+@pytest.fixture
+def cache(server: EmbeddedValkey, open_cache: OpenCache) -> Cache:
+    """That Valkey, empty."""
+    cache = open_cache(server.settings())
+    cache.broadcast(b"FLUSHALL")
+    return cache
+
+
+@pytest.fixture
+def other(server: EmbeddedValkey, open_cache: OpenCache) -> Cache:
+    """The same Valkey through connections of its own."""
+    return open_cache(server.settings())
+
+
+def put(index: int) -> Command:
+    """Write an entry of its own."""
+    key = f"k{index}"
+    version = str(ChangeVersion(1, 1, 1))
+    return PUT.command(key.encode(), fence_key(key).encode(), version, 90_000, b"v%d" % index)
+
+
+def echo(index: int) -> Command:
+    """Have the server repeat a number."""
+    return Command(b"k%d" % index, (b"ECHO", b"%d" % index))
+
+
+def one_sentence(error: BaseException | None) -> str:
+    """The error's message, which must be fit to be shown as it is."""
+    text = str(error)
+    assert text
+    assert "\n" not in text
+    assert ". " not in text
+    assert "Traceback" not in text
+    return text
+
+
+def test_what_was_written_is_there(cache: Cache) -> None:
+    assert cache.execute(put(index) for index in range(MANY)) == [b"applied"] * MANY
+    assert cache.call("k616", b"GET", "k616") == b"v616"
+
+
+def test_nothing_to_do_is_nothing_done(cache: Cache) -> None:
+    assert cache.execute([]) == []
+
+
+def test_answers_keep_the_order_of_commands(cache: Cache) -> None:
+    answers = cache.execute(echo(index) for index in range(MANY))
+    assert answers == [b"%d" % index for index in range(MANY)]
+
+
+def test_a_command_that_fails_leaves_its_neighbours_alone(cache: Cache) -> None:
+    cache.call("k", b"SET", "k", b"text")
+    wrong = Command(b"k", (b"HGETALL", b"k"))
+    first, failure, last = cache.execute([echo(1), wrong, echo(2)])
+    assert (first, last) == (b"1", b"2")
+    assert isinstance(failure, Failure)
+    assert "WRONGTYPE" in failure.reason
+
+
+def test_commands_are_drawn_while_earlier_ones_are_under_way(cache: Cache, other: Cache) -> None:
+    seen: dict[int, int] = {}
+
+    def commands() -> Iterator[Command]:
+        for index in range(4 * CHUNK):
+            if index % CHUNK == 0:
+                seen[index // CHUNK] = len(list(other.scan("k*")))
+            yield put(index)
+
+    cache.execute(commands())
+    # Never more than one chunk is waited for while the next is made.
+    assert [seen[chunk] >= (chunk - 1) * CHUNK for chunk in range(1, 4)] == [True] * 3
+    assert [seen[chunk] <= chunk * CHUNK for chunk in range(4)] == [True] * 4
+
+
+@pytest.mark.parametrize("drawn", [0, 1, CHUNK + 50, 3 * CHUNK])
+def test_an_iterable_that_fails_leaves_the_cache_usable(cache: Cache, drawn: int) -> None:
+    def commands() -> Iterator[Command]:
+        yield from map(put, range(drawn))
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        cache.execute(commands())
+    answers = cache.execute(echo(index) for index in range(MANY))
+    assert answers == [b"%d" % index for index in range(MANY)]
+
+
+def test_scripts_forgotten_before_are_loaded_again(cache: Cache) -> None:
+    cache.broadcast(b"SCRIPT", b"FLUSH", b"SYNC")
+    version = str(ChangeVersion(1, 1, 1))
+    commands = [
+        PUT.command(b"a", b"f:{a}", version, 90_000, b"v"),
+        PUT_HASH.command(b"b", b"f:{b}", version, 90_000, pack_fields({b"x": b"y"})),
+        DELETE.command(b"c", b"f:{c}", version, 90_000),
+    ]
+    assert cache.execute(commands) == [b"applied"] * 3
+
+
+@pytest.mark.parametrize("at", [0, 1, CHUNK - 1, CHUNK, 2 * CHUNK + 50, MANY - 1])
+def test_scripts_forgotten_in_the_middle_are_loaded_again(
+    cache: Cache, other: Cache, at: int
+) -> None:
+    def commands() -> Iterator[Command]:
+        for index in range(MANY):
+            if index == at:
+                other.broadcast(b"SCRIPT", b"FLUSH", b"SYNC")
+            yield put(index)
+
+    assert cache.execute(commands()) == [b"applied"] * MANY
+
+
+def test_commands_and_forgotten_scripts_keep_their_own_answers(cache: Cache) -> None:
+    cache.broadcast(b"SCRIPT", b"FLUSH", b"SYNC")
+    pairs = list(chain.from_iterable((put(index), echo(index)) for index in range(MANY)))
+    answers = cache.execute(pairs)
+    assert answers[::2] == [b"applied"] * MANY
+    assert answers[1::2] == [b"%d" % index for index in range(MANY)]
+
+
+def test_a_connection_that_was_cut_is_replaced_at_next_use(cache: Cache, other: Cache) -> None:
+    assert cache.execute([put(1)]) == [b"applied"]
+    assert other.broadcast(b"CLIENT", b"KILL", b"TYPE", b"normal", b"SKIPME", b"yes") != [0]
+    assert cache.execute([put(2)]) == [b"applied"]
+
+
+def test_a_connection_cut_in_the_middle_fails_only_what_was_not_answered(
+    cache: Cache, other: Cache
+) -> None:
+    def commands() -> Iterator[Command]:
+        for index in range(4 * CHUNK):
+            if index == 3 * CHUNK:
+                other.broadcast(b"CLIENT", b"KILL", b"TYPE", b"normal", b"SKIPME", b"yes")
+            yield put(index)
+
+    answers = cache.execute(commands())
+    assert answers[: 2 * CHUNK] == [b"applied"] * (2 * CHUNK)
+    for failure in answers[3 * CHUNK :]:
+        assert isinstance(failure, Failure)
+        assert "no connection" in failure.reason
+    again = cache.execute(put(index) for index in range(4 * CHUNK))
+    assert set(again) == {b"applied", b"stale"}
+    assert again[3 * CHUNK :] == [b"applied"] * CHUNK
+
+
+def test_connections_are_reused(cache: Cache, other: Cache) -> None:
+    def connected() -> bytes:
+        (info,) = other.broadcast(b"INFO", b"stats")
+        line: bytes = next(text for text in info.splitlines() if b"total_connections" in text)
+        return line
+
+    cache.execute([put(1)])
+    before = connected()
+    for index in range(20):
+        cache.execute([put(index)])
+    assert connected() == before
+
+
+def test_scan_yields_all_keys_that_fit(cache: Cache) -> None:
+    cache.execute(Command(b"k%d" % i, (b"SET", b"k%d" % i, b"")) for i in range(2_500))
+    cache.call("other", b"SET", "other", b"")
+    assert set(cache.scan("k*")) == {b"k%d" % index for index in range(2_500)}
+    assert len(set(cache.scan("*"))) == 2_501
+
+
+def test_scan_of_an_empty_cache_yields_nothing(cache: Cache) -> None:
+    assert list(cache.scan("*")) == []
+
+
+def test_a_call_that_fails_says_so(cache: Cache) -> None:
+    cache.call("k", b"SET", "k", b"text")
+    with pytest.raises(CacheError, match="WRONGTYPE") as caught:
+        cache.call("k", b"HGETALL", "k")
+    one_sentence(caught.value)
+
+
+def test_a_port_that_nothing_listens_on_is_named_in_one_sentence(open_cache: OpenCache) -> None:
+    port = free_port()
+    cache = open_cache(Settings(host="127.0.0.1", port=port, tls=False))
+    for _ in range(2):
+        with pytest.raises(CacheError, match=f"127.0.0.1:{port}: no connection") as caught:
+            cache.execute([put(1)])
+        one_sentence(caught.value)
+
+
+def test_a_host_that_does_not_exist_is_named_in_one_sentence(open_cache: OpenCache) -> None:
+    cache = open_cache(Settings(host="nowhere.invalid", tls=False))
+    with pytest.raises(CacheError, match=r"nowhere\.invalid:6379: no connection") as caught:
+        cache.execute([put(1)])
+    one_sentence(caught.value)
+
+
+def test_a_server_that_comes_back_is_found_again(
+    open_cache: OpenCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with EmbeddedValkey(cluster=False) as server:
+        cache = open_cache(server.settings())
+        assert cache.execute([put(1)]) == [b"applied"]
+        port = server.port
+    (failure,) = cache.execute([put(2)])
+    assert isinstance(failure, Failure)
+    with pytest.raises(CacheError):
+        cache.execute([put(2)])
+    monkeypatch.setattr("dynamirror.local.process.free_port", lambda _highest: port)
+    with EmbeddedValkey(cluster=False):
+
+        def answers() -> bool:
+            try:
+                return cache.execute([put(2)]) == [b"applied"]
+            except CacheError:
+                return False
+
+        wait_until(answers)
+
+
+@pytest.fixture
+def user(cache: Cache) -> Iterator[str]:
+    """A user of the cache, whose password is `right`."""
+    cache.broadcast(b"ACL", b"SETUSER", b"mirror", b"on", b">right", b"allkeys", b"+@all")
+    yield "mirror"
+    cache.broadcast(b"ACL", b"DELUSER", b"mirror")
+
+
+def test_a_user_and_password_are_presented(
+    server: EmbeddedValkey, user: str, open_cache: OpenCache, password_file: Callable[[str], str]
+) -> None:
+    cache = open_cache(server.settings(user=user, password_file=password_file("right")))
+    assert cache.broadcast(b"ACL", b"WHOAMI") == [user.encode()]
+
+
+def test_a_wrong_password_is_refused_in_one_sentence_each_time(
+    server: EmbeddedValkey, user: str, open_cache: OpenCache, password_file: Callable[[str], str]
+) -> None:
+    cache = open_cache(server.settings(user=user, password_file=password_file("wrong")))
+    for _ in range(2):
+        with pytest.raises(CacheError, match="refuses the user or the password") as caught:
+            cache.execute([put(1)])
+        assert "wrong" not in one_sentence(caught.value)
+
+
+def test_a_password_without_a_user_is_that_of_the_default_user(
+    open_cache: OpenCache, password_file: Callable[[str], str]
+) -> None:
+    with EmbeddedValkey(cluster=False, options=("--requirepass", "right")) as server:
+        cache = open_cache(server.settings(password_file=password_file("right")))
+        assert cache.execute([put(1)]) == [b"applied"]
+        with pytest.raises(CacheError, match="refuses the user or the password"):
+            open_cache(server.settings()).execute([put(1)])
+
+
+def test_a_right_the_user_lacks_fails_only_what_needs_it(
+    cache: Cache,
+    server: EmbeddedValkey,
+    user: str,
+    open_cache: OpenCache,
+    password_file: Callable[[str], str],
+) -> None:
+    cache.broadcast(b"ACL", b"SETUSER", user, b"-get")
+    limited = open_cache(server.settings(user=user, password_file=password_file("right")))
+    echoed, failure = limited.execute([echo(1), Command(b"k", (b"GET", b"k"))])
+    assert echoed == b"1"
+    assert isinstance(failure, Failure)
+    assert "no permissions" in failure.reason
+
+
+def test_a_password_file_that_is_not_there_is_named(open_cache: OpenCache) -> None:
+    with pytest.raises(ConfigError, match="ELASTICACHE_PASSWORD_FILE: /no/such/file cannot be"):
+        open_cache(Settings(host="127.0.0.1", password_file="/no/such/file"))
+
+
+def test_a_demoted_primary_is_left_for_the_new_one(
+    single_valkey: EmbeddedValkey, open_cache: OpenCache
+) -> None:
+    # Without cluster mode, a failover moves the name of the primary to another node; the old one
+    # keeps its connections, and refuses writes.
+    cache = open_cache(single_valkey.settings())
+    cache.broadcast(b"FLUSHALL")
+    identity = cache.broadcast(b"CLIENT", b"ID")
+    cache.broadcast(b"REPLICAOF", b"127.0.0.1", str(free_port()))
+    try:
+        (failure,) = cache.execute([put(1)])
+        assert isinstance(failure, Failure)
+    finally:
+        cache.broadcast(b"REPLICAOF", b"NO", b"ONE")
+    assert cache.broadcast(b"CLIENT", b"ID") > identity
+    assert cache.execute([put(1)]) == [b"applied"]

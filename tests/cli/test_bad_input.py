@@ -1,0 +1,301 @@
+"""Bad input is one sentence on standard error and a failure, never a traceback."""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from dynamirror.cache import Cache
+from dynamirror.cli import main
+from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
+from dynamirror.local.process import free_port
+from dynamirror.local.valkey import EmbeddedValkey
+from processes import environment, run
+from streams import Source
+
+Command = Callable[..., str]
+
+
+@pytest.fixture
+def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
+    """Runs `dynamirror`, which must fail with a sentence; gives that, without what is before it."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "ELASTICACHE_", "DYNAMIRROR_")):
+            monkeypatch.delenv(name)
+
+    def command(*arguments: str, status: int = 1) -> str:
+        monkeypatch.setattr(sys, "argv", ["dynamirror", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output, errors = capsys.readouterr()
+        assert caught.value.code == status, errors
+        assert "Traceback" not in output + errors
+        if status == 2:  # a usage error: usage, a hint and a box
+            assert len(errors.splitlines()) <= 8
+            return " ".join(errors.replace("│", " ").split())
+        last = errors.splitlines()[-1]
+        assert last.startswith("dynamirror: ")
+        assert len(errors) < 400
+        return last.removeprefix("dynamirror: ")
+
+    handlers = list(logging.getLogger().handlers)
+    yield command
+    assert logging.getLogger().handlers == handlers
+
+
+@pytest.fixture
+def local(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> tuple[str, ...]:
+    """Options that name servers which are there."""
+    cache.broadcast(b"PING")
+    return (
+        *("--endpoint-url", dynamodb.endpoint_url),
+        *("--cache", f"127.0.0.1:{valkey.port}", "--no-tls"),
+    )
+
+
+@pytest.fixture
+def table(dynamodb: EmbeddedDynamoDB) -> str:
+    """A table whose stream can feed a mirror."""
+    return Source(dynamodb).name
+
+
+def new_table(dynamodb: EmbeddedDynamoDB, view_type: str | None) -> str:
+    name = f"t-{uuid4().hex[:12]}"
+    create_table(dynamodb.aws.dynamodb(), name, {"id": "S"}, view_type=view_type)
+    return name
+
+
+both = pytest.mark.parametrize("command", ["run", "verify"])
+
+
+@both
+def test_a_table_that_is_not_there(fails: Command, local: tuple[str, ...], command: str) -> None:
+    assert fails(command, "--table", "nobody", *local) == (
+        "table nobody: it does not exist in this account and region; check the name and AWS_REGION"
+    )
+
+
+@both
+def test_a_table_without_a_name(fails: Command, local: tuple[str, ...], command: str) -> None:
+    assert fails(command, "--table", "", *local).startswith("table : ")
+
+
+def test_a_stream_that_is_off(
+    fails: Command, local: tuple[str, ...], dynamodb: EmbeddedDynamoDB
+) -> None:
+    name = new_table(dynamodb, None)
+    assert fails("run", "--table", name, *local) == (
+        f"the stream of table {name} is off; switch it on with StreamViewType=NEW_AND_OLD_IMAGES"
+    )
+
+
+@pytest.mark.parametrize("view_type", ["KEYS_ONLY", "OLD_IMAGE"])
+def test_a_stream_without_new_images(
+    fails: Command, local: tuple[str, ...], dynamodb: EmbeddedDynamoDB, view_type: str
+) -> None:
+    name = new_table(dynamodb, view_type)
+    sentence = fails("run", "--table", name, *local)
+    assert sentence.startswith(f"the stream of table {name} has the view type {view_type}")
+    assert "NEW_AND_OLD_IMAGES" in sentence
+
+
+def test_a_stream_without_the_old_images_that_a_view_needs(
+    fails: Command, local: tuple[str, ...], dynamodb: EmbeddedDynamoDB, tmp_path: Path
+) -> None:
+    name = new_table(dynamodb, "NEW_IMAGE")
+    config = tmp_path / "mirror.toml"
+    config.write_text('[[view]]\nkey = "{name}:{id}"')
+    sentence = fails("run", "--table", name, *local, "--config", str(config))
+    assert sentence.startswith(f"the stream of table {name} has the view type NEW_IMAGE, but")
+
+
+@both
+def test_a_cache_that_cannot_be_reached(
+    fails: Command, dynamodb: EmbeddedDynamoDB, table: str, command: str
+) -> None:
+    dynamodb.aws.dynamodb().put_item(TableName=table, Item={"id": {"S": "1"}})
+    cache = f"127.0.0.1:{free_port()}"
+    url = dynamodb.endpoint_url
+    sentence = fails(command, "--table", table, "--endpoint-url", url, "--cache", cache, "--no-tls")
+    assert sentence.startswith(f"cache {cache}: no connection: ")
+
+
+def test_a_cache_that_does_not_speak_tls(
+    fails: Command, dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, table: str
+) -> None:
+    cache = f"127.0.0.1:{valkey.port}"
+    url = dynamodb.endpoint_url
+    sentence = fails("run", "--table", table, "--endpoint-url", url, "--cache", cache)
+    assert sentence.startswith(f"cache {cache}: ")
+
+
+@both
+@pytest.mark.parametrize("given", [(), ("--cache", "")])
+def test_no_cache(fails: Command, command: str, given: tuple[str, ...]) -> None:
+    assert fails(command, "--table", "users", *given) == (
+        "no cache is named; give --cache HOST[:PORT] or set ELASTICACHE_HOST"
+    )
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "abc", "-1"])
+def test_a_port_that_is_none(fails: Command, port: str) -> None:
+    sentence = fails("verify", "--table", "users", "--cache", f"127.0.0.1:{port}")
+    assert sentence.startswith("environment: ELASTICACHE_PORT: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ELASTICACHE_TLS", "maybe"), ("ELASTICACHE_TIMEOUT", "0"), ("DYNAMIRROR_FENCE_TTL", "1h")],
+)
+def test_a_wrong_variable(
+    fails: Command, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert fails("run", "--table", "users", "--cache", "x").startswith(f"environment: {name}: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[[view]\n", "not valid TOML: "),
+        ("", "view: is missing; add at least one [[view]]"),
+        ('[[view]]\nkeys = "x"\n', "view[0].keys: there is no such field; did you mean 'key'?"),
+        ('[[view]]\nkey = "users"\n', ""),
+        ('[[view]]\nkey = "{name}"\n', ""),
+        ('[[view]]\nencoding = "xml"\n', ""),
+        ('[[view]]\nkey = "dynamirror:{id}"\n', ""),
+        (b"\xff\xfe", "cannot be read: not UTF-8 text"),
+    ],
+)
+@pytest.mark.parametrize("command", ["run", "verify", "demo"])
+def test_a_malformed_mirror_toml(
+    fails: Command,
+    local: tuple[str, ...],
+    table: str,
+    tmp_path: Path,
+    *,
+    command: str,
+    text: str | bytes,
+    sentence: str,
+) -> None:
+    file = tmp_path / "mirror.toml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    if command == "demo":
+        said = fails("demo", "--view", str(file), "--json")
+    else:
+        said = fails(command, "--table", table, *local, "--config", str(file))
+    assert sentence in said
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "demo"])
+def test_a_mirror_toml_that_is_not_there(
+    fails: Command, local: tuple[str, ...], table: str, command: str
+) -> None:
+    if command == "demo":
+        said = fails("demo", "--view", "missing.toml", "--json")
+    else:
+        said = fails(command, "--table", table, *local, "--config", "missing.toml")
+    assert said == "missing.toml: cannot be read: No such file or directory"
+
+
+@both
+def test_a_mirror_toml_for_another_table(
+    fails: Command, local: tuple[str, ...], table: str, tmp_path: Path, command: str
+) -> None:
+    (file := tmp_path / "mirror.toml").write_text('[[view]]\ntable = "orders"\n')
+    assert fails(command, "--table", table, *local, "--config", str(file)) == (
+        f"no view is for table {table} (there are views for orders); add a [[view]]"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("{", "is not JSON or CSV in UTF-8"),
+        ("[1]", "must be an array of objects or an object of objects"),
+        ("[]", "holds no rows"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded(
+    fails: Command, tmp_path: Path, text: str | None, sentence: str
+) -> None:
+    file = tmp_path / "rows.json"
+    if text is not None:
+        file.write_text(text)
+    said = fails("demo", "--load", str(file), "--json")
+    assert said.startswith(f"{file}: {sentence}")
+
+
+@pytest.mark.parametrize("command", ["run", "verify", "simulate"])
+@pytest.mark.parametrize(
+    "url", ["nonsense", "http://[bad", "http://127.0.0.1:99999", "http://", "ftp://127.0.0.1"]
+)
+def test_an_endpoint_that_is_none(fails: Command, command: str, url: str) -> None:
+    cache = () if command == "simulate" else ("--cache", "127.0.0.1:1", "--no-tls")
+    said = fails(command, "--table", "users", "--endpoint-url", url, *cache)
+    assert said == f"--endpoint-url: {url} is not an address like http://127.0.0.1:4566"
+
+
+def test_an_endpoint_where_nothing_listens(fails: Command) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    cache = ("--cache", "127.0.0.1:1", "--no-tls")
+    said = fails("run", "--table", "users", "--endpoint-url", url, *cache)
+    assert said == f"table users: cannot be reached at {url}/"
+
+
+def test_no_region(fails: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    said = fails("verify", "--table", "users", "--cache", "127.0.0.1:1")
+    assert said == "DynamoDB: no AWS region is set; set AWS_REGION"
+
+
+def test_no_credentials(fails: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    said = fails("verify", "--table", "users", "--cache", "127.0.0.1:1")
+    assert said.startswith("table users: no AWS credentials found; set AWS_PROFILE or")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("demo", "--seconds", "-1"),
+        ("demo", "--rate", "0"),
+        ("demo", "--ids", "0"),
+        ("demo", "--ids", "many"),
+        ("demo", "--seed", "x"),
+        ("demo", "--nonsense"),
+        ("run",),
+        ("run", "--table", "users", "--batch-size", "0"),
+        ("run", "--table", "users", "--batch-size", "10001"),
+        ("run", "--table", "users", "--parallelization-factor", "11"),
+        ("simulate", "--table", "users", "--count", "0"),
+        ("simulate", "--table", "users", "--rate", "nan"),
+        ("demo", "--rate", "nan"),
+        ("demo", "--seconds", "nan"),
+        ("verify",),
+        ("nonsense",),
+    ],
+    ids=" ".join,
+)
+def test_an_option_that_is_wrong(fails: Command, arguments: tuple[str, ...]) -> None:
+    said = fails(*arguments, status=2)
+    assert said.startswith("Usage: ")
+    assert f"dynamirror {arguments[0]} [OPTIONS]" in said or "No such command" in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [("verify", "--table", "users"), ("demo", "--load", "missing.json")], ids=" ".join
+)
+def test_as_a_process_it_is_the_same(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    done = run(*arguments, env=environment(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("dynamirror: ")
+    assert len(done.stderr.splitlines()) == 1

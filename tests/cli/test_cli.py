@@ -1,0 +1,304 @@
+"""The command line does the main job from end to end, and leaves nothing behind."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import airportsdata
+import pytest
+
+from deadlines import wait_until
+from dynamirror import __version__
+from dynamirror.aws import describe_schema
+from dynamirror.cache import Cache
+from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.stream.positions import Positions
+from dynamirror.verify import Comparison, compare, scan_table
+from dynamirror.view import View, ViewSpec
+from processes import COMMAND, alive, environment, linux_only, run, start
+from streams import Source
+
+ORIGINAL = Path(__file__).parents[2] / "examples/original/mirror.toml"
+SHORT = ("demo", "--seconds", "1", "--rate", "200", "--ids", "20", "--seed", "7", "--json")
+
+
+def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(done.stdout.splitlines()[-1])
+    assert isinstance(summary, dict)
+    return summary
+
+
+def test_the_demo_proves_a_true_mirror(tmp_path: Path) -> None:
+    done = run(
+        *["demo", "--seconds", "2", "--rate", "200", "--ids", "20", "--seed", "7", "--json"],
+        env=environment(tmp_path),
+    )
+    assert len(done.stdout.splitlines()) == 1
+    summary = last_line(done)
+    assert summary["written"] > 0
+    assert summary["applied"] > 0
+    assert (summary["differences"], summary["quarantined"], summary["stale"]) == (0, 0, 0)
+    assert 0 < summary["items"] == summary["entries"] <= 20
+    assert 0 < summary["lag_ms"]["p50"] <= summary["lag_ms"]["p99"]
+    assert summary["seconds"] >= 2
+    assert summary["seed"] == 7
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_demo_mirrors_all_airports(tmp_path: Path) -> None:
+    airports = airportsdata.load("ICAO")
+    (file := tmp_path / "airports.json").write_text(json.dumps(airports))
+    (folder := tmp_path / "tmp").mkdir()
+    summary = last_line(run(*SHORT, "--load", str(file), env=environment(folder)))
+    assert summary["loaded"] == len(airports) > 28_000
+    assert summary["differences"] == 0
+    assert summary["items"] == summary["entries"] >= len(airports)
+
+
+def test_the_demo_mirrors_into_the_layout_of_the_original(tmp_path: Path) -> None:
+    summary = last_line(run(*SHORT, "--view", str(ORIGINAL), env=environment(tmp_path)))
+    assert summary["differences"] == 0
+    assert 0 < summary["items"] == summary["entries"] <= 20
+
+
+def test_two_demos_run_at_once(tmp_path: Path) -> None:
+    demos = [start(*SHORT, env=environment(tmp_path)) for _ in range(2)]
+    try:
+        outputs = [demo.communicate(timeout=60) for demo in demos]
+    finally:
+        for demo in demos:
+            demo.kill()
+            demo.wait()
+    assert [demo.returncode for demo in demos] == [0, 0], outputs
+    assert [json.loads(out)["differences"] for out, _err in outputs] == [0, 0]
+
+
+def test_the_demo_tells_people_that_both_agree(tmp_path: Path) -> None:
+    done = run("demo", "--seconds", "0.5", env=environment(tmp_path))
+    assert done.returncode == 0
+    assert "in sync" in done.stdout
+    assert "0 differences" in done.stdout
+    assert done.stderr == ""
+
+
+@contextmanager
+def running(*arguments: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A command in a session of its own, killed at the end if it still runs."""
+    process = start(*arguments, env=env)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@linux_only
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("phase", ["starting", "writing"])
+def test_a_demo_that_is_stopped_leaves_nothing_behind(
+    tmp_path: Path, phase: str, number: signal.Signals, status: int
+) -> None:
+    with running("demo", "--seconds", "600", env=environment(tmp_path)) as demo:
+        if phase == "starting":
+            wait_until(lambda: len(alive(tmp_path)) > 1)
+        else:
+            assert demo.stdout
+            wait_until(lambda: str(demo.stdout and demo.stdout.readline()).startswith("writing:"))
+        demo.send_signal(number)
+        _out, errors = demo.communicate(timeout=60)
+    assert demo.returncode == status
+    assert "Traceback" not in errors
+    wait_until(lambda: not alive(tmp_path))
+    wait_until(lambda: not list(tmp_path.iterdir()))
+
+
+@linux_only
+def test_a_demo_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
+    with running("demo", "--seconds", "600", env=environment(tmp_path)) as demo:
+        wait_until(lambda: len(alive(tmp_path)) >= 5)
+        demo.kill()
+    wait_until(lambda: not alive(tmp_path))
+    wait_until(lambda: not list(tmp_path.iterdir()))
+
+
+def test_a_demo_that_is_kept_can_be_looked_at_as_it_says(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    with running("demo", "--seconds", "0.2", "--keep", env=env) as demo:
+        assert demo.stdout
+        hints: dict[str, list[str]] = {}
+        for line in demo.stdout:
+            words = shlex.split(line) if line.startswith("  ") else [""]
+            if words[0] == "dynamirror":
+                hints[words[1]] = words[1:]
+            elif words[0] == "aws":  # the last one
+                break
+        simulate = [*hints["simulate"], "--count", "20"]
+        assert run(*simulate, env=env).returncode == 0
+        wait_until(lambda: run(*hints["verify"], env=env).returncode == 0)
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(60) == 130
+
+
+class Mirrored:
+    """A table, the cache, and the options that name both to a command."""
+
+    def __init__(self, server: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> None:
+        self.source = Source(server)
+        self.cache = cache
+        schema, _ = describe_schema(self.source.client, self.source.name)
+        self.view: View = ViewSpec().bind(schema)
+        self.options = (
+            *("--table", self.source.name, "--endpoint-url", server.endpoint_url),
+            *("--cache", f"127.0.0.1:{valkey.port}", "--no-tls"),
+        )
+
+    def compare(self) -> Comparison:
+        items = scan_table(self.source.client, self.source.name)
+        return compare(items, self.cache, [self.view])
+
+    def key(self, item_id: str) -> str:
+        return f"{self.source.name}:{item_id}"
+
+
+@pytest.fixture
+def mirrored(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> Mirrored:
+    """An empty table and an empty cache."""
+    return Mirrored(dynamodb, valkey, cache)
+
+
+def test_run_mirrors_and_goes_on_after_it_was_killed(mirrored: Mirrored, tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    source = mirrored.source
+    source.puts(range(10))
+    with running("run", *mirrored.options, env=env) as process:
+        wait_until(lambda: mirrored.compare().entries == 10)
+        process.kill()
+    source.puts(range(10, 20))
+    source.client.delete_item(TableName=source.name, Key={"id": {"S": "3"}})
+    assert mirrored.compare().differences == 11
+    with running("run", *mirrored.options, env=env) as process:
+        wait_until(lambda: mirrored.compare().differences == 0)
+        source.put("3", name={"S": "is back"})
+        wait_until(lambda: mirrored.compare().differences == 0)
+        process.terminate()
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert output.startswith(f"mirroring table {source.name} into cache 127.0.0.1:")
+    assert errors == ""
+
+    done = run("verify", *mirrored.options, env=env)
+    assert done.returncode == 0
+    assert done.stdout == "20 items, 20 entries: 0 missing, 0 different, 0 left over\n"
+    mirrored.cache.call(mirrored.key("4"), b"SET", mirrored.key("4").encode(), b"damaged")
+    mirrored.cache.call(mirrored.key("5"), b"DEL", mirrored.key("5").encode())
+    mirrored.cache.call(mirrored.key("x"), b"SET", mirrored.key("x").encode(), b"left over")
+    done = run("verify", *mirrored.options, env=env)
+    assert done.returncode == 1
+    assert (
+        done.stdout.splitlines()[0] == "20 items, 20 entries: 1 missing, 1 different, 1 left over"
+    )
+    assert f"  different: {mirrored.key('4')}" in done.stdout.splitlines()
+    done = run("verify", *mirrored.options, "--json", env=env)
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert (told["differences"], told["missing"], told["left_over"]) == (3, 1, 1)
+    assert told["sample"]["missing"] == [mirrored.key("5")]
+
+
+def test_run_takes_its_settings_from_the_environment_too(
+    mirrored: Mirrored, valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    (tmp_path / "mirror.toml").write_text('[[view]]\nkey = "mine:{id}"\nencoding = "hash"\n')
+    variables = valkey.settings(config=str(tmp_path / "mirror.toml")).to_env()
+    env = environment(tmp_path, AWS_ENDPOINT_URL=mirrored.source.server.endpoint_url, **variables)
+    mirrored.source.put("1", name={"S": "Ada"})
+    with running("run", "--table", mirrored.source.name, env=env) as process:
+        wait_until(lambda: mirrored.cache.call("mine:1", b"HGET", b"mine:1", b"name") == b"Ada")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert run("verify", "--table", mirrored.source.name, env=env).returncode == 0
+
+
+def test_run_says_why_it_has_to_try_again(mirrored: Mirrored, tmp_path: Path) -> None:
+    key = Positions(mirrored.cache, mirrored.source.arn).key
+    mirrored.cache.call(key, b"SET", key.encode(), b"not a hash")
+    with running("run", *mirrored.options, env=environment(tmp_path)) as process:
+        assert process.stderr
+        line = process.stderr.readline()
+    assert "trying again" in line
+    assert "WRONGTYPE" in line
+
+
+def test_simulate_writes_what_its_seed_says(dynamodb: EmbeddedDynamoDB, tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    tables = []
+    for _ in range(2):
+        source = Source(dynamodb)
+        where = ("--table", source.name, "--endpoint-url", dynamodb.endpoint_url)
+        options = ["--count", "40", "--rate", "1000", "--seed", "7", "--ids", "30", "--json"]
+        done = run("simulate", *where, *options, env=env)
+        assert last_line(done) == {"written": 40, "seed": 7}
+        items = source.client.scan(TableName=source.name)["Items"]
+        tables.append({item["id"]["S"]: item["name"]["S"] for item in items})
+    assert tables[0] == tables[1]
+    assert 0 < len(tables[0]) <= 30
+
+
+def test_simulate_that_is_stopped_tells_how_far_it_got(
+    dynamodb: EmbeddedDynamoDB, tmp_path: Path
+) -> None:
+    source = Source(dynamodb)
+    where = ("--table", source.name, "--endpoint-url", dynamodb.endpoint_url)
+    with running(
+        "simulate", *where, "--rate", "100", "--json", env=environment(tmp_path)
+    ) as process:
+        wait_until(lambda: source.client.scan(TableName=source.name)["Count"] > 3)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert json.loads(output)["written"] > 3
+    assert errors == ""
+
+
+def test_simulate_needs_a_table_it_can_write(dynamodb: EmbeddedDynamoDB, tmp_path: Path) -> None:
+    create_table(dynamodb.aws.dynamodb(), "with-sort-key", {"pk": "S", "sk": "S"})
+    where = ("--table", "with-sort-key", "--endpoint-url", dynamodb.endpoint_url)
+    done = run("simulate", *where, env=environment(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr == (
+        "dynamirror: table with-sort-key: its key is pk and sk; the simulator needs a table with "
+        "the key id (S)\n"
+    )
+
+
+def test_the_version_is_told(tmp_path: Path) -> None:
+    done = run("--version", env=environment(tmp_path))
+    assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
+
+
+def test_without_a_command_the_help_is_shown(tmp_path: Path) -> None:
+    done = run(env=environment(tmp_path))
+    assert done.returncode == 2
+    assert all(word in done.stdout for word in ("demo", "run", "simulate", "verify"))
+
+
+def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*COMMAND, "--help"],
+        env=environment(tmp_path),
+        stdout=write,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(write)
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,114 @@
+"""Our own command line as a process, and which processes are there (Linux)."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+PROC = Path("/proc")
+linux_only = pytest.mark.skipif(not (PROC / "self/stat").exists(), reason="needs /proc")
+
+COMMAND = (sys.executable, "-c", "from dynamirror.cli import main; main()")
+_MARK = "DYNAMIRROR_TEST_MARK"
+
+
+def environment(folder: Path, **variables: str) -> dict[str, str]:
+    """This environment without AWS and cache settings; temporary files go to `folder`.
+
+    Whatever is started with it, however indirectly, is found by `alive(folder)`.
+    """
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "ELASTICACHE_", "DYNAMIRROR_"))
+    }
+    return kept | {"TMPDIR": str(folder), _MARK: str(folder)} | variables
+
+
+def start(*arguments: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
+    """Start `dynamirror` with its output in pipes."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def run(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `dynamirror` to its end."""
+    return subprocess.run(
+        [*COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+def is_alive(pid: int) -> bool:
+    """Tell whether a process runs; one that ended and was not yet asked for its status does not."""
+    try:
+        state = (PROC / str(pid) / "stat").read_text().rpartition(") ")[2][0]
+    except OSError:
+        return False
+    return state not in "ZX"
+
+
+def alive(folder: Path) -> list[int]:
+    """All processes that run with `environment(folder)`, or in that folder."""
+    mark = f"{_MARK}={folder}".encode()
+    return [
+        pid
+        for pid in _pids()
+        # Valkey writes its title over its environment; it runs in a folder of its own.
+        if (mark in _read(pid, "environ").split(b"\0") or _works_in(pid).is_relative_to(folder))
+        and is_alive(pid)
+    ]
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes that a process started, and those that they started."""
+    children = [child for child in _pids() if _parent(child) == pid]
+    return children + [pid for child in children for pid in descendants(child)]
+
+
+def listening(pids: Sequence[int]) -> list[str]:
+    """The addresses, in hex, that processes accept TCP connections at."""
+    addresses = []
+    for pid in pids:
+        sockets = set()
+        for descriptor in (PROC / str(pid) / "fd").iterdir():
+            target = str(descriptor.readlink())
+            if target.startswith("socket:["):
+                sockets.add(target[8:-1])
+        for table in ("net/tcp", "net/tcp6"):
+            for line in _read(pid, table).decode().splitlines()[1:]:
+                _, local, _, state, *_, inode = line.split()[:10]
+                if state == "0A" and inode in sockets:
+                    addresses.append(local.split(":")[0])
+    return addresses
+
+
+def _pids() -> list[int]:
+    return [int(entry.name) for entry in PROC.iterdir() if entry.name.isdigit()]
+
+
+def _parent(pid: int) -> int:
+    fields = _read(pid, "stat").rpartition(b") ")[2].split()
+    return int(fields[1]) if fields else 0
+
+
+def _works_in(pid: int) -> Path:
+    try:
+        return (PROC / str(pid) / "cwd").readlink()
+    except OSError:
+        return PROC
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return (PROC / str(pid) / name).read_bytes()
+    except OSError:
+        return b""
