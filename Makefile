@@ -3,8 +3,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+SEEDS ?= 5
+SECONDS ?= 20
 
-.PHONY: help demo test check bench lock clean
+.PHONY: help demo test check bench chaos lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -24,6 +26,9 @@ check: $(VENV)/.dev ## lint, types and import floors
 
 bench: $(VENV)/.dev ## measure apply against this machine's SET and EVALSHA ceilings
 	@$(BIN)/python bench/bench.py $(ARGS)
+
+chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
+	@$(BIN)/python chaos/chaos.py --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
 
 lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
 	@$(BIN)/python requirements/lock.py

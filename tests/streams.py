@@ -11,7 +11,7 @@ from builders import STREAM_ARN
 from dynamirror.aws import describe_table
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.stream.positions import Position
-from dynamirror.stream.reader import Page, Record, StreamReader
+from dynamirror.stream.reader import Description, Page, Record, StreamGoneError, StreamReader
 from dynamirror.stream.shards import Shard
 
 if TYPE_CHECKING:
@@ -92,16 +92,21 @@ class Tree:
         self.may_list = threading.Event()
         self.may_list.set()
         self.lists = 0
+        self.gone = False
+        self.switched_off = False
 
     def reader(self) -> StreamReader:
         """It as the reader that it stands in for."""
         return cast("StreamReader", self)
 
-    def shards(self) -> list[Shard]:
+    def describe(self) -> Description:
         """List all shards."""
         self.lists += 1
         self.may_list.wait(30)
-        return [Shard(shard, parent) for shard, parent in self.parents.items()]
+        if self.gone:
+            raise StreamGoneError(self.arn)
+        shards = [Shard(shard, parent) for shard, parent in self.parents.items()]
+        return Description(shards, switched_off=self.switched_off)
 
     def pages(self, shard: Shard, after: str | None, *, latest: bool = False) -> Iterator[Page]:
         """Read one shard."""

@@ -71,7 +71,7 @@ class _Outbox:
             trouble = None
             try:
                 command = _command(entry, self.fence_ttl)
-            except RecordError as error:
+            except (RecordError, RecursionError) as error:
                 # What the entry holds is out of date, and nothing better can be written.
                 trouble = Trouble(entry, str(error))
                 command = _delete(entry, self.fence_ttl)

@@ -25,13 +25,17 @@ _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,
 # Room for DynamoDB's 38 significant digits; the default context would round to 28. What does not
 # fit is an error: rounded, two numbers would be one.
 _DIGITS = Context(prec=64, traps=[InvalidOperation, Overflow, Inexact])
+_LONGEST_TAG = len("NULL")
 # Beyond this many digits a plain number is harder to read than one with an exponent.
 _LONGEST_PLAIN = 40
 
 
 def _not_a_value(value: object) -> RecordError:
     if isinstance(value, Mapping) and len(value) == 1:
-        return RecordError(f"unknown DynamoDB type tag {next(iter(value))!r}")
+        tag = next(iter(value))
+        # A long one is no tag at all, but perhaps data.
+        known = isinstance(tag, str) and len(tag) <= _LONGEST_TAG
+        return RecordError(f"unknown DynamoDB type tag{f' {tag!r}' if known else ''}")
     return RecordError("an attribute value must be an object with one type tag")
 
 

@@ -26,6 +26,7 @@ from valkey.credentials import CredentialProvider
 from valkey.exceptions import (
     AskError,
     AuthenticationError,
+    BusyLoadingError,
     MovedError,
     NoScriptError,
     ReadOnlyError,
@@ -69,29 +70,38 @@ class Failure:
 
 
 class Script:
-    """A fenced verb: scripts/fence.lua followed by scripts/NAME.lua, run on an entry and its fence.
+    """scripts/NAME.lua, run in the server; a verb begins with scripts/fence.lua.
 
     The server names a script by the SHA-1 of its text; https://valkey.io/commands/evalsha/.
+
+    Args:
+        name: of the file.
+        fenced: whether it is a verb, run on an entry and its fence.
+        keys: how many keys it is run on.
     """
 
-    def __init__(self, name: str) -> None:
-        from hashlib import sha1  # noqa: PLC0415 - used for three short texts, once
+    def __init__(self, name: str, *, fenced: bool = True, keys: int = 2) -> None:
+        from hashlib import sha1  # noqa: PLC0415 - used for a few short texts, once
 
         folder = files("dynamirror") / "scripts"
+        parts = ("fence", name) if fenced else (name,)
         self.name = name
-        self.source = b"".join((folder / f"{part}.lua").read_bytes() for part in ("fence", name))
+        self.source = b"".join((folder / f"{part}.lua").read_bytes() for part in parts)
         self.sha = sha1(self.source, usedforsecurity=False).hexdigest().encode()
+        self._keys = keys
 
-    def command(self, entry: bytes, fence: bytes, *arguments: Word) -> Command:
-        """A call of this script."""
-        return Command(entry, (b"EVALSHA", self.sha, 2, entry, fence, *arguments))
+    def command(self, key: bytes, *words: Word) -> Command:
+        """A call of this script: its keys, all of one slot, then its arguments."""
+        return Command(key, (b"EVALSHA", self.sha, self._keys, key, *words))
 
 
 PUT: Final = Script("put")
 PUT_HASH: Final = Script("put_hash")
 DELETE: Final = Script("delete")
+PARK: Final = Script("park", fenced=False)
+RELEASE: Final = Script("release", fenced=False, keys=1)
 _SCRIPT_LOADS: Final = tuple(
-    (b"SCRIPT", b"LOAD", script.source) for script in (PUT, PUT_HASH, DELETE)
+    (b"SCRIPT", b"LOAD", script.source) for script in (PUT, PUT_HASH, DELETE, PARK, RELEASE)
 )
 
 
@@ -123,6 +133,7 @@ class Cache:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._seed = _Node(settings.host, settings.port)
+        self.timeout = settings.timeout
         self._clock = clock
         self._session_seconds = _IAM_SESSION_SECONDS if settings.iam_cache else float("inf")
         self._born: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
@@ -170,7 +181,7 @@ class Cache:
         Raises:
             CacheError: a node cannot be reached or refuses.
         """
-        self._refresh()
+        self._refresh_all()
         return [self._ask(node, *words) for node in self._nodes]
 
     def scan(self, pattern: str) -> Iterator[bytes]:
@@ -179,7 +190,7 @@ class Cache:
         Raises:
             CacheError: a node cannot be reached or refuses.
         """
-        self._refresh()
+        self._refresh_all()
         for node in self._nodes:
             cursor: bytes = b"0"
             while True:
@@ -197,7 +208,8 @@ class Cache:
 
     def node_of(self, key: bytes) -> _Node | None:
         """The node that holds a key's slot."""
-        return self._slots[key_slot(key)] if self._slots else self._nodes[0]
+        slots = self._slots  # which another thread may replace
+        return slots[key_slot(key)] if slots else self._nodes[0]
 
     def checkout(self, node: _Node) -> Connection:
         """Take a connection to a node, which must be given back."""
@@ -264,6 +276,11 @@ class Cache:
                 return
         assert reason is not None
         raise reason
+
+    def _refresh_all(self) -> None:
+        """Learn which nodes there are: a command without a key is never told that it is misled."""
+        self.moved()
+        self._refresh()
 
     def _learn(self, node: _Node) -> None:
         try:
@@ -492,18 +509,26 @@ class _IamCredentials(CredentialProvider):
         return self._token.user, self._token.sign()
 
 
+_WHAT_IT_MEANS: Final[Mapping[type[Exception], str]] = {
+    SlowAnswerError: "no answer in time",
+    NoScriptError: "NOSCRIPT",
+    TryAgainError: "TRYAGAIN (a slot is being moved)",
+    BusyLoadingError: "it is still loading its data",
+}
+
+
 def _reason(error: Exception) -> str:
+    if meaning := _WHAT_IT_MEANS.get(type(error)):
+        return meaning
     match error:
         case AuthenticationError():
             return f"it refuses the user or the password: {error}"
-        case SlowAnswerError():
-            return "no answer in time"
-        case NoScriptError():
-            return "NOSCRIPT"
-        case TryAgainError():
-            return "TRYAGAIN (a slot is being moved)"
         case LostConnectionError():
             # The client library's own message is two sentences; what the system said is enough.
-            return f"no connection: {getattr(error.__context__, 'strerror', None) or error}"
+            said = getattr(error.__context__, "strerror", None) or str(error)
+            return f"no connection: {said.rstrip('.')}"
         case _:
-            return str(error)
+            # A refusal within a script ends with where that was; others go on with advice.
+            said = str(error)
+            said = said.rpartition(" script: ")[0] or said
+            return said.partition(". ")[0].rstrip(".")

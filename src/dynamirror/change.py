@@ -25,6 +25,7 @@ _STREAM_ARN = re.compile(
 # A fence holds as many digits of each.
 _LONGEST_SEQUENCE = 40
 _CREATED_END = 10**10
+_EPOCH_END = 10**13
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -88,13 +89,13 @@ def parse_stream_arn(arn: str) -> Stream:
     found = _STREAM_ARN.fullmatch(arn)
     try:
         created = datetime.fromisoformat(found["label"]) if found else None
-    except ValueError:
-        created = None
-    if found is None or created is None:
+        # The label has no zone; it is in UTC.
+        epoch = round(created.replace(tzinfo=UTC).timestamp() * 1000) if created else -1
+    except (OverflowError, ValueError):
+        epoch = -1
+    if found is None or not 0 <= epoch < _EPOCH_END:
         raise RecordError(f"{arn!r} is not the ARN of a DynamoDB stream")
-    # The label has no zone; it is in UTC.
-    created = created.replace(tzinfo=created.tzinfo or UTC)
-    return Stream(table=found["table"], epoch=round(created.timestamp() * 1000))
+    return Stream(table=found["table"], epoch=epoch)
 
 
 def sequence_number(record: Mapping[str, Any]) -> str | None:

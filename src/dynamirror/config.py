@@ -18,6 +18,8 @@ from dynamirror.view import Schema, ViewSpec
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
+QUARANTINE_LIMIT = 10_000
+
 _VARIABLES = {
     "host": "ELASTICACHE_HOST",
     "port": "ELASTICACHE_PORT",
@@ -29,6 +31,7 @@ _VARIABLES = {
     "region": "AWS_REGION",
     "timeout": "ELASTICACHE_TIMEOUT",
     "fence_ttl": "DYNAMIRROR_FENCE_TTL",
+    "quarantine_limit": "DYNAMIRROR_QUARANTINE_LIMIT",
     "key_schema": "DYNAMIRROR_KEY_SCHEMA",
     "config": "DYNAMIRROR_CONFIG",
 }
@@ -48,8 +51,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         iam_cache: ELASTICACHE_NAME, the cache's name; with it, authentication is by IAM.
         region: AWS_REGION, for IAM.
         timeout: ELASTICACHE_TIMEOUT, seconds to wait for one answer of the cache.
-        fence_ttl: DYNAMIRROR_FENCE_TTL, seconds a fence is kept. Not less than the 24 hours that a
+        fence_ttl: DYNAMIRROR_FENCE_TTL, seconds a fence is kept. Longer than the 24 hours that a
             stream can replay, or an old change could come back.
+        quarantine_limit: DYNAMIRROR_QUARANTINE_LIMIT, items of one table that the quarantine lists;
+            more are only counted.
         key_schema: DYNAMIRROR_KEY_SCHEMA, the table's key attributes, partition key first,
             separated by a comma; needed only for the default view of a table with a sort key.
         config: DYNAMIRROR_CONFIG, path of `mirror.toml`; without one the default view is used.
@@ -64,7 +69,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     iam_cache: Name | None = None
     region: Name | None = None
     timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
-    fence_ttl: Annotated[int, msgspec.Meta(ge=86_400, le=31_536_000)] = 93_600
+    fence_ttl: Annotated[int, msgspec.Meta(ge=90_000, le=31_536_000)] = 93_600
+    quarantine_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = QUARANTINE_LIMIT
     key_schema: Name | None = None
     config: Name | None = None
 
@@ -78,6 +84,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             raise ValueError(
                 "ELASTICACHE_NAME asks for IAM authentication, which needs ELASTICACHE_USER, "
                 "AWS_REGION and TLS"
+            )
+        if self.user and not (self.iam_cache or self.password_file):
+            raise ValueError(
+                "ELASTICACHE_USER goes with ELASTICACHE_NAME (IAM) or ELASTICACHE_PASSWORD_FILE; "
+                "set one"
             )
         if self.iam_cache and self.password_file:
             raise ValueError(

@@ -2,27 +2,30 @@
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache as once
-from time import monotonic
+from math import ceil
+from time import monotonic, time
 from typing import Any, Protocol
 
 from dynamirror import change as records
 from dynamirror.apply import apply
 from dynamirror.cache import Cache
-from dynamirror.config import Settings, load_views
+from dynamirror.change import Change
+from dynamirror.config import QUARANTINE_LIMIT, Settings, load_views
 from dynamirror.entry import Entry, of_change
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.quarantine import Parked, park
-from dynamirror.report import Report, Trouble, partial_batch_response
+from dynamirror.report import Report, partial_batch_response
+from dynamirror.version import ChangeVersion
 from dynamirror.view import Schema, Views
 
 logger = logging.getLogger("dynamirror")
 
-# Kept back from the time that Lambda gives, to answer in.
-_RESERVE_SECONDS = 1.0
+# Kept back from the time that Lambda gives, to answer in, beside one timeout of the cache.
+_ANSWER_SECONDS = 1.0
 
 
 class Context(Protocol):
@@ -39,6 +42,7 @@ class Replicator:
         cache: the cache.
         views: what entries items become.
         fence_ttl: seconds a fence is kept.
+        quarantine_limit: how many items of one table the quarantine lists.
         clock: monotonic seconds.
         observe: is told the report of every batch.
     """
@@ -49,12 +53,15 @@ class Replicator:
         views: Views,
         *,
         fence_ttl: int,
+        quarantine_limit: int = QUARANTINE_LIMIT,
         clock: Callable[[], float] = monotonic,
         observe: Callable[[Report], None] = lambda _report: None,
     ) -> None:
         self.cache = cache
         self.views = views
         self._fence_ttl = fence_ttl
+        self._reserve = _ANSWER_SECONDS + cache.timeout
+        self._quarantine_limit = quarantine_limit
         self._clock = clock
         self._observe = observe
 
@@ -69,13 +76,16 @@ class Replicator:
         batch = event.get("Records") if isinstance(event, Mapping) else None
         if not isinstance(batch, list):
             raise RecordError("the event has no list of Records; is it one of a DynamoDB stream?")
-        end = self._clock() + context.get_remaining_time_in_millis() / 1000 - _RESERVE_SECONDS
+        seconds = context.get_remaining_time_in_millis() / 1000
+        # A function that is given little time still uses half of it.
+        end = self._clock() + seconds - min(self._reserve, seconds / 2)
         entries, parked = self._decode(batch)
         report = apply(
             self.cache, entries, fence_ttl=self._fence_ttl, in_time=lambda: self._clock() < end
         )
-        parked += [_parked(trouble) for trouble in report.quarantined]
-        unparked = park(self.cache, parked, at=datetime.now(UTC).isoformat(timespec="seconds"))
+        parked += _unmapped(batch, report)
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        unparked = park(self.cache, parked, at=at, limit=self._quarantine_limit)
         self._observe(report)
         self._log(batch, report, parked)
         return partial_batch_response(_first_to_repeat(batch, report, unparked))
@@ -84,13 +94,18 @@ class Replicator:
         entries: list[Entry] = []
         parked: list[Parked] = []
         for record in batch:
+            change = None
             try:
                 change = records.decode(record)
-                for view in self.views.of_change(change):
+                views = self.views.of_change(change)
+                _check_keys(change, views[0].schema)
+                for view in views:
                     for entry in of_change(view, change):
                         entries.append(entry)  # noqa: PERF402 - keeps what came before an error
             except RecordError as error:
-                parked.append(_undecoded(record, str(error)))
+                # What was not decoded was made before it came.
+                created = change.version.created if change else ceil(time())
+                parked.append(_parked(record, str(error), created))
         return entries, parked
 
     def _log(self, batch: list[Any], report: Report, parked: list[Parked]) -> None:
@@ -119,19 +134,41 @@ class Replicator:
             )
 
 
-def _undecoded(record: Any, reason: str) -> Parked:
+def _check_keys(change: Change, schema: Schema) -> None:
+    """Refuse a record that does not tell one item: it would touch no entry, or another's.
+
+    Raises:
+        RecordError: it names other key attributes than the table has, or an image another item.
+    """
+    new, old = change.new, change.old
+    if len(change.keys) != len(schema.keys):
+        raise RecordError("the record's key attributes are not the table's")
+    for name in schema.keys:
+        value = change.keys.get(name)
+        if value is None:
+            raise RecordError("the record's key attributes are not the table's")
+        if (new is not None and new.get(name) != value) or (
+            old is not None and old.get(name) != value
+        ):
+            raise RecordError("the record's key is not that of its image")
+
+
+def _parked(record: Any, reason: str, created: int) -> Parked:
     table = "?"
     with suppress(RecordError, KeyError, TypeError):
         table = records.parse_stream_arn(record["eventSourceARN"]).table
-    return Parked(table, records.keys(record), records.sequence_number(record) or "?", reason)
+    number = records.sequence_number(record) or "?"
+    return Parked(table, records.keys(record), number, reason, created)
 
 
-def _parked(trouble: Trouble) -> Parked:
-    entry, schema = trouble.entry, trouble.entry.view.schema
-    item = getattr(entry, "item", {})
-    key = {name: item[name] for name in schema.keys if name in item}
-    sequence = getattr(entry.version, "sequence", "?")
-    return Parked(schema.table, key, str(sequence), f"view {entry.view.name}: {trouble.reason}")
+def _unmapped(batch: list[Any], report: Report) -> Iterator[Parked]:
+    """The records of which an item could be decoded, but not written in a view."""
+    by_number = {int(text): one for one in batch if (text := records.sequence_number(one))}
+    for trouble in report.quarantined:
+        version = trouble.entry.version
+        assert isinstance(version, ChangeVersion)
+        reason = f"view {trouble.entry.view.name}: {trouble.reason}"
+        yield _parked(by_number[version.sequence], reason, version.created)
 
 
 def _first_to_repeat(batch: list[Any], report: Report, unparked: list[Parked]) -> list[str]:
@@ -147,8 +184,14 @@ def _first_to_repeat(batch: list[Any], report: Report, unparked: list[Parked]) -
     return [spelt[min(numbers)]]
 
 
-def build(settings: Settings) -> Replicator:
+def build(
+    settings: Settings, *, observe: Callable[[Report], None] = lambda _report: None
+) -> Replicator:
     """Make a replicator from settings; connects to nothing yet.
+
+    Args:
+        settings: the settings.
+        observe: is told the report of every batch.
 
     Raises:
         ConfigError: the settings or `mirror.toml` are wrong.
@@ -158,7 +201,13 @@ def build(settings: Settings) -> Replicator:
         return _schema(settings, table, keys)
 
     views = Views(load_views(settings.config), schema_of)
-    return Replicator(Cache(settings), views, fence_ttl=settings.fence_ttl)
+    return Replicator(
+        Cache(settings),
+        views,
+        fence_ttl=settings.fence_ttl,
+        quarantine_limit=settings.quarantine_limit,
+        observe=observe,
+    )
 
 
 def _schema(settings: Settings, table: str, keys: frozenset[str]) -> Schema:

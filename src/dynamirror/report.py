@@ -57,6 +57,25 @@ class Report:
         return min(sequences, default=None)
 
 
+@dataclass(slots=True)
+class Tally:
+    """How many entries came to which outcome, over many batches."""
+
+    applied: int = 0
+    stale: int = 0
+    coalesced: int = 0
+    quarantined: int = 0
+    failed: int = 0
+
+    def add(self, report: Report) -> None:
+        """Count one batch."""
+        self.applied += report.applied
+        self.stale += report.stale
+        self.coalesced += report.coalesced
+        self.quarantined += len(report.quarantined)
+        self.failed += len(report.failed)
+
+
 def partial_batch_response(identifiers: Iterable[str]) -> dict[str, list[dict[str, str]]]:
     """The answer Lambda expects: the records from which on it must deliver again; none is success.
 

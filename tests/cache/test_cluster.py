@@ -1,16 +1,27 @@
 """A cluster of three real nodes, between which slots move and of which one may hang."""
 
-import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 from valkey.crc import key_slot
 
+from clusters import (
+    HOST,
+    OPTIONS,
+    RANGES,
+    Node,
+    give,
+    holders,
+    hung,
+    in_one_slot,
+    keys_of,
+    knows_all,
+    migrate,
+    other_than,
+    slot_in_between,
+    three_nodes,
+)
 from deadlines import wait_until
 from dynamirror.apply import apply
 from dynamirror.cache import CHUNK, PUT, Cache, Command, Failure
@@ -22,59 +33,15 @@ from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.version import ChangeVersion
 from dynamirror.view import Schema, ViewSpec
 
-HOST = "127.0.0.1"
-RANGES = ((0, 5_460), (5_461, 10_922), (10_923, 16_383))
-# As ElastiCache has it: the slots of a node that fails are missing, the others are served.
-OPTIONS = ("--cluster-require-full-coverage", "no")
 FENCE_TTL = 93_600
 OpenCache = Callable[[Settings], Cache]
-
-
-@dataclass
-class Node:
-    """One node, and a connection to it alone."""
-
-    server: EmbeddedValkey
-    direct: Cache
-    name: bytes
-
-    def ask(self, *words: bytes | str | int) -> Any:
-        """Have the node carry out a command."""
-        (answer,) = self.direct.broadcast(*words)
-        return answer
-
-    def errors(self, kind: str) -> int:
-        """How often it answered with an error of that kind."""
-        for line in self.ask(b"INFO", b"errorstats").decode().splitlines():
-            if line.startswith(f"errorstat_{kind}:"):
-                return int(line.partition("count=")[2])
-        return 0
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[list[Node]]:
     """Three nodes that know each other, each with a third of the slots."""
-    with ExitStack() as stack:
-        servers = [
-            stack.enter_context(EmbeddedValkey(slots=slots, options=OPTIONS)) for slots in RANGES
-        ]
-        nodes = []
-        for server in servers:
-            direct = Cache(server.settings(), single=True)
-            stack.callback(direct.close)
-            (name,) = direct.broadcast(b"CLUSTER", b"MYID")
-            nodes.append(Node(server, direct, name))
-        for node in nodes[1:]:
-            nodes[0].ask(b"CLUSTER", b"MEET", HOST, node.server.port)
-        wait_until(lambda: all(map(knows_all, nodes)))
+    with three_nodes() as nodes:
         yield nodes
-
-
-def knows_all(node: Node) -> bool:
-    """Whether the node finds the cluster in order, and knows of every slot."""
-    info = node.ask(b"CLUSTER", b"INFO")
-    wanted = (b"cluster_state:ok", b"cluster_slots_ok:16384", b"cluster_size:3")
-    return all(line + b"\r" in info for line in wanted)
 
 
 @pytest.fixture(autouse=True)
@@ -94,63 +61,6 @@ def put(key: str, sequence: int = 1) -> Command:
     """Write an entry through its fence."""
     version = str(ChangeVersion(1, sequence, 1))
     return PUT.command(key.encode(), fence_key(key).encode(), version, FENCE_TTL, b"value")
-
-
-def keys_of(node: int, count: int) -> list[str]:
-    """Keys whose slots are the node's."""
-    first, last = RANGES[node]
-    keys = (f"key-{number}" for number in range(1_000_000))
-    mine = (key for key in keys if first <= key_slot(key.encode()) <= last)
-    return [next(mine) for _ in range(count)]
-
-
-def in_one_slot(tag: str, count: int) -> list[str]:
-    """Keys that share a slot."""
-    return [f"{{{tag}}}:{number}" for number in range(count)]
-
-
-def holders(nodes: list[Node], key: str) -> list[int]:
-    """The nodes that hold a key."""
-    return [index for index, node in enumerate(nodes) if key.encode() in node.direct.scan("*")]
-
-
-@contextmanager
-def slot_in_between(nodes: list[Node], slot: int, *, to: int) -> Iterator[int]:
-    """A slot on its way from one node to another; it is back where it was at the end."""
-    source = next(index for index, (_, last) in enumerate(RANGES) if slot <= last)
-    nodes[to].ask(b"CLUSTER", b"SETSLOT", slot, b"IMPORTING", nodes[source].name)
-    nodes[source].ask(b"CLUSTER", b"SETSLOT", slot, b"MIGRATING", nodes[to].name)
-    try:
-        yield source
-    finally:
-        for node in nodes:
-            node.ask(b"FLUSHALL")
-        give(nodes, slot, to=source)
-
-
-def give(nodes: list[Node], slot: int, *, to: int) -> None:
-    """Make a node the holder of a slot, for all of them at once."""
-    for index in sorted(range(len(nodes)), key=lambda index: index != to):
-        nodes[index].ask(b"CLUSTER", b"SETSLOT", slot, b"NODE", nodes[to].name)
-
-    def agreed() -> bool:
-        return all(holder_of(node, slot) == nodes[to].server.port for node in nodes)
-
-    wait_until(agreed)
-
-
-def holder_of(node: Node, slot: int) -> int | None:
-    """The port of the node that holds a slot, as one node sees it."""
-    for first, last, primary, *_ in node.ask(b"CLUSTER", b"SLOTS"):
-        if first <= slot <= last:
-            return int(primary[1])
-    return None
-
-
-def migrate(nodes: list[Node], source: int, to: int, keys: list[str]) -> None:
-    """Move keys from node to node."""
-    target = (HOST, nodes[to].server.port, b"", 0, 5_000)
-    assert nodes[source].ask(b"MIGRATE", *target, b"KEYS", *keys) == b"OK"
 
 
 def test_every_command_reaches_the_node_of_its_key(cluster: Cache, nodes: list[Node]) -> None:
@@ -195,11 +105,6 @@ def test_a_slot_that_moved_is_followed_and_remembered(cluster: Cache, nodes: lis
         assert nodes[source].errors("MOVED") == redirected
 
 
-def other_than(slot: int) -> int:
-    """A node that does not hold the slot."""
-    return 0 if slot > RANGES[0][1] else 1
-
-
 def test_a_key_that_went_ahead_of_its_slot_is_followed(cluster: Cache, nodes: list[Node]) -> None:
     ahead, behind = in_one_slot("ask", 2)
     slot = key_slot(ahead.encode())
@@ -233,19 +138,6 @@ def test_an_entry_without_a_fence_waits_for_its_slot_to_arrive(
         assert cluster.execute([put(new_entry)]) == [b"applied"]
 
 
-@contextmanager
-def hung(node: Node) -> Iterator[None]:
-    """The node's process stands still."""
-    guard = node.server.guard_pid
-    children = Path(f"/proc/{guard}/task/{guard}/children").read_text(encoding="ascii").split()
-    (process,) = map(int, children)
-    os.kill(process, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(process, signal.SIGCONT)
-
-
 @pytest.fixture
 def timeouts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The nodes that were given up, one by one."""
@@ -275,16 +167,16 @@ def test_a_node_that_hangs_costs_one_timeout_and_what_is_on_it(
     keys = [key for triple in zip(*mine.values(), strict=True) for key in triple]
     cluster.execute([put(key, 1) for key in keys[:3]])  # connected to all of them
 
-    with hung(nodes[victim]):
+    with hung(nodes[victim].server):
         for sequence in (2, 3):  # the second time it is known to be suspect
             timeouts.clear()
             entries = [entry(key, sequence) for key in keys]
             report = apply(cluster, entries, fence_ttl=FENCE_TTL)
-            assert timeouts == [f"{HOST}:{nodes[victim].server.port}"]
+            assert timeouts == [f"{HOST}:{nodes[victim].port}"]
             assert report.applied == 2 * size
             assert {trouble.entry.key for trouble in report.failed} == set(mine[victim])
             (reason,) = {trouble.reason for trouble in report.failed}
-            assert reason == f"{HOST}:{nodes[victim].server.port}: no answer in time"
+            assert reason == f"{HOST}:{nodes[victim].port}: no answer in time"
 
     def recovered() -> bool:
         # Sent to the hung node, and perhaps carried out by it afterwards: newer ones are sent.
@@ -302,9 +194,9 @@ def test_a_seed_that_hangs_is_told_in_one_sentence(
     nodes: list[Node], open_cache: OpenCache
 ) -> None:
     fresh = open_cache(nodes[0].server.settings(timeout=0.3))
-    port = nodes[0].server.port
+    port = nodes[0].port
     refused = pytest.raises(CacheError, match=f"^cache {HOST}:{port}: no answer in time$")
-    with hung(nodes[0]), refused:
+    with hung(nodes[0].server), refused:
         fresh.execute([put("k")])
     assert fresh.execute([put("k")]) == [b"applied"]
     wait_until(lambda: all(map(knows_all, nodes)))

@@ -21,19 +21,19 @@ words = st.text(
 
 @st.composite
 def all_settings(draw: st.DrawFn) -> Settings:
-    by_iam = draw(st.booleans())
+    by_iam, by_password = draw(st.sampled_from([(True, False), (False, True), (False, False)]))
     maybe = st.none() | words
     return Settings(
         host=draw(words),
         port=draw(st.integers(1, 65535)),
         tls=by_iam or draw(st.booleans()),
         ca_file=draw(maybe),
-        user=draw(words if by_iam else maybe),
-        password_file=None if by_iam else draw(maybe),
+        user=draw(words) if by_iam else draw(maybe) if by_password else None,
+        password_file=draw(words) if by_password else None,
         iam_cache=draw(words) if by_iam else None,
         region=draw(words if by_iam else maybe),
         timeout=draw(st.floats(0, 60, exclude_min=True) | st.integers(1, 60)),
-        fence_ttl=draw(st.integers(86_400, 31_536_000)),
+        fence_ttl=draw(st.integers(90_000, 31_536_000)),
         key_schema=draw(st.sampled_from([None, "id", "customer,date", "customer, date"])),
         config=draw(maybe),
     )
@@ -244,3 +244,8 @@ def test_a_file_that_cannot_be_read_is_named_with_the_reason(
 def test_views_that_are_parsed_from_text_are_named_as_the_usual_file() -> None:
     with pytest.raises(ConfigError, match=r"^mirror\.toml: "):
         parse_views("x")
+
+
+def test_a_user_without_a_way_to_prove_it_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"^environment: ELASTICACHE_USER goes with "):
+        from_env(ELASTICACHE_USER="mirror")

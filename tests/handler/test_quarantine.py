@@ -52,7 +52,8 @@ def test_an_undecodable_record_does_not_block_its_neighbours(
     assert set(cache.scan("users:*")) == {b"users:1", b"users:3"}
     ((_, note),) = parked(cache).items()
     assert note["reason"]
-    assert note["at"]
+    assert note["first"] == note["last"]
+    assert note["count"] == 1
 
 
 def test_a_record_that_names_no_stream_is_parked_under_no_table(
@@ -67,7 +68,7 @@ def test_an_item_is_parked_by_its_key(replicator: Replicator, cache: Cache) -> N
     assert replicator(event(poison), Time()) == SUCCESS
     ((field, note),) = parked(cache).items()
     assert json.loads(field) == {"id": {"S": "2"}}
-    assert int(note["sequence_number"]) == 7
+    assert note["sequence_number"] == f"{7:021d}"
     assert "unknown DynamoDB type tag 'X'" in note["reason"]
 
 
@@ -123,6 +124,20 @@ def test_an_item_is_parked_once_however_often_it_is_delivered(
 ) -> None:
     for _ in range(3):
         replicator(event(record(1, item("1", name={"X": "?"}))), Time())
+    ((_, note),) = parked(cache).items()
+    assert note["count"] == 3
+
+
+@pytest.mark.parametrize(
+    "key", [{"other": {"S": "2"}}, {"id": {"S": "2"}, "other": {"S": "2"}}, {"id": {"S": "1"}}]
+)
+def test_a_record_whose_key_is_not_its_items_touches_no_entry(
+    replicator: Replicator, cache: Cache, key: Any
+) -> None:
+    replicator(event(record(1, item("1")), record(2, item("2"))), Time())
+    removed = record(3, None, item("2"), Keys=key)
+    assert replicator(event(removed, record(4, item("2"), Keys=key)), Time()) == SUCCESS
+    assert set(cache.scan("users:*")) == {b"users:1", b"users:2"}
     assert len(parked(cache)) == 1
 
 
@@ -157,9 +172,8 @@ def test_parking_nothing_asks_nothing_of_the_cache(cache: Cache) -> None:
 def test_a_quarantine_is_kept_per_table(cache: Cache) -> None:
     key = {"id": {"S": "1"}}
     park(cache, [Parked("a", key, "1", "x"), Parked("b", key, "2", "y")], at="now")
-    assert parked(cache, "a") == {
-        '{"id":{"S":"1"}}': {"reason": "x", "sequence_number": "1", "at": "now"}
-    }
+    note = {"reason": "x", "sequence_number": "1", "first": "now", "last": "now", "count": 1}
+    assert parked(cache, "a") == {'{"id":{"S":"1"}}': note | {"created": 0}}
     assert [note["reason"] for note in parked(cache, "b").values()] == ["y"]
 
 

@@ -21,7 +21,7 @@ from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.invoker import EventSourceMapping, Function
 from dynamirror.local.process import HOST, ServerProcess, answers, free_port
 from dynamirror.stream.positions import Position, Positions
-from dynamirror.stream.reader import Record, StreamReader
+from dynamirror.stream.reader import Record, StreamGoneError, StreamReader
 from dynamirror.view import Schema, Views, ViewSpec
 from streams import Collector, Memory, Source, Tree
 
@@ -276,7 +276,7 @@ def test_a_trimmed_position_is_counted_and_reading_goes_on_from_the_oldest(
 ) -> None:
     source, function = Source(dynamodb), Collector()
     source.puts(range(3))
-    (shard,) = source.reader().shards()
+    (shard,) = source.reader().describe().shards
     positions = Memory({shard.id: Position("000000000000000000001")})
     reader = source.reader(("get_shard_iterator", "TrimmedDataAccessException"))
     with delivering(reader, function, positions) as delivery:
@@ -376,7 +376,7 @@ def test_what_fails_while_the_cache_is_down_is_applied_once_it_is_up(
 @pytest.mark.parametrize("error", [ConfigError("cannot go on"), RuntimeError("a bug")])
 def test_what_no_retry_can_help_ends_delivery(error: Exception) -> None:
     class Broken(Tree):
-        def shards(self) -> Any:
+        def describe(self) -> Any:
             raise error
 
     delivery = Delivery(Broken({}, {}).reader(), Collector(), Memory())
@@ -412,3 +412,31 @@ def test_stopping_does_not_wait_for_what_cannot_be_reached(
     delivery.start()
     delivery.stop()
     assert delivery.wait(0)
+
+
+def test_a_stream_that_was_switched_off_ends_delivery_once_all_is_delivered() -> None:
+    function, tree = Collector(), Tree({"a": None, "b": "a"}, {"a": [[record(1)]]})
+    tree.switched_off = True
+    delivery = Delivery(tree.reader(), function, Memory(), discover_seconds=0.01)
+    delivery.start()
+    assert delivery.wait(30)
+    assert len(function.batches) == 1
+
+
+def test_a_deleted_stream_ends_delivery_with_the_reason() -> None:
+    tree = Tree({"a": None}, {}, endless=["a"])
+    delivery = Delivery(tree.reader(), Collector(), Memory(), discover_seconds=0.01)
+    delivery.start()
+    wait_until(lambda: tree.empty_pages)
+    tree.gone = True
+    with pytest.raises(StreamGoneError, match="it is gone"):
+        delivery.wait(30)
+
+
+def test_a_shard_that_was_trimmed_unread_is_a_gap() -> None:
+    tree = Tree({"b": "a"}, {"b": [[record(9)]]}, endless=["b"])
+    delivery = Delivery(tree.reader(), Collector(), Memory(a=Position("1")))
+    delivery.start()
+    wait_until(lambda: delivery.counts.records)
+    delivery.stop()
+    assert delivery.counts.gaps == 1

@@ -21,7 +21,7 @@ from streams import Source
 def read(
     reader: StreamReader, after: str | None = None, *, pages: int = 2, latest: bool = False
 ) -> list[Record]:
-    (shard,) = reader.shards()
+    (shard,) = reader.describe().shards
     found = islice(reader.pages(shard, after, latest=latest), pages)
     return [record for page in found for record in page.records]
 
@@ -57,7 +57,7 @@ def test_reading_the_latest_begins_with_what_is_written_from_now_on(
 ) -> None:
     source = Source(dynamodb)
     source.put("before")
-    (shard,) = source.reader().shards()
+    (shard,) = source.reader().describe().shards
     pages = source.reader().pages(shard, None, latest=True)
     assert next(pages).records == []
     source.put("after")
@@ -86,7 +86,7 @@ def test_an_iterator_that_expires_while_reading_the_latest_passes_nothing_over(
     dynamodb: EmbeddedDynamoDB,
 ) -> None:
     source = Source(dynamodb)
-    (shard,) = source.reader().shards()
+    (shard,) = source.reader().describe().shards
     reader = source.reader()
     pages = reader.pages(shard, None, latest=True)
     assert next(pages).records == []
@@ -106,7 +106,7 @@ def test_a_position_that_was_trimmed_is_an_error_that_says_so(source: Source, me
 def test_what_is_refused_before_it_is_sent_is_one_line() -> None:
     reader = StreamReader(Aws("us-east-1", "http://127.0.0.1:1", ("a", "b")).streams(), "short")
     with pytest.raises(SourceError, match=r"^stream short: [^\n]+$"):
-        reader.shards()
+        reader.describe()
 
 
 @pytest.mark.parametrize("method", ["describe_stream", "get_shard_iterator", "get_records"])
@@ -117,8 +117,8 @@ def test_other_faults_are_one_sentence(source: Source, method: str) -> None:
 
 def test_a_stream_that_is_not_there_is_one_sentence(dynamodb: EmbeddedDynamoDB) -> None:
     arn = "arn:aws:dynamodb:us-east-1:000000000000:table/nobody/stream/2026-01-02T03:04:05.678"
-    with pytest.raises(SourceError, match=r"^stream arn:\S+: it does not exist[^\n]*$"):
-        StreamReader(dynamodb.aws.streams(), arn).shards()
+    with pytest.raises(SourceError, match=r"^stream arn:\S+: it is gone[^\n]*$"):
+        StreamReader(dynamodb.aws.streams(), arn).describe()
 
 
 def test_an_endpoint_where_nothing_listens_is_one_sentence() -> None:
@@ -126,7 +126,7 @@ def test_an_endpoint_where_nothing_listens_is_one_sentence() -> None:
     with pytest.raises(
         SourceError, match=r"^stream \S+: cannot be reached at http://127.0.0.1:1/$"
     ):
-        reader.shards()
+        reader.describe()
 
 
 def test_binary_and_time_come_as_in_a_lambda_event(dynamodb: EmbeddedDynamoDB) -> None:
@@ -207,7 +207,7 @@ class Scripted:
 def test_all_shards_are_listed_with_their_parents(count: int, listed_at_once: int) -> None:
     shards = [Shard(f"s{n}", f"s{n - 3}" if n >= 3 else None) for n in range(count)]
     client = Scripted(shards, [[]], listed_at_once)
-    assert StreamReader(cast("Any", client), "arn").shards() == shards
+    assert StreamReader(cast("Any", client), "arn").describe().shards == shards
 
 
 @given(st.lists(st.lists(st.integers(1, 99), max_size=3), min_size=1, max_size=6))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dynamirror import __version__
-from dynamirror.cli import demo, mirror
+from dynamirror.cli import demo, mirror, quarantine
 from dynamirror.errors import DynamirrorError
 
 app = typer.Typer(
@@ -19,6 +19,8 @@ app.command()(demo.demo)
 app.command()(mirror.run)
 app.command()(mirror.simulate)
 app.command()(mirror.verify)
+app.command()(quarantine.quarantine)
+app.command("redrive")(quarantine.redrive_)
 
 
 @app.callback()

@@ -6,6 +6,8 @@ import random
 import secrets
 import sys
 import time
+from dataclasses import asdict
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,21 +15,17 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dynamirror import simulator
-from dynamirror.aws import aws_errors, describe_schema, describe_table
+from dynamirror.aws import aws_errors, describe_schema
 from dynamirror.cache import Cache
-from dynamirror.change import check_view_type
 from dynamirror.cli import options
 from dynamirror.config import load_views
 from dynamirror.errors import SourceError
 from dynamirror.handler import build
-from dynamirror.local.delivery import Delivery
-from dynamirror.local.invoker import EventSourceMapping
-from dynamirror.stream.positions import Positions
-from dynamirror.stream.reader import StreamReader
+from dynamirror.local.follow import Follower
+from dynamirror.local.invoker import Counts, EventSourceMapping
+from dynamirror.report import Tally
 from dynamirror.verify import compare, scan_table
 from dynamirror.view import Views
-
-_REPORT_SECONDS = 10.0
 
 
 def run(
@@ -47,38 +45,43 @@ def run(
         bool,
         typer.Option("--latest", help="Begin with what is written from now on, if new here."),
     ] = False,
+    every: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Pause between reports.")
+    ] = 10,
+    as_json: options.JsonLines = False,
 ) -> None:
     """Mirror a table into a cache, in this process, until stopped.
 
     How far it got is kept in the cache: started again, it goes on from there.
     """
     settings = options.read_settings(cache, tls=tls, config=config)
-    aws = options.read_aws(endpoint_url)
-    source = describe_table(aws.dynamodb(), table)
-    replicator = build(settings)
-    needs_old_image = any(v.needs_old_image for v in replicator.views.bind(source.schema))
-    check_view_type(source.view_type, table, needs_old_image=needs_old_image)
-    replicator.cache.broadcast(b"PING")
-    _log_to_stderr()
-    delivery = Delivery(
-        StreamReader(aws.streams(), source.stream_arn),
+    tally = Tally()
+    replicator = build(settings, observe=tally.add)
+    say = partial(typer.echo, err=as_json)
+    follower = Follower(
+        options.read_aws(endpoint_url),
+        table,
         replicator,
-        Positions(replicator.cache, source.stream_arn),
         EventSourceMapping(
             batch_size=batch_size, parallelization_factor=parallelization_factor, latest=latest
         ),
+        tell=say,
     )
-    typer.echo(f"mirroring table {table} into {replicator.cache}; Ctrl-C stops")
+    _log_to_stderr()
+    say(f"mirroring table {table} into {replicator.cache}; Ctrl-C stops")
+    told: dict[str, int] = {}
+
+    def report(counts: Counts) -> None:
+        nonlocal told
+        now = asdict(counts) | asdict(tally)
+        if now == told:
+            return
+        told = now
+        text = ", ".join(f"{number:,} {name}" for name, number in now.items() if number)
+        typer.echo(options.to_json(now) if as_json else text)
+
     with options.interruptible():
-        delivery.start()
-        try:
-            told = 0
-            while not delivery.wait(_REPORT_SECONDS):
-                if delivery.counts.records != told:
-                    told = delivery.counts.records
-                    typer.echo(f"{told} records delivered, {delivery.counts.retries} retries")
-        finally:
-            delivery.stop()
+        follower.follow(report, every=every)
 
 
 def _log_to_stderr() -> None:

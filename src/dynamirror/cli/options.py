@@ -39,6 +39,10 @@ EndpointUrl = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, for machines.")]
 
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object a report, for machines.")
+]
+
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 

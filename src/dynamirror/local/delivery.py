@@ -5,14 +5,21 @@ Parents come before children, each shard has a thread, and how far each got is k
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 from typing import Protocol
 
 from dynamirror.errors import CacheError, SourceError
 from dynamirror.local.invoker import Backoff, Counts, EventSourceMapping, Function, Invoker
 from dynamirror.stream.positions import Position
-from dynamirror.stream.reader import Record, StreamReader, TrimmedError
+from dynamirror.stream.reader import (
+    Description,
+    Record,
+    ShardGoneError,
+    StreamGoneError,
+    StreamReader,
+    TrimmedError,
+)
 from dynamirror.stream.shards import Shard, readable
 
 logger = logging.getLogger("dynamirror")
@@ -87,6 +94,8 @@ class Delivery:
     def wait(self, timeout: float) -> bool:
         """Wait until delivery has ended by itself; tells whether it has.
 
+        It does when the stream was switched off and all of it has been delivered.
+
         Raises:
             DynamirrorError: what ended it.
         """
@@ -124,28 +133,46 @@ class Delivery:
             while not self._stop.is_set():
                 self._look.clear()
                 asked_at = self._clock()
-                self._shards = self._listed()
+                stream = self._described()
+                self._shards = stream.shards
                 if latest is None:
+                    self._notice_lost_shards(known)
                     # What a shard that comes later holds was written from now on: all of it counts.
                     new_here = self._mapping.latest and not known
                     latest = {shard.id for shard in self._shards} if new_here else set()
                 self._begin(self._shards, latest)
                 self._listed_at = asked_at
+                if stream.switched_off and self._all_finished():
+                    break
                 self._look.wait(self._discover_seconds)
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             self._fail(error)
         for consumer in self._consumers.values():
             consumer.join()
 
-    def _listed(self) -> list[Shard]:
+    def _described(self) -> Description:
         failures = 0
         while not self._stop.is_set():
             try:
-                return self._reader.shards()
+                return self._reader.describe()
+            except StreamGoneError:
+                raise
             except SourceError as error:
                 failures += 1
                 self._backoff.wait(failures, error)
-        return []
+        return Description([])
+
+    def _notice_lost_shards(self, known: Mapping[str, Position]) -> None:
+        """A shard that was not read to its end, and is listed no more, was trimmed."""
+        listed = {shard.id for shard in self._shards}
+        for shard, position in known.items():
+            if not position.finished and shard not in listed:
+                self._invoker.counts.gaps += 1
+                reason = f"shard {shard} was trimmed before it was read to its end"
+                logger.error("records lost", extra={"reason": reason})
+
+    def _all_finished(self) -> bool:
+        return all(shard.id in self._finished for shard in self._shards)
 
     def _positions_loaded(self) -> dict[str, Position]:
         failures = 0
@@ -235,6 +262,9 @@ class _Consumer(threading.Thread):
                 # One sentence tells it all; a trace would only hide it.
                 logger.error("records lost", extra={"reason": str(error)})  # noqa: TRY400
                 self._after, self._latest = None, False
+            except ShardGoneError as error:
+                if self._is_gone(error):
+                    return
             except (SourceError, CacheError) as error:
                 self._failures += 1
                 self._backoff.wait(self._failures, error)
@@ -243,6 +273,25 @@ class _Consumer(threading.Thread):
                 return
             else:
                 return
+
+    def _is_gone(self, error: ShardGoneError) -> bool:
+        """Whether the shard is listed no more, in which case that is told."""
+        self._failures += 1
+        self._backoff.wait(self._failures, error)
+        try:
+            listed = {shard.id for shard in self._reader.describe().shards}
+        except StreamGoneError as gone:
+            self._ended(self._shard, gone)
+            return True
+        except SourceError:
+            return False
+        if self._shard.id in listed:
+            return False
+        self._invoker.counts.gaps += 1
+        logger.error("records lost", extra={"reason": str(error)})
+        self.done = True
+        self._ended(self._shard, None)
+        return True
 
     def _consume(self) -> None:
         buffer: list[Record] = []

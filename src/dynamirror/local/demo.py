@@ -22,7 +22,7 @@ from dynamirror.local.delivery import Delivery
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.local.load import load_items
 from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.report import Report
+from dynamirror.report import Tally
 from dynamirror.stream.positions import Positions
 from dynamirror.stream.reader import StreamReader
 from dynamirror.verify import Comparison, compare, read_command, scan_table, stored_value
@@ -36,25 +36,12 @@ _DRAIN_SECONDS = 120.0
 
 
 @dataclass(slots=True)
-class Totals:
+class Totals(Tally):
     """What has happened so far."""
 
     loaded: int = 0
     written: int = 0
-    applied: int = 0
-    stale: int = 0
-    coalesced: int = 0
-    quarantined: int = 0
-    failed: int = 0
     lags: list[float] = field(default_factory=list)
-
-    def add(self, report: Report) -> None:
-        """Count one batch."""
-        self.applied += report.applied
-        self.stale += report.stale
-        self.coalesced += report.coalesced
-        self.quarantined += len(report.quarantined)
-        self.failed += len(report.failed)
 
     def lag_ms(self) -> dict[str, float | None]:
         """Write acknowledged to visible in the cache, in milliseconds."""

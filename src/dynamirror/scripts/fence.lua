@@ -13,7 +13,9 @@ local function place(change) return string.sub(change, 2, 54) end
 local function created(change) return string.sub(change, 55) end
 local function horizon(row) return string.sub(row, 2) end
 
-local function supersedes(held)
+local held = redis.call('GET', fence)
+
+local function supersedes()
   if not held then return true end
   if is_row(incoming) then
     if is_row(held) then return horizon(incoming) > horizon(held) end
@@ -27,4 +29,4 @@ local function supersedes(held)
   return place(incoming) > place(held)
 end
 
-if not supersedes(redis.call('GET', fence)) then return 'stale' end
+if not supersedes() then return 'stale' end

@@ -3,7 +3,10 @@
 -- (32 bits, big-endian). As one argument, since a request may have no more than 3,999.
 local packed = ARGV[3]
 local left, at = struct.unpack('>I4', packed)
-redis.call('SET', fence, incoming, 'EX', fence_ttl)
+-- The fence moves last: should a command be refused half-way, the entry is written again. But before
+-- anything is taken away, see that there is memory: write what the fence holds, or what gives way to
+-- all. Once a script has written, no lack of memory stops it.
+redis.call('SET', fence, held or 'r0000000000', 'EX', fence_ttl)
 redis.call('UNLINK', entry)
 while left > 0 do
   -- In slices: what unpack() gives is bound by Lua's stack.
@@ -13,4 +16,5 @@ while left > 0 do
   redis.call('HSET', entry, unpack(parts))
   left = left - count
 end
+redis.call('SET', fence, incoming, 'EX', fence_ttl)
 return 'applied'

@@ -18,6 +18,7 @@ logger = logging.getLogger("dynamirror")
 
 Record = dict[str, Any]
 
+_GONE = "ResourceNotFoundException"
 # GetRecords gives at most this many, or 1 MB.
 _PAGE = 1000
 
@@ -35,6 +36,19 @@ class Page:
     closed: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a stream is made of.
+
+    Args:
+        shards: all that are listed.
+        switched_off: whether nothing more will ever be written to it.
+    """
+
+    shards: list[Shard]
+    switched_off: bool = False
+
+
 class StreamReader:
     """Reads one stream.
 
@@ -47,17 +61,22 @@ class StreamReader:
         self._client = client
         self.arn = arn
 
-    def shards(self) -> list[Shard]:
-        """List all shards.
+    def describe(self) -> Description:
+        """List all shards, and whether the stream was switched off.
 
         Raises:
-            SourceError: the stream cannot be described.
+            SourceError: the stream cannot be described; `StreamGoneError` if there is none.
         """
         shards: list[Shard] = []
         start: dict[str, Any] = {}
         while True:
-            with aws_errors(f"stream {self.arn}"):
-                answer = self._client.describe_stream(StreamArn=self.arn, **start)
+            try:
+                with aws_errors(f"stream {self.arn}"):
+                    answer = self._client.describe_stream(StreamArn=self.arn, **start)
+            except SourceError as error:
+                if error_code(error.__cause__) == _GONE:
+                    raise StreamGoneError(self.arn) from error
+                raise
             description = answer["StreamDescription"]
             shards += [
                 Shard(shard["ShardId"], shard.get("ParentShardId"))
@@ -65,7 +84,8 @@ class StreamReader:
             ]
             last = description.get("LastEvaluatedShardId")
             if last is None:
-                return shards
+                off = description.get("StreamStatus") == "DISABLED"
+                return Description(shards, switched_off=off)
             start = {"ExclusiveStartShardId": last}
 
     def pages(self, shard: Shard, after: str | None, *, latest: bool = False) -> Iterator[Page]:
@@ -77,7 +97,8 @@ class StreamReader:
             latest: without `after`, begin at what is written from now on, not at the oldest record.
 
         Raises:
-            SourceError: the shard cannot be read; `TrimmedError` if records after `after` are gone.
+            SourceError: the shard cannot be read; `TrimmedError` if records after `after` are gone,
+                `ShardGoneError` if the whole shard is.
         """
         iterator = self._iterator(shard, after, latest=latest)
         while True:
@@ -85,13 +106,10 @@ class StreamReader:
                 with aws_errors(f"shard {shard.id}"):
                     answer = self._client.get_records(ShardIterator=iterator, Limit=_PAGE)
             except SourceError as error:
-                match error_code(error.__cause__):
-                    case "ExpiredIteratorException":  # they live 15 minutes
-                        iterator = self._iterator(shard, after, latest=latest)
-                        continue
-                    case "TrimmedDataAccessException":
-                        raise TrimmedError(shard, after) from error
-                raise
+                if error_code(error.__cause__) == "ExpiredIteratorException":
+                    iterator = self._iterator(shard, after, latest=latest)  # they live 15 minutes
+                    continue
+                raise _loss(error, shard, after) from error
             records = [_as_lambda_has_it(record, self.arn) for record in answer["Records"]]
             latest = False  # from now on nothing may be passed over
             if records:
@@ -112,9 +130,7 @@ class StreamReader:
                     StreamArn=self.arn, ShardId=shard.id, **begin
                 )["ShardIterator"]
         except SourceError as error:
-            if error_code(error.__cause__) == "TrimmedDataAccessException":
-                raise TrimmedError(shard, after) from error
-            raise
+            raise _loss(error, shard, after) from error
 
 
 class TrimmedError(SourceError):
@@ -122,9 +138,31 @@ class TrimmedError(SourceError):
 
     def __init__(self, shard: Shard, after: str | None) -> None:
         super().__init__(
-            f"shard {shard.id}: the records after {after} are gone (a stream keeps 24 hours); "
-            "the mirror is incomplete until it is rebuilt"
+            f"shard {shard.id}: the records after {after or 'its beginning'} are gone (a stream "
+            "keeps 24 hours); the mirror is incomplete until it is rebuilt"
         )
+
+
+class ShardGoneError(SourceError):
+    """A shard is not listed any more: it was trimmed, or its stream deleted."""
+
+
+class StreamGoneError(SourceError):
+    """There is no such stream: its table was deleted, or it was switched off a day ago."""
+
+    def __init__(self, arn: str) -> None:
+        super().__init__(f"stream {arn}: it is gone; was its table deleted?")
+
+
+def _loss(error: SourceError, shard: Shard, after: str | None) -> SourceError:
+    """Tell what an error of AWS means for the records that were still to be read."""
+    match error_code(error.__cause__):
+        case "TrimmedDataAccessException":
+            return TrimmedError(shard, after)
+        case code if code == _GONE:
+            return ShardGoneError(f"shard {shard.id}: it is gone")
+        case _:
+            return error
 
 
 def _as_lambda_has_it(record: Mapping[str, Any], arn: str) -> Record:

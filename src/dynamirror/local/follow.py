@@ -1,0 +1,97 @@
+"""A mirror in one process: follows a table from stream to stream, until there is none to follow."""
+
+from collections.abc import Callable
+
+from dynamirror.aws import Aws, Table, describe_table
+from dynamirror.change import check_view_type
+from dynamirror.handler import Replicator
+from dynamirror.local.delivery import Delivery
+from dynamirror.local.invoker import Counts, EventSourceMapping
+from dynamirror.stream.positions import Positions
+from dynamirror.stream.reader import StreamReader
+
+
+class Follower:
+    """Delivers a table's changes to a replicator.
+
+    Args:
+        aws: where the table is.
+        table: its name.
+        replicator: takes the batches.
+        mapping: how batches are made.
+        tell: is told, in a sentence, what a person should know.
+
+    Raises:
+        SourceError: the table cannot be described.
+        ConfigError: its stream is off, or cannot feed the views.
+        CacheError: the cache cannot be reached.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        table: str,
+        replicator: Replicator,
+        mapping: EventSourceMapping,
+        *,
+        tell: Callable[[str], None],
+    ) -> None:
+        self._aws = aws
+        self._table = table
+        self._replicator = replicator
+        self._mapping = mapping
+        self._tell = tell
+        self._source = self._look_up()
+        replicator.cache.broadcast(b"PING")
+
+    @property
+    def stream_arn(self) -> str:
+        """The stream that is followed now."""
+        return self._source.stream_arn
+
+    def follow(self, report: Callable[[Counts], None], *, every: float) -> None:
+        """Deliver until interrupted.
+
+        Args:
+            report: is told now and then what was done so far.
+            every: seconds between reports.
+
+        Raises:
+            DynamirrorError: there is nothing left to follow; says why.
+        """
+        before = Counts()
+        while True:
+            arn = self._source.stream_arn
+            delivery = Delivery(
+                StreamReader(self._aws.streams(), arn),
+                self._replicator,
+                Positions(self._replicator.cache, arn),
+                self._mapping,
+            )
+            delivery.start()
+            try:
+                while not delivery.wait(every):
+                    report(before + delivery.counts)
+            finally:
+                delivery.stop()
+                before += delivery.counts
+                report(before)
+            self._move_on(arn)
+
+    def _move_on(self, ended: str) -> None:
+        """Find the stream that took over from one that was switched off."""
+        self._source = self._look_up()
+        self._tell(
+            f"stream {ended} was switched off; going on with {self._source.stream_arn}. Changes "
+            "made in between were never recorded: the mirror is incomplete until it is rebuilt"
+        )
+
+    def _look_up(self) -> Table:
+        source = describe_table(self._aws.dynamodb(), self._table)
+        views = self._replicator.views.bind(source.schema)
+        check_view_type(
+            source.view_type,
+            self._table,
+            needs_old_image=any(view.needs_old_image for view in views),
+        )
+        return source

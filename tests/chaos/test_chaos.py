@@ -1,0 +1,25 @@
+"""A short run of `make chaos`."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+CHAOS = Path(__file__).parents[2] / "chaos" / "chaos.py"
+
+
+def test_everything_that_breaks_under_a_live_writer_heals_without_a_difference() -> None:
+    seed = 7
+    words = ("--seeds", "1", "--first", str(seed), "--seconds", "15", "--json")
+    done = subprocess.run(
+        [sys.executable, str(CHAOS), *words],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, f"seed {seed}: {done.stdout}{done.stderr}"
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["differences"] == 0, f"seed {seed}: {result}"
+    assert result["faults"] > 5
+    assert result["written"] > 500

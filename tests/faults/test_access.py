@@ -1,0 +1,223 @@
+"""Least privilege: the access strings of docs/security.md suffice, and give nothing else."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import item, record, view
+from dynamirror import quarantine
+from dynamirror.cache import Cache, Command, Failure
+from dynamirror.config import Settings
+from dynamirror.encoding import HASH, JSON, Encoding
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.quarantine import Parked
+from dynamirror.stream.positions import Position, Positions
+from dynamirror.verify import compare
+from dynamirror.view import ViewSpec
+from faults.mirroring import Mirror, Table, entries
+
+ROOT = Path(__file__).parents[2]
+REPLICATOR, READER = re.findall(
+    r"^```text\n(on .*)\n```$",
+    (ROOT / "docs/security.md").read_text(encoding="utf-8"),
+    re.MULTILINE,
+)
+STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-01-02T03:04:05.678"
+OpenCache = Callable[[Settings], Cache]
+Login = Callable[[str], Cache]
+
+
+@pytest.fixture(params=["cluster", "single"])
+def server(
+    request: pytest.FixtureRequest, valkey: EmbeddedValkey, single_valkey: EmbeddedValkey
+) -> EmbeddedValkey:
+    """Either kind of Valkey."""
+    return valkey if request.param == "cluster" else single_valkey
+
+
+@pytest.fixture
+def admin(server: EmbeddedValkey, open_cache: OpenCache) -> Cache:
+    """The server without limits; empty."""
+    cache = open_cache(server.settings())
+    cache.broadcast(b"FLUSHALL")
+    cache.broadcast(b"SCRIPT", b"FLUSH", b"SYNC")
+    return cache
+
+
+@pytest.fixture
+def login(
+    server: EmbeddedValkey, admin: Cache, open_cache: OpenCache, tmp_path: Path
+) -> Iterator[Login]:
+    """Connect as a user with an access string."""
+    password = tmp_path / "password"
+    password.write_text("right\n", encoding="utf-8")
+
+    def login_(access: str) -> Cache:
+        admin.broadcast(b"ACL", b"SETUSER", b"limited", b"reset", b">right", *access.split())
+        return open_cache(server.settings(user="limited", password_file=str(password)))
+
+    yield login_
+    admin.broadcast(b"ACL", b"DELUSER", b"limited")
+
+
+def granted(access: str) -> set[str]:
+    """The commands of an access string."""
+    return {word[1:] for word in access.split() if word.startswith("+")}
+
+
+@pytest.mark.parametrize("withheld", ["set", "hset", "unlink"])
+@pytest.mark.parametrize("encoding", [JSON, HASH], ids=["json", "hash"])
+def test_what_a_command_withheld_keeps_from_being_written_is_written_once_it_is_granted(
+    login: Login, admin: Cache, encoding: Encoding, withheld: str
+) -> None:
+    spec, table = ViewSpec(encoding=encoding), Table()
+    mirror = Mirror(login(REPLICATOR), spec)
+    assert mirror.deliver(table.puts(["1", "2"], name="first")) is None
+    lacking = REPLICATOR.replace(f" +{withheld}", "")
+    changes = [*table.puts(["1"], name="second"), table.delete("2")]
+    Mirror(login(lacking), spec).deliver(changes)
+    assert Mirror(login(REPLICATOR), spec).deliver(changes) is None
+    assert entries(admin) == table.shown("users:{id}")
+
+
+@pytest.mark.parametrize(
+    ("spec", "key"),
+    [
+        (ViewSpec(), "users:{id}"),
+        (ViewSpec(encoding=HASH), "users:{id}"),
+        (ViewSpec(key="users:{name}:{id}"), "users:{name}:{id}"),
+        (ViewSpec(key="users:{{{name}}}:{id}", encoding=HASH), "users:{{{name}}}:{id}"),
+    ],
+    ids=["json", "hash", "changing key", "hash tag"],
+)
+def test_the_replicator_and_verify_do_all_they_have_to(
+    login: Login, admin: Cache, spec: ViewSpec, key: str
+) -> None:
+    cache = login(REPLICATOR)
+    mirror, table, ids = Mirror(cache, spec), Table(), [str(number) for number in range(300)]
+    for name in ("first", "second"):
+        assert mirror.deliver(table.puts(ids, name=name)) is None
+    assert mirror.deliver([table.delete(one) for one in ids[:50]]) is None
+    assert entries(admin) == table.shown(key)
+    comparison = compare(table.items.values(), cache, [view(spec)])
+    assert (comparison.entries, comparison.differences) == (250, 0)
+
+
+def test_parking_and_positions_work(login: Login, admin: Cache) -> None:
+    cache = login(REPLICATOR)
+    mirror = Mirror(cache)
+    bad = record(1, item("1", name={"N": "not a number"}))
+    assert mirror.deliver([bad, record(2, item("2"))]) is None
+    assert set(entries(admin)) == {"users:2"}
+    parked = [Parked("users", item(str(n)), "1", "for a test") for n in range(3)]
+    assert quarantine.park(cache, parked, at="now", limit=2) == []
+    assert quarantine.overflow(cache, "users") > 0
+    for one in quarantine.listed(cache, "users"):
+        assert quarantine.release(cache, "users", one, instead=None)
+    quarantine.forget_overflow(cache, "users", quarantine.overflow(cache, "users"))
+    assert quarantine.overflow(cache, "users") == 0
+    assert quarantine.listed(cache, "users") == []
+
+    positions = Positions(cache, STREAM)
+    positions.save("shard", Position("1"))
+    assert positions.load() == {"shard": Position("1")}
+
+
+def refused(cache: Cache, *words: str) -> str:
+    """Why a command is not carried out."""
+    (answer,) = cache.execute([Command(b"users:1", words)])
+    assert isinstance(answer, Failure), f"{words}: {answer!r}"
+    return answer.reason
+
+
+FORBIDDEN: list[tuple[Any, ...]] = [
+    ("FLUSHALL",),
+    ("FLUSHDB",),
+    ("KEYS", "*"),
+    ("CONFIG", "GET", "*"),
+    ("DEL", "users:1"),
+    ("DEL", "foreign:1"),
+    ("EVAL", "return 1", "0"),
+    ("SCRIPT", "FLUSH"),
+    ("FUNCTION", "LIST"),
+    ("CLUSTER", "NODES"),
+    ("ACL", "LIST"),
+    ("CLIENT", "KILL", "TYPE", "normal"),
+    ("SHUTDOWN",),
+    ("PUBLISH", "channel", "message"),
+    ("MONITOR",),
+    ("INFO",),
+]
+FOREIGN: list[tuple[Any, ...]] = [
+    ("GET", "{users:1}"),
+    ("GET", "foreign:{users:1}"),
+    ("HGETALL", "foreign:{users:1}"),
+]
+
+
+@pytest.mark.parametrize("words", FORBIDDEN, ids=" ".join)
+@pytest.mark.parametrize("access", [REPLICATOR, READER], ids=["replicator", "reader"])
+def test_any_other_command_is_refused(login: Login, access: str, words: tuple[str, ...]) -> None:
+    assert "has no permissions to run the" in refused(login(access), *words)
+
+
+@pytest.mark.parametrize("words", FOREIGN, ids=" ".join)
+@pytest.mark.parametrize("access", [REPLICATOR, READER], ids=["replicator", "reader"])
+def test_any_other_key_is_refused(login: Login, access: str, words: tuple[str, ...]) -> None:
+    assert "No permissions to access a key" in refused(login(access), *words)
+
+
+def test_a_view_outside_the_patterns_is_refused_and_changes_nothing(
+    login: Login, admin: Cache
+) -> None:
+    mirror, table = Mirror(login(REPLICATOR), ViewSpec(key="foreign:{id}")), Table()
+    records = table.puts(["1", "2"])
+    assert mirror.deliver(records) == records[0]["dynamodb"]["SequenceNumber"]
+    assert mirror.reasons == {"No permissions to access a key"}
+    assert list(admin.scan("*")) == []
+
+
+def test_a_reader_reads_entries_and_nothing_of_ours(login: Login, admin: Cache) -> None:
+    table = Table()
+    assert Mirror(admin).deliver(table.puts(["1", "2"], name="Ada")) is None
+    assert (
+        Mirror(admin, ViewSpec(key="users:hash:{id}", encoding=HASH)).deliver(
+            table.puts(["1", "2"], name="Ada")
+        )
+        is None
+    )
+    reader = login(READER)
+    assert reader.call("users:1", b"GET", "users:1") == b'{"id":"1","name":"Ada"}'
+    assert reader.call("users:hash:1", b"HGETALL", "users:hash:1") == [
+        *(b"id", b"1", b"name", b"Ada"),
+    ]
+    for words in [("SET", "users:1", ""), ("UNLINK", "users:1"), ("SCAN", "0")]:
+        assert "has no permissions to run the" in refused(reader, *words)
+    assert "No permissions" in refused(reader, "GET", "dynamirror:fence:{users:1}")
+    assert Mirror(admin).deliver(table.puts(["1"], name="Grace")) is None
+
+
+def named_in_sources(admin: Cache) -> set[str]:
+    """The Valkey commands that the sources name, `local` apart, which runs servers of its own."""
+    source = ROOT / "src/dynamirror"
+    words: set[tuple[str, str]] = set()
+    for path in source.rglob("*.py"):
+        if "local" not in path.relative_to(source).parts:
+            text = path.read_text(encoding="utf-8")
+            words |= set(re.findall(r'b"([A-Z]{2,})"(?:, b"([A-Z]+)")?', text))
+    for path in source.rglob("*.lua"):
+        calls = re.findall(r"redis\.p?call\('([A-Z]+)'", path.read_text(encoding="utf-8"))
+        words |= {(call, "") for call in calls}
+    named = {f"{first}|{second}".lower() for first, second in words if second}
+    named |= {word.lower() for pair in words for word in pair if word}
+    names = sorted(named)
+    (described,) = admin.broadcast(b"COMMAND", b"INFO", *names)
+    known = {name for name, description in zip(names, described, strict=True) if description}
+    return known - {name.partition("|")[0] for name in known if "|" in name}
+
+
+def test_the_access_string_names_just_what_the_sources_use(admin: Cache) -> None:
+    assert granted(REPLICATOR) == named_in_sources(admin)

@@ -1,0 +1,102 @@
+"""A way to a server on which bytes can be held back, lost or cut off."""
+
+import select
+import socket
+import socketserver
+import struct
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+HOST = "127.0.0.1"
+_RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
+
+
+@dataclass
+class Direction:
+    """What happens to the bytes of one direction.
+
+    Args:
+        held: they wait.
+        lost: they are swallowed.
+        left: after so many more, the connection is reset, once.
+    """
+
+    held: bool = False
+    lost: bool = False
+    left: int | None = None
+
+
+class Wire:
+    """A TCP proxy before a port of this machine."""
+
+    def __init__(self, target: int) -> None:
+        self.to_server = Direction()
+        self.to_client = Direction()
+        self._stopped = threading.Event()
+        wire = self
+
+        class Relay(socketserver.BaseRequestHandler):
+            def handle(self) -> None:
+                with suppress(OSError), socket.create_connection((HOST, target)) as server:
+                    wire._relay(self.request, server)
+
+        class Server(socketserver.ThreadingTCPServer):
+            daemon_threads = False  # so that closing waits for them
+
+        self._server = Server((HOST, 0), Relay)
+        self.port = int(self._server.server_address[1])
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+        ways = {client: (server, self.to_server), server: (client, self.to_client)}
+        while ways and not self._stopped.is_set():
+            open_ = [end for end, (_, direction) in ways.items() if not direction.held]
+            readable, _, _ = select.select(open_, [], [], 0.01)
+            for end in readable:
+                other, direction = ways[end]
+                if direction.held:  # since it was looked at
+                    continue
+                data = _receive(end)
+                cut = direction.left is not None and direction.left <= len(data)
+                if cut:
+                    data = data[: direction.left]
+                if not direction.lost:
+                    with suppress(OSError):  # the other end has left; this one is read to its end
+                        other.sendall(data)
+                if cut:
+                    direction.left = None
+                    for one in (client, server):
+                        one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
+                        one.close()
+                    return
+                if direction.left is not None:
+                    direction.left -= len(data)
+                if not data:
+                    with suppress(OSError):
+                        other.shutdown(socket.SHUT_WR)
+                    del ways[end]
+
+
+def _receive(end: socket.socket) -> bytes:
+    try:
+        return end.recv(65_536)
+    except OSError:
+        return b""
