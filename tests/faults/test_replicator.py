@@ -50,7 +50,7 @@ def test_a_large_batch_is_done_in_as_many_invocations_as_it_takes(single: Cache,
     invocations = 0
     while rest:
         invocations += 1
-        invocation = Invocation(1.15)  # of which a second is kept back
+        invocation = Invocation(0.3)  # of which half is kept back
         lambda_ = Replicator(single, views, fence_ttl=FENCE_TTL, clock=invocation.clock)
         failures = lambda_({"Records": rest}, invocation)["batchItemFailures"]
         numbers = [number(one) for one in rest]
