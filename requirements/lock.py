@@ -5,30 +5,35 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).parent
+ROOT = HERE.parent
+
+DEV = HERE / "dev.txt"
+DEMO = HERE / "demo.txt"
+# What the Lambda zip is built from; it travels in the wheel, beside the module that builds.
+ASSET = ROOT / "src/dynamirror/cdk/requirements.txt"
 
 # Every lock is constrained by the widest one, so that a package has one version everywhere.
 LOCKS = {
-    "dev": ["--extra", "dev"],
-    "demo": ["--extra", "local"],
-    "base": [],
+    DEV: ["--python-version", "3.11", "--extra", "dev"],
+    DEMO: ["--python-version", "3.11", "--extra", "local", str(HERE / "build.in")],
+    # Lambda's Python 3.11 is past 3.11.3, from which on no package needs a marker; a marker would
+    # be evaluated for the Python that builds, not for the one in Lambda.
+    ASSET: ["--python-version", "3.11.3"],
 }
 
 
-def compile_lock(name: str, options: list[str]) -> None:
-    """Write requirements/NAME.txt: exact versions with hashes, for every platform and Python."""
-    sources = [HERE.parent / "pyproject.toml"]
-    if name == "demo":
-        sources.append(HERE / "build.in")
-    constraint = [] if name == "dev" else ["--constraint", str(HERE / "dev.txt")]
+def compile_lock(path: Path, options: list[str]) -> None:
+    """Write a lock: exact versions with hashes, for every platform and Python."""
+    constraint = [] if path == DEV else ["--constraint", str(DEV)]
     subprocess.run(  # noqa: S603 - our own words, no shell
         [
             *(sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--upgrade"),
-            *("--universal", "--python-version", "3.11", "--generate-hashes"),
+            *("--universal", "--generate-hashes"),
             *("--no-header", "--no-annotate", "--no-emit-index-url", "--no-emit-find-links"),
             *options,
             *constraint,
-            *("--output-file", str(HERE / f"{name}.txt")),
-            *map(str, sources),
+            *("--output-file", str(path)),
+            str(ROOT / "pyproject.toml"),
         ],
         check=True,
         stdout=subprocess.DEVNULL,

@@ -3,22 +3,43 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 
 from dynamirror import encoding
+from dynamirror.change import check_view_type
 from dynamirror.encoding import Encoding
 from dynamirror.errors import ConfigError
 from dynamirror.key import KeyTemplate
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.view import Schema, Views, ViewSpec
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 QUARANTINE_LIMIT = 10_000
+
+# Every command that the replicator and the operator's commands send, or that scripts call: what a
+# user of least privilege must be granted (docs/security.md).
+COMMANDS = (
+    "asking",
+    "cluster|slots",
+    "decrby",
+    "evalsha",
+    "get",
+    "hdel",
+    "hget",
+    "hgetall",
+    "hlen",
+    "hset",
+    "incr",
+    "scan",
+    "script|load",
+    "set",
+    "unlink",
+)
 
 _VARIABLES = {
     "host": "ELASTICACHE_HOST",
@@ -210,6 +231,30 @@ def load_views(path: str | None) -> tuple[ViewSpec, ...]:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
     return parse_views(text, path)
+
+
+def check_views(
+    specs: Sequence[ViewSpec], table: str, keys: tuple[str, ...], view_type: str
+) -> tuple[str, ...]:
+    """Check, before anything is deployed, that views fit a table and its stream can feed them.
+
+    Args:
+        specs: the views.
+        table: the table's name.
+        keys: names of its key attributes, partition key first.
+        view_type: of its stream.
+
+    Returns:
+        What their keys begin with; may be empty texts.
+
+    Raises:
+        ConfigError: a view does not fit the table, or the stream cannot feed it.
+    """
+    schema = Schema(table, keys)
+    views = Views(specs, lambda _table, _keys: schema).bind(schema)
+    needs_old_image = any(view.needs_old_image for view in views)
+    check_view_type(view_type, schema.table, needs_old_image=needs_old_image)
+    return tuple(view.template.prefix for view in views)
 
 
 def _explain(message: str, names: tuple[str, ...]) -> str:

@@ -22,6 +22,11 @@ def fence_key(key: str) -> str:
     return f"{RESERVED}fence:{key}" if "{" in key else f"{RESERVED}fence:{{{key}}}"
 
 
+def glob(text: str) -> str:
+    """The pattern, for SCAN or an access string, that fits a text and nothing else."""
+    return "".join(f"\\{letter}" if letter in "*?[]\\^-" else letter for letter in text)
+
+
 @dataclass(frozen=True, slots=True)
 class KeyTemplate:
     """A parsed template, for instance `user:{id}`.

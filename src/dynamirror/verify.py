@@ -11,7 +11,7 @@ from dynamirror.cache import Cache, Command, Failure
 from dynamirror.encoding import Layout, pack_fields
 from dynamirror.entry import Put, of_row
 from dynamirror.errors import CacheError, RecordError
-from dynamirror.key import RESERVED
+from dynamirror.key import RESERVED, glob
 from dynamirror.version import RowVersion
 from dynamirror.view import View
 
@@ -99,7 +99,7 @@ def compare(items: Iterable[Item], cache: Cache, views: Iterable[View]) -> Compa
             if kind := _difference(answer, put.view, value):
                 result.found(kind, put.key)
     for view in views:
-        for key in set(cache.scan(_glob(view.template.prefix) + "*")):
+        for key in set(cache.scan(glob(view.template.prefix) + "*")):
             text = key.decode(errors="replace")
             if not text.startswith(RESERVED) and view.template.matches(text):
                 result.entries += 1
@@ -143,7 +143,3 @@ def stored_value(answer: Any, view: View) -> bytes:
     if view.encoding.layout is Layout.HASH:
         return pack_fields(dict(zip(answer[::2], answer[1::2], strict=True)))
     return bytes(answer)
-
-
-def _glob(text: str) -> str:
-    return "".join(f"\\{letter}" if letter in "*?[]\\^-" else letter for letter in text)

@@ -1,0 +1,90 @@
+"""AWS emulated by MiniStack, with the resource types that our stack needs and MiniStack lacks.
+
+Started as a script of its own: `python deploy/emulator.py`. MiniStack has what stands behind these
+types; only its CloudFormation does not know them. It has no public way to add a type, so private
+names are used: pyproject.toml pins MiniStack exactly.
+"""
+
+# ruff: noqa: SLF001 - see above
+
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+Properties = Mapping[str, Any]
+Created = tuple[str, dict[str, Any]]  # what Ref gives, and what Fn::GetAtt gives
+Handler = dict[str, Callable[..., Any]]
+
+_PROVISIONERS = "ministack.services.cloudformation.provisioners"
+_NAMES = ("_RESOURCE_HANDLERS", "_ec", "_ec2", "_ec_call", "_ec_query", "_ec2_sg_permissions")
+
+
+def add_resource_types(provisioners: Any) -> None:
+    """Teach MiniStack's CloudFormation the missing types.
+
+    Raises:
+        RuntimeError: MiniStack is not made as it was.
+    """
+    missing = [name for name in _NAMES if not hasattr(provisioners, name)]
+    if missing:
+        raise RuntimeError(
+            f"this MiniStack has no {', '.join(missing)} in {_PROVISIONERS}; install the version "
+            "that pyproject.toml pins, or adapt deploy/emulator.py"
+        )
+    provisioners._RESOURCE_HANDLERS.update(
+        {
+            "AWS::ElastiCache::ServerlessCache": _serverless_cache(provisioners),
+            "AWS::EC2::SecurityGroupIngress": _rule(provisioners, "IpPermissions"),
+            "AWS::EC2::SecurityGroupEgress": _rule(provisioners, "IpPermissionsEgress"),
+        }
+    )
+
+
+def _serverless_cache(provisioners: Any) -> Handler:
+    """A cache whose endpoint is REDIS_HOST:REDIS_PORT, with neither TLS nor IAM."""
+    kind, elasticache = "AWS::ElastiCache::ServerlessCache", provisioners._ec
+
+    def create(_logical_id: str, properties: Properties, _stack: str) -> Created:
+        query = provisioners._ec_query(properties)
+        provisioners._ec_call(elasticache._create_serverless_cache, query, kind, "create")
+        name = properties["ServerlessCacheName"]
+        cache = elasticache._serverless_caches[name.lower()]
+        endpoints = {
+            f"{endpoint}.{part}": str(cache[endpoint][part])
+            for endpoint in ("Endpoint", "ReaderEndpoint")
+            for part in ("Address", "Port")
+        }
+        facts = {fact: cache[fact] for fact in ("ARN", "Status", "FullEngineVersion")}
+        return name, endpoints | facts
+
+    def delete(name: str, _properties: Properties) -> None:
+        query = {"ServerlessCacheName": name}
+        provisioners._ec_call(elasticache._delete_serverless_cache, query, kind, "delete")
+
+    return {"create": create, "delete": delete}
+
+
+def _rule(provisioners: Any, direction: str) -> Handler:
+    """A rule that stands apart from its security group."""
+
+    def rules(properties: Properties) -> Any:
+        return provisioners._ec2._security_groups[properties["GroupId"]][direction]
+
+    def create(logical_id: str, properties: Properties, _stack: str) -> Created:
+        rules(properties).extend(provisioners._ec2_sg_permissions([properties]))
+        return logical_id, {"Id": logical_id}
+
+    def delete(_physical_id: str, properties: Properties) -> None:
+        for rule in provisioners._ec2_sg_permissions([properties]):
+            rules(properties).remove(rule)
+
+    return {"create": create, "delete": delete}
+
+
+if __name__ == "__main__":
+    try:
+        add_resource_types(import_module(_PROVISIONERS))
+    except (ImportError, RuntimeError) as problem:
+        sys.exit(str(problem))
+    import_module("ministack.app").main()

@@ -1,0 +1,231 @@
+"""The Lambda function's zip, built without Docker and the same to the byte on every machine."""
+
+import argparse
+import hashlib
+import io
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from dynamirror.config import load_views
+from dynamirror.errors import ConfigError, DynamirrorError
+
+Architecture = Literal["arm64", "x86_64"]
+
+_PACKAGE = Path(__file__).parents[1]
+_LOCK = Path(__file__).with_name("requirements.txt")
+_CONFIG = "mirror.toml"
+
+# Of our own package, what the function never imports; the floors below do without.
+_NOT_OURS = {"cli", "local", "cdk", "__main__.py"}
+_OURS = {".py", ".lua"}
+_UNUSED = {"bin", "tests", "test", "__pycache__"}
+_UNUSED_SUFFIXES = {".pyi", ".pyc", ".typed"}
+
+_MACHINES: dict[Architecture, str] = {"arm64": "aarch64", "x86_64": "x86_64"}
+# Amazon Linux 2, under Python 3.11, has glibc 2.26; Amazon Linux 2023, from 3.12 on, has 2.34.
+# https://docs.aws.amazon.com/lambda/latest/dg/lambda-runtimes.html
+_OLD = ("manylinux_2_17", "manylinux2014")
+_NEW = ("manylinux_2_28", *_OLD)
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell
+_MODE = 0o100644 << 16  # a file that everyone may read: Lambda runs as another user
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A zip that was built.
+
+    Args:
+        path: where it is.
+        sha256: its hash in hex.
+        zipped: its size in bytes.
+        unpacked: the size of the files in it, in bytes.
+    """
+
+    path: Path
+    sha256: str
+    zipped: int
+    unpacked: int
+
+    def __str__(self) -> str:
+        """One line: path and sizes."""
+        zipped, unpacked = self.zipped / 1e6, self.unpacked / 1e6
+        return f"{self.path}: {zipped:.1f} MB, {unpacked:.1f} MB unpacked"
+
+
+def build_asset(
+    output: Path,
+    *,
+    architecture: Architecture = "arm64",
+    python: str = "3.14",
+    config: Path | None = None,
+) -> Asset:
+    """Build the function's zip: our package, its locked dependencies and `mirror.toml`.
+
+    Dependencies are downloaded once per lock, architecture and Python, and kept in
+    $XDG_CACHE_HOME/dynamirror or ~/.cache/dynamirror; a repeated build needs no network.
+
+    Args:
+        output: the zip to write; appears whole or not at all.
+        architecture: the processor of the function.
+        python: Python version of the function, such as 3.13.
+        config: a `mirror.toml` to put at the root.
+
+    Raises:
+        ConfigError: the architecture, the Python version or `mirror.toml` is wrong.
+        DynamirrorError: dependencies cannot be installed, or the zip cannot be written.
+    """
+    if not re.fullmatch(r"3\.[1-9]\d", python) or python == "3.10":
+        raise ConfigError(f"Lambda asset: python must be 3.11 or newer, as in 3.13, not {python!r}")
+    if architecture not in _MACHINES:
+        raise ConfigError(
+            f"Lambda asset: architecture must be arm64 or x86_64, not {architecture!r}"
+        )
+    files = {}
+    if config is not None:
+        load_views(str(config))
+        files[_CONFIG] = config.read_bytes()
+    files |= {f"{_PACKAGE.name}/{name}": data for name, data in _read(_PACKAGE, _is_ours)}
+    files |= _dependencies(architecture, python)
+    zipped = _pack(files)
+    try:
+        _write(output, zipped)
+    except OSError as error:
+        raise DynamirrorError(f"{output}: cannot be written: {error.strerror}") from None
+    return Asset(
+        path=output,
+        sha256=hashlib.sha256(zipped).hexdigest(),
+        zipped=len(zipped),
+        unpacked=sum(map(len, files.values())),
+    )
+
+
+def _is_ours(path: PurePosixPath) -> bool:
+    return path.parts[0] not in _NOT_OURS and path.suffix in _OURS
+
+
+def _is_used(path: PurePosixPath) -> bool:
+    # Only valkey would read any: its version, which `cache` tells it not to announce.
+    return (
+        not path.parts[0].endswith(".dist-info")
+        and _UNUSED.isdisjoint(path.parts[:-1])
+        and path.suffix not in _UNUSED_SUFFIXES
+    )
+
+
+def _read(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[tuple[str, bytes]]:
+    for path in folder.rglob("*"):
+        name = PurePosixPath(path.relative_to(folder).as_posix())
+        if wanted(name) and path.is_file():
+            yield str(name), path.read_bytes()
+
+
+def _dependencies(architecture: Architecture, python: str) -> dict[str, bytes]:
+    """The files of the locked dependencies, from the last time if they were installed before."""
+    platforms = _OLD if python == "3.11" else _NEW
+    words = [
+        *("--python-version", python, "--implementation", "cp"),
+        *(f"--platform={platform}_{_MACHINES[architecture]}" for platform in platforms),
+    ]
+    key = hashlib.sha256(_LOCK.read_bytes() + repr(words).encode()).hexdigest()[:16]
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamirror"
+    kept = folder / f"lambda-{architecture}-{python}-{key}.zip"
+    # One that is missing or damaged is made anew.
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(kept) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+    files = _install(words, f"Python {python} on {architecture}")
+    # Where nothing can be kept, the next build downloads again.
+    with suppress(OSError):
+        _write(kept, _pack(files))
+    return files
+
+
+def _install(words: Sequence[str], target: str) -> dict[str, bytes]:
+    with tempfile.TemporaryDirectory(prefix="dynamirror-") as folder:
+        done = subprocess.run(  # noqa: S603 - our own words, no shell
+            [
+                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-input"),
+                *("--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"),
+                *("--no-deps", "--no-compile", "--target", folder, *words, "-r", str(_LOCK)),
+            ],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise DynamirrorError(
+                f"Lambda asset: pip cannot install the dependencies for {target}: "
+                f"{_reason(done.stderr)}; check the network and pip's package index"
+            )
+        return dict(_read(Path(folder), _is_used))
+
+
+def _reason(stderr: str) -> str:
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or ["it says nothing"])[-1]
+
+
+def _pack(files: Mapping[str, bytes]) -> bytes:
+    """Zip files without a trace of when, where and by whom.
+
+    They are stored, not deflated: zlib and zlib-ng, which some builds of Python have, make other
+    bytes of the same text.
+    """
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(files):
+            info = zipfile.ZipInfo(name, _EPOCH)
+            info.create_system = 3  # Unix, wherever we are
+            info.external_attr = _MODE
+            archive.writestr(info, files[name])
+    return buffer.getvalue()
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file so that it is whole whenever it is seen."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Build the zip from the command line and print where it is and how large.
+
+    Args:
+        arguments: the words after the command; None for those of this process.
+    """
+    parser = argparse.ArgumentParser(prog="python -m dynamirror.cdk.asset", description=__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="the zip to write")
+    parser.add_argument("--architecture", choices=sorted(_MACHINES), default="arm64")
+    parser.add_argument("--python", default="3.14", help="Python version of the function")
+    parser.add_argument("--config", type=Path, help="a mirror.toml to put into the zip")
+    given = parser.parse_args(arguments)
+    try:
+        asset = build_asset(
+            given.output,
+            architecture=given.architecture,
+            python=given.python,
+            config=given.config,
+        )
+    except DynamirrorError as error:
+        sys.exit(f"error: {error}")
+    sys.stdout.write(f"{asset}\n")
+
+
+if __name__ == "__main__":
+    main()

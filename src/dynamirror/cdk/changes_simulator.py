@@ -1,0 +1,66 @@
+"""The DDB changes simulator: random writes every minute, so that there is something to mirror."""
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from dynamirror.cdk.mirror import LambdaCode, lambda_role
+
+
+class ChangesSimulator(Construct):
+    """A Lambda function that makes random changes, and the rule that runs it.
+
+    Args:
+        scope: the stack or construct this is part of.
+        id: its name there.
+        table: what to write to; its key is `id` (S).
+        code: what it runs.
+        changes_count: writes of one run.
+        every: how often it runs.
+        log_retention: how long logs are kept.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        table: dynamodb.ITable,
+        code: LambdaCode,
+        changes_count: int = 10,
+        every: Duration | None = None,
+        log_retention: logs.RetentionDays = logs.RetentionDays.ONE_WEEK,
+    ) -> None:
+        super().__init__(scope, id)
+        log_group = logs.LogGroup(
+            self, "Logs", retention=log_retention, removal_policy=RemovalPolicy.DESTROY
+        )
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            description="dynamirror: random changes to a table",
+            code=code.code,
+            handler="dynamirror.simulator.handler",
+            runtime=code.runtime,
+            architecture=code.architecture,
+            role=lambda_role(self, log_group, in_vpc=False),
+            environment={
+                "DYNAMODB_TABLE": table.table_name,
+                "CHANGES_COUNT": str(changes_count),
+            },
+            timeout=Duration.minutes(1),
+            memory_size=256,
+            log_group=log_group,
+        )
+        table.grant(self.function, "dynamodb:PutItem", "dynamodb:DeleteItem")
+        self.rule = events.Rule(
+            self,
+            "Rule",
+            description="Runs dynamirror's changes simulator",
+            schedule=events.Schedule.rate(every or Duration.minutes(1)),
+            targets=[targets.LambdaFunction(self.function)],
+        )

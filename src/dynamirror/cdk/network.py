@@ -1,0 +1,79 @@
+"""The network: a VPC without a way in or out, and who may talk to whom."""
+
+from aws_cdk import Acknowledgment, Tags, Validations
+from aws_cdk import aws_ec2 as ec2
+from constructs import Construct
+
+# Reads that may lag behind are served on the second; both must be open.
+CACHE_PORTS = ec2.Port.tcp_range(6379, 6380)
+
+
+class Network(Construct):
+    """Isolated subnets for the cache and the replicator; no NAT, no internet gateway.
+
+    Args:
+        scope: the stack or construct this is part of.
+        id: its name there.
+        vpc: an existing VPC with isolated or private subnets; default a new one.
+        max_azs: availability zones of a new VPC.
+    """
+
+    def __init__(
+        self, scope: Construct, id: str, *, vpc: ec2.IVpc | None = None, max_azs: int = 2
+    ) -> None:
+        super().__init__(scope, id)
+        self.vpc = vpc or self._new_vpc(max_azs)
+        self.subnets = ec2.SubnetSelection(
+            subnet_type=ec2.SubnetType.PRIVATE_ISOLATED if vpc is None else None,
+            subnets=None if vpc is None else (vpc.isolated_subnets or vpc.private_subnets),
+        )
+        self.cache_security_group = self._group("Cache", "The cache: open to the replicator only")
+        self.replicator_security_group = self._group("Replicator", "May reach the cache only")
+        self.admit(self.replicator_security_group)
+
+    def admit(self, client: ec2.ISecurityGroup) -> None:
+        """Let another security group, of an application that reads, reach the cache."""
+        self.cache_security_group.add_ingress_rule(client, CACHE_PORTS, "to the cache")
+        client.add_egress_rule(self.cache_security_group, CACHE_PORTS, "to the cache")
+
+    def _new_vpc(self, max_azs: int) -> ec2.Vpc:
+        vpc = ec2.Vpc(
+            self,
+            "Vpc",
+            max_azs=max_azs,
+            nat_gateways=0,
+            subnet_configuration=[
+                ec2.SubnetConfiguration(
+                    name="isolated", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24
+                )
+            ],
+            # Emptying the default group takes a custom resource; nothing here uses that group.
+            restrict_default_security_group=False,
+            gateway_endpoints={
+                # Free, and the way to the table for what has to read it from inside.
+                "DynamoDb": ec2.GatewayVpcEndpointOptions(
+                    service=ec2.GatewayVpcEndpointAwsService.DYNAMODB
+                )
+            },
+        )
+        Validations.of(vpc).acknowledge(
+            Acknowledgment(
+                id="AwsSolutions-VPC7",
+                reason=(
+                    "No packet enters or leaves these subnets but to the cache and the table; flow "
+                    "logs would cost more than the mirror. Add them where a policy asks for them."
+                ),
+            )
+        )
+        return vpc
+
+    def _group(self, id: str, description: str) -> ec2.SecurityGroup:
+        group = ec2.SecurityGroup(
+            self,
+            f"{id}SecurityGroup",
+            vpc=self.vpc,
+            description=description,
+            allow_all_outbound=False,
+        )
+        Tags.of(group).add("Name", f"{self.node.path}/{id}")
+        return group

@@ -1,0 +1,146 @@
+"""The whole system as one stack: table, stream, Lambda, cache, network, simulator."""
+
+from typing import Any, Literal
+
+from aws_cdk import CfnOutput, RemovalPolicy, Stack
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from dynamirror.cdk.cache import Cache
+from dynamirror.cdk.changes_simulator import ChangesSimulator
+from dynamirror.cdk.mirror import LambdaCode, Mirror, MirroredTable
+from dynamirror.cdk.network import Network
+from dynamirror.errors import ConfigError
+
+_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+
+
+class DynamirrorStack(Stack):
+    """A table, a cache, and the mirror between them; options come from context (`-c name=value`).
+
+    Context:
+        architecture: arm64 (default) or x86_64.
+        python: the runtime's version, default 3.14.
+        config: path of a `mirror.toml`; default the default view.
+        tableArn, streamArn, keys: an existing table instead of a new one, and its key attributes,
+            partition key first, separated by a comma.
+        retain: whether a new table and the logs outlive the stack; default false.
+        deletionProtection, pointInTimeRecovery: of a new table; default false and true.
+        batchSize, parallelizationFactor, memoryMb: of the replicator.
+        tracing: whether to trace with X-Ray; default false.
+        cacheMaxGb, cacheMaxEcpu: limits of the cache's use; default 5 GB and none.
+        simulator: whether to deploy the changes simulator; default only with a new table.
+        changesCount: writes of one run of the simulator; default 10.
+
+    Raises:
+        ConfigError: an option is wrong, or a view does not fit the table.
+    """
+
+    def __init__(self, scope: Construct, id: str, **options: Any) -> None:
+        super().__init__(scope, id, **options)
+        self._removal = RemovalPolicy.RETAIN if self._flag("retain") else RemovalPolicy.DESTROY
+        config = self._text("config")
+        code = LambdaCode.build(
+            self,
+            architecture=self._architecture(),
+            python=self._text("python") or "3.14",
+            config=config,
+        )
+        source = self._source()
+        network = Network(self, "Network")
+        cache = Cache(
+            self,
+            "Cache",
+            network=network,
+            key_patterns=source.key_patterns(config),
+            max_storage_gb=self._number("cacheMaxGb", 5),
+            max_ecpu=self._number("cacheMaxEcpu", None),
+        )
+        mirror = Mirror(
+            self,
+            "Mirror",
+            source=source,
+            endpoint=cache.endpoint,
+            network=network,
+            code=code,
+            batch_size=self._number("batchSize", 1000) or 1000,
+            parallelization_factor=self._number("parallelizationFactor", 1) or 1,
+            memory_mb=self._number("memoryMb", 1024) or 1024,
+            tracing=self._flag("tracing"),
+            log_retention=logs.RetentionDays.ONE_MONTH,
+            removal_policy=self._removal,
+        )
+        outputs = {
+            "TableName": source.table.table_name,
+            "StreamArn": source.table.table_stream_arn or "",
+            "CacheEndpoint": f"{cache.endpoint.host}:{cache.endpoint.port}",
+            "FunctionName": mirror.function.function_name,
+            "LogGroup": mirror.log_group.log_group_name,
+        }
+        if self._flag("simulator", default=self._text("tableArn") is None):
+            simulator = ChangesSimulator(
+                self,
+                "ChangesSimulator",
+                table=source.table,
+                code=code,
+                changes_count=self._number("changesCount", 10) or 10,
+            )
+            outputs["SimulatorName"] = simulator.function.function_name
+        for name, value in outputs.items():
+            CfnOutput(self, name, value=value)
+
+    def _source(self) -> MirroredTable:
+        arn, stream, keys = (self._text(name) for name in ("tableArn", "streamArn", "keys"))
+        if arn is None:
+            return MirroredTable(table=self._new_table(), keys=("id",))
+        if stream is None or keys is None:
+            raise ConfigError("context: tableArn needs streamArn and keys, as in -c keys=pk,sk")
+        table = dynamodb.Table.from_table_attributes(
+            self, "Table", table_arn=arn, table_stream_arn=stream
+        )
+        return MirroredTable(table=table, keys=tuple(keys.split(",")))
+
+    def _new_table(self) -> dynamodb.Table:
+        return dynamodb.Table(
+            self,
+            "Table",
+            partition_key=dynamodb.Attribute(name="id", type=dynamodb.AttributeType.STRING),
+            billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
+            stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
+            encryption=dynamodb.TableEncryption.DEFAULT,
+            point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
+                point_in_time_recovery_enabled=self._flag("pointInTimeRecovery", default=True)
+            ),
+            deletion_protection=self._flag("deletionProtection"),
+            removal_policy=self._removal,
+        )
+
+    def _text(self, name: str) -> str | None:
+        value = self.node.try_get_context(name)
+        return None if value in (None, "") else str(value)
+
+    def _flag(self, name: str, *, default: bool = False) -> bool:
+        value = self._text(name)
+        if value is None:
+            return default
+        if value.lower() not in _TRUE + _FALSE:
+            raise ConfigError(f"context: {name}: must be true or false, not {value!r}")
+        return value.lower() in _TRUE
+
+    def _number(self, name: str, default: int | None) -> int | None:
+        value = self._text(name)
+        if value is None:
+            return default
+        if not value.isascii() or not value.isdigit() or int(value) < 1:
+            raise ConfigError(f"context: {name}: must be a whole number from 1, not {value!r}")
+        return int(value)
+
+    def _architecture(self) -> Literal["arm64", "x86_64"]:
+        match self._text("architecture"):
+            case None | "arm64":
+                return "arm64"
+            case "x86_64":
+                return "x86_64"
+            case other:
+                raise ConfigError(f"context: architecture: must be arm64 or x86_64, not {other!r}")

@@ -1,0 +1,270 @@
+"""The stack: every part of the original's architecture, and who may do what."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_cdk import App, Stack, Validations
+from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk.assertions import Match, Template
+from cdk_nag import AwsSolutionsChecks
+
+from cdk.conftest import Synth, make_stack
+from dynamirror.cdk.cache import CacheEndpoint
+from dynamirror.cdk.mirror import LambdaCode, Mirror, MirroredTable
+from dynamirror.cdk.network import Network
+from dynamirror.config import COMMANDS, Settings
+from dynamirror.errors import ConfigError, DynamirrorError
+
+ROOT = Path(__file__).parents[2]
+TABLE_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"
+STREAM_ARN = f"{TABLE_ARN}/stream/2026-01-02T03:04:05.678"
+EXISTING = {"tableArn": TABLE_ARN, "streamArn": STREAM_ARN, "keys": "customer,order"}
+
+
+def resources(template: Template, kind: str) -> list[dict[str, Any]]:
+    """The properties of all resources of a type."""
+    found = template.find_resources(kind)
+    return [resource.get("Properties", {}) for resource in found.values()]
+
+
+def functions(template: Template) -> dict[str, dict[str, Any]]:
+    """Our functions by handler."""
+    return {one["Handler"]: one for one in resources(template, "AWS::Lambda::Function")}
+
+
+def statements(template: Template) -> list[dict[str, Any]]:
+    """Every statement of every policy."""
+    return [
+        statement
+        for policy in resources(template, "AWS::IAM::Policy")
+        for statement in policy["PolicyDocument"]["Statement"]
+    ]
+
+
+def listed(value: Any) -> list[Any]:
+    """A value that may be one or several."""
+    return value if isinstance(value, list) else [value]
+
+
+def test_the_table_has_a_stream_with_both_images(template: Template) -> None:
+    template.has_resource_properties(
+        "AWS::DynamoDB::Table",
+        {
+            "KeySchema": [{"AttributeName": "id", "KeyType": "HASH"}],
+            "StreamSpecification": {"StreamViewType": "NEW_AND_OLD_IMAGES"},
+            "BillingMode": "PAY_PER_REQUEST",
+            "PointInTimeRecoverySpecification": {"PointInTimeRecoveryEnabled": True},
+        },
+    )
+
+
+def test_the_mapping_keeps_order_and_gives_nothing_up(template: Template) -> None:
+    (mapping,) = resources(template, "AWS::Lambda::EventSourceMapping")
+    assert mapping["StartingPosition"] == "TRIM_HORIZON"
+    assert mapping["BatchSize"] == 1000
+    assert mapping["ParallelizationFactor"] == 1
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping["BisectBatchOnFunctionError"] is True
+    # -1 is without limit, and so is none at all.
+    assert mapping.get("MaximumRetryAttempts", -1) == -1
+    assert mapping.get("MaximumRecordAgeInSeconds", -1) == -1
+    assert "DestinationConfig" not in mapping
+
+
+@pytest.mark.parametrize("size", ["1", "10000"])
+def test_batches_may_be_as_large_as_the_service_allows(synth: Synth, size: str) -> None:
+    (mapping,) = resources(synth(batchSize=size), "AWS::Lambda::EventSourceMapping")
+    assert mapping["BatchSize"] == int(size)
+
+
+def test_the_cache_is_serverless_valkey_that_only_iam_users_of_least_privilege_enter(
+    template: Template,
+) -> None:
+    (cache,) = resources(template, "AWS::ElastiCache::ServerlessCache")
+    assert cache["Engine"] == "valkey"
+    assert cache["UserGroupId"]
+    assert cache["CacheUsageLimits"] == {"DataStorage": {"Maximum": 5, "Unit": "GB"}}
+    (user,) = resources(template, "AWS::ElastiCache::User")
+    assert user["UserId"] == user["UserName"]
+    assert user["AuthenticationMode"] == {"Type": "iam"}
+    access = json.dumps(user["AccessString"])
+    assert "-@all" in access
+    assert "~dynamirror:*" in access
+    assert "~*" not in access
+    assert set(re.findall(r"\+([a-z|]+)", access)) == set(COMMANDS)
+
+
+def test_the_replicator_knows_the_cache_by_the_settings_it_reads(template: Template) -> None:
+    function = functions(template)["dynamirror.handler.handler"]
+    given = function["Environment"]["Variables"]
+    assert given["ELASTICACHE_HOST"] == {"Fn::GetAtt": [Match_any(given), "Endpoint.Address"]}
+    plain = {name: value if isinstance(value, str) else "x" for name, value in given.items()}
+    settings = Settings.from_env({**plain, "AWS_REGION": "eu-west-1"})
+    assert (settings.tls, settings.port, settings.key_schema) == (True, 6379, "id")
+    (user,) = resources(template, "AWS::ElastiCache::User")
+    (cache,) = resources(template, "AWS::ElastiCache::ServerlessCache")
+    assert settings.user == user["UserName"]
+    assert settings.iam_cache == cache["ServerlessCacheName"]
+    assert len(cache["ServerlessCacheName"]) <= 40
+
+
+def Match_any(given: dict[str, Any]) -> str:  # noqa: N802
+    """The logical id that the host refers to, whatever it is."""
+    return str(given["ELASTICACHE_HOST"]["Fn::GetAtt"][0])
+
+
+def test_only_the_replicator_reaches_the_cache_and_it_reaches_nothing_else(
+    template: Template,
+) -> None:
+    template.resource_count_is("AWS::EC2::NatGateway", 0)
+    template.resource_count_is("AWS::EC2::InternetGateway", 0)
+    template.has_resource_properties("AWS::EC2::VPCEndpoint", {"VpcEndpointType": "Gateway"})
+    for kind in ("Ingress", "Egress"):
+        (rule,) = resources(template, f"AWS::EC2::SecurityGroup{kind}")
+        assert (rule["FromPort"], rule["ToPort"], rule["IpProtocol"]) == (6379, 6380, "tcp")
+    groups = resources(template, "AWS::EC2::SecurityGroup")
+    assert len(groups) == 2
+    for group in groups:
+        assert "SecurityGroupIngress" not in group
+        # CDK's stand-in for "nothing at all".
+        assert {rule["CidrIp"] for rule in group.get("SecurityGroupEgress", [])} <= {
+            "255.255.255.255/32"
+        }
+
+
+def test_statements_name_their_resources(template: Template) -> None:
+    wide = {
+        action
+        for statement in statements(template)
+        if "*" in listed(statement["Resource"])
+        for action in listed(statement["Action"])
+    }
+    assert all(action == "dynamodb:ListStreams" or action.startswith("ec2:") for action in wide), (
+        wide
+    )
+    assert not any(
+        "*" in action
+        for statement in statements(template)
+        for action in listed(statement["Action"])
+    )
+
+
+def test_the_simulator_writes_to_the_table_every_minute_and_may_do_nothing_more(
+    template: Template,
+) -> None:
+    function = functions(template)["dynamirror.simulator.handler"]
+    assert function["Environment"]["Variables"]["CHANGES_COUNT"] == "10"
+    assert "Ref" in function["Environment"]["Variables"]["DYNAMODB_TABLE"]
+    (rule,) = resources(template, "AWS::Events::Rule")
+    assert rule["ScheduleExpression"] == "rate(1 minute)"
+    writes = [s for s in statements(template) if "dynamodb:PutItem" in listed(s["Action"])]
+    assert [sorted(s["Action"]) for s in writes] == [["dynamodb:DeleteItem", "dynamodb:PutItem"]]
+
+
+def test_logs_are_kept_for_a_time(template: Template) -> None:
+    for group in resources(template, "AWS::Logs::LogGroup"):
+        assert group["RetentionInDays"]
+
+
+def test_what_there_is_to_know_is_put_out(template: Template) -> None:
+    outputs = {"TableName", "StreamArn", "CacheEndpoint", "FunctionName", "LogGroup"}
+    assert outputs | {"SimulatorName"} == set(template.find_outputs("*"))
+
+
+def test_an_existing_table_is_mirrored_and_left_alone(synth: Synth) -> None:
+    template = synth(**EXISTING)
+    template.resource_count_is("AWS::DynamoDB::Table", 0)
+    template.resource_count_is("AWS::Events::Rule", 0)
+    template.has_resource_properties(
+        "AWS::Lambda::EventSourceMapping", {"EventSourceArn": STREAM_ARN}
+    )
+    (user,) = resources(template, "AWS::ElastiCache::User")
+    assert "~orders:*" in user["AccessString"]
+    environment = functions(template)["dynamirror.handler.handler"]["Environment"]["Variables"]
+    assert environment["DYNAMIRROR_KEY_SCHEMA"] == "customer,order"
+
+
+def test_what_shall_outlive_the_stack_does(synth: Synth) -> None:
+    template = synth(retain="true", deletionProtection="true")
+    (table,) = template.find_resources("AWS::DynamoDB::Table").values()
+    assert table["DeletionPolicy"] == "Retain"
+    assert table["Properties"]["DeletionProtectionEnabled"] is True
+
+
+@pytest.mark.parametrize(
+    ("context", "sentence"),
+    [
+        ({"architecture": "vax"}, "context: architecture: must be arm64 or x86_64"),
+        ({"batchSize": "many"}, "context: batchSize: must be a whole number"),
+        ({"retain": "maybe"}, "context: retain: must be true or false"),
+        ({"tableArn": TABLE_ARN}, "context: tableArn needs streamArn and keys"),
+        ({"config": "nowhere.toml"}, "nowhere.toml: cannot be read"),
+        (
+            EXISTING | {"config": str(ROOT / "examples/original/mirror.toml")},
+            "view default: key '{id}' leaves out customer and order",
+        ),
+    ],
+    ids=["architecture", "number", "flag", "stream", "file", "view"],
+)
+def test_a_wrong_option_is_one_sentence_at_synth(context: dict[str, str], sentence: str) -> None:
+    with pytest.raises(DynamirrorError, match=f"^{re.escape(sentence)}[^\n]*$"):
+        make_stack(**context)
+
+
+def test_a_stream_that_cannot_feed_a_mirror_is_refused_at_synth(lambda_code: LambdaCode) -> None:
+    stack = Stack(App(), "Theirs")
+    table = dynamodb.Table.from_table_attributes(
+        stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN
+    )
+    view_type = dynamodb.StreamViewType.KEYS_ONLY
+    with pytest.raises(ConfigError, match="KEYS_ONLY"):
+        Mirror(
+            stack,
+            "Mirror",
+            source=MirroredTable(table=table, keys=("id",), view_type=view_type),
+            endpoint=CacheEndpoint(host="cache"),
+            network=Network(stack, "Network"),
+            code=lambda_code,
+        )
+
+
+def test_another_teams_app_points_a_mirror_at_what_it_has(lambda_code: LambdaCode) -> None:
+    stack = Stack(App(), "Theirs")
+    table = dynamodb.Table.from_table_attributes(
+        stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN
+    )
+    Mirror(
+        stack,
+        "Mirror",
+        source=MirroredTable(table=table, keys=("id",)),
+        endpoint=CacheEndpoint(host="cache.example.com", port=6380, tls=False),
+        network=Network(stack, "Network"),
+        code=lambda_code,
+        parallelization_factor=10,
+    )
+    template = Template.from_stack(stack)
+    template.resource_count_is("AWS::ElastiCache::ServerlessCache", 0)
+    template.has_resource_properties(
+        "AWS::Lambda::Function",
+        {
+            "Environment": {
+                "Variables": Match.object_like(
+                    {"ELASTICACHE_HOST": "cache.example.com", "ELASTICACHE_TLS": "false"}
+                )
+            }
+        },
+    )
+
+
+def test_nothing_changes_from_synth_to_synth() -> None:
+    first, second = (Template.from_stack(make_stack()[1]).to_json() for _ in range(2))
+    assert first == second
+
+
+def test_nag_finds_nothing_that_is_not_acknowledged_with_a_reason() -> None:
+    app, _stack = make_stack()
+    Validations.of(app).add_plugins(AwsSolutionsChecks(app))
+    app.synth()  # raises if a rule finds something

@@ -1,0 +1,92 @@
+"""The CDK app, deployed to emulated AWS: `make deploy-local`."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deadlines import wait_until
+from processes import alive, environment, linux_only
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+LONG = 400.0
+LINE = re.compile(r"^ *[\d.]+ s  ([^:]+): .+$", re.MULTILINE)
+STEPS = [
+    "CDK command line",
+    "emulated AWS",
+    "cdk bootstrap",
+    "cdk deploy",
+    "function",
+    "put",
+    "change",
+    "delete",
+    "simulator",
+    "table and cache",
+    "cdk destroy",
+]
+
+
+@contextmanager
+def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """Start `make deploy-local`, and stop it should the test end before it."""
+    folder.mkdir(exist_ok=True)
+    with subprocess.Popen(
+        [sys.executable, str(DEPLOY / "local.py")],
+        env=environment(folder),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as run:
+        try:
+            yield run
+        finally:
+            run.terminate()
+
+
+@linux_only
+def test_the_stack_deploys_mirrors_and_is_destroyed_twice_at_once(tmp_path: Path) -> None:
+    """Every step is done, and nothing of it stays."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    with started(one) as first, started(two) as second:
+        for folder, run in ((one, first), (two, second)):
+            output, errors = run.communicate(timeout=LONG)
+            assert (run.returncode, errors) == (0, "")
+            assert LINE.findall(output) == STEPS
+            assert re.search(r"table and cache: [1-9]\d* items, 0 differences", output)
+            assert alive(folder) == []
+            assert list(folder.iterdir()) == []
+
+
+@linux_only
+def test_nothing_survives_an_interrupt(tmp_path: Path) -> None:
+    """Ctrl-C in the middle of a step stops the servers and the CDK command line."""
+    with started(tmp_path) as run:
+        assert run.stdout
+        while "emulated AWS" not in run.stdout.readline():
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+    assert (run.returncode, errors) == (130, "deploy-local: interrupted\n")
+    wait_until(lambda: not alive(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_emulator_without_the_private_names_is_refused_in_one_sentence() -> None:
+    """A later MiniStack must not fail somewhere in the middle of a deployment."""
+    code = "import emulator, types; emulator.add_resource_types(types.SimpleNamespace(_ec=1))"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=DEPLOY,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("RuntimeError: this MiniStack has no _RESOURCE_HANDLERS, ")
+    assert "install the version that pyproject.toml pins" in last

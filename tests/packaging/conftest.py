@@ -1,0 +1,39 @@
+"""Zips that are built once for the whole run, from dependencies downloaded for it."""
+
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dynamirror.cdk.asset import Architecture, Asset, build_asset
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where this run keeps what it downloaded: a folder that is empty at first."""
+    folder = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def arm64(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Asset:
+    """One for another processor and, mostly, another Python than this one."""
+    assert kept.is_dir()
+    return build_asset(tmp_path_factory.mktemp("arm64") / "lambda.zip", python="3.13")
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Asset:
+    """One for this machine and this Python, whose `mirror.toml` writes users to user:ID."""
+    assert kept.is_dir()
+    machine: Architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+    folder = tmp_path_factory.mktemp("native")
+    config = folder / "users.toml"
+    config.write_text('[[view]]\nkey = "user:{id}"\n', encoding="utf-8")
+    return build_asset(folder / "lambda.zip", architecture=machine, python=HERE, config=config)

@@ -1,0 +1,219 @@
+"""The zip alone, as Lambda runs it: its own runtime client, boto3, and nothing else of ours."""
+
+import json
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from builders import STREAM_ARN, item, record
+from dynamirror.cache import Cache
+from dynamirror.cdk.asset import Asset
+from dynamirror.local.valkey import EmbeddedValkey
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is for Linux")
+
+# What the managed runtime brings: boto3 with what it needs, and the runtime interface client.
+PROVIDED = (
+    *("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3"),
+    *("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py"),
+)
+# No site-packages, no user's folder, no PYTHONPATH: what is imported is in one of two folders.
+ISOLATED = (sys.executable, "-S", "-E", "-I", "-B", "-c")
+ONLY_THESE = "import sys; sys.path[:0] = sys.argv[1:3]; "
+SERVE = ONLY_THESE + (
+    "from awslambdaric.__main__ import main; main(['awslambdaric', 'dynamirror.handler.handler'])"
+)
+TELL_ORIGINS = ONLY_THESE + (
+    "import dynamirror.handler, dynamirror.simulator, aws_lambda_powertools, libvalkey, json;"
+    "origins = {n: getattr(m, '__file__', None) for n, m in sys.modules.items()};"
+    "print(json.dumps(origins))"
+)
+SECONDS = 60.0
+
+
+class RuntimeApi(ThreadingHTTPServer):
+    """Lambda's side: hands out invocations, takes what becomes of them.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Exchange)
+        self.invocations: SimpleQueue[tuple[str, Mapping[str, Any]] | None] = SimpleQueue()
+        self.outcomes: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+
+    @property
+    def address(self) -> str:
+        """Host and port, as AWS_LAMBDA_RUNTIME_API has them."""
+        return f"127.0.0.1:{self.server_port}"
+
+    def invoke(self, request: str, event: Mapping[str, Any]) -> tuple[str, Any]:
+        """Have one event handled; returns the path the outcome was posted to, and the outcome."""
+        self.invocations.put((request, event))
+        return self.outcomes.get(timeout=SECONDS)
+
+
+class _Exchange(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: RuntimeApi
+
+    def do_GET(self) -> None:
+        assert self.path == "/2018-06-01/runtime/invocation/next"
+        invocation = self.server.invocations.get()
+        if invocation is None:  # the function is gone
+            self.close_connection = True
+            return
+        request, event = invocation
+        body = json.dumps(event).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Lambda-Runtime-Aws-Request-Id", request)
+        self.send_header("Lambda-Runtime-Deadline-Ms", str(round((time.time() + SECONDS) * 1000)))
+        self.send_header("Lambda-Runtime-Invoked-Function-Arn", STREAM_ARN)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.outcomes.put((self.path, json.loads(body)))
+        self.send_response(202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Keep the test's output clean."""
+
+
+@contextmanager
+def runtime_api() -> Iterator[RuntimeApi]:
+    """Serve the Runtime API."""
+    with RuntimeApi() as api:
+        thread = Thread(target=api.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield api
+        finally:
+            api.invocations.put(None)
+            api.shutdown()
+            thread.join()
+
+
+@pytest.fixture(scope="module")
+def folders(native: Asset, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
+    """The unpacked zip, and what the runtime provides."""
+    task, runtime = tmp_path_factory.mktemp("task"), tmp_path_factory.mktemp("runtime")
+    with zipfile.ZipFile(native.path) as archive:
+        archive.extractall(task)
+    for name in PROVIDED:
+        spec = find_spec(name)
+        assert spec is not None
+        assert spec.origin is not None, name
+        origin = Path(spec.origin)
+        source = origin.parent if origin.name == "__init__.py" else origin
+        (runtime / source.name).symlink_to(source)
+    return str(task), str(runtime)
+
+
+@contextmanager
+def function(
+    folders: tuple[str, str], api: RuntimeApi, valkey: EmbeddedValkey, log: Path
+) -> Iterator[None]:
+    """The function as a process, with the environment that Lambda and the stack give it."""
+    env = {
+        "AWS_LAMBDA_RUNTIME_API": api.address,
+        "AWS_LAMBDA_FUNCTION_NAME": "mirror",
+        "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST",
+        "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "256",
+        "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/mirror",
+        "AWS_LAMBDA_LOG_STREAM_NAME": "stream",
+        "AWS_REGION": "us-east-1",
+        "LAMBDA_TASK_ROOT": folders[0],
+        "DYNAMIRROR_CONFIG": "mirror.toml",
+    }
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [*ISOLATED, SERVE, *folders],
+            cwd=folders[0],
+            env=env | valkey.settings().to_env(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
+        try:
+            yield
+            assert process.poll() is None, log.read_text()
+        finally:
+            process.kill()
+
+
+def connections(cache: Cache) -> set[bytes]:
+    """The numbers of the server's clients."""
+    (text,) = cache.broadcast(b"CLIENT", b"LIST")
+    return {line.split(b" ", 1)[0] for line in text.splitlines()}
+
+
+def test_all_but_boto3_comes_from_the_zip(folders: tuple[str, str]) -> None:
+    done = subprocess.run(
+        [*ISOLATED, TELL_ORIGINS, *folders],
+        cwd=folders[0],
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    origins = json.loads(done.stdout)
+    task, runtime = folders
+    assert not [path for path in origins.values() if path and "site-packages" in path]
+    for name in ("dynamirror.simulator", "valkey", "libvalkey.libvalkey", "msgspec._core"):
+        assert Path(origins[name]).is_relative_to(task)
+    assert Path(origins["boto3"]).is_relative_to(runtime)
+
+
+def test_the_zip_alone_mirrors_under_lambda_s_runtime_client(
+    folders: tuple[str, str], valkey: EmbeddedValkey, cache: Cache, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    before = connections(cache)
+    with runtime_api() as api, function(folders, api, valkey, log):
+        first = {"Records": [record(1, item(name="Ada")), record(2, item("2", name="Eve"))]}
+        second = {"Records": [record(3, item(name="Grace"), item(name="Ada"))]}
+
+        path, outcome = api.invoke("first", first)
+        assert (path, outcome) == (
+            "/2018-06-01/runtime/invocation/first/response",
+            {"batchItemFailures": []},
+        ), log.read_text()
+        assert json.loads(cache.call("user:1", b"GET", "user:1"))["name"] == "Ada"
+        assert json.loads(cache.call("user:2", b"GET", "user:2"))["name"] == "Eve"
+        opened = connections(cache) - before
+        assert opened
+
+        path, outcome = api.invoke("second", second)
+        assert (path, outcome) == (
+            "/2018-06-01/runtime/invocation/second/response",
+            {"batchItemFailures": []},
+        ), log.read_text()
+        assert json.loads(cache.call("user:1", b"GET", "user:1"))["name"] == "Grace"
+        assert connections(cache) - before == opened, "the connections are kept"
+
+        path, outcome = api.invoke("third", {"detail": "no batch"})
+        assert path == "/2018-06-01/runtime/invocation/third/error"
+        assert outcome["errorType"] == "RecordError"
