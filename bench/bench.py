@@ -19,10 +19,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from dynamirror.cache import PUT, Cache, Command
+from dynamirror.cache import Cache
 from dynamirror.handler import Replicator
 from dynamirror.key import fence_key
 from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.scripts import PUT, Command
 from dynamirror.version import ChangeVersion
 from dynamirror.view import Schema, Views, ViewSpec
 

@@ -15,10 +15,11 @@ from typing import Any, Self
 from cluster import Cluster, wait_until
 from dynamirror import simulator
 from dynamirror.aws import describe_table
-from dynamirror.cache import Cache, Command
+from dynamirror.cache import Cache
 from dynamirror.errors import DynamirrorError, SourceError
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.local.process import HOST, ServerProcess, answers
+from dynamirror.scripts import Command
 from dynamirror.stream.positions import Positions
 from dynamirror.verify import Comparison, compare, scan_table
 from dynamirror.view import Schema, ViewSpec

@@ -101,6 +101,7 @@ class Cdk:
         self._env = emulator.environment() | {
             "CDK_HOME": str(folder / "home"),
             "CDK_DISABLE_CLI_TELEMETRY": "true",
+            "NODE_DISABLE_COMPILE_CACHE": "1",
             "JSII_NODE": str(node),
             "PATH": f"{node.parent}{os.pathsep}{os.environ['PATH']}",
             "TMPDIR": str(folder),
@@ -149,7 +150,8 @@ def install_cdk() -> None:
             return
         options = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund")
         path = f"{_node().parent}{os.pathsep}{os.environ['PATH']}"
-        _command([*_npm(), "install", *options], cwd=_ROOT, env={**os.environ, "PATH": path})
+        env = {**os.environ, "PATH": path, "NODE_DISABLE_COMPILE_CACHE": "1"}
+        _command([*_npm(), "install", *options], cwd=_ROOT, env=env)
 
 
 @contextmanager

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from dynamirror.cache import DELETE, PUT, PUT_HASH, Cache, Command, Failure
+from dynamirror.cache import Cache, Failure
 from dynamirror.encoding import Layout
 from dynamirror.entry import Entry, Put
 from dynamirror.errors import RecordError
 from dynamirror.key import fence_key
 from dynamirror.report import Report, Trouble
+from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.version import supersedes
 
 OUT_OF_TIME = "out of time"

@@ -89,8 +89,9 @@ def aws_errors(what: str) -> Iterator[None]:
         raise SourceError(f"{what}: cannot be reached at {error.kwargs['endpoint_url']}") from None
     except ClientError as error:
         raise SourceError(f"{what}: {_message(error)}") from error
-    except ResponseParserError as error:
-        # Its text quotes the answer, and so the items in it.
+    except (KeyError, ResponseParserError) as error:
+        # An answer that cannot be read comes from boto3 as one that holds nothing, or as an error
+        # whose text quotes the answer, and so the items in it.
         raise SourceError(f"{what}: an answer was damaged on its way") from error
     except (BotoCoreError, ValueError) as error:
         raise SourceError(f"{what}: {' '.join(str(error).split())}") from error

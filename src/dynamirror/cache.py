@@ -11,11 +11,10 @@ to each node: a node that hangs costs one timeout, and what the other nodes did 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 import libvalkey
@@ -41,24 +40,18 @@ from valkey.exceptions import (
     TimeoutError as SlowAnswerError,
 )
 
+from dynamirror import scripts
 from dynamirror.config import Settings
 from dynamirror.errors import CacheError, ConfigError
 from dynamirror.iam import IamToken
+from dynamirror.scripts import Command, Word
 
 # While the server works on one chunk, the next is being made.
 CHUNK: Final = 200
 # ElastiCache cuts a connection that IAM authenticated 12 hours ago.
 _IAM_SESSION_SECONDS: Final = 11 * 3600
 _SLOTS: Final = 16_384
-
-Word = bytes | str | int
-
-
-class Command(NamedTuple):
-    """One command and the key that decides which node gets it."""
-
-    key: bytes
-    words: tuple[Word, ...]
+_SCRIPT_LOADS: Final = tuple((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,42 +60,6 @@ class Failure:
 
     reason: str
     cause: Exception | None = field(default=None, repr=False, compare=False)
-
-
-class Script:
-    """scripts/NAME.lua, run in the server; a verb begins with scripts/fence.lua.
-
-    The server names a script by the SHA-1 of its text; https://valkey.io/commands/evalsha/.
-
-    Args:
-        name: of the file.
-        fenced: whether it is a verb, run on an entry and its fence.
-        keys: how many keys it is run on.
-    """
-
-    def __init__(self, name: str, *, fenced: bool = True, keys: int = 2) -> None:
-        from hashlib import sha1  # noqa: PLC0415 - used for a few short texts, once
-
-        folder = files("dynamirror") / "scripts"
-        parts = ("fence", name) if fenced else (name,)
-        self.name = name
-        self.source = b"".join((folder / f"{part}.lua").read_bytes() for part in parts)
-        self.sha = sha1(self.source, usedforsecurity=False).hexdigest().encode()
-        self._keys = keys
-
-    def command(self, key: bytes, *words: Word) -> Command:
-        """A call of this script: its keys, all of one slot, then its arguments."""
-        return Command(key, (b"EVALSHA", self.sha, self._keys, key, *words))
-
-
-PUT: Final = Script("put")
-PUT_HASH: Final = Script("put_hash")
-DELETE: Final = Script("delete")
-PARK: Final = Script("park", fenced=False)
-RELEASE: Final = Script("release", fenced=False, keys=1)
-_SCRIPT_LOADS: Final = tuple(
-    (b"SCRIPT", b"LOAD", script.source) for script in (PUT, PUT_HASH, DELETE, PARK, RELEASE)
-)
 
 
 @dataclass(frozen=True, slots=True)

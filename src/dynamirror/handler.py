@@ -163,6 +163,8 @@ def _parked(record: Any, reason: str, created: int) -> Parked:
 
 def _unmapped(batch: list[Any], report: Report) -> Iterator[Parked]:
     """The records of which an item could be decoded, but not written in a view."""
+    if not report.quarantined:
+        return
     by_number = {int(text): one for one in batch if (text := records.sequence_number(one))}
     for trouble in report.quarantined:
         version = trouble.entry.version

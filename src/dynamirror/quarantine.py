@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import msgspec
 
 from dynamirror.attributes import Item, to_json, typed
-from dynamirror.cache import PARK, RELEASE, Cache, Failure
+from dynamirror.cache import Cache, Failure
 from dynamirror.config import QUARANTINE_LIMIT
 from dynamirror.errors import CacheError, RecordError
 from dynamirror.key import RESERVED
+from dynamirror.scripts import PARK, RELEASE
 
 # DynamoDB's keys have 3 KB at the most, of which JSON may make six times as much.
 _LONGEST_KEY = 20_000

@@ -73,8 +73,15 @@ class RowReader:
         wire: Any = {name: _blob(value) for name, value in key.items()}
         with aws_errors(f"table {self._table}"):
             answer = self._client.get_item(TableName=self._table, Key=wire, ConsistentRead=True)
+            if "Item" not in answer and _length(answer) != len("{}"):
+                raise KeyError("Item")  # there was something, and it cannot be read
         self._horizon = _horizon(answer)
         return Row(key, answer.get("Item"), before)
+
+
+def _length(response: Any) -> int:
+    nothing = len("{}")
+    return int(response["ResponseMetadata"]["HTTPHeaders"].get("content-length", nothing))
 
 
 def _horizon(response: Any) -> RowVersion:

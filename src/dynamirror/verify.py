@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from dynamirror.attributes import Item, utf8
 from dynamirror.aws import aws_errors
-from dynamirror.cache import Cache, Command, Failure
+from dynamirror.cache import Cache, Failure
 from dynamirror.encoding import Layout, pack_fields
 from dynamirror.entry import Put, of_row
 from dynamirror.errors import CacheError, RecordError
 from dynamirror.key import RESERVED, glob
+from dynamirror.scripts import Command
 from dynamirror.version import RowVersion
 from dynamirror.view import View
 
@@ -68,7 +69,8 @@ def scan_table(client: "DynamoDBClient", table: str) -> Iterator[Item]:
     while True:
         with aws_errors(f"table {table}"):
             page = client.scan(TableName=table, ConsistentRead=True, **start)
-        yield from page["Items"]
+            items = page["Items"]
+        yield from items
         if "LastEvaluatedKey" not in page:
             return
         start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}

@@ -6,13 +6,14 @@ from itertools import chain
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import CHUNK, DELETE, PUT, PUT_HASH, Cache, Command, Failure
+from dynamirror.cache import CHUNK, Cache, Failure
 from dynamirror.config import Settings
 from dynamirror.encoding import pack_fields
 from dynamirror.errors import CacheError, ConfigError
 from dynamirror.key import fence_key
 from dynamirror.local.process import free_port
 from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.version import ChangeVersion
 
 MANY = 3 * CHUNK + 17

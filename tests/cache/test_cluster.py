@@ -24,12 +24,13 @@ from clusters import (
 )
 from deadlines import wait_until
 from dynamirror.apply import apply
-from dynamirror.cache import CHUNK, PUT, Cache, Command, Failure
+from dynamirror.cache import CHUNK, Cache, Failure
 from dynamirror.config import Settings
 from dynamirror.entry import Put
 from dynamirror.errors import CacheError
 from dynamirror.key import fence_key
 from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.scripts import PUT, Command
 from dynamirror.version import ChangeVersion
 from dynamirror.view import Schema, ViewSpec
 

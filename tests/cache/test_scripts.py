@@ -7,10 +7,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dynamirror.cache import DELETE, PUT, PUT_HASH, Cache, Command, Script
+from dynamirror.cache import Cache
 from dynamirror.encoding import pack_fields
 from dynamirror.key import fence_key
 from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command, Script
 from dynamirror.version import ChangeVersion, RowVersion, Version, parse, supersedes
 
 TTL = 93_600

@@ -6,10 +6,11 @@ from contextlib import suppress
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import CHUNK, Cache, Command
+from dynamirror.cache import CHUNK, Cache
 from dynamirror.config import Settings
 from dynamirror.errors import CacheError
 from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.scripts import Command
 
 OpenCache = Callable[[Settings], Cache]
 StartTlsProxy = Callable[[int, str], tuple[int, str]]

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from builders import Time, item, record
 from deadlines import wait_until
-from dynamirror.cache import Cache, Command
+from dynamirror.cache import Cache
 from dynamirror.errors import CacheError
 from dynamirror.handler import Replicator
 from dynamirror.key import RESERVED
+from dynamirror.scripts import Command
 from dynamirror.view import Schema, Views, ViewSpec
 
 if TYPE_CHECKING:

@@ -9,11 +9,12 @@ import pytest
 
 from builders import item, record, view
 from dynamirror import quarantine
-from dynamirror.cache import Cache, Command, Failure
+from dynamirror.cache import Cache, Failure
 from dynamirror.config import Settings
 from dynamirror.encoding import HASH, JSON, Encoding
 from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.quarantine import Parked
+from dynamirror.scripts import Command
 from dynamirror.stream.positions import Position, Positions
 from dynamirror.verify import compare
 from dynamirror.view import ViewSpec

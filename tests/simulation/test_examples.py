@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 import pytest
 
-from dynamirror.cache import DELETE, PUT, Cache
+from dynamirror.cache import Cache
 from dynamirror.key import fence_key
+from dynamirror.scripts import DELETE, PUT
 from dynamirror.version import ChangeVersion, RowVersion, Version, parse, supersedes
 from simulation.histories import EPOCHS, FIRST_SECOND, FIRST_SEQUENCES
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dynamirror.cache import DELETE, PUT, PUT_HASH, Cache, Command, Script
+from dynamirror.cache import Cache
 from dynamirror.encoding import pack_fields
 from dynamirror.key import fence_key
+from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command, Script
 from dynamirror.version import Version, supersedes
 from simulation.histories import any_history
 from simulation.schedules import Explored, Write

@@ -216,3 +216,16 @@ def test_only_the_last_page_of_a_closed_shard_is_closed(pages: list[list[int]]) 
     found = list(StreamReader(cast("Any", client), "arn").pages(Shard("s", None), None))
     assert [[int(number(r)) for r in page.records] for page in found] == pages
     assert [page.closed for page in found] == [False] * (len(pages) - 1) + [True]
+
+
+def test_an_answer_that_boto3_could_not_read_is_no_empty_page() -> None:
+    class Damaged:
+        def get_shard_iterator(self, **_given: Any) -> Any:
+            return {"ShardIterator": "one"}
+
+        def get_records(self, **_given: Any) -> Any:
+            return {"ResponseMetadata": {"HTTPStatusCode": 200}}
+
+    reader = StreamReader(cast("Any", Damaged()), "arn")
+    with pytest.raises(SourceError, match="damaged"):
+        next(reader.pages(Shard("s", None), None))

@@ -1,5 +1,7 @@
 """The mirror: the replicator Lambda and its event source mapping."""
 
+import atexit
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,14 +60,12 @@ class LambdaCode:
         architecture: what it is built for.
         runtime: the Python it is built for.
         config: path of the `mirror.toml` in it; None for none.
-        folder: keeps the built file for as long as it may be asked for.
     """
 
     code: lambda_.Code
     architecture: lambda_.Architecture
     runtime: lambda_.Runtime
     config: str | None
-    folder: object = None
 
     @classmethod
     def build(
@@ -81,9 +81,11 @@ class LambdaCode:
         Raises:
             DynamirrorError: it cannot be built.
         """
-        folder = tempfile.TemporaryDirectory(prefix="dynamirror-asset-")
+        # CDK reads it until the end, and keeps a copy of its own.
+        folder = Path(tempfile.mkdtemp(prefix="dynamirror-asset-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
         asset = build_asset(
-            Path(folder.name) / "lambda.zip",
+            folder / "lambda.zip",
             architecture=architecture,
             python=python,
             config=Path(config) if config else None,
@@ -100,7 +102,6 @@ class LambdaCode:
             else lambda_.Architecture.X86_64,
             runtime=lambda_.Runtime(f"python{python}", lambda_.RuntimeFamily.PYTHON),
             config=config,
-            folder=folder,
         )
 
 

@@ -73,11 +73,11 @@ class StreamReader:
             try:
                 with aws_errors(f"stream {self.arn}"):
                     answer = self._client.describe_stream(StreamArn=self.arn, **start)
+                    description = answer["StreamDescription"]
             except SourceError as error:
                 if error_code(error.__cause__) == _GONE:
                     raise StreamGoneError(self.arn) from error
                 raise
-            description = answer["StreamDescription"]
             shards += [
                 Shard(shard["ShardId"], shard.get("ParentShardId"))
                 for shard in description.get("Shards", [])
@@ -105,12 +105,13 @@ class StreamReader:
             try:
                 with aws_errors(f"shard {shard.id}"):
                     answer = self._client.get_records(ShardIterator=iterator, Limit=_PAGE)
+                    given = answer["Records"]
             except SourceError as error:
                 if error_code(error.__cause__) == "ExpiredIteratorException":
                     iterator = self._iterator(shard, after, latest=latest)  # they live 15 minutes
                     continue
                 raise _loss(error, shard, after) from error
-            records = [_as_lambda_has_it(record, self.arn) for record in answer["Records"]]
+            records = [_as_lambda_has_it(record, self.arn) for record in given]
             latest = False  # from now on nothing may be passed over
             if records:
                 after = records[-1]["dynamodb"]["SequenceNumber"]

@@ -1,0 +1,47 @@
+"""The Lua scripts beside this file, and calls of them; nothing here speaks to a server."""
+
+from hashlib import sha1
+from pathlib import Path
+from typing import Final, NamedTuple
+
+Word = bytes | str | int
+
+_FOLDER = Path(__file__).parent
+
+
+class Command(NamedTuple):
+    """One command and the key that decides which node gets it."""
+
+    key: bytes
+    words: tuple[Word, ...]
+
+
+class Script:
+    """NAME.lua, run in the server; a verb begins with fence.lua.
+
+    The server names a script by the SHA-1 of its text; https://valkey.io/commands/evalsha/.
+
+    Args:
+        name: of the file.
+        fenced: whether it is a verb, run on an entry and its fence.
+        keys: how many keys it is run on.
+    """
+
+    def __init__(self, name: str, *, fenced: bool = True, keys: int = 2) -> None:
+        parts = ("fence", name) if fenced else (name,)
+        self.name = name
+        self.source = b"".join((_FOLDER / f"{part}.lua").read_bytes() for part in parts)
+        self.sha = sha1(self.source, usedforsecurity=False).hexdigest().encode()
+        self._keys = keys
+
+    def command(self, key: bytes, *words: Word) -> Command:
+        """A call of this script: its keys, all of one slot, then its arguments."""
+        return Command(key, (b"EVALSHA", self.sha, self._keys, key, *words))
+
+
+PUT: Final = Script("put")
+PUT_HASH: Final = Script("put_hash")
+DELETE: Final = Script("delete")
+PARK: Final = Script("park", fenced=False)
+RELEASE: Final = Script("release", fenced=False, keys=1)
+ALL: Final = (PUT, PUT_HASH, DELETE, PARK, RELEASE)
