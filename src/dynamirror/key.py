@@ -24,7 +24,7 @@ def fence_key(key: str) -> str:
 
 def glob(text: str) -> str:
     """The pattern, for SCAN or an access string, that fits a text and nothing else."""
-    return "".join(f"\\{letter}" if letter in "*?[]\\^-" else letter for letter in text)
+    return "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in text)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,23 +2,9 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import StrEnum
 
 from dynamirror.entry import Entry
 from dynamirror.version import ChangeVersion
-
-
-class Outcome(StrEnum):
-    """What became of one entry."""
-
-    APPLIED = "applied"
-    """The cache holds it now."""
-    STALE = "stale"
-    """The cache held something at least as new."""
-    QUARANTINED = "quarantined"
-    """The item cannot become an entry; it is set aside with the reason, and any entry removed."""
-    FAILED = "failed"
-    """The cache did not take it; it must be delivered again."""
 
 
 @dataclass(frozen=True, slots=True)

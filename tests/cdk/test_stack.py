@@ -12,10 +12,11 @@ from aws_cdk.assertions import Match, Template
 from cdk_nag import AwsSolutionsChecks
 
 from cdk.conftest import Synth, make_stack
+from dynamirror.cache import Cache
 from dynamirror.cdk.cache import CacheEndpoint
 from dynamirror.cdk.mirror import LambdaCode, Mirror, MirroredTable
 from dynamirror.cdk.network import Network
-from dynamirror.config import COMMANDS, Settings
+from dynamirror.config import COMMANDS, READER_COMMANDS, Settings
 from dynamirror.errors import ConfigError, DynamirrorError
 
 ROOT = Path(__file__).parents[2]
@@ -87,10 +88,13 @@ def test_the_cache_is_serverless_valkey_that_only_iam_users_of_least_privilege_e
     assert cache["Engine"] == "valkey"
     assert cache["UserGroupId"]
     assert cache["CacheUsageLimits"] == {"DataStorage": {"Maximum": 5, "Unit": "GB"}}
-    (user,) = resources(template, "AWS::ElastiCache::User")
-    assert user["UserId"] == user["UserName"]
-    assert user["AuthenticationMode"] == {"Type": "iam"}
-    access = json.dumps(user["AccessString"])
+    users = resources(template, "AWS::ElastiCache::User")
+    for user in users:
+        assert user["UserId"] == user["UserName"]
+        assert user["AuthenticationMode"] == {"Type": "iam"}
+    access, reading = (json.dumps(user["AccessString"]) for user in users)
+    assert "%R~" in reading
+    assert set(re.findall(r"\+([a-z|]+)", reading)) == set(READER_COMMANDS)
     assert "-@all" in access
     assert "~dynamirror:*" in access
     assert "~*" not in access
@@ -104,7 +108,7 @@ def test_the_replicator_knows_the_cache_by_the_settings_it_reads(template: Templ
     plain = {name: value if isinstance(value, str) else "x" for name, value in given.items()}
     settings = Settings.from_env({**plain, "AWS_REGION": "eu-west-1"})
     assert (settings.tls, settings.port, settings.key_schema) == (True, 6379, "id")
-    (user,) = resources(template, "AWS::ElastiCache::User")
+    user, _reader = resources(template, "AWS::ElastiCache::User")
     (cache,) = resources(template, "AWS::ElastiCache::ServerlessCache")
     assert settings.user == user["UserName"]
     assert settings.iam_cache == cache["ServerlessCacheName"]
@@ -181,10 +185,27 @@ def test_an_existing_table_is_mirrored_and_left_alone(synth: Synth) -> None:
     template.has_resource_properties(
         "AWS::Lambda::EventSourceMapping", {"EventSourceArn": STREAM_ARN}
     )
-    (user,) = resources(template, "AWS::ElastiCache::User")
+    user, _reader = resources(template, "AWS::ElastiCache::User")
     assert "~orders:*" in user["AccessString"]
     environment = functions(template)["dynamirror.handler.handler"]["Environment"]["Variables"]
     assert environment["DYNAMIRROR_KEY_SCHEMA"] == "customer,order"
+
+
+@pytest.mark.parametrize("template_key", ["{id}", "my[a]*:{id}", "users:{id}"])
+def test_valkey_takes_the_access_strings_and_grants_just_the_keys_of_the_views(
+    template_key: str, tmp_path: Path, synth: Synth, cache: Cache
+) -> None:
+    config = tmp_path / "mirror.toml"
+    config.write_text(f'[[view]]\nkey = "{template_key}"\n', encoding="utf-8")
+    template = synth(config=str(config), **(EXISTING | {"keys": "id"}))
+    key = template_key.replace("{id}", "1")
+    for user in resources(template, "AWS::ElastiCache::User"):
+        access = user["AccessString"]
+        cache.broadcast(b"ACL", b"SETUSER", b"tried", b"reset", *access.split())
+        assert cache.broadcast(b"ACL", b"DRYRUN", b"tried", b"GET", key) == [b"OK"]
+        writes = cache.broadcast(b"ACL", b"DRYRUN", b"tried", b"SET", key, b"x") == [b"OK"]
+        assert writes == ("+set" in access)
+    cache.broadcast(b"ACL", b"DELUSER", b"tried")
 
 
 def test_what_shall_outlive_the_stack_does(synth: Synth) -> None:
@@ -200,14 +221,20 @@ def test_what_shall_outlive_the_stack_does(synth: Synth) -> None:
         ({"architecture": "vax"}, "context: architecture: must be arm64 or x86_64"),
         ({"batchSize": "many"}, "context: batchSize: must be a whole number"),
         ({"retain": "maybe"}, "context: retain: must be true or false"),
+        ({"batchSize": "10001"}, "context: batchSize: must be a whole number from 1 to 10000"),
         ({"tableArn": TABLE_ARN}, "context: tableArn needs streamArn and keys"),
+        (
+            EXISTING | {"streamArn": STREAM_ARN.replace("orders", "users")},
+            f"context: streamArn: {STREAM_ARN.replace('orders', 'users')} is not a stream of",
+        ),
+        (EXISTING | {"viewType": "KEYS_ONLY"}, "the stream of table orders has the view type"),
         ({"config": "nowhere.toml"}, "nowhere.toml: cannot be read"),
         (
             EXISTING | {"config": str(ROOT / "examples/original/mirror.toml")},
             "view default: key '{id}' leaves out customer and order",
         ),
     ],
-    ids=["architecture", "number", "flag", "stream", "file", "view"],
+    ids=["architecture", "number", "flag", "range", "stream", "other", "type", "file", "view"],
 )
 def test_a_wrong_option_is_one_sentence_at_synth(context: dict[str, str], sentence: str) -> None:
     with pytest.raises(DynamirrorError, match=f"^{re.escape(sentence)}[^\n]*$"):

@@ -9,7 +9,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from dynamirror.cdk.network import Network
-from dynamirror.config import COMMANDS
+from dynamirror.config import COMMANDS, READER_COMMANDS
 
 _LONGEST_NAME = 40
 
@@ -36,16 +36,19 @@ class CacheEndpoint:
 
 
 class Cache(Construct):
-    """An ElastiCache Serverless cache with one user: the replicator.
+    """An ElastiCache Serverless cache with two users: the replicator, and one that only reads.
 
-    It has no fixed name, so it can be replaced and deployed twice.
+    Applications connect as the reader: `grant_connect(cache.reader_endpoint, role)`, and
+    `network.admit(security_group)`. Names follow from the construct's path, so that two stacks of
+    one app do not collide. When the cache is full, ElastiCache evicts fences, since only they have
+    an expiry: leave it room, or order may be lost (docs/ordering.md).
 
     Args:
         scope: the stack or construct this is part of.
         id: its name there.
         network: where it is.
         key_patterns: glob patterns of the keys that the replicator writes.
-        max_storage_gb: storage beyond which it evicts; None for no limit.
+        max_storage_gb: storage beyond which fences are evicted and writes fail; None for no limit.
         max_ecpu: ElastiCache processing units a second beyond which it throttles; None for none.
         removal_policy: what becomes of it with the stack; it can always be rebuilt from the table.
     """
@@ -63,32 +66,17 @@ class Cache(Construct):
     ) -> None:
         super().__init__(scope, id)
         name = self._unique("cache")
-        user = elasticache.CfnUser(
-            self,
-            "User",
-            engine="valkey",
-            # For IAM, id and name must be equal.
-            user_id=(user_name := self._unique("user")),
-            user_name=user_name,
-            authentication_mode={"Type": "iam"},
-            access_string=" ".join(
-                (
-                    "on",
-                    *(f"~{pattern}" for pattern in key_patterns),
-                    "~dynamirror:*",
-                    "-@all",
-                    *(f"+{command}" for command in COMMANDS),
-                )
-            ),
-        )
+        replicator = self._user("user", ("~dynamirror:*",), key_patterns, COMMANDS)
+        self._reader = self._user("reader", (), key_patterns, READER_COMMANDS, read_only=True)
         group = elasticache.CfnUserGroup(
             self,
             "UserGroup",
             engine="valkey",
             user_group_id=self._unique("users"),
-            user_ids=[user.ref],
+            user_ids=[replicator.ref, self._reader.ref],
         )
-        group.add_resource_dependency(user)
+        group.add_resource_dependency(replicator)
+        group.add_resource_dependency(self._reader)
         self.resource = elasticache.CfnServerlessCache(
             self,
             "Resource",
@@ -97,28 +85,52 @@ class Cache(Construct):
             serverless_cache_name=name,
             description="Mirror of a DynamoDB table, kept by dynamirror",
             security_group_ids=[network.cache_security_group.security_group_id],
-            subnet_ids=network.vpc.select_subnets(
-                subnets=network.subnets.subnets, subnet_type=network.subnets.subnet_type
-            ).subnet_ids,
+            subnet_ids=network.one_subnet_an_az(),
             user_group_id=group.ref,
             cache_usage_limits=_limits(max_storage_gb, max_ecpu),
         )
         self.resource.add_resource_dependency(group)
         self.resource.apply_removal_policy(removal_policy)
-        stack = Stack.of(self)
-        self.endpoint = CacheEndpoint(
+        self.endpoint = self._endpoint(name, replicator)
+        self.reader_endpoint = self._endpoint(name, self._reader)
+
+    def _endpoint(self, name: str, user: elasticache.CfnUser) -> CacheEndpoint:
+        user_arn = Stack.of(self).format_arn(
+            service="elasticache",
+            resource="user",
+            resource_name=user.user_id,
+            arn_format=ArnFormat.COLON_RESOURCE_NAME,
+        )
+        return CacheEndpoint(
             host=self.resource.attr_endpoint_address,
             name=name,
-            user=user_name,
-            connect=(
-                self.resource.attr_arn,
-                stack.format_arn(
-                    service="elasticache",
-                    resource="user",
-                    resource_name=user_name,
-                    arn_format=ArnFormat.COLON_RESOURCE_NAME,
-                ),
-            ),
+            user=user.user_id,
+            connect=(self.resource.attr_arn, user_arn),
+        )
+
+    def _user(
+        self,
+        kind: str,
+        ours: Sequence[str],
+        patterns: Sequence[str],
+        commands: Sequence[str],
+        *,
+        read_only: bool = False,
+    ) -> elasticache.CfnUser:
+        """A user that is granted keys and commands, and nothing else."""
+        mark = "%R~" if read_only else "~"
+        # All keys: then Valkey refuses any other pattern beside it.
+        keys = [f"{mark}*"] if "*" in patterns else [*(f"{mark}{p}" for p in patterns), *ours]
+        user_id = self._unique(kind)
+        return elasticache.CfnUser(
+            self,
+            kind.capitalize(),
+            engine="valkey",
+            # For IAM, id and name must be equal.
+            user_id=user_id,
+            user_name=user_id,
+            authentication_mode={"Type": "iam"},
+            access_string=" ".join(("on", *keys, "-@all", *(f"+{one}" for one in commands))),
         )
 
     def _unique(self, kind: str) -> str:

@@ -21,7 +21,7 @@ from dynamirror.cdk.network import Network
 from dynamirror.config import Settings, check_views, load_views
 
 # Stands for a name that is not known before the table is made.
-_UNNAMED = "dynamirror-unnamed-table"
+_UNNAMED = "dynamirror_unnamed_table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,8 +47,8 @@ class MirroredTable:
         """
         name = self.table.table_name
         known = _UNNAMED if Token.is_unresolved(name) else name
-        prefixes = check_views(load_views(config), known, self.keys, self.view_type.value)
-        return tuple(f"{prefix.replace(_UNNAMED, name)}*" for prefix in prefixes)
+        patterns = check_views(load_views(config), known, self.keys, self.view_type.value)
+        return tuple(pattern.replace(_UNNAMED, name) for pattern in patterns)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,11 @@ from aws_cdk import Acknowledgment, Tags, Validations
 from aws_cdk import aws_ec2 as ec2
 from constructs import Construct
 
+from dynamirror.errors import ConfigError
+
 # Reads that may lag behind are served on the second; both must be open.
 CACHE_PORTS = ec2.Port.tcp_range(6379, 6380)
+_MOST_ZONES = 3
 
 
 class Network(Construct):
@@ -16,6 +19,9 @@ class Network(Construct):
         id: its name there.
         vpc: an existing VPC with isolated or private subnets; default a new one.
         max_azs: availability zones of a new VPC.
+
+    Raises:
+        ConfigError: an existing VPC has no subnet for the cache.
     """
 
     def __init__(
@@ -35,6 +41,18 @@ class Network(Construct):
         """Let another security group, of an application that reads, reach the cache."""
         self.cache_security_group.add_ingress_rule(client, CACHE_PORTS, "to the cache")
         client.add_egress_rule(self.cache_security_group, CACHE_PORTS, "to the cache")
+
+    def one_subnet_an_az(self) -> list[str]:
+        """Ids of one subnet in each of at most three zones, as a serverless cache takes them."""
+        chosen = self.vpc.select_subnets(
+            subnets=self.subnets.subnets, subnet_type=self.subnets.subnet_type
+        ).subnets
+        zones: dict[str, str] = {}
+        for subnet in chosen:
+            zones.setdefault(subnet.availability_zone, subnet.subnet_id)
+        if not zones:
+            raise ConfigError("the VPC has neither isolated nor private subnets for the cache")
+        return list(zones.values())[:_MOST_ZONES]
 
     def _new_vpc(self, max_azs: int) -> ec2.Vpc:
         vpc = ec2.Vpc(

@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from aws_cdk import CfnOutput, RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
@@ -25,7 +26,9 @@ class DynamirrorStack(Stack):
         config: path of a `mirror.toml`; default the default view.
         tableArn, streamArn, keys: an existing table instead of a new one, and its key attributes,
             partition key first, separated by a comma.
-        retain: whether a new table and the logs outlive the stack; default false.
+        viewType: of an existing table's stream, default NEW_AND_OLD_IMAGES.
+        tableKeyArn: the customer-managed KMS key that an existing table is encrypted with.
+        retain: whether a new table and the mirror's logs outlive the stack; default false.
         deletionProtection, pointInTimeRecovery: of a new table; default false and true.
         batchSize, parallelizationFactor, memoryMb: of the replicator.
         tracing: whether to trace with X-Ray; default false.
@@ -54,8 +57,8 @@ class DynamirrorStack(Stack):
             "Cache",
             network=network,
             key_patterns=source.key_patterns(config),
-            max_storage_gb=self._number("cacheMaxGb", 5),
-            max_ecpu=self._number("cacheMaxEcpu", None),
+            max_storage_gb=self._number("cacheMaxGb", 1, 5_000) or 5,
+            max_ecpu=self._number("cacheMaxEcpu", 1_000, 15_000_000),
         )
         mirror = Mirror(
             self,
@@ -64,9 +67,9 @@ class DynamirrorStack(Stack):
             endpoint=cache.endpoint,
             network=network,
             code=code,
-            batch_size=self._number("batchSize", 1000) or 1000,
-            parallelization_factor=self._number("parallelizationFactor", 1) or 1,
-            memory_mb=self._number("memoryMb", 1024) or 1024,
+            batch_size=self._number("batchSize", 1, 10_000) or 1000,
+            parallelization_factor=self._number("parallelizationFactor", 1, 10) or 1,
+            memory_mb=self._number("memoryMb", 128, 10_240) or 1024,
             tracing=self._flag("tracing"),
             log_retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=self._removal,
@@ -84,7 +87,7 @@ class DynamirrorStack(Stack):
                 "ChangesSimulator",
                 table=source.table,
                 code=code,
-                changes_count=self._number("changesCount", 10) or 10,
+                changes_count=self._number("changesCount", 1, 1_000) or 10,
             )
             outputs["SimulatorName"] = simulator.function.function_name
         for name, value in outputs.items():
@@ -96,10 +99,24 @@ class DynamirrorStack(Stack):
             return MirroredTable(table=self._new_table(), keys=("id",))
         if stream is None or keys is None:
             raise ConfigError("context: tableArn needs streamArn and keys, as in -c keys=pk,sk")
+        if stream.rpartition("/stream/")[0] != arn or ":table/" not in arn:
+            raise ConfigError(f"context: streamArn: {stream} is not a stream of {arn}")
+        key_arn = self._text("tableKeyArn")
         table = dynamodb.Table.from_table_attributes(
-            self, "Table", table_arn=arn, table_stream_arn=stream
+            self,
+            "Table",
+            table_arn=arn,
+            table_stream_arn=stream,
+            encryption_key=kms.Key.from_key_arn(self, "TableKey", key_arn) if key_arn else None,
         )
-        return MirroredTable(table=table, keys=tuple(keys.split(",")))
+        view_type = self._text("viewType") or "NEW_AND_OLD_IMAGES"
+        if view_type not in dynamodb.StreamViewType.__members__:
+            raise ConfigError(f"context: viewType: {view_type!r} is not a stream's view type")
+        return MirroredTable(
+            table=table,
+            keys=tuple(name.strip() for name in keys.split(",")),
+            view_type=dynamodb.StreamViewType[view_type],
+        )
 
     def _new_table(self) -> dynamodb.Table:
         return dynamodb.Table(
@@ -128,12 +145,14 @@ class DynamirrorStack(Stack):
             raise ConfigError(f"context: {name}: must be true or false, not {value!r}")
         return value.lower() in _TRUE
 
-    def _number(self, name: str, default: int | None) -> int | None:
+    def _number(self, name: str, low: int, high: int) -> int | None:
         value = self._text(name)
         if value is None:
-            return default
-        if not value.isascii() or not value.isdigit() or int(value) < 1:
-            raise ConfigError(f"context: {name}: must be a whole number from 1, not {value!r}")
+            return None
+        if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
+            raise ConfigError(
+                f"context: {name}: must be a whole number from {low} to {high}, not {value!r}"
+            )
         return int(value)
 
     def _architecture(self) -> Literal["arm64", "x86_64"]:

@@ -42,7 +42,9 @@ class Follower:
         self._mapping = mapping
         self._tell = tell
         self._source = self._look_up()
-        replicator.cache.broadcast(b"PING")
+        Positions(
+            replicator.cache, self.stream_arn
+        ).load()  # a cache that refuses us is told at once
 
     @property
     def stream_arn(self) -> str:
