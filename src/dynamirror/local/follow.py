@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dynamirror.aws import Aws, Table, describe_table
 from dynamirror.change import check_view_type
 from dynamirror.handler import Replicator
+from dynamirror.key import RESERVED
 from dynamirror.local.delivery import Delivery
 from dynamirror.local.invoker import Counts, EventSourceMapping
 from dynamirror.stream.positions import Positions
@@ -42,9 +43,9 @@ class Follower:
         self._mapping = mapping
         self._tell = tell
         self._source = self._look_up()
-        Positions(
-            replicator.cache, self.stream_arn
-        ).load()  # a cache that refuses us is told at once
+        # Any command will do: a cache that cannot be reached, or refuses us, is told at once.
+        nothing = f"{RESERVED}{{{table}}}:nothing"
+        replicator.cache.call(nothing, b"GET", nothing.encode())
 
     @property
     def stream_arn(self) -> str:
