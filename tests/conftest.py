@@ -1,10 +1,13 @@
 """Real servers, started once for the whole run."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 
 from dynamirror.cache import Cache
+from dynamirror.config import Settings
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.valkey import EmbeddedValkey
 
@@ -37,3 +40,38 @@ def dynamodb() -> Iterator[EmbeddedDynamoDB]:
     """DynamoDB and its streams; tables are told apart by name."""
     with EmbeddedDynamoDB() as server:
         yield server
+
+
+@pytest.fixture(params=["cluster", "single"])
+def server(
+    request: pytest.FixtureRequest, valkey: EmbeddedValkey, single_valkey: EmbeddedValkey
+) -> EmbeddedValkey:
+    """Either kind of Valkey."""
+    return valkey if request.param == "cluster" else single_valkey
+
+
+@pytest.fixture
+def open_cache() -> Iterator[Callable[[Settings], Cache]]:
+    """Make caches; all are closed when the test ends."""
+    with ExitStack() as stack:
+
+        def open_(settings: Settings) -> Cache:
+            cache = Cache(settings)
+            stack.callback(cache.close)
+            return cache
+
+        yield open_
+
+
+@pytest.fixture
+def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The nodes that a cache gave up, one by one."""
+    nodes: list[str] = []
+    suspect = Cache.suspect
+
+    def noted(cache: Cache, node: Any) -> None:
+        nodes.append(str(node))
+        suspect(cache, node)
+
+    monkeypatch.setattr(Cache, "suspect", noted)
+    return nodes

@@ -10,11 +10,10 @@ from typing import Annotated, Literal
 import msgspec
 
 from dynamirror import encoding
-from dynamirror.change import check_view_type
 from dynamirror.encoding import Encoding
 from dynamirror.errors import ConfigError
 from dynamirror.key import KeyTemplate, glob
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.view import Schema, Views, ViewSpec, check_stream
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
@@ -265,8 +264,7 @@ def check_views(
     """
     schema = Schema(table, keys)
     views = Views(specs, lambda _table, _keys: schema).bind(schema)
-    needs_old_image = any(view.needs_old_image for view in views)
-    check_view_type(view_type, schema.table, needs_old_image=needs_old_image)
+    check_stream(views, view_type, table)
     for view in views:
         if re.search(r"\s", view.template.prefix):
             raise ConfigError(

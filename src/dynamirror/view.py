@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dynamirror.attributes import Item
-from dynamirror.change import Change
+from dynamirror.change import Change, check_view_type
 from dynamirror.encoding import JSON, Encoding
 from dynamirror.errors import ConfigError
 from dynamirror.key import KeyTemplate
@@ -132,6 +132,16 @@ class Views:
                 _check_apart(view, other)
         self._bound[schema.table] = mine
         return mine
+
+
+def check_stream(views: Sequence[View], view_type: str, table: str) -> None:
+    """Refuse a stream that cannot feed the views.
+
+    Raises:
+        ConfigError: it does not carry the images that they need.
+    """
+    needs_old_image = any(view.needs_old_image for view in views)
+    check_view_type(view_type, table, needs_old_image=needs_old_image)
 
 
 def _check_apart(view: View, other: View) -> None:

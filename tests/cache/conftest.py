@@ -25,19 +25,6 @@ StartTlsProxy = Callable[[int, str], tuple[int, str]]
 
 
 @pytest.fixture
-def open_cache() -> Iterator[OpenCache]:
-    """Make caches; all are closed when the test ends."""
-    with ExitStack() as stack:
-
-        def open_(settings: Settings) -> Cache:
-            cache = Cache(settings)
-            stack.callback(cache.close)
-            return cache
-
-        yield open_
-
-
-@pytest.fixture
 def password_file(tmp_path: Path) -> Callable[[str], str]:
     """Write a password into a file of its own; gives the file's path."""
     number = count()

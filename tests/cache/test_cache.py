@@ -20,14 +20,6 @@ MANY = 3 * CHUNK + 17
 OpenCache = Callable[[Settings], Cache]
 
 
-@pytest.fixture(params=["cluster", "single"])
-def server(
-    request: pytest.FixtureRequest, valkey: EmbeddedValkey, single_valkey: EmbeddedValkey
-) -> EmbeddedValkey:
-    """Either kind of Valkey."""
-    return valkey if request.param == "cluster" else single_valkey
-
-
 @pytest.fixture
 def cache(server: EmbeddedValkey, open_cache: OpenCache) -> Cache:
     """That Valkey, empty."""

@@ -1,7 +1,6 @@
 """A cluster of three real nodes, between which slots move and of which one may hang."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from valkey.crc import key_slot
@@ -139,23 +138,9 @@ def test_an_entry_without_a_fence_waits_for_its_slot_to_arrive(
         assert cluster.execute([put(new_entry)]) == [b"applied"]
 
 
-@pytest.fixture
-def timeouts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The nodes that were given up, one by one."""
-    given_up: list[str] = []
-    suspect = Cache.suspect
-
-    def noted(cache: Cache, node: Any) -> None:
-        given_up.append(str(node))
-        suspect(cache, node)
-
-    monkeypatch.setattr(Cache, "suspect", noted)
-    return given_up
-
-
 @pytest.mark.parametrize("victim", [0, 1, 2])
 def test_a_node_that_hangs_costs_one_timeout_and_what_is_on_it(
-    cluster: Cache, nodes: list[Node], timeouts: list[str], victim: int
+    cluster: Cache, nodes: list[Node], given_up: list[str], victim: int
 ) -> None:
     size = 3 * CHUNK
     view = ViewSpec(key="key-{id}").bind(Schema("users", ("id",)))
@@ -170,10 +155,10 @@ def test_a_node_that_hangs_costs_one_timeout_and_what_is_on_it(
 
     with hung(nodes[victim].server):
         for sequence in (2, 3):  # the second time it is known to be suspect
-            timeouts.clear()
+            given_up.clear()
             entries = [entry(key, sequence) for key in keys]
             report = apply(cluster, entries, fence_ttl=FENCE_TTL)
-            assert timeouts == [f"{HOST}:{nodes[victim].port}"]
+            assert given_up == [f"{HOST}:{nodes[victim].port}"]
             assert report.applied == 2 * size
             assert {trouble.entry.key for trouble in report.failed} == set(mine[victim])
             (reason,) = {trouble.reason for trouble in report.failed}

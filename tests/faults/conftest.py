@@ -1,7 +1,6 @@
 """Clusters that are to be hurt, and caches that are closed at the end."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 
 import pytest
 
@@ -12,19 +11,6 @@ from dynamirror.local.valkey import EmbeddedValkey
 from faults.wire import Wire
 
 OpenCache = Callable[[Settings], Cache]
-
-
-@pytest.fixture
-def open_cache() -> Iterator[OpenCache]:
-    """Make caches; all are closed when the test ends."""
-    with ExitStack() as stack:
-
-        def open_(settings: Settings) -> Cache:
-            cache = Cache(settings)
-            stack.callback(cache.close)
-            return cache
-
-        yield open_
 
 
 @pytest.fixture(scope="session")

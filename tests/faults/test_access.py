@@ -31,14 +31,6 @@ OpenCache = Callable[[Settings], Cache]
 Login = Callable[[str], Cache]
 
 
-@pytest.fixture(params=["cluster", "single"])
-def server(
-    request: pytest.FixtureRequest, valkey: EmbeddedValkey, single_valkey: EmbeddedValkey
-) -> EmbeddedValkey:
-    """Either kind of Valkey."""
-    return valkey if request.param == "cluster" else single_valkey
-
-
 @pytest.fixture
 def admin(server: EmbeddedValkey, open_cache: OpenCache) -> Cache:
     """The server without limits; empty."""

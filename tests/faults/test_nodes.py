@@ -1,7 +1,6 @@
 """A node of the cluster hangs, or dies and comes back with its data."""
 
 from itertools import chain
-from typing import Any
 
 import pytest
 
@@ -20,20 +19,6 @@ def ids_of(node: int) -> list[str]:
 
 MINE = [ids_of(node) for node in range(3)]
 EVERYWHERE = list(chain.from_iterable(zip(*MINE, strict=True)))
-
-
-@pytest.fixture
-def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The nodes that were given up, one by one."""
-    given_up: list[str] = []
-    suspect = Cache.suspect
-
-    def noted(cache: Cache, node: Any) -> None:
-        given_up.append(str(node))
-        suspect(cache, node)
-
-    monkeypatch.setattr(Cache, "suspect", noted)
-    return given_up
 
 
 def first_on(node: int, records: list[Record]) -> str:

@@ -67,16 +67,16 @@ class Cache(Construct):
         super().__init__(scope, id)
         name = self._unique("cache")
         replicator = self._user("user", ("~dynamirror:*",), key_patterns, COMMANDS)
-        self._reader = self._user("reader", (), key_patterns, READER_COMMANDS, read_only=True)
+        reader = self._user("reader", (), key_patterns, READER_COMMANDS, read_only=True)
         group = elasticache.CfnUserGroup(
             self,
             "UserGroup",
             engine="valkey",
             user_group_id=self._unique("users"),
-            user_ids=[replicator.ref, self._reader.ref],
+            user_ids=[replicator.ref, reader.ref],
         )
         group.add_resource_dependency(replicator)
-        group.add_resource_dependency(self._reader)
+        group.add_resource_dependency(reader)
         self.resource = elasticache.CfnServerlessCache(
             self,
             "Resource",
@@ -92,7 +92,7 @@ class Cache(Construct):
         self.resource.add_resource_dependency(group)
         self.resource.apply_removal_policy(removal_policy)
         self.endpoint = self._endpoint(name, replicator)
-        self.reader_endpoint = self._endpoint(name, self._reader)
+        self.reader_endpoint = self._endpoint(name, reader)
 
     def _endpoint(self, name: str, user: elasticache.CfnUser) -> CacheEndpoint:
         user_arn = Stack.of(self).format_arn(

@@ -2,11 +2,10 @@
 
 import sys
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from dynamirror.aws import Aws
-from dynamirror.local.process import HOST, ServerProcess, answers
+from dynamirror.local.process import HOST, EmbeddedServer, ServerProcess, answers
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 REGION = "us-east-1"
 
 
-class EmbeddedDynamoDB:
+class EmbeddedDynamoDB(EmbeddedServer):
     """An emulator of DynamoDB, ready for use; stopped by `stop` or when this process ends.
 
     Raises:
@@ -44,26 +43,6 @@ class EmbeddedDynamoDB:
         """Where it listens."""
         assert self.aws.endpoint_url is not None
         return self.aws.endpoint_url
-
-    @property
-    def guard_pid(self) -> int:
-        """Process id of the guard that the emulator is a child of."""
-        return self._process.pid
-
-    def stop(self) -> None:
-        """Stop the emulator."""
-        self._process.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 def create_table(

@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 from dynamirror.aws import Aws, Table, describe_table
-from dynamirror.change import check_view_type
 from dynamirror.handler import Replicator
 from dynamirror.key import RESERVED
 from dynamirror.local.delivery import Delivery
 from dynamirror.local.invoker import Counts, EventSourceMapping
 from dynamirror.stream.positions import Positions
 from dynamirror.stream.reader import StreamReader
+from dynamirror.view import check_stream
 
 
 class Follower:
@@ -92,9 +92,5 @@ class Follower:
     def _look_up(self) -> Table:
         source = describe_table(self._aws.dynamodb(), self._table)
         views = self._replicator.views.bind(source.schema)
-        check_view_type(
-            source.view_type,
-            self._table,
-            needs_old_image=any(view.needs_old_image for view in views),
-        )
+        check_stream(views, source.view_type, self._table)
         return source

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from dynamirror.errors import DynamirrorError
 
@@ -98,6 +100,32 @@ class ServerProcess:
             self._guard.wait()
         # The guard has removed it, unless it was killed.
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class EmbeddedServer:
+    """A server of ours, stopped by `stop`, at the end of a `with`, or when this process ends."""
+
+    _process: ServerProcess
+
+    @property
+    def guard_pid(self) -> int:
+        """Process id of the guard that the server is a child of."""
+        return self._process.pid
+
+    def stop(self) -> None:
+        """Stop the server."""
+        self._process.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
 
 def free_port(highest: int = 65_535) -> int:

@@ -2,20 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from dynamirror.cache import Cache
 from dynamirror.config import Settings
 from dynamirror.errors import CacheError
-from dynamirror.local.process import HOST, ServerProcess, answers
+from dynamirror.local.process import HOST, EmbeddedServer, ServerProcess, answers
 
 # A cluster node listens on its port + 10,000 as well.
 _HIGHEST_CLUSTER_PORT = 55_535
 _ALL_SLOTS = (0, 16_383)
 
 
-class EmbeddedValkey:
+class EmbeddedValkey(EmbeddedServer):
     """One Valkey server, ready for use; stopped by `stop` or when this process ends.
 
     Args:
@@ -63,30 +61,10 @@ class EmbeddedValkey:
         """The port it listens on, on 127.0.0.1."""
         return self._process.port
 
-    @property
-    def guard_pid(self) -> int:
-        """Process id of the guard that the server is a child of."""
-        return self._process.pid
-
     def settings(self, **changes: object) -> Settings:
         """Settings to connect to it with."""
         given = {"host": HOST, "port": self.port, "tls": False}
         return Settings(**{**given, **changes})  # type: ignore[arg-type]
-
-    def stop(self) -> None:
-        """Stop the server."""
-        self._process.stop()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def _ready(self, port: int) -> bool:
         if not answers(port):
