@@ -129,7 +129,12 @@ def slot_in_between(nodes: list[Node], slot: int, *, to: int) -> Iterator[int]:
 
 
 def give(nodes: list[Node], slot: int, *, to: int) -> None:
-    """Make a node the holder of a slot, for all of them at once."""
+    """Make a node the holder of a slot, for all of them at once.
+
+    Its configuration epoch comes to be the highest: an older claim, still under way from
+    the holder before, would otherwise be believed for good.
+    """
+    nodes[to].ask(b"CLUSTER", b"BUMPEPOCH")
     for index in sorted(range(len(nodes)), key=lambda index: index != to):
         nodes[index].ask(b"CLUSTER", b"SETSLOT", slot, b"NODE", nodes[to].name)
 
