@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+WORKERS ?= 2
 SEEDS ?= 5
 SECONDS ?= 20
 
@@ -16,7 +17,7 @@ demo: $(VENV)/.demo ## mirror a live DynamoDB table into Valkey, here, and prove
 	@$(BIN)/dynamirror demo $(ARGS)
 
 test: check ## run every check and every test
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 check: $(VENV)/.dev ## lint, types and import floors
 	@$(BIN)/ruff check

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -75,3 +76,20 @@ def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     monkeypatch.setattr(Cache, "suspect", noted)
     return nodes
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how many schedules the simulation tried, in all processes."""
+    tried = [
+        value
+        for report in chain.from_iterable(terminalreporter.stats.values())
+        if getattr(report, "when", None) == "teardown"
+        for name, value in report.user_properties
+        if name == "tried"
+    ]
+    if tried:
+        schedules, states = map(sum, zip(*tried, strict=True))
+        terminalreporter.write_line(
+            f"simulation: {schedules:,} schedules, none of which broke the promise; "
+            f"{states:,} states visited, as schedules that meet in a state go on as one"
+        )
