@@ -2,13 +2,14 @@
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from botocore.exceptions import ClientError
 
 from builders import STREAM_ARN
-from dynamirror.aws import describe_table
+from dynamirror.aws import Aws, describe_table
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.stream.positions import Position
 from dynamirror.stream.reader import Description, Page, Record, StreamGoneError, StreamReader
@@ -18,13 +19,19 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 
+@cache
+def _client(aws: Aws) -> "DynamoDBClient":
+    """One for all tables of an emulator: boto3 reads megabytes to make one."""
+    return aws.dynamodb()
+
+
 class Source:
     """A table of its own in the emulator."""
 
     def __init__(self, server: EmbeddedDynamoDB) -> None:
         self.name = f"t-{uuid4().hex[:12]}"
         self.server = server
-        self.client: DynamoDBClient = server.aws.dynamodb()
+        self.client = _client(server.aws)
         create_table(self.client, self.name, {"id": "S"})
         self.arn = describe_table(self.client, self.name).stream_arn
 

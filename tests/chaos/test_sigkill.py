@@ -18,7 +18,7 @@ from dynamirror.view import Schema, ViewSpec
 from processes import environment, start
 from streams import Source
 
-_KILLS = 8
+_KILLS = 5
 
 
 @pytest.mark.parametrize("seed", [1, 2])

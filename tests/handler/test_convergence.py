@@ -176,7 +176,7 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("name", VIEWS)
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(case=cases())
 def test_any_delivery_converges(store: Cache, name: str, case: Case) -> None:
     spec, shown = VIEWS[name]
@@ -227,7 +227,7 @@ def snapshots(draw: st.DrawFn, history: Sequence[Step]) -> tuple[int, str, RowVe
 
 
 @pytest.mark.parametrize("name", ["json", "hash"])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data(), case=cases().filter(lambda case: case.history))
 def test_rows_read_at_any_time_do_not_hinder_convergence(
     store: Cache, name: str, data: st.DataObject, case: Case
