@@ -132,9 +132,16 @@ def give(nodes: list[Node], slot: int, *, to: int) -> None:
     """Make a node the holder of a slot, for all of them at once.
 
     Its configuration epoch comes to be the highest: an older claim, still under way from
-    the holder before, would otherwise be believed for good.
+    the holder before, would otherwise be believed for good. A node that has not heard of
+    the others' epochs bumps its own to less than theirs, or not at all: it is asked until it has.
     """
-    nodes[to].ask(b"CLUSTER", b"BUMPEPOCH")
+
+    def newest() -> bool:
+        nodes[to].ask(b"CLUSTER", b"BUMPEPOCH")
+        epoch, *others = sorted(map(epoch_of, nodes), reverse=True)
+        return epoch_of(nodes[to]) == epoch > max(others)
+
+    wait_until(newest)
     for index in sorted(range(len(nodes)), key=lambda index: index != to):
         nodes[index].ask(b"CLUSTER", b"SETSLOT", slot, b"NODE", nodes[to].name)
 
@@ -142,6 +149,12 @@ def give(nodes: list[Node], slot: int, *, to: int) -> None:
         return all(holder_of(node, slot) == nodes[to].port for node in nodes)
 
     wait_until(agreed)
+
+
+def epoch_of(node: Node) -> int:
+    """The node's own configuration epoch."""
+    info = node.ask(b"CLUSTER", b"INFO")
+    return int(info.partition(b"cluster_my_epoch:")[2].split()[0])
 
 
 def holder_of(node: Node, slot: int) -> int | None:
