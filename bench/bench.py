@@ -6,12 +6,14 @@ Only the ratios travel from one machine to another.
 
 import argparse
 import json
+import logging
 import random
 import socket
 import statistics
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 import libvalkey
@@ -22,10 +24,12 @@ from rich.table import Table
 from dynamirror.cache import Cache
 from dynamirror.handler import Replicator
 from dynamirror.key import fence_key
+from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.scripts import PUT, Command
 from dynamirror.version import ChangeVersion
 from dynamirror.view import Schema, Views, ViewSpec
+from whole import Whole
 
 RECORDS = 20_000
 BATCH = 1_000
@@ -148,15 +152,18 @@ def take(port: int, replicator: Replicator, number: int) -> Iterator[tuple[str, 
 def measure(rounds: int) -> dict[str, float]:
     """Take the median of each figure over interleaved rounds, in operations a second."""
     figures: dict[str, list[float]] = {}
-    with EmbeddedValkey() as server:
+    with EmbeddedValkey() as server, EmbeddedDynamoDB() as database:
         cache = Cache(server.settings())
+        images = [record["dynamodb"]["NewImage"] for record in make_records(RECORDS, 0)]
+        whole = Whole(database, cache, images)
         schema = Schema("bench", ("id",))
         replicator = Replicator(
             cache, Views((ViewSpec(),), lambda _table, _keys: schema), fence_ttl=93_600
         )
         cache.execute([Command(b"x", (b"SCRIPT", b"LOAD", PUT.source))])
         for number in track(range(rounds), "measuring", console=Console(stderr=True)):
-            for name, figure in take(server.port, replicator, number):
+            both = chain(take(server.port, replicator, number), whole.take())
+            for name, figure in both:
                 figures.setdefault(name, []).append(figure)
         cache.close()
     return {name: statistics.median(values) for name, values in figures.items()}
@@ -168,6 +175,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    logging.getLogger("dynamirror").addHandler(logging.NullHandler())
     figures = measure(options.rounds)
     evalsha, one = figures["EVALSHA ceiling"], figures["apply, one record a round trip"]
     if options.json:

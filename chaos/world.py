@@ -20,8 +20,9 @@ from dynamirror.errors import DynamirrorError, SourceError
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.local.process import HOST, ServerProcess, answers
 from dynamirror.scripts import Command
+from dynamirror.snapshot import scan_table
 from dynamirror.stream.positions import Positions
-from dynamirror.verify import Comparison, compare, scan_table
+from dynamirror.verify import Comparison, compare
 from dynamirror.view import Schema, ViewSpec
 
 _WRITES_A_SECOND = 150
@@ -196,7 +197,7 @@ class World:
 
     def compare(self) -> Comparison:
         """Compare the whole table with the whole cache."""
-        view = ViewSpec().bind(Schema(self.table, ("id",)))
+        view = ViewSpec().bind(Schema(self.table, ("id",), ("S",)))
         return compare(scan_table(self.client, self.table), self.cache, [view])
 
     def settled(self) -> Comparison:

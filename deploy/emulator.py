@@ -1,12 +1,13 @@
-"""AWS emulated by MiniStack, with the resource types that our stack needs and MiniStack lacks.
+"""AWS emulated by MiniStack, with what our stack needs and MiniStack lacks.
 
 Started as a script of its own: `python deploy/emulator.py`. MiniStack has what stands behind these
-types; only its CloudFormation does not know them. It has no public way to add a type, so private
-names are used: pyproject.toml pins MiniStack exactly.
+resource types; only its CloudFormation does not know them. It has no public way to add one, so
+private names are used: pyproject.toml pins MiniStack exactly.
 """
 
 # ruff: noqa: SLF001 - see above
 
+import re
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -17,6 +18,8 @@ Created = tuple[str, dict[str, Any]]  # what Ref gives, and what Fn::GetAtt give
 Handler = dict[str, Callable[..., Any]]
 
 _PROVISIONERS = "ministack.services.cloudformation.provisioners"
+_FUNCTIONS = "ministack.services.lambda_svc"
+_EXECUTE, _UNNAMED = "_execute_function_with_config_scope", "Runtime.HandlerError"
 _NAMES = ("_RESOURCE_HANDLERS", "_ec", "_ec2", "_ec_call", "_ec_query", "_ec2_sg_permissions")
 
 
@@ -39,6 +42,28 @@ def add_resource_types(provisioners: Any) -> None:
             "AWS::EC2::SecurityGroupEgress": _rule(provisioners, "IpPermissionsEgress"),
         }
     )
+
+
+def name_errors(functions: Any) -> None:
+    """Have a function's errors bear the name of what it raised, as Lambda's do.
+
+    Raises:
+        RuntimeError: MiniStack is not made as it was.
+    """
+    if not hasattr(functions, _EXECUTE):
+        raise RuntimeError(f"this MiniStack has no {_EXECUTE} in {_FUNCTIONS}; see pyproject.toml")
+    execute = getattr(functions, _EXECUTE)
+
+    def executed(*given: Any, **options: Any) -> Any:
+        result = execute(*given, **options)
+        body = result.get("body")
+        if result.get("error") and isinstance(body, dict) and body["errorType"] == _UNNAMED:
+            # A traceback's last line that is not indented.
+            raised = re.findall(r"^(?:\w+\.)*(\w+)(?:: .*)?$", result.get("log", ""), re.MULTILINE)
+            body["errorType"] = raised[-1] if raised else _UNNAMED
+        return result
+
+    setattr(functions, _EXECUTE, executed)
 
 
 def _serverless_cache(provisioners: Any) -> Handler:
@@ -85,6 +110,7 @@ def _rule(provisioners: Any, direction: str) -> Handler:
 if __name__ == "__main__":
     try:
         add_resource_types(import_module(_PROVISIONERS))
+        name_errors(import_module(_FUNCTIONS))
     except (ImportError, RuntimeError) as problem:
         sys.exit(str(problem))
     import_module("ministack.app").main()

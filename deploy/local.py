@@ -31,8 +31,10 @@ from dynamirror.config import Settings, load_views
 from dynamirror.errors import DynamirrorError
 from dynamirror.local.process import HOST, ServerProcess, answers
 from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.verify import Comparison, compare, scan_table
+from dynamirror.snapshot import scan_table
+from dynamirror.verify import Comparison, compare
 from dynamirror.view import Views
+from operating import Recovery, speak_plainly
 
 STACK = "Dynamirror"
 REGION = "us-east-1"
@@ -207,21 +209,6 @@ class Deployed:
         """The table's name."""
         return self._outputs["TableName"]
 
-    def speak_plainly(self) -> None:
-        """Have the function use the cache at its port, without TLS and IAM."""
-        name = self._outputs["FunctionName"]
-        with aws_errors(f"function {name}"):
-            configuration = self._functions.get_function_configuration(FunctionName=name)
-            variables = configuration["Environment"]["Variables"]
-            for variable in ("ELASTICACHE_NAME", "ELASTICACHE_USER"):
-                variables.pop(variable, None)
-            variables["ELASTICACHE_PORT"] = str(self._emulator.cache.port)
-            variables["ELASTICACHE_TLS"] = "false"
-            self._functions.update_function_configuration(
-                FunctionName=name, Environment={"Variables": variables}
-            )
-            self._functions.get_waiter("function_updated_v2").wait(FunctionName=name)
-
     def put(self, text: str) -> None:
         """Write our item."""
         item = {"id": {"S": _ITEM}, "text": {"S": text}}
@@ -353,8 +340,10 @@ def run(say: Callable[[str], None]) -> None:
         outputs = cdk.deploy()
         say(f"cdk deploy: {', '.join(f'{name}={outputs[name]}' for name in sorted(outputs))}")
         deployed = Deployed(emulator, cache, outputs)
-        deployed.speak_plainly()
-        say("function: told the cache's port, and to do without TLS and IAM")
+        speak_plainly(emulator.client("lambda"), emulator.cache.port)
+        say("functions: told the cache's port, and to do without TLS and IAM")
+        recovery = Recovery(emulator.client, outputs)
+        rebuild = recovery.start()
         for step, change in {
             "put": lambda: deployed.put("first"),
             "change": lambda: deployed.put("second"),
@@ -367,6 +356,8 @@ def run(say: Callable[[str], None]) -> None:
         say("simulator: 200")
         comparison = deployed.mirrored()
         say(f"table and cache: {comparison.items} items, {comparison.differences} differences")
+        say(f"state machine: {recovery.end(rebuild)} segments loaded, the mirror is complete")
+        say(f"operator: {recovery.verified()} items verified, 0 differences")
         cdk.destroy()
         check_gone(emulator)
         say("cdk destroy: the stack is gone")

@@ -7,7 +7,7 @@ from dynamirror.view import Schema, View, ViewSpec
 
 STREAM_ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-01-02T03:04:05.678"
 CREATED = 1_790_000_000
-SCHEMA = Schema("users", ("id",))
+SCHEMA = Schema("users", ("id",), ("S",))
 
 
 def record(

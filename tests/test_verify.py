@@ -16,8 +16,9 @@ from dynamirror.handler import Replicator
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.quarantine import Parked, park
+from dynamirror.snapshot import scan_table
 from dynamirror.stream.positions import Position, Positions
-from dynamirror.verify import Comparison, compare, scan_table
+from dynamirror.verify import Comparison, compare
 from dynamirror.version import RowVersion
 from dynamirror.view import View, Views, ViewSpec
 from streams import Source

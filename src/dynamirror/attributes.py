@@ -245,4 +245,22 @@ def key_text(value: AttributeValue) -> str:
             raise RecordError(f"an attribute of type {tag} cannot stand in a key, only S, N and B")
 
 
+def key_value(text: str, tag: str) -> AttributeValue:
+    """The value of a type that `key_text` gives a text for; binary as base64 text.
+
+    Raises:
+        RecordError: there is none.
+    """
+    value = {tag: text}
+    if tag == "B":
+        padded = text + "=" * (-len(text) % 4)
+        try:
+            value = {"B": b64encode(b64decode(padded, b"-_", validate=True)).decode("ascii")}
+        except ValueError:
+            raise RecordError("the text is not that of a B") from None
+    if key_text(value) != text:
+        raise RecordError(f"the text is not that of a {tag}")
+    return value
+
+
 _BASE64URL = str.maketrans("+/", "-_")

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
 
+_READ_TIMEOUT = 10.0
+
+
 @dataclass(frozen=True, slots=True)
 class Aws:
     """The two clients a mirror needs, and how to make them.
@@ -50,6 +53,12 @@ class Aws:
         with aws_errors("DynamoDB Streams"):
             return self._session().client("dynamodbstreams", **self._options())
 
+    def client(self, service: str, *, read_timeout: float = _READ_TIMEOUT) -> Any:
+        """Make a client of another service; not retried where it waits long for an answer."""
+        with aws_errors(service):
+            make: Any = self._session().client
+            return make(service, **self._options(read_timeout))
+
     def _session(self) -> boto3.Session:
         key, secret = self.credentials or (None, None)
         return boto3.Session(
@@ -59,12 +68,13 @@ class Aws:
             aws_secret_access_key=secret,
         )
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, read_timeout: float = _READ_TIMEOUT) -> dict[str, Any]:
         # botocore retries throttling and passing faults by itself, with backoff.
+        attempts = 4 if read_timeout == _READ_TIMEOUT else 1
         config = Config(
             connect_timeout=3,
-            read_timeout=10,
-            retries={"mode": "standard", "total_max_attempts": 4},
+            read_timeout=read_timeout,
+            retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,
         )
         return {"endpoint_url": self.endpoint_url, "config": config}
@@ -138,7 +148,9 @@ def describe_schema(client: "DynamoDBClient", name: str) -> tuple[Schema, Any]:
         description = client.describe_table(TableName=name)["Table"]
     kinds = {key["KeyType"]: key["AttributeName"] for key in description["KeySchema"]}
     keys = tuple(kinds[kind] for kind in ("HASH", "RANGE") if kind in kinds)
-    return Schema(name, keys), description
+    known = description.get("AttributeDefinitions", ())
+    types = {one["AttributeName"]: one["AttributeType"] for one in known}
+    return Schema(name, keys, tuple(types[key] for key in keys)), description
 
 
 def describe_table(client: "DynamoDBClient", name: str) -> Table:

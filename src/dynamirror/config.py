@@ -169,6 +169,7 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     key: Name | None = None
     encoding: Literal["json", "dynamodb-json", "hash", "attribute"] = "json"
     attribute: Name | None = None
+    exclusive: bool = False
 
     def encoder(self) -> Encoding:
         match self.encoding:
@@ -219,6 +220,7 @@ def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
             table=table.table,
             key=table.key,
             encoding=table.encoder(),
+            exclusive=table.exclusive,
         )
         for index, table in enumerate(tables)
     )

@@ -24,11 +24,13 @@ class Encoding:
         encode: item to bytes (a hash's as `pack_fields` makes them, for scripts/put_hash.lua), or
             None where the item lacks what the encoding needs; raises RecordError where the item
             cannot be written.
+        attributes: all that is needed of an item; None for the whole of it.
     """
 
     name: str
     layout: Layout
     encode: Callable[[Item], bytes | None]
+    attributes: frozenset[str] | None = None
 
 
 def _json(item: Item) -> bytes:
@@ -62,4 +64,4 @@ def attribute(name: str) -> Encoding:
         value = item.get(name)
         return None if value is None else raw(value)
 
-    return Encoding("attribute", Layout.STRING, encode)
+    return Encoding("attribute", Layout.STRING, encode, frozenset({name}))

@@ -16,7 +16,8 @@ from dynamirror.cache import Cache
 from dynamirror.change import Change
 from dynamirror.config import QUARANTINE_LIMIT, Settings, load_views
 from dynamirror.entry import Entry, of_change
-from dynamirror.errors import ConfigError, RecordError
+from dynamirror.errors import CacheError, ConfigError, RecordError
+from dynamirror.marker import Watch
 from dynamirror.quarantine import Parked, park
 from dynamirror.report import Report, partial_batch_response
 from dynamirror.version import ChangeVersion
@@ -59,11 +60,12 @@ class Replicator:
     ) -> None:
         self.cache = cache
         self.views = views
-        self._fence_ttl = fence_ttl
+        self.fence_ttl = fence_ttl
         self._reserve = _ANSWER_SECONDS + cache.timeout
         self._quarantine_limit = quarantine_limit
         self._clock = clock
         self._observe = observe
+        self._watches: dict[str, Watch] = {}
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Apply one batch; returns Lambda's partial batch response.
@@ -81,13 +83,15 @@ class Replicator:
         end = self._clock() + seconds - min(self._reserve, seconds / 2)
         entries, parked = self._decode(batch)
         report = apply(
-            self.cache, entries, fence_ttl=self._fence_ttl, in_time=lambda: self._clock() < end
+            self.cache, entries, fence_ttl=self.fence_ttl, in_time=lambda: self._clock() < end
         )
         parked += _unmapped(batch, report)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         unparked = park(self.cache, parked, at=at, limit=self._quarantine_limit)
         self._observe(report)
         self._log(batch, report, parked)
+        if batch and not report.failed:
+            self._look(batch[0])
         return partial_batch_response(_first_to_repeat(batch, report, unparked))
 
     def _decode(self, batch: list[Any]) -> tuple[list[Entry], list[Parked]]:
@@ -107,6 +111,20 @@ class Replicator:
                 created = change.version.created if change else ceil(time())
                 parked.append(_parked(record, str(error), created))
         return entries, parked
+
+    def watch(self, table: str) -> Watch | None:
+        """What notices that the mirror of a table is incomplete; None before the table was met."""
+        if table not in self._watches and (views := self.views.bound(table)):
+            self._watches[table] = Watch(self.cache, views, clock=self._clock)
+        return self._watches.get(table)
+
+    def _look(self, first: Any) -> None:
+        """See whether the mirror is complete, as far as a batch and the cache tell."""
+        # A record that tells no stream or time is in quarantine; the next batch has others.
+        with suppress(CacheError, RecordError, KeyError, TypeError, ValueError):
+            stream, created = first["eventSourceARN"], first["dynamodb"]
+            if watch := self.watch(records.parse_stream_arn(stream).table):
+                watch.look(stream, float(created["ApproximateCreationDateTime"]))
 
     def _log(self, batch: list[Any], report: Report, parked: list[Parked]) -> None:
         extra = {

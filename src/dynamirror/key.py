@@ -1,15 +1,16 @@
 """Key templates: text with `{attribute}` in it, rendered so that two items never share a key."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dynamirror.attributes import Item, key_text, utf8
-from dynamirror.errors import ConfigError
+from dynamirror.attributes import Item, key_text, key_value, utf8
+from dynamirror.errors import ConfigError, RecordError
 
 # Everything of our own lives under this name: fences, positions, quarantine.
 RESERVED = "dynamirror:"
 _ASIDE = f"%{ord(RESERVED[0]):02X}"
+_ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]+)\}|([{}])")
 
 
@@ -115,13 +116,50 @@ class KeyTemplate:
 
     def matches(self, key: str) -> bool:
         """Tell whether this template could have rendered the key."""
+        return self._parser()(key) is not None
+
+    def reader(self, types: Mapping[str, str]) -> Callable[[str], Item | None]:
+        """Make the function that tells which item a key belongs to.
+
+        It gives the item's primary key, or None if this template cannot have rendered the key.
+
+        Args:
+            types: of the primary-key attributes, all of which the template names.
+        """
+        places = {name: self.names.index(name) for name in types}
+        find = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]")
+        take_apart, distinct = self._parser(), set(self.names)
+
+        def read(key: str) -> Item | None:
+            parts = take_apart(key)
+            if parts is None:
+                return None
+            try:
+                values = [_unescaped(part) for part in parts]
+                if [find.sub(_percent, value) or "%" for value in values] != list(parts):
+                    return None
+                if len({*zip(self.names, values, strict=True)}) != len(distinct):
+                    return None  # an attribute that is named twice has one value
+                return {name: key_value(values[places[name]], tag) for name, tag in types.items()}
+            except (RecordError, UnicodeDecodeError):
+                return None
+
+        return read
+
+    def _parser(self) -> Callable[[str], tuple[str, ...] | None]:
+        """Make the function that finds what stands for the values in a key, still escaped."""
         escaped = re.escape("".join(sorted(self.escaped)))
-        value = f"(?:(?:[^{escaped}]|%[0-9A-F]{{2}})+|%)"
+        value = f"((?:[^{escaped}]|%[0-9A-F]{{2}})+|%)"
         head, *tail = map(re.escape, self.literals)
         pattern = re.compile(head + "".join(value + literal for literal in tail), re.DOTALL)
-        if key.startswith(RESERVED):
-            return False
-        return any(pattern.fullmatch(form) for form in (key, _step_back(key)))
+
+        def take_apart(key: str) -> tuple[str, ...] | None:
+            if key.startswith(RESERVED):
+                return None
+            match = pattern.fullmatch(_step_back(key)) or pattern.fullmatch(key)
+            return match.groups() if match else None
+
+        return take_apart
 
     def renderer(self) -> Callable[[Item], str | None]:
         """Make the function that turns an item into its key, or None if it lacks an attribute.
@@ -167,6 +205,13 @@ def _step_back(key: str) -> str:
 
 def _separators(literals: Sequence[str]) -> frozenset[str]:
     return frozenset(literal[0] for literal in literals[1:-1] if literal)
+
+
+def _unescaped(part: str) -> str:
+    """What was escaped; raises UnicodeDecodeError where nothing can have been."""
+    if part == "%":
+        return ""
+    return _ESCAPES.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), part)
 
 
 def _percent(match: re.Match[str]) -> str:

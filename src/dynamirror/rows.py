@@ -1,12 +1,15 @@
 """Rows: items read from the table itself, with the horizon they were read at."""
 
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from email.utils import parsedate_to_datetime
+from itertools import islice
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
-from dynamirror.attributes import Item
+from dynamirror.attributes import Item, key_text
 from dynamirror.aws import aws_errors
 from dynamirror.errors import SourceError
 from dynamirror.version import RowVersion
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
 # acknowledged before it; the margin covers the clocks of DynamoDB's own machines, and that
 # ApproximateCreationDateTime is approximate and rounded to the second.
 CONSISTENT_MARGIN = 10
+# An eventually consistent read may lack what was acknowledged shortly before.
+EVENTUAL_MARGIN = 60
+# What BatchGetItem takes at the most.
+_KEYS_AT_ONCE = 100
+_LONGEST_PAUSE = 2.0
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+_LONGEST_KEYS = (2048, 1024)  # bytes: partition key, sort key
+_MOST_DIGITS = 38
+_EXPONENTS = range(-130, 126)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +47,25 @@ class Row:
     version: RowVersion
 
 
-class RowReader:
-    """Reads items of one table, one by one and consistently.
+class Horizon:
+    """DynamoDB's own time, as the last of its answers told it, less a margin.
+
+    An answer that came before a read began tells the time of its beginning, or earlier: so what
+    `before` gives is never too late.
 
     Args:
         client: boto3's dynamodb client.
         table: the table's name.
+        margin: seconds that are taken off.
     """
 
-    def __init__(self, client: "DynamoDBClient", table: str) -> None:
+    def __init__(self, client: "DynamoDBClient", table: str, margin: int) -> None:
         self._client = client
         self._table = table
-        self._horizon: RowVersion | None = None
+        self.margin = margin
+        self._last: RowVersion | None = None
 
-    def horizon(self) -> RowVersion:
+    def ask(self) -> RowVersion:
         """The horizon of a read that begins now: DynamoDB is asked for the time.
 
         Raises:
@@ -56,8 +73,59 @@ class RowReader:
         """
         with aws_errors(f"table {self._table}"):
             response = self._client.describe_table(TableName=self._table)
-        self._horizon = _horizon(response)
-        return self._horizon
+        return self.note(response)
+
+    def before(self) -> RowVersion:
+        """The horizon of a read that begins now; DynamoDB is asked only if it never answered."""
+        return self._last or self.ask()
+
+    def note(self, response: Any) -> RowVersion:
+        """Learn the time from an answer.
+
+        Raises:
+            SourceError: the answer tells none.
+        """
+        try:
+            date = response["ResponseMetadata"]["HTTPHeaders"]["date"]
+            seconds = int(parsedate_to_datetime(date).timestamp())
+        except (KeyError, TypeError, ValueError):
+            raise SourceError(
+                "DynamoDB's answer tells no time, so that no row can be dated"
+            ) from None
+        self._last = RowVersion(seconds - self.margin)
+        return self._last
+
+
+class RowReader:
+    """Reads items of one table by their primary keys, consistently.
+
+    Args:
+        client: boto3's dynamodb client.
+        table: the table's name.
+        margin: seconds that a horizon lies behind DynamoDB's clock; default as reads need.
+        spend: is told the read units that `read_many` consumes, to slow it down.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        margin: int | None = None,
+        spend: Callable[[float], object] = lambda _units: None,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._spend = spend
+        self._horizon = Horizon(client, table, CONSISTENT_MARGIN if margin is None else margin)
+
+    def horizon(self) -> RowVersion:
+        """The horizon of a read that begins now: DynamoDB is asked for the time.
+
+        Raises:
+            SourceError: the table cannot be described.
+        """
+        return self._horizon.ask()
 
     def read(self, key: Item) -> Row:
         """Read one item.
@@ -68,29 +136,82 @@ class RowReader:
         Raises:
             SourceError: the item cannot be read.
         """
-        # An answer that came before the read began tells the time of its beginning, or earlier.
-        before = self._horizon or self.horizon()
-        wire: Any = {name: _blob(value) for name, value in key.items()}
+        before = self._horizon.before()
         with aws_errors(f"table {self._table}"):
-            answer = self._client.get_item(TableName=self._table, Key=wire, ConsistentRead=True)
+            answer = self._client.get_item(
+                TableName=self._table, Key=on_the_wire(key), ConsistentRead=True
+            )
             if "Item" not in answer and _length(answer) != len("{}"):
                 raise KeyError("Item")  # there was something, and it cannot be read
-        self._horizon = _horizon(answer)
+        self._horizon.note(answer)
         return Row(key, answer.get("Item"), before)
+
+    def read_many(self, keys: Iterable[Item]) -> Iterator[Row]:
+        """Read items, a hundred at a time; rows come in the keys' order, each key once.
+
+        Args:
+            keys: primary keys; binary as bytes or base64 text.
+
+        Raises:
+            SourceError: the items cannot be read.
+        """
+        wanted = iter({identity(key): key for key in keys}.items())
+        while chunk := dict(islice(wanted, _KEYS_AT_ONCE)):
+            before = self._horizon.before()
+            found: dict[frozenset[tuple[str, str]], Item] = {}
+            left: Any = [on_the_wire(key) for key in chunk.values()]
+            names = next(iter(chunk.values())).keys()
+            pause = 0.0
+            while left:
+                sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE) or 0.05
+                asked: Any = {self._table: {"Keys": left, "ConsistentRead": True}}
+                with aws_errors(f"table {self._table}"):
+                    answer: Any = self._client.batch_get_item(
+                        RequestItems=asked, ReturnConsumedCapacity="TOTAL"
+                    )
+                    items = answer["Responses"].get(self._table, [])
+                    left = answer["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
+                for item in items:
+                    found[identity({name: item[name] for name in names})] = item
+                used = answer.get("ConsumedCapacity", ())
+                self._spend(sum(float(one.get("CapacityUnits", 0)) for one in used))
+            self._horizon.note(answer)
+            for name, key in chunk.items():
+                yield Row(key, found.get(name), before)
+
+
+def on_the_wire(key: Item) -> Any:
+    """A primary key as boto3 takes it: binary as bytes."""
+    return {name: _blob(value) for name, value in key.items()}
+
+
+def can_exist(key: Item) -> bool:
+    """Whether an item can have a primary key (partition key first); DynamoDB refuses to look else.
+
+    Args:
+        key: the key; binary as base64 text.
+    """
+    for value, longest in zip(key.values(), _LONGEST_KEYS, strict=False):
+        ((tag, text),) = value.items()
+        if tag == "N":
+            number = Decimal(text)
+            digits = "".join(map(str, number.as_tuple().digits)).strip("0")
+            if number and (len(digits) > _MOST_DIGITS or number.adjusted() not in _EXPONENTS):
+                return False
+        elif not 0 < len(b64decode(text) if tag == "B" else text.encode()) <= longest:
+            return False
+    return True
+
+
+def identity(key: Item) -> frozenset[tuple[str, str]]:
+    """The same for the same key, however it is written."""
+    return frozenset((name, key_text(value)) for name, value in key.items())
 
 
 def _length(response: Any) -> int:
     nothing = len("{}")
     return int(response["ResponseMetadata"]["HTTPHeaders"].get("content-length", nothing))
-
-
-def _horizon(response: Any) -> RowVersion:
-    try:
-        date = response["ResponseMetadata"]["HTTPHeaders"]["date"]
-        seconds = int(parsedate_to_datetime(date).timestamp())
-    except (KeyError, TypeError, ValueError):
-        raise SourceError("DynamoDB's answer tells no time, so that no row can be dated") from None
-    return RowVersion(seconds - CONSISTENT_MARGIN)
 
 
 def _blob(value: Mapping[str, Any]) -> Mapping[str, Any]:

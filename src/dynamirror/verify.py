@@ -1,27 +1,38 @@
-"""Comparing the whole table with the whole cache."""
+"""Comparing a table with a cache: what differs, and what is merely on its way."""
 
-from collections.abc import Iterable, Iterator
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from random import Random
+from time import monotonic, sleep
+from typing import Any, Self
+from zlib import crc32
 
+from dynamirror.apply import apply
 from dynamirror.attributes import Item, utf8
-from dynamirror.aws import aws_errors
 from dynamirror.cache import Cache, Failure
 from dynamirror.encoding import Layout, pack_fields
-from dynamirror.entry import Put, of_row
-from dynamirror.errors import CacheError, RecordError
-from dynamirror.key import RESERVED, glob
+from dynamirror.entry import Delete, Entry, Put, of_row
+from dynamirror.errors import CacheError, ConfigError, RecordError
+from dynamirror.key import fence_key
+from dynamirror.marker import read_marker
+from dynamirror.rows import RowReader
 from dynamirror.scripts import Command
+from dynamirror.snapshot import MOST_SEGMENTS, Scan, Segment
+from dynamirror.sweep import Found, as_they_should_be, entries_of
 from dynamirror.version import RowVersion
 from dynamirror.view import View
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 _READ_AT_ONCE = 500
 _SAMPLE = 10
 _ROW = RowVersion(0)  # only compared, never written
+# How many differences are followed up at a time; of each, two keys are kept.
+_MOST_DOUBTS = 50_000
+_UNKNOWN = object()
+# How long an entry that keeps moving is followed, as a multiple of what any other is given.
+_PATIENCE = 4
 
 
 @dataclass(slots=True)
@@ -29,12 +40,14 @@ class Comparison:
     """How table and cache differ.
 
     Args:
-        items: items in the table.
-        entries: entries that the views' keys fit, in the cache.
+        items: items of the table that were looked at.
+        entries: entries that the views' keys fit, in the cache, that were looked at.
         missing: entries that should be in the cache and are not.
         different: entries with another value than the item's.
         left_over: entries whose items are not in the table.
         unmappable: items that cannot become entries in a view (they are quarantined).
+        in_flight: entries that kept changing, so that they could not be judged.
+        repaired: of the differences, those that were put right.
         sample: some keys of each kind, to look at.
     """
 
@@ -44,12 +57,19 @@ class Comparison:
     different: int = 0
     left_over: int = 0
     unmappable: int = 0
+    in_flight: int = 0
+    repaired: int = 0
     sample: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def differences(self) -> int:
-        """How many entries are not as the table says; 0 for a true mirror."""
+        """How many entries were not as the table says; 0 for a true mirror."""
         return self.missing + self.different + self.left_over
+
+    @property
+    def is_true(self) -> bool:
+        """Whether what was looked at is as the table says, by now."""
+        return self.differences == self.repaired and not self.in_flight
 
     def found(self, kind: str, key: str) -> None:
         """Note one difference."""
@@ -58,26 +78,53 @@ class Comparison:
         if len(keys) < _SAMPLE:
             keys.append(key)
 
+    def add(self, other: "Comparison") -> None:
+        """Count another part of the same table, too."""
+        for name in self.__slots__:
+            if name != "sample":
+                setattr(self, name, getattr(self, name) + getattr(other, name))
+        for kind, keys in other.sample.items():
+            mine = self.sample.setdefault(kind, [])
+            mine += keys[: _SAMPLE - len(mine)]
 
-def scan_table(client: "DynamoDBClient", table: str) -> Iterator[Item]:
-    """Read every item, consistently.
 
-    Raises:
-        SourceError: the table cannot be read.
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What of a table and its mirror is compared: some scan segments, and as large a share of keys.
+
+    Args:
+        of: how many parts there are.
+        chosen: which ones, from 0.
     """
-    start: dict[str, Any] = {}
-    while True:
-        with aws_errors(f"table {table}"):
-            page = client.scan(TableName=table, ConsistentRead=True, **start)
-            items = page["Items"]
-        yield from items
-        if "LastEvaluatedKey" not in page:
-            return
-        start = {"ExclusiveStartKey": page["LastEvaluatedKey"]}
+
+    of: int = 1
+    chosen: tuple[int, ...] = (0,)
+
+    @classmethod
+    def sample(cls, percent: float, rng: Random) -> Self:
+        """A random part.
+
+        Raises:
+            ConfigError: there is no such share.
+        """
+        if not 0 < percent <= 100:  # noqa: PLR2004 - per cent
+            raise ConfigError(f"--sample: must be more than 0 and at most 100, not {percent:g}")
+        parts = min(MOST_SEGMENTS, max(100, round(100 / percent)))
+        count = max(1, round(parts * percent / 100))
+        return cls(parts, tuple(sorted(rng.sample(range(parts), count))))
+
+    @property
+    def segments(self) -> Iterator[Segment]:
+        """The segments to scan."""
+        return (Segment(index, self.of) for index in self.chosen)
+
+    def holds(self, key: str) -> bool:
+        """Whether an entry's key belongs to the part."""
+        return self.of == 1 or crc32(key.encode()) % self.of in self.chosen
 
 
 def compare(items: Iterable[Item], cache: Cache, views: Iterable[View]) -> Comparison:
-    """Compare a table's items with the cache, in both directions. Nothing may be in flight.
+    """Compare all of a table's items with the cache, in both directions. Nothing may be in flight.
 
     Args:
         items: all items of the table.
@@ -90,48 +137,289 @@ def compare(items: Iterable[Item], cache: Cache, views: Iterable[View]) -> Compa
     """
     result = Comparison()
     views = tuple(views)
-    expected: set[bytes] = set()
-    puts = _puts(items, views, result)
-    while chunk := list(islice(puts, _READ_AT_ONCE)):
-        answers = cache.execute([read_command(key, put.view) for put, key, _ in chunk])
-        for (put, key, value), answer in zip(chunk, answers, strict=True):
-            expected.add(key)
-            if isinstance(answer, Failure) and not answer.reason.startswith("WRONGTYPE"):
-                raise CacheError(f"{cache}: {answer.reason}")
-            if kind := _difference(answer, put.view, value):
-                result.found(kind, put.key)
-    for view in views:
-        for key in set(cache.scan(glob(view.template.prefix) + "*")):
-            text = key.decode(errors="replace")
-            if not text.startswith(RESERVED) and view.template.matches(text):
-                result.entries += 1
-                if key not in expected:
-                    result.found("left_over", text)
+    with _Both(cache, views, Part(), result) as both:
+        for doubt in both.doubts(items):
+            result.found(doubt.kind, doubt.found.key)
     return result
 
 
-def _difference(answer: Any, view: View, value: bytes) -> str | None:
-    if isinstance(answer, Failure):
-        return "different"  # a string where a hash belongs, or the like
-    if answer is None or answer == []:  # an empty text is a value
-        return "missing"
-    return None if stored_value(answer, view) == value else "different"
+def verify(
+    cache: Cache,
+    views: Sequence[View],
+    scan: Scan,
+    reader: RowReader,
+    *,
+    part: Part | None = None,
+    settle: float = 15.0,
+    repair: bool = False,
+    fence_ttl: int = 0,
+    tell: Callable[[Comparison], object] = lambda _result: None,
+    clock: Callable[[], float] = monotonic,
+    wait: Callable[[float], object] = sleep,
+) -> Comparison:
+    """Compare a table with its mirror while both change; memory is bounded, whatever their size.
+
+    What does not agree is read again, consistently, until it does. It counts as a difference if it
+    does not, and nothing writes it, for `settle` seconds: so replication must not lag longer than
+    that.
+
+    Args:
+        cache: the cache.
+        views: all views of the table.
+        scan: reads the table.
+        reader: reads single items.
+        part: what of it; default all.
+        settle: seconds that what differs is given to arrive.
+        repair: write rows over what differs, through the fences.
+        fence_ttl: seconds a fence is kept, for repair.
+        tell: is told now and then how far it is.
+        clock: monotonic seconds.
+        wait: waits that many seconds.
+
+    Raises:
+        CacheError: the cache cannot be reached.
+        SourceError: the table cannot be read.
+    """
+    result, part = Comparison(), part or Part()
+    ttl = fence_ttl if repair else None
+    doubts = _Doubts(cache, reader, result, settle, ttl, clock=clock, wait=wait)
+    with _Both(cache, views, part, result, tell) as both:
+        pages = (page for segment in part.segments for page in scan.pages(segment))
+        for doubt in both.doubts(item for page in pages for item in page.items):
+            doubts.add(doubt)
+        doubts.settle_all()
+    tell(result)
+    return result
 
 
-def _puts(
-    items: Iterable[Item], views: tuple[View, ...], result: Comparison
-) -> Iterator[tuple[Put, bytes, bytes]]:
-    """What entries the items should have: entry, key and value."""
-    for item in items:
-        result.items += 1
-        for view in views:
-            try:
-                put = of_row(view, item, item, _ROW)
-                value = view.encoding.encode(item)
+@dataclass(slots=True)
+class _Doubt:
+    """An entry that is not as it should be, or not yet, or not any more.
+
+    Args:
+        found: which.
+        kind: missing, different or left_over.
+        since: when it was first looked at again, by the clock.
+        fence: what its fence held when it was last looked at.
+        still: since when it holds that.
+    """
+
+    found: Found
+    kind: str
+    since: float = 0.0
+    fence: Any = _UNKNOWN
+    still: float = 0.0
+
+
+@dataclass(slots=True)
+class _Both:
+    """Goes through table and cache, once each, and tells what does not agree."""
+
+    cache: Cache
+    views: Sequence[View]
+    part: Part
+    result: Comparison
+    tell: Callable[[Comparison], object] = lambda _result: None
+    _seen: "_Keys" = field(init=False)
+
+    def __enter__(self) -> Self:
+        self._seen = _Keys()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._seen.close()
+
+    def doubts(self, items: Iterable[Item]) -> Iterator[_Doubt]:
+        yield from self._of_table(items)
+        yield from self._of_cache()
+
+    def _of_table(self, items: Iterable[Item]) -> Iterator[_Doubt]:
+        puts = self._puts(items)
+        while chunk := list(islice(puts, _READ_AT_ONCE)):
+            self._seen.add([put.key for put, _value in chunk])
+            values = stored(self.cache, [(put.view, put.key) for put, _value in chunk])
+            for (put, value), held in zip(chunk, values, strict=True):
+                if held != value:
+                    kind = "missing" if held is None else "different"
+                    yield _Doubt(Found(put.view, put.key, put.view.schema.key_of(put.item)), kind)
+            self.tell(self.result)
+
+    def _puts(self, items: Iterable[Item]) -> Iterator[tuple[Put, bytes]]:
+        """What entries the items should have, and with which values."""
+        for item in items:
+            self.result.items += 1
+            for view in self.views:
+                try:
+                    put = of_row(view, item, item, _ROW)
+                    value = view.encoding.encode(item)
+                except RecordError as error:
+                    self.result.found("unmappable", str(error))
+                    continue
                 if isinstance(put, Put) and value is not None:
-                    yield put, utf8(put.key), value
-            except RecordError as error:
-                result.found("unmappable", str(error))
+                    yield put, value
+
+    def _of_cache(self) -> Iterator[_Doubt]:
+        for view in self.views:
+            with _Keys() as counted:  # a scan may give a key twice
+                mine = (one for one in entries_of(self.cache, view) if self.part.holds(one.key))
+                while chunk := {one.key: one for one in islice(mine, _READ_AT_ONCE)}:
+                    new = counted.missing(chunk)
+                    counted.add(new)
+                    self.result.entries += len(new)
+                    for key in self._seen.missing(new):
+                        yield _Doubt(chunk[key], "left_over")
+                    self.tell(self.result)
+
+
+@dataclass(slots=True)
+class _Doubts:
+    """Follows up what did not agree, until it does or it has had its time."""
+
+    cache: Cache
+    reader: RowReader
+    result: Comparison
+    settle: float
+    fence_ttl: int | None  # None: nothing is repaired
+    clock: Callable[[], float]
+    wait: Callable[[float], object]
+    _doubts: list[_Doubt] = field(default_factory=list)
+
+    def add(self, doubt: _Doubt) -> None:
+        self._doubts.append(doubt)
+        if len(self._doubts) >= _MOST_DOUBTS:
+            self.settle_all()
+
+    def settle_all(self) -> None:
+        pause = 0.1
+        while self._doubts:
+            doubts, self._doubts = iter(self._doubts), []
+            while chunk := list(islice(doubts, _READ_AT_ONCE)):
+                self._look_again(chunk)
+            if not self._doubts:
+                return
+            left = min(doubt.still for doubt in self._doubts) + self.settle - self.clock()
+            self.wait(min(pause, max(left, 0.1)) if left > 0 else pause)
+            pause = min(2 * pause, 5.0)
+
+    def _look_again(self, doubts: Sequence[_Doubt]) -> None:
+        """Read items and entries once more; what still differs is kept, or judged."""
+        keys = [fence_key(doubt.found.key).encode() for doubt in doubts]
+        fences = self.cache.execute([Command(key, (b"GET", key)) for key in keys])
+        wanted = as_they_should_be([doubt.found for doubt in doubts], self.reader)
+        held = stored(self.cache, [(doubt.found.view, doubt.found.key) for doubt in doubts])
+        to_repair: list[tuple[_Doubt, Entry]] = []
+        for doubt, fence, entry, value in zip(doubts, fences, wanted, held, strict=True):
+            expected = _value(entry)
+            if value == expected:
+                continue  # it has arrived
+            now = self.clock()
+            if doubt.fence is _UNKNOWN:
+                doubt.since = now
+            if doubt.fence != fence:
+                doubt.fence, doubt.still = fence, now
+            if value is None:
+                doubt.kind = "missing"
+            else:
+                doubt.kind = "left_over" if expected is None else "different"
+            moving = now - doubt.still < self.settle
+            if moving and self._has_time(doubt):
+                self._doubts.append(doubt)
+            elif moving:
+                self.result.found("in_flight", doubt.found.key)
+            elif self.fence_ttl is None or not _is_ours(doubt):
+                self.result.found(doubt.kind, doubt.found.key)
+            else:
+                to_repair.append((doubt, entry))
+        self._repair(to_repair)
+
+    def _repair(self, differences: Sequence[tuple[_Doubt, Entry]]) -> None:
+        if not differences:
+            return
+        assert self.fence_ttl is not None
+        gap = read_marker(self.cache, differences[0][0].found.view.schema.table).gap
+        for doubt, entry in differences:
+            assert isinstance(entry.version, RowVersion)
+            # A row must hold every change that the stream will not deliver (marker.py).
+            too_fresh = gap is not None and entry.version.horizon <= gap
+            report = apply(self.cache, [] if too_fresh else [entry], fence_ttl=self.fence_ttl)
+            for failure in report.failed:
+                raise CacheError(f"{self.cache}: {failure.reason}")
+            if (too_fresh or report.stale) and self._has_time(doubt):
+                self._doubts.append(doubt)
+                continue
+            self.result.found(doubt.kind, doubt.found.key)
+            # What cannot be written has lost its entry.
+            self.result.repaired += report.applied + len(report.quarantined)
+
+    def _has_time(self, doubt: _Doubt) -> bool:
+        return self.clock() - doubt.since < _PATIENCE * self.settle
+
+
+def _is_ours(doubt: _Doubt) -> bool:
+    """Whether the key is surely the mirror's, and not another application's."""
+    return doubt.kind != "left_over" or doubt.found.view.owns_its_keys
+
+
+def _value(entry: Entry) -> bytes | None:
+    """What an entry should hold, None for nothing."""
+    if isinstance(entry, Delete):
+        return None
+    try:
+        return entry.view.encoding.encode(entry.item)
+    except RecordError:
+        return None
+
+
+class _Keys:
+    """A set of keys that does not grow in memory: by digest, in a file that vanishes with it."""
+
+    def __init__(self) -> None:
+        self._db = sqlite3.connect("", isolation_level=None)
+        self._db.execute("CREATE TABLE keys (digest BLOB PRIMARY KEY) WITHOUT ROWID")
+        self._db.execute("BEGIN")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def add(self, keys: Iterable[str]) -> None:
+        rows = [(_digest(key),) for key in keys]
+        self._db.executemany("INSERT OR IGNORE INTO keys VALUES (?)", rows)
+
+    def missing(self, keys: Iterable[str]) -> list[str]:
+        """Those of the keys that are not in the set."""
+        look = "SELECT 1 FROM keys WHERE digest = ?"
+        return [key for key in keys if not self._db.execute(look, (_digest(key),)).fetchone()]
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def _digest(key: str) -> bytes:
+    return blake2b(utf8(key), digest_size=16).digest()
+
+
+def stored(cache: Cache, entries: Iterable[tuple[View, str]]) -> list[bytes | None]:
+    """What the cache holds at keys, in the form that the views' encodings make of items.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    entries = list(entries)
+    answers = cache.execute([read_command(utf8(key), view) for view, key in entries])
+    values: list[bytes | None] = []
+    for (view, _key), answer in zip(entries, answers, strict=True):
+        if isinstance(answer, Failure):
+            if not answer.reason.startswith("WRONGTYPE"):
+                raise CacheError(f"{cache}: {answer.reason}")
+            values.append(b"a value of another kind")
+        elif answer is None or answer == []:  # an empty text is a value
+            values.append(None)
+        else:
+            values.append(stored_value(answer, view))
+    return values
 
 
 def read_command(key: bytes, view: View) -> Command:

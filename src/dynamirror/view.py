@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from dynamirror.attributes import Item
 from dynamirror.change import Change, check_view_type
@@ -12,10 +13,21 @@ from dynamirror.key import KeyTemplate
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A table's name and the names of its primary-key attributes, partition key first."""
+    """A table's name and its primary-key attributes, partition key first.
+
+    Args:
+        table: the table's name.
+        keys: the attributes' names.
+        types: their types, S, N or B; empty where they are not known.
+    """
 
     table: str
     keys: tuple[str, ...]
+    types: tuple[str, ...] = ()
+
+    def key_of(self, item: Item) -> Item:
+        """An item's primary key."""
+        return {name: item[name] for name in self.keys}
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +41,7 @@ class View:
         encoding: how items are written.
         render: item to key, or None where the item lacks an attribute; raises RecordError.
         needs_old_image: whether an item's key can change, so that the old one must be known.
+        exclusive: whether every key of the cache is this view's.
     """
 
     name: str
@@ -37,6 +50,26 @@ class View:
     encoding: Encoding
     render: Callable[[Item], str | None]
     needs_old_image: bool
+    exclusive: bool = False
+
+    @property
+    def attributes(self) -> frozenset[str] | None:
+        """All that is needed of an item; None for the whole of it."""
+        needed = self.encoding.attributes
+        return None if needed is None else needed | {*self.template.names, *self.schema.keys}
+
+    @property
+    def owns_its_keys(self) -> bool:
+        """Whether a key that fits is surely the mirror's, and not another application's."""
+        return self.exclusive or bool(self.template.prefix)
+
+    def identifier(self) -> Callable[[str], Item | None]:
+        """The function that tells from an entry's key the primary key of its item, or None.
+
+        The types of the table's key attributes must be known.
+        """
+        types = dict(zip(self.schema.keys, self.schema.types, strict=True))
+        return self.template.reader(types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +81,15 @@ class ViewSpec:
         table: the table it is for; None means any.
         key: the key template; None means `{table}:` and the table's key attributes.
         encoding: how items are written.
+        exclusive: whether the cache holds nothing but this mirror, so that a key without a prefix
+            of its own is known to be the view's.
     """
 
     name: str = "default"
     table: str | None = None
     key: str | None = None
     encoding: Encoding = JSON
+    exclusive: bool = False
 
     def bind(self, schema: Schema) -> View:
         """Fit the view to a table.
@@ -80,6 +116,7 @@ class ViewSpec:
             encoding=self.encoding,
             render=template.renderer(),
             needs_old_image=not set(template.names) <= set(schema.keys),
+            exclusive=self.exclusive,
         )
 
 
@@ -112,6 +149,10 @@ class Views:
             views = self.bind(self._schema_of(change.table, frozenset(change.keys)))
         return views
 
+    def bound(self, table: str) -> tuple[View, ...] | None:
+        """The views of a table, if it has been met."""
+        return self._bound.get(table)
+
     def bind(self, schema: Schema) -> tuple[View, ...]:
         """Fit all views of a table to it, once.
 
@@ -132,6 +173,20 @@ class Views:
                 _check_apart(view, other)
         self._bound[schema.table] = mine
         return mine
+
+
+def fingerprint(views: Sequence[View]) -> str:
+    """What tells whether entries were written by the same views."""
+    written = [
+        (
+            view.template.literals,
+            view.template.names,
+            view.encoding.name,
+            sorted(view.encoding.attributes or ()),
+        )
+        for view in views
+    ]
+    return sha256(repr(sorted(written)).encode()).hexdigest()[:16]
 
 
 def check_stream(views: Sequence[View], view_type: str, table: str) -> None:

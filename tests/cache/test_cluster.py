@@ -143,7 +143,7 @@ def test_a_node_that_hangs_costs_one_timeout_and_what_is_on_it(
     cluster: Cache, nodes: list[Node], given_up: list[str], victim: int
 ) -> None:
     size = 3 * CHUNK
-    view = ViewSpec(key="key-{id}").bind(Schema("users", ("id",)))
+    view = ViewSpec(key="key-{id}").bind(Schema("users", ("id",), ("S",)))
 
     def entry(key: str, sequence: int) -> Put:
         image = {"id": {"S": key.removeprefix("key-")}}

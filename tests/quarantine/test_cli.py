@@ -38,7 +38,8 @@ class Commands:
 
     def _output(self, done: "CompletedProcess[str]", status: int) -> str:
         assert done.returncode == status, done.stderr
-        assert done.stderr == ""
+        # Progress is told of what takes long.
+        assert all(" of about " in line for line in done.stderr.splitlines())
         return done.stdout
 
 
@@ -169,5 +170,5 @@ def test_bad_input_is_one_sentence(commands: Commands, mirrored: Any) -> None:
 @pytest.mark.parametrize("command", ["quarantine", "redrive"])
 def test_a_table_must_be_named(commands: Commands, command: str) -> None:
     done = run(command, env=commands.env)
-    assert done.returncode == 2
+    assert done.returncode == 1
     assert "--table" in done.stderr

@@ -115,8 +115,12 @@ def follow(valkey: EmbeddedValkey, cache: Cache) -> Iterator[Start]:
         def start(aws: Aws, table: str, **options: Any) -> Following:
             replicator = build(valkey.settings())
             told: list[str] = options.pop("told", [])
+            heal = options.pop("heal", True)
             mapping = EventSourceMapping(**options)
-            following = Following(Follower(aws, table, replicator, mapping, tell=told.append))
+            follower = Follower(
+                aws, table, replicator, mapping, tell=told.append, heal=heal, margin=1
+            )
+            following = Following(follower)
             stack.callback(replicator.cache.close)
             stack.callback(following.stop)
             return following

@@ -8,7 +8,9 @@ from deadlines import wait_until
 from dynamirror.cache import Cache
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
-from dynamirror.verify import compare, scan_table
+from dynamirror.marker import read_marker
+from dynamirror.snapshot import scan_table
+from dynamirror.verify import compare
 from dynamirror.view import Schema, ViewSpec
 from source.conftest import Proxy, Start
 from streams import Source
@@ -24,7 +26,7 @@ def source(dynamodb: EmbeddedDynamoDB) -> Source:
 
 def mirrored(source: Source, cache: Cache) -> bool:
     """Whether the cache holds what the table holds."""
-    view = ViewSpec().bind(Schema(source.name, ("id",)))
+    view = ViewSpec().bind(Schema(source.name, ("id",), ("S",)))
     return compare(scan_table(source.client, source.name), cache, [view]).differences == 0
 
 
@@ -80,9 +82,48 @@ def test_a_stream_that_is_switched_off_and_on_is_picked_up_and_told(
     source.put("1", n={"N": "2"})
     wait_until(lambda: mirrored(source, cache))
     assert not following.ended
-    (sentence,) = told
-    assert source.arn in sentence
-    assert "incomplete" in sentence
+    (sentence,) = [one for one in told if source.arn in one]
+    assert "never recorded" in sentence
+    wait_until(lambda: any("another stream than before" in one for one in told))
+
+
+def test_what_was_never_filled_is_filled_and_what_was_trimmed_is_healed(
+    source: Source, proxy: Proxy, cache: Cache, follow: Start
+) -> None:
+    # Older than the follower's beginning: the stream does not bring it.
+    source.put("old")
+    told: list[str] = []
+    following = follow(proxy.aws, source.name, told=told, latest=True)
+    wait_until(lambda: read_marker(cache, source.name).is_complete)
+    assert mirrored(source, cache)
+    before = read_marker(cache, source.name)
+    trimmed = {"operation": "GetRecords", "times": 1}
+    proxy.inject(_STREAMS | trimmed | {"error": {"code": "TrimmedDataAccessException"}})
+    wait_until(lambda: following.counts.gaps == 1)
+    wait_until(lambda: read_marker(cache, source.name).complete > before.complete)
+    after = read_marker(cache, source.name)
+    assert after.is_complete
+    assert after.gap is not None
+    assert before.gap is not None
+    assert after.gap > before.gap
+    assert mirrored(source, cache)
+    assert any("are gone" in one for one in told)
+
+
+def test_a_mirror_that_shall_not_heal_itself_only_tells(
+    source: Source, dynamodb: EmbeddedDynamoDB, cache: Cache, follow: Start
+) -> None:
+    told: list[str] = []
+    following = follow(dynamodb.aws, source.name, told=told, heal=False)
+    source.put("1")
+    wait_until(lambda: mirrored(source, cache))
+    wait_until(lambda: told)
+    assert "dynamirror backfill" in told[0]
+    cache.broadcast(b"FLUSHALL")
+    source.put("2")
+    wait_until(lambda: read_marker(cache, source.name).gap is not None)
+    assert not read_marker(cache, source.name).is_complete
+    assert not following.ended
 
 
 def test_a_stream_that_is_switched_off_ends_the_mirror_with_the_reason(

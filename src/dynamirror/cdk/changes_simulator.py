@@ -4,11 +4,10 @@ from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
-from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from dynamirror.cdk.mirror import LambdaCode, lambda_role
+from dynamirror.cdk.function import LambdaCode
 
 
 class ChangesSimulator(Construct):
@@ -39,22 +38,18 @@ class ChangesSimulator(Construct):
         log_group = logs.LogGroup(
             self, "Logs", retention=log_retention, removal_policy=RemovalPolicy.DESTROY
         )
-        self.function = lambda_.Function(
+        self.function = code.function(
             self,
             "Function",
-            description="dynamirror: random changes to a table",
-            code=code.code,
             handler="dynamirror.simulator.handler",
-            runtime=code.runtime,
-            architecture=code.architecture,
-            role=lambda_role(self, log_group, in_vpc=False),
+            description="random changes to a table",
             environment={
                 "DYNAMODB_TABLE": table.table_name,
                 "CHANGES_COUNT": str(changes_count),
             },
-            timeout=Duration.minutes(1),
-            memory_size=256,
             log_group=log_group,
+            timeout=Duration.minutes(1),
+            memory_mb=256,
         )
         table.grant(self.function, "dynamodb:PutItem", "dynamodb:DeleteItem")
         self.rule = events.Rule(

@@ -1,22 +1,16 @@
 """The mirror: the replicator Lambda and its event source mapping."""
 
-import atexit
-import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
-from aws_cdk import Acknowledgment, Annotations, Duration, RemovalPolicy, Stack, Token, Validations
+from aws_cdk import Duration, RemovalPolicy, Stack, Token
 from aws_cdk import aws_dynamodb as dynamodb
-from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from dynamirror.cdk.asset import build_asset
 from dynamirror.cdk.cache import CacheEndpoint, grant_connect
+from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.network import Network
 from dynamirror.config import Settings, check_views, load_views
 
@@ -49,60 +43,6 @@ class MirroredTable:
         known = _UNNAMED if Token.is_unresolved(name) else name
         patterns = check_views(load_views(config), known, self.keys, self.view_type.value)
         return tuple(pattern.replace(_UNNAMED, name) for pattern in patterns)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LambdaCode:
-    """What the functions run.
-
-    Args:
-        code: the asset.
-        architecture: what it is built for.
-        runtime: the Python it is built for.
-        config: path of the `mirror.toml` in it; None for none.
-    """
-
-    code: lambda_.Code
-    architecture: lambda_.Architecture
-    runtime: lambda_.Runtime
-    config: str | None
-
-    @classmethod
-    def build(
-        cls,
-        scope: Construct,
-        *,
-        architecture: Literal["arm64", "x86_64"] = "arm64",
-        python: str = "3.14",
-        config: str | None = None,
-    ) -> "LambdaCode":
-        """Build the asset, without Docker; says how large it is.
-
-        Raises:
-            DynamirrorError: it cannot be built.
-        """
-        # CDK reads it until the end, and keeps a copy of its own.
-        folder = Path(tempfile.mkdtemp(prefix="dynamirror-asset-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        asset = build_asset(
-            folder / "lambda.zip",
-            architecture=architecture,
-            python=python,
-            config=Path(config) if config else None,
-        )
-        Annotations.of(scope).add_info_v2(
-            "dynamirror:asset-size",
-            f"Lambda asset: {asset.zipped / 1e6:.1f} MB zipped, {asset.unpacked / 1e6:.1f} MB",
-        )
-        return cls(
-            # The digest of its content, so that nothing is deployed when nothing changed.
-            code=lambda_.Code.from_asset(str(asset.path), asset_hash=asset.sha256),
-            architecture=lambda_.Architecture.ARM_64
-            if architecture == "arm64"
-            else lambda_.Architecture.X86_64,
-            runtime=lambda_.Runtime(f"python{python}", lambda_.RuntimeFamily.PYTHON),
-            config=config,
-        )
 
 
 class Mirror(Construct):
@@ -151,23 +91,17 @@ class Mirror(Construct):
         self.log_group = logs.LogGroup(
             self, "Logs", retention=log_retention, removal_policy=removal_policy
         )
-        self.function = lambda_.Function(
+        self.function = code.function(
             self,
             "Replicator",
-            description="dynamirror: DynamoDB stream records into the cache",
-            code=code.code,
             handler="dynamirror.handler.handler",
-            runtime=code.runtime,
-            architecture=code.architecture,
-            role=lambda_role(self, self.log_group, in_vpc=True),
-            vpc=network.vpc,
-            vpc_subnets=network.subnets,
-            security_groups=[network.replicator_security_group],
-            environment=_environment(self, source, endpoint, code),
-            timeout=timeout or Duration.minutes(1),
-            memory_size=memory_mb,
+            description="DynamoDB stream records into the cache",
+            environment=environment(self, source=source, endpoint=endpoint, code=code),
             log_group=self.log_group,
-            tracing=lambda_.Tracing.ACTIVE if tracing else lambda_.Tracing.DISABLED,
+            timeout=timeout or Duration.minutes(1),
+            memory_mb=memory_mb,
+            network=network,
+            tracing=tracing,
         )
         grant_connect(endpoint, self.function)
         self.function.add_event_source(
@@ -190,9 +124,17 @@ class Mirror(Construct):
         )
 
 
-def _environment(
-    scope: Construct, source: MirroredTable, endpoint: CacheEndpoint, code: LambdaCode
+def environment(
+    scope: Construct, *, source: MirroredTable, endpoint: CacheEndpoint, code: LambdaCode
 ) -> dict[str, str]:
+    """The settings of a function that uses the cache, as environment variables.
+
+    Args:
+        scope: tells the region.
+        source: the table.
+        endpoint: the cache.
+        code: what the function runs.
+    """
     settings = Settings(
         host=endpoint.host,
         port=endpoint.port,
@@ -205,33 +147,3 @@ def _environment(
         config="mirror.toml" if code.config else None,
     )
     return {name: value for name, value in settings.to_env().items() if name != "AWS_REGION"}
-
-
-def lambda_role(scope: Construct, log_group: logs.ILogGroup, *, in_vpc: bool) -> iam.Role:
-    """A role that may write its own logs, and nothing else yet."""
-    role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
-    log_group.grant_write(role)
-    if in_vpc:
-        role.add_to_policy(
-            iam.PolicyStatement(
-                actions=[
-                    "ec2:CreateNetworkInterface",
-                    "ec2:DescribeNetworkInterfaces",
-                    "ec2:DescribeSubnets",
-                    "ec2:DeleteNetworkInterface",
-                    "ec2:AssignPrivateIpAddresses",
-                    "ec2:UnassignPrivateIpAddresses",
-                ],
-                resources=["*"],
-            )
-        )
-        Validations.of(role).acknowledge(
-            Acknowledgment(
-                id="AwsSolutions-IAM5[Resource::*]",
-                reason=(
-                    "Lambda makes its network interfaces with this role, and EC2 knows no narrower "
-                    "resource for that; listing streams has none either."
-                ),
-            )
-        )
-    return role

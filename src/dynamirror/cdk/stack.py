@@ -10,8 +10,11 @@ from constructs import Construct
 
 from dynamirror.cdk.cache import Cache
 from dynamirror.cdk.changes_simulator import ChangesSimulator
-from dynamirror.cdk.mirror import LambdaCode, Mirror, MirroredTable
+from dynamirror.cdk.function import LambdaCode
+from dynamirror.cdk.inside import Inside
+from dynamirror.cdk.mirror import Mirror, MirroredTable
 from dynamirror.cdk.network import Network
+from dynamirror.cdk.recovery import Recovery
 from dynamirror.errors import ConfigError
 
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
@@ -33,6 +36,15 @@ class DynamirrorStack(Stack):
         batchSize, parallelizationFactor, memoryMb: of the replicator.
         tracing: whether to trace with X-Ray; default false.
         cacheMaxGb, cacheMaxEcpu: limits of the cache's use; default 5 GB and none.
+        heal: whether to rebuild the mirror whenever it is incomplete, which fills it at first,
+            too; default true.
+        segments, concurrency, rate: of a rebuild: parts that the table is read in, how many at a
+            time, and read units a second, all together; default 64, 8 and no limit.
+        audit: whether to compare a part of the table with the cache on a schedule; default true.
+        auditEvery, auditParts: minutes between two audits, default 5, and parts, default so many
+            that the table is through in a day (288 for 5 minutes).
+        auditRepair, auditRate: whether an audit repairs what differs, default true, and its read
+            units a second, default no limit.
         simulator: whether to deploy the changes simulator; default only with a new table.
         changesCount: writes of one run of the simulator; default 10.
 
@@ -74,12 +86,23 @@ class DynamirrorStack(Stack):
             log_retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=self._removal,
         )
+        inside = Inside(
+            source=source,
+            endpoint=cache.endpoint,
+            network=network,
+            code=code,
+            tracing=self._flag("tracing"),
+            removal_policy=self._removal,
+        )
+        recovery = self._recovery(inside)
         outputs = {
             "TableName": source.table.table_name,
             "StreamArn": source.table.table_stream_arn or "",
             "CacheEndpoint": f"{cache.endpoint.host}:{cache.endpoint.port}",
             "FunctionName": mirror.function.function_name,
             "LogGroup": mirror.log_group.log_group_name,
+            "OperatorName": recovery.operator.function_name,
+            "StateMachineArn": recovery.machine.state_machine_arn,
         }
         if self._flag("simulator", default=self._text("tableArn") is None):
             simulator = ChangesSimulator(
@@ -92,6 +115,22 @@ class DynamirrorStack(Stack):
             outputs["SimulatorName"] = simulator.function.function_name
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)
+
+    def _recovery(self, inside: Inside) -> Recovery:
+        return Recovery(
+            self,
+            "Recovery",
+            inside=inside,
+            heal=self._flag("heal", default=True),
+            audit=self._flag("audit", default=True),
+            audit_every=self._number("auditEvery", 1, 1_440) or 5,
+            audit_parts=self._number("auditParts", 1, 100_000),
+            audit_repair=self._flag("auditRepair", default=True),
+            audit_rate=self._number("auditRate", 1, 1_000_000),
+            segments=self._number("segments", 1, 10_000) or 64,
+            concurrency=self._number("concurrency", 1, 1_000) or 8,
+            rate=self._number("rate", 1, 10_000_000),
+        )
 
     def _source(self) -> MirroredTable:
         arn, stream, keys = (self._text(name) for name in ("tableArn", "streamArn", "keys"))

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dynamirror import __version__
-from dynamirror.cli import demo, mirror, quarantine
+from dynamirror.cli import demo, mirror, quarantine, recovery
 from dynamirror.errors import DynamirrorError
 
 app = typer.Typer(
@@ -18,7 +18,9 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(mirror.run)
 app.command()(mirror.simulate)
-app.command()(mirror.verify)
+app.command()(recovery.status)
+app.command()(recovery.backfill)
+app.command()(recovery.verify)
 app.command()(quarantine.quarantine)
 app.command("redrive")(quarantine.redrive_)
 

@@ -1,8 +1,11 @@
 """The demo: shows a mirror at work, then proves that it is one."""
 
 import secrets
+import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
 
@@ -13,7 +16,9 @@ from rich.panel import Panel
 from rich.table import Table as Grid
 
 from dynamirror.cli import options
+from dynamirror.errors import ConfigError
 from dynamirror.local.demo import Demo, Totals
+from dynamirror.local.process import HOST
 from dynamirror.verify import Comparison
 
 _PLAIN_SECONDS = 2.0
@@ -37,6 +42,12 @@ def demo(
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
     ] = False,
+    env: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="With --keep: write the settings that lead there, for the shell."
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Mirror a live DynamoDB table into a real Valkey on this machine, and prove that both agree.
@@ -62,9 +73,10 @@ def demo(
             else:
                 _print_summary(screen.console, summary, result)
             if keep:
-                _print_endpoints(screen.console, parts)
-                sys.stdout.flush()
-                parts.delivery.wait(float(2**22))
+                with _written(env, parts):
+                    _print_endpoints(screen.console, parts)
+                    sys.stdout.flush()
+                    parts.delivery.wait(float(2**22))
     raise typer.Exit(int(result.differences > 0 or parts.totals.quarantined > 0))
 
 
@@ -161,15 +173,45 @@ def _print_summary(console: Console, summary: dict[str, Any], result: Comparison
         console.print(f"{kind}: {', '.join(keys)}", markup=False, highlight=False)
 
 
+def _settings(parts: Demo) -> dict[str, str]:
+    """Environment variables that lead the other commands to what runs here."""
+    return {
+        "DYNAMODB_TABLE": parts.schema.table,
+        "AWS_ENDPOINT_URL": parts.database.endpoint_url,
+        "ELASTICACHE_HOST": HOST,
+        "ELASTICACHE_PORT": str(parts.valkey.port),
+        "ELASTICACHE_TLS": "false",
+    }
+
+
+@contextmanager
+def _written(path: Path | None, parts: Demo) -> Iterator[None]:
+    """The settings in a file, for as long as they lead anywhere."""
+    if path is None:
+        yield
+        return
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in _settings(parts).items()]
+    try:
+        path.write_text("".join(lines), encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"--env: {path} cannot be written: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
 def _print_endpoints(console: Console, parts: Demo) -> None:
-    table, url, port = parts.schema.table, parts.database.endpoint_url, parts.valkey.port
-    where = f"--table {table} --endpoint-url {url}"
+    port = parts.valkey.port
+    settings = " ".join(f"{name}={value}" for name, value in _settings(parts).items())
     lines = (
         "left running until Ctrl-C; in another terminal:",
+        f"  export {settings}",
+        "  dynamirror simulate --count 1000 --rate 200",
+        "  dynamirror status",
+        "  dynamirror verify",
         f"  valkey-cli -c -p {port} GET {next(iter(parts.shown()), '')}",
-        f"  dynamirror simulate {where} --count 1000 --rate 200",
-        f"  dynamirror verify {where} --cache 127.0.0.1:{port} --no-tls",
-        f"  aws dynamodb scan --table-name {table} --endpoint-url {url}",
+        f"  aws dynamodb scan --table-name {parts.schema.table}",
     )
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)

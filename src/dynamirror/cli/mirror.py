@@ -1,4 +1,4 @@
-"""Commands on a real table and cache: run, verify, simulate."""
+"""Commands that go on until they are stopped: run, simulate."""
 
 import itertools
 import logging
@@ -16,16 +16,12 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dynamirror import simulator
 from dynamirror.aws import aws_errors, describe_schema
-from dynamirror.cache import Cache
 from dynamirror.cli import options
-from dynamirror.config import load_views
 from dynamirror.errors import SourceError
 from dynamirror.handler import build
 from dynamirror.local.follow import Follower
 from dynamirror.local.invoker import Counts, EventSourceMapping
 from dynamirror.report import Tally
-from dynamirror.verify import compare, scan_table
-from dynamirror.view import Views
 
 
 def run(
@@ -45,6 +41,18 @@ def run(
         bool,
         typer.Option("--latest", help="Begin with what is written from now on, if new here."),
     ] = False,
+    heal: Annotated[
+        bool,
+        typer.Option(
+            "--heal/--no-heal", help="Rebuild the mirror, beside the stream, when it is incomplete."
+        ),
+    ] = True,
+    rate: Annotated[
+        float | None,
+        typer.Option(
+            min=0.1, metavar="UNITS", help="Read units a second of a rebuild, at the most."
+        ),
+    ] = None,
     every: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Pause between reports.")
     ] = 10,
@@ -52,7 +60,8 @@ def run(
 ) -> None:
     """Mirror a table into a cache, in this process, until stopped.
 
-    How far it got is kept in the cache: started again, it goes on from there.
+    How far it got is kept in the cache: started again, it goes on from there. A mirror that is
+    incomplete (new, flushed, or behind by more than a stream keeps) is rebuilt meanwhile.
     """
     settings = options.read_settings(cache, tls=tls, config=config)
     tally = Tally()
@@ -66,6 +75,8 @@ def run(
             batch_size=batch_size, parallelization_factor=parallelization_factor, latest=latest
         ),
         tell=say,
+        heal=heal,
+        rate=rate,
     )
     _log_to_stderr()
     say(f"mirroring table {table} into {replicator.cache}; Ctrl-C stops")
@@ -100,48 +111,6 @@ class _Line(logging.Formatter):
             f"{name}={value}" for name, value in vars(record).items() if name not in self._known
         )
         return " ".join((super().formatMessage(record), *extra))
-
-
-def verify(
-    *,
-    table: options.Table,
-    cache: options.CacheAddress = None,
-    tls: options.Tls = None,
-    config: options.Config = None,
-    endpoint_url: options.EndpointUrl = None,
-    as_json: options.Json = False,
-) -> None:
-    """Compare a whole table with the cache; exit status 0 only if they agree.
-
-    Let no writes go on meanwhile: what is on its way counts as a difference.
-    """
-    settings = options.read_settings(cache, tls=tls, config=config)
-    client = options.read_aws(endpoint_url).dynamodb()
-    schema, _description = describe_schema(client, table)
-    views = Views(load_views(settings.config), lambda _table, _keys: schema).bind(schema)
-    target = Cache(settings)
-    with options.interruptible(), _progress() as progress:
-        task = progress.add_task("comparing", total=None)
-        items = scan_table(client, table)
-        result = compare(
-            (item for item in items if not progress.advance(task)),  # type: ignore[func-returns-value]
-            target,
-            views,
-        )
-    if as_json:
-        typer.echo(options.to_json({**_fields(result), "differences": result.differences}))
-    else:
-        typer.echo(
-            f"{result.items} items, {result.entries} entries: {result.missing} missing, "
-            f"{result.different} different, {result.left_over} left over"
-        )
-        for kind, keys in result.sample.items():
-            typer.echo(f"  {kind}: {', '.join(keys)}")
-    raise typer.Exit(int(result.differences > 0))
-
-
-def _fields(result: object) -> dict[str, object]:
-    return {name: getattr(result, name) for name in result.__slots__}  # type: ignore[attr-defined]
 
 
 def _progress() -> Progress:

@@ -5,17 +5,41 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 import typer
 
 from dynamirror.aws import Aws
+from dynamirror.cli.progress import shown
 from dynamirror.config import Settings
 from dynamirror.errors import ConfigError
+from dynamirror.operations import Operations, Request
+from dynamirror.remote import Operator
 
-Table = Annotated[str, typer.Option("--table", "-t", help="Name of the DynamoDB table.")]
+A = TypeVar("A")
+
+Table = Annotated[
+    str,
+    typer.Option("--table", "-t", envvar="DYNAMODB_TABLE", help="Name of the DynamoDB table."),
+]
+TableUnlessVia = Annotated[
+    str | None,
+    typer.Option(
+        "--table",
+        "-t",
+        envvar="DYNAMODB_TABLE",
+        help="Name of the DynamoDB table; not needed with --via.",
+    ),
+]
+Via = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FUNCTION_OR_STACK",
+        help="Have the operator Lambda do it, where the cache can be reached.",
+    ),
+]
 Config = Annotated[
     str | None,
     typer.Option(
@@ -84,6 +108,52 @@ def read_aws(endpoint_url: str | None) -> Aws:
     if local and "AWS_ACCESS_KEY_ID" not in os.environ and "AWS_PROFILE" not in os.environ:
         return Aws("us-east-1", url, ("local", "local"))
     return Aws(None, url)
+
+
+def read_operations(
+    table: str | None,
+    *,
+    cache: str | None,
+    tls: bool | None,
+    config: str | None,
+    endpoint_url: str | None,
+) -> Operations:
+    """What is to be operated from here.
+
+    Raises:
+        ConfigError: something is missing or wrong; says what.
+    """
+    if table is None:
+        raise ConfigError("no table is named; give --table NAME, or --via FUNCTION_OR_STACK")
+    settings = read_settings(cache, tls=tls, config=config)
+    return Operations(settings, read_aws(endpoint_url), table)
+
+
+def perform(
+    request: Request,
+    answer: type[A],
+    *,
+    via: str | None,
+    table: str | None,
+    cache: str | None = None,
+    tls: bool | None = None,
+    config: str | None = None,
+    endpoint_url: str | None = None,
+) -> A:
+    """Do what is asked, here or via the operator Lambda.
+
+    Raises:
+        DynamirrorError: it cannot be done; says why.
+    """
+    with interruptible(), shown() as tell:
+        if via is not None:
+            return Operator(read_aws(endpoint_url), via).perform(request, answer)
+        here = read_operations(
+            table, cache=cache, tls=tls, config=config, endpoint_url=endpoint_url
+        )
+        given = here.perform(request, tell)
+        assert isinstance(given, answer)
+        return given
 
 
 def to_json(value: object) -> str:

@@ -1,35 +1,33 @@
 """Commands on items that could not become entries: quarantine, redrive."""
 
-import time
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import msgspec
 import typer
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
-from dynamirror.aws import describe_schema
-from dynamirror.cache import Cache
 from dynamirror.cli import options
-from dynamirror.config import load_views
-from dynamirror.errors import ConfigError
-from dynamirror.quarantine import Listed, forget_overflow, listed, overflow, release
-from dynamirror.redrive import Outcome, Redriven, redrive, seconds_to_wait
-from dynamirror.rows import CONSISTENT_MARGIN, RowReader
-from dynamirror.view import View, Views
+from dynamirror.operations import (
+    Quarantine,
+    QuarantinedItem,
+    QuarantineRequest,
+    Redrive,
+    RedriveRequest,
+)
 
-# The youngest item is too fresh for as long as the margin; the rest is for clocks that differ.
-_LONGEST_WAIT = CONSISTENT_MARGIN + 5
 _WIDE = 240  # where there is no terminal to fit
 
 
 def quarantine(
     *,
-    table: options.Table,
+    table: options.TableUnlessVia = None,
     cache: options.CacheAddress = None,
     tls: options.Tls = None,
+    endpoint_url: options.EndpointUrl = None,
+    via: options.Via = None,
     forget: Annotated[
         str | None,
         typer.Option(
@@ -43,54 +41,34 @@ def quarantine(
 
     Each is named by its key, or by its record where that does not tell the key. `redrive` heals.
     """
-    if not table:
-        raise ConfigError("--table: the name is empty; give the table's name")
-    settings = options.read_settings(cache, tls=tls, config=None)
-    target = Cache(settings)
-    items, unlisted = listed(target, table), overflow(target, table)
-    if forget is not None:
-        _forget(target, table, forget, items, unlisted)
+    found = options.perform(
+        QuarantineRequest(forget=forget),
+        Quarantine,
+        via=via,
+        table=table,
+        cache=cache,
+        tls=tls,
+        endpoint_url=endpoint_url,
+    )
+    if found.forgotten is not None:
+        typer.echo(f"{found.forgotten} items forgotten")
         return
     if as_json:
-        found = [_fields(item) for item in items]
-        typer.echo(options.to_json({"table": table, "items": found, "overflow": unlisted}))
+        shown = {"table": found.table, "items": found.items, "overflow": found.overflow}
+        typer.echo(options.to_json(shown))
     else:
-        typer.echo(f"{len(items)} items of table {table} in quarantine")
-        if items:
-            _print(items)
-        _print_overflow(table, unlisted)
-    raise typer.Exit(int(bool(items or unlisted)))
+        typer.echo(f"{len(found.items)} items of table {found.table} in quarantine")
+        if found.items:
+            _print(found.items)
+        _print_overflow(found.table, found.overflow)
+    raise typer.Exit(int(bool(found.items or found.overflow)))
 
 
-def _forget(target: Cache, table: str, name: str, items: Sequence[Listed], unlisted: int) -> None:
-    named = [item for item in items if name in ("all", item.name)]
-    if not named and name != "all":
-        raise ConfigError(f"--forget: {name} is not in the quarantine of table {table}")
-    forgotten = sum(release(target, table, item) for item in named)
-    if name == "all" and unlisted:
-        forget_overflow(target, table, unlisted)
-    typer.echo(f"{forgotten} items forgotten")
-
-
-def _fields(item: Listed) -> dict[str, Any]:
-    note = item.note
-    return {
-        "item": item.name,
-        "key": item.key,
-        "reason": note.reason,
-        "sequence_number": note.sequence_number,
-        "first": note.first,
-        "last": note.last,
-        "count": note.count,
-    }
-
-
-def _print(items: Sequence[Listed]) -> None:
+def _print(items: Sequence[QuarantinedItem]) -> None:
     grid = Grid("item", "reason", "sequence number", "first", "last", "times", box=None)
     for item in items:
-        note = item.note
-        cells = (item.name, note.reason, note.sequence_number, note.first, note.last)
-        grid.add_row(*map(_text, cells), str(note.count))
+        cells = (item.item, item.reason, item.sequence_number, item.first, item.last)
+        grid.add_row(*map(_text, cells), str(item.count))
     console = Console()
     console.width = console.width if console.is_terminal else _WIDE
     console.print(grid)
@@ -113,11 +91,12 @@ def _print_overflow(table: str, unlisted: int) -> None:
 
 def redrive_(
     *,
-    table: options.Table,
+    table: options.TableUnlessVia = None,
     cache: options.CacheAddress = None,
     tls: options.Tls = None,
     config: options.Config = None,
     endpoint_url: options.EndpointUrl = None,
+    via: options.Via = None,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until no item is too fresh.")
     ] = True,
@@ -127,67 +106,40 @@ def redrive_(
 
     Safe at any moment, beside a running mirror, and as often as one likes.
     """
-    settings = options.read_settings(cache, tls=tls, config=config)
-    client = options.read_aws(endpoint_url).dynamodb()
-    schema, _description = describe_schema(client, table)
-    views = Views(load_views(settings.config), lambda _table, _keys: schema).bind(schema)
-    target, reader = Cache(settings), RowReader(client, table)
-    kept: list[Redriven] = []
-    healed = 0
-    with options.interruptible(), _progress() as progress:
-        items = listed(target, table)
-        if wait:
-            _wait(reader, items, progress)
-        done = redrive(target, views, reader, items, fence_ttl=settings.fence_ttl)
-        for one in progress.track(done, total=len(items), description="redriving"):
-            if one.outcome is Outcome.HEALED:
-                healed += 1
-            else:
-                kept.append(one)
-    unlisted = overflow(target, table)
-    if as_json:
-        left = [_fields(one.item) | _outcome(one) for one in kept]
-        summary = {"table": table, "healed": healed, "left": left, "overflow": unlisted}
-        typer.echo(options.to_json(summary))
-    else:
-        _summarize(table, healed, kept, views)
-        _print_overflow(table, unlisted)
-    raise typer.Exit(int(bool(kept or unlisted)))
-
-
-def _wait(reader: RowReader, items: Sequence[Listed], progress: Progress) -> None:
-    if not items:
-        return
-    seconds = min(seconds_to_wait(items, reader.horizon()), _LONGEST_WAIT)
-    if seconds:
-        for _ in progress.track(range(seconds), description="waiting until none is too fresh"):
-            time.sleep(1)
-        reader.horizon()  # the rows are to be as new as now
-
-
-def _outcome(one: Redriven) -> dict[str, str]:
-    return {"outcome": one.outcome.value, "reason": one.reason}
-
-
-def _summarize(table: str, healed: int, kept: Sequence[Redriven], views: Sequence[View]) -> None:
-    typer.echo(f"{healed} items of table {table} healed, {len(kept)} left in quarantine")
-    for one in kept:
-        typer.echo(_text(f"  {one.item.name}: {one.outcome.replace('_', ' ')}: {one.reason}").plain)
-    for view in views:
-        if view.needs_old_image and healed:
-            typer.echo(
-                f"the keys of view {view.name} can change: an entry under an old key may be left; "
-                f"`dynamirror verify --table {table}` finds it"
-            )
-
-
-def _progress() -> Progress:
-    """A line on a terminal, nothing elsewhere; always on standard error."""
-    console = Console(stderr=True)
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description} {task.completed:,.0f} of {task.total:,.0f}"),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
+    done = options.perform(
+        RedriveRequest(wait=wait),
+        Redrive,
+        via=via,
+        table=table,
+        cache=cache,
+        tls=tls,
+        config=config,
+        endpoint_url=endpoint_url,
     )
+    if as_json:
+        typer.echo(options.to_json(_fields(done)))
+    else:
+        _summarize(done)
+        _print_overflow(done.table, done.overflow)
+    raise typer.Exit(int(bool(done.left or done.overflow)))
+
+
+def _fields(done: Redrive) -> dict[str, Any]:
+    left = [
+        msgspec.structs.asdict(one.item) | {"outcome": one.outcome, "reason": one.reason}
+        for one in done.left
+    ]
+    return {"table": done.table, "healed": done.healed, "left": left, "overflow": done.overflow}
+
+
+def _summarize(done: Redrive) -> None:
+    typer.echo(
+        f"{done.healed} items of table {done.table} healed, {len(done.left)} left in quarantine"
+    )
+    for one in done.left:
+        typer.echo(_text(f"  {one.item.item}: {one.outcome.replace('_', ' ')}: {one.reason}").plain)
+    for view in done.changeable if done.healed else ():
+        typer.echo(
+            f"the keys of view {view} can change: an entry under an old key may be left; "
+            f"`dynamirror verify --table {done.table}` finds it"
+        )

@@ -9,8 +9,9 @@ from collections.abc import Callable, Collection, Mapping
 from time import monotonic
 from typing import Protocol
 
+from dynamirror.backoff import Backoff
 from dynamirror.errors import CacheError, SourceError
-from dynamirror.local.invoker import Backoff, Counts, EventSourceMapping, Function, Invoker
+from dynamirror.local.invoker import Counts, EventSourceMapping, Function, Invoker
 from dynamirror.stream.positions import Position
 from dynamirror.stream.reader import (
     Description,
@@ -45,6 +46,8 @@ class Delivery:
         mapping: the settings.
         poll_seconds: pause after a shard had nothing new.
         discover_seconds: pause between looks for new shards.
+        note_gap: is told why changes made before now may never be delivered; a CacheError says that
+            it must be told again.
         clock: monotonic seconds.
     """
 
@@ -57,11 +60,13 @@ class Delivery:
         *,
         poll_seconds: float = 0.25,
         discover_seconds: float = 10.0,
+        note_gap: Callable[[str], object] = lambda _reason: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._reader = reader
         self._positions = positions
         self._mapping = mapping or EventSourceMapping()
+        self._note_gap = note_gap
         self._poll_seconds = poll_seconds
         self._discover_seconds = discover_seconds
         self._clock = clock
@@ -167,9 +172,25 @@ class Delivery:
         listed = {shard.id for shard in self._shards}
         for shard, position in known.items():
             if not position.finished and shard not in listed:
-                self._invoker.counts.gaps += 1
-                reason = f"shard {shard} was trimmed before it was read to its end"
-                logger.error("records lost", extra={"reason": reason})
+                self._lose(f"shard {shard} was trimmed before it was read to its end")
+
+    def _lose(self, reason: str) -> None:
+        """Records are gone."""
+        self._invoker.counts.gaps += 1
+        logger.error("records lost", extra={"reason": reason})
+        self._told(reason)
+
+    def _told(self, reason: str) -> None:
+        """Do not go on before it is noted: positions would move on, and nobody would know."""
+        failures = 0
+        while not self._stop.is_set():
+            try:
+                self._note_gap(reason)
+            except CacheError as error:
+                failures += 1
+                self._backoff.wait(failures, error)
+            else:
+                return
 
     def _all_finished(self) -> bool:
         return all(shard.id in self._finished for shard in self._shards)
@@ -199,6 +220,8 @@ class Delivery:
                 poll_seconds=self._poll_seconds,
                 stop=self._stop,
                 ended=self._ended,
+                lose=self._lose,
+                told=self._told,
                 clock=self._clock,
             )
             self._consumers[shard.id].start()
@@ -233,6 +256,8 @@ class _Consumer(threading.Thread):
         poll_seconds: float,
         stop: threading.Event,
         ended: Callable[[Shard, BaseException | None], None],
+        lose: Callable[[str], None],
+        told: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
         super().__init__(name=f"shard {shard.id}", daemon=True)
@@ -247,6 +272,8 @@ class _Consumer(threading.Thread):
         self._poll_seconds = poll_seconds
         self._stopping = stop
         self._ended = ended
+        self._lose = lose
+        self._told = told
         self._clock = clock
         self._backoff = Backoff(stop)
         self._failures = 0
@@ -258,9 +285,7 @@ class _Consumer(threading.Thread):
             try:
                 self._consume()
             except TrimmedError as error:
-                self._invoker.counts.gaps += 1
-                # One sentence tells it all; a trace would only hide it.
-                logger.error("records lost", extra={"reason": str(error)})  # noqa: TRY400
+                self._lose(str(error))
                 self._after, self._latest = None, False
             except ShardGoneError as error:
                 if self._is_gone(error):
@@ -287,8 +312,7 @@ class _Consumer(threading.Thread):
             return False
         if self._shard.id in listed:
             return False
-        self._invoker.counts.gaps += 1
-        logger.error("records lost", extra={"reason": str(error)})
+        self._lose(str(error))
         self.done = True
         self._ended(self._shard, None)
         return True
@@ -297,7 +321,9 @@ class _Consumer(threading.Thread):
         buffer: list[Record] = []
         waiting_since = asked_at = self._clock()
         for page in self._reader.pages(self._shard, self._after, latest=self._latest):
-            self._latest = False  # should it begin again, what came since counts
+            if self._latest:
+                self._latest = False  # should it begin again, what came since counts
+                self._told("reading began with what was written from then on")
             if not buffer:
                 waiting_since = self._clock()
             buffer += page.records

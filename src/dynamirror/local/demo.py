@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from statistics import quantiles
 from time import monotonic
 from types import TracebackType
@@ -22,10 +23,12 @@ from dynamirror.local.delivery import Delivery
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.local.load import load_items
 from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.marker import Watch, note_complete, note_gap
 from dynamirror.report import Tally
+from dynamirror.snapshot import scan_table
 from dynamirror.stream.positions import Positions
 from dynamirror.stream.reader import StreamReader
-from dynamirror.verify import Comparison, compare, read_command, scan_table, stored_value
+from dynamirror.verify import Comparison, compare, read_command, stored_value
 from dynamirror.version import RowVersion
 from dynamirror.view import Schema, View, Views, ViewSpec
 
@@ -80,7 +83,7 @@ class Demo:
     ) -> None:
         specs = load_views(view)
         self.items = load_items(load, key) if load else []
-        self.schema = Schema(_table_of(specs), ("id",))
+        self.schema = Schema(_table_of(specs), ("id",), ("S",))
         self._views = Views(specs, lambda _table, _keys: self.schema)
         self.views = self._views.bind(self.schema)
         self._ids = ids
@@ -125,9 +128,17 @@ class Demo:
             self.cache, self._views, fence_ttl=settings.fence_ttl, observe=self.totals.add
         )
         arn = describe_table(self._client, self.schema.table).stream_arn
+        # The cache is as empty as the table, and the stream is read from its beginning.
+        note_gap(self.cache, self.views, stream=arn, at=0, reason="both were new")
+        note_complete(self.cache, self.views, RowVersion(1))
         reader = StreamReader(self.database.aws.streams(), arn)
         delivery = Delivery(
-            reader, replicator, Positions(self.cache, arn), poll_seconds=0.02, discover_seconds=2
+            reader,
+            replicator,
+            Positions(self.cache, arn),
+            poll_seconds=0.02,
+            discover_seconds=2,
+            note_gap=partial(Watch(self.cache, self.views).note, arn),
         )
         delivery.start()
         return delivery

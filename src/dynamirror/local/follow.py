@@ -1,12 +1,16 @@
 """A mirror in one process: follows a table from stream to stream, until there is none to follow."""
 
 from collections.abc import Callable
+from functools import partial
 
 from dynamirror.aws import Aws, Table, describe_table
 from dynamirror.handler import Replicator
 from dynamirror.key import RESERVED
 from dynamirror.local.delivery import Delivery
+from dynamirror.local.heal import Healer
 from dynamirror.local.invoker import Counts, EventSourceMapping
+from dynamirror.marker import Watch
+from dynamirror.rebuild import Rebuild
 from dynamirror.stream.positions import Positions
 from dynamirror.stream.reader import StreamReader
 from dynamirror.view import check_stream
@@ -21,6 +25,9 @@ class Follower:
         replicator: takes the batches.
         mapping: how batches are made.
         tell: is told, in a sentence, what a person should know.
+        heal: whether to rebuild the mirror whenever it is incomplete.
+        rate: read units a second that a rebuild may consume; None for no limit.
+        margin: seconds that a rebuild's horizons lie behind DynamoDB's clock; default as it needs.
 
     Raises:
         SourceError: the table cannot be described.
@@ -36,6 +43,9 @@ class Follower:
         mapping: EventSourceMapping,
         *,
         tell: Callable[[str], None],
+        heal: bool = True,
+        rate: float | None = None,
+        margin: int | None = None,
     ) -> None:
         self._aws = aws
         self._table = table
@@ -46,6 +56,21 @@ class Follower:
         # Any command will do: a cache that cannot be reached, or refuses us, is told at once.
         nothing = f"{RESERVED}{{{table}}}:nothing"
         replicator.cache.call(nothing, b"GET", nothing.encode())
+        self._rebuild = Rebuild(
+            replicator.cache,
+            self._views,
+            aws.dynamodb(),
+            fence_ttl=replicator.fence_ttl,
+            stream_arn=self._source.stream_arn,
+            margin=margin,
+        )
+        self._healer = Healer(
+            self._rebuild,
+            stream_arn=lambda: self._source.stream_arn,
+            tell=tell,
+            heal=heal,
+            rate=rate,
+        )
 
     @property
     def stream_arn(self) -> str:
@@ -62,6 +87,13 @@ class Follower:
         Raises:
             DynamirrorError: there is nothing left to follow; says why.
         """
+        self._healer.start()
+        try:
+            self._follow(report, every)
+        finally:
+            self._healer.stop()
+
+    def _follow(self, report: Callable[[Counts], None], every: float) -> None:
         before = Counts()
         while True:
             arn = self._source.stream_arn
@@ -70,6 +102,7 @@ class Follower:
                 self._replicator,
                 Positions(self._replicator.cache, arn),
                 self._mapping,
+                note_gap=partial(Watch(self._replicator.cache, self._views).note, arn),
             )
             delivery.start()
             try:
@@ -84,13 +117,14 @@ class Follower:
     def _move_on(self, ended: str) -> None:
         """Find the stream that took over from one that was switched off."""
         self._source = self._look_up()
+        self._rebuild.stream_arn = self._source.stream_arn
         self._tell(
             f"stream {ended} was switched off; going on with {self._source.stream_arn}. Changes "
-            "made in between were never recorded: the mirror is incomplete until it is rebuilt"
+            "made in between were never recorded"
         )
 
     def _look_up(self) -> Table:
         source = describe_table(self._aws.dynamodb(), self._table)
-        views = self._replicator.views.bind(source.schema)
-        check_stream(views, source.view_type, self._table)
+        self._views = self._replicator.views.bind(source.schema)
+        check_stream(self._views, source.view_type, self._table)
         return source

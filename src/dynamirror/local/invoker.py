@@ -4,7 +4,6 @@ https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-eventsourcemappin
 """
 
 import logging
-import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ from zlib import crc32
 
 import msgspec
 
+from dynamirror.backoff import Backoff
 from dynamirror.errors import DynamirrorError
 from dynamirror.stream.reader import Record
 
@@ -24,7 +24,6 @@ Function = Callable[[Mapping[str, Any], Any], Mapping[str, Any] | None]
 
 # What Lambda puts into one invocation at the most.
 _PAYLOAD_BYTES = 6_000_000
-_LONGEST_PAUSE = 10.0
 _AGE_LIMITS = (60, 604_800)
 
 
@@ -102,25 +101,6 @@ class Counts:
 class _Batch:
     records: Sequence[Record]
     retries: int = 0
-
-
-class Backoff:
-    """Waits longer from failure to failure, and ends at once when asked to stop.
-
-    Args:
-        stop: set to end.
-        jitter: 0 to 1, spreads retries.
-    """
-
-    def __init__(self, stop: threading.Event, jitter: Callable[[], float] = random.random) -> None:
-        self._stop = stop
-        self._jitter = jitter
-
-    def wait(self, failures: int, reason: object) -> None:
-        """Wait after the given number of failures in a row."""
-        seconds = min(_LONGEST_PAUSE, 0.05 * 2 ** min(failures, 10)) * (0.5 + self._jitter() / 2)
-        logger.warning("trying again", extra={"seconds": round(seconds, 2), "reason": str(reason)})
-        self._stop.wait(seconds)
 
 
 class Invoker:

@@ -1,0 +1,79 @@
+"""A whole table into the cache, and compared with it."""
+
+import sys
+import time
+from collections.abc import Iterator
+
+from dynamirror.apply import apply
+from dynamirror.aws import describe_table
+from dynamirror.backfill import Backfill
+from dynamirror.cache import Cache
+from dynamirror.entry import of_row
+from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table, write_items
+from dynamirror.rebuild import Rebuild
+from dynamirror.rows import RowReader
+from dynamirror.snapshot import Scan, scan_table
+from dynamirror.verify import verify
+from dynamirror.version import RowVersion
+from dynamirror.view import Views, ViewSpec
+
+_TABLE = "whole"
+_FENCE_TTL = 93_600
+
+
+class Whole:
+    """A table, filled, and what is done with all of it.
+
+    Args:
+        database: where the table is made.
+        cache: the cache.
+        items: what it is filled with, in DynamoDB JSON.
+    """
+
+    def __init__(
+        self, database: EmbeddedDynamoDB, cache: Cache, items: list[dict[str, dict[str, object]]]
+    ) -> None:
+        self._client = database.aws.dynamodb()
+        self._cache = cache
+        create_table(self._client, _TABLE, {"id": "S"})
+        write_items(self._client, _TABLE, items)
+        self._table = describe_table(self._client, _TABLE)
+        specs = (ViewSpec(),)
+        self._views = Views(specs, lambda *_: self._table.schema).bind(self._table.schema)
+        self._items = list(scan_table(self._client, _TABLE))
+
+    def take(self) -> Iterator[tuple[str, float]]:
+        """Take each figure once, in items a second."""
+        count = len(self._items)
+        # Newer than any row before, as the seconds of the clock are.
+        version = RowVersion(int(time.time()) - 1)
+        begin = time.perf_counter()
+        entries = (of_row(self._views[0], item, item, version) for item in self._items)
+        report = apply(self._cache, filter(None, entries), fence_ttl=_FENCE_TTL)
+        yield "rows, from memory", count / (time.perf_counter() - begin)
+        if report.applied != count:
+            sys.exit("bench: the cache did not take the rows")
+        begin = time.perf_counter()
+        for _ in scan_table(self._client, _TABLE):
+            pass
+        yield "the emulator: Scan, nothing else", count / (time.perf_counter() - begin)
+        rebuild = Rebuild(
+            self._cache,
+            self._views,
+            self._client,
+            fence_ttl=_FENCE_TTL,
+            stream_arn=self._table.stream_arn,
+            margin=0,
+        )
+        while rebuild.begin(segments=4).run is None:
+            time.sleep(0.1)
+        begin = time.perf_counter()
+        if Backfill(rebuild, segments=4).run() is None:
+            sys.exit("bench: the backfill was stopped")
+        yield "backfill, from the emulator", count / (time.perf_counter() - begin)
+        begin = time.perf_counter()
+        scan, reader = Scan(self._client, _TABLE), RowReader(self._client, _TABLE)
+        result = verify(self._cache, self._views, scan, reader)
+        yield "verify, from the emulator", count / (time.perf_counter() - begin)
+        if not result.is_true:
+            sys.exit(f"bench: the mirror is not true: {result}")

@@ -1,0 +1,178 @@
+"""Lambda functions beside the cache: the operator, the state machine's worker and the auditor.
+
+They reach the cache and the table, and no other service of AWS. Settings come from the environment
+(`config.Settings`); DYNAMODB_TABLE names the table.
+"""
+
+import os
+from datetime import UTC, datetime
+from functools import cache as once
+from typing import Annotated, Any
+
+import msgspec
+
+from dynamirror.aws import Aws
+from dynamirror.config import Settings
+from dynamirror.errors import ConfigError, DynamirrorError
+from dynamirror.handler import Context
+from dynamirror.key import RESERVED
+from dynamirror.operations import Operations, Request, Status, VerifyRequest
+from dynamirror.steps import Step, Units, take
+from dynamirror.verify import Comparison, Part
+
+
+class _Invocation(msgspec.Struct, frozen=True):
+    """What the operator is asked."""
+
+    request: Request
+
+
+class Audit(msgspec.Struct, frozen=True, rename=lambda name: f"DYNAMIRROR_AUDIT_{name.upper()}"):
+    """How the auditor goes about it; the names in the environment are DYNAMIRROR_AUDIT_….
+
+    Args:
+        parts: the table is compared in so many parts, one an invocation.
+        repair: write rows over what differs.
+        settle: seconds that what differs is given to arrive.
+        rate: read units a second; unset or 0 for no limit.
+    """
+
+    parts: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 288
+    repair: bool = True
+    settle: Annotated[float, msgspec.Meta(ge=0, le=600)] = 15.0
+    rate: Units | None = None
+
+
+class Audited(msgspec.Struct, frozen=True):
+    """What came of one audit.
+
+    Args:
+        at: when it ended, in ISO 8601.
+        part: which part, from 0.
+        of: how many there are.
+        comparison: how it differed; None if the mirror is incomplete, and being rebuilt.
+    """
+
+    at: str
+    part: int
+    of: int
+    comparison: Comparison | None
+
+
+@once
+def _operations() -> Operations:
+    """What is kept between invocations: settings, views and connections."""
+    table = os.environ.get("DYNAMODB_TABLE", "")
+    if not table:
+        raise ConfigError("environment: DYNAMODB_TABLE: is missing; set it to the table's name")
+    return Operations(Settings.from_env(os.environ), Aws(), table)
+
+
+def operator(event: Any, _context: object = None) -> dict[str, Any]:
+    """Lambda's entry point for operators: `{"request": …}` in, `{"answer": …}` or an error out.
+
+    Args:
+        event: its `request` is one of `operations.Request`, as JSON.
+
+    Returns:
+        The answer, one of `operations.Answer`; or `{"error": …}`, one sentence.
+    """
+    try:
+        request = _read(event, _Invocation, "event").request
+        return {"answer": msgspec.to_builtins(_operations().perform(request))}
+    except DynamirrorError as error:
+        return {"error": str(error)}
+
+
+def worker(event: Any, context: Context) -> dict[str, Any]:
+    """Lambda's entry point for the state machine: one step.
+
+    Args:
+        event: one of `steps.Step`, as JSON.
+        context: Lambda's.
+
+    Raises:
+        LostError: the rebuild must begin anew.
+        CacheError: the cache cannot be reached.
+        SourceError: the table cannot be read.
+        ConfigError: the settings or the event are wrong.
+    """
+    step = _read(event, Step, "step")
+    answer: dict[str, Any] = msgspec.to_builtins(take(step, _operations(), context))
+    return answer
+
+
+def auditor(_event: Any, _context: object = None) -> dict[str, Any]:
+    """Lambda's entry point for the schedule: compare the next part, repair it, tell CloudWatch.
+
+    Settings beside the others are `Audit`'s. Which part is next, and the last result, are kept in
+    the cache; an incomplete mirror is not compared.
+
+    Raises:
+        CacheError: the cache cannot be reached.
+        SourceError: the table cannot be read.
+        ConfigError: a setting is wrong.
+    """
+    operations = _operations()
+    given = {
+        name: os.environ[name] for name in Audit.__struct_encode_fields__ if name in os.environ
+    }
+    audit = _read(given, Audit, "environment")
+    key, status = audit_key(operations.table), operations.status()
+    part = int(operations.cache.call(key, b"HGET", key, b"next") or 0) % audit.parts
+    comparison = None
+    if status.complete:
+        # Before it is compared: a part that cannot be must not keep the others waiting.
+        operations.cache.call(key, b"HSET", key, b"next", (part + 1) % audit.parts)
+        request = VerifyRequest(
+            Part(audit.parts, (part,)),
+            audit.settle,
+            repair=audit.repair,
+            rate=audit.rate or None,
+        )
+        answer = operations.perform(request)
+        assert isinstance(answer, Comparison)
+        comparison = answer
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    audited = Audited(at, part, audit.parts, comparison)
+    operations.cache.call(key, b"HSET", key, b"last", msgspec.json.encode(audited))
+    _tell(status, comparison)
+    result: dict[str, Any] = msgspec.to_builtins(audited)
+    return result
+
+
+def audit_key(table: str) -> str:
+    """The hash that holds which part is audited next, and the last result."""
+    return f"{RESERVED}{{{table}}}:audit"
+
+
+def _read(data: Any, kind: Any, what: str) -> Any:
+    """Turn plain data into what it stands for.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    try:
+        return msgspec.convert(data, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{what}: cannot be read: {error}") from None
+
+
+def _tell(status: Status, comparison: Comparison | None) -> None:
+    """Write the metrics where CloudWatch finds them: in the log."""
+    # Takes long to import, and only the auditor needs it.
+    from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit  # noqa: PLC0415
+
+    metrics = EphemeralMetrics(namespace="dynamirror")
+    metrics.add_dimension("table", status.table)
+    values = {
+        "MirrorComplete": int(status.complete),
+        "QuarantineSize": status.quarantined,
+        "ItemsAudited": comparison.items if comparison else 0,
+    }
+    if comparison:
+        found = {"DriftFound": comparison.differences, "DriftRepaired": comparison.repaired}
+        values |= found
+    for name, value in values.items():
+        metrics.add_metric(name, MetricUnit.Count, value)
+    metrics.flush_metrics()

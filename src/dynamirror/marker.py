@@ -1,0 +1,205 @@
+"""The mirror marker: whether the cache is complete, kept beside the data that it vouches for."""
+
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from math import ceil
+from time import monotonic, time
+from typing import Final
+
+import msgspec
+
+from dynamirror.cache import Cache, Failure
+from dynamirror.change import parse_stream_arn
+from dynamirror.errors import CacheError, RecordError
+from dynamirror.key import RESERVED
+from dynamirror.scripts import COMPLETE, GAP
+from dynamirror.version import RowVersion
+from dynamirror.view import View, fingerprint
+
+logger = logging.getLogger("dynamirror")
+
+NO_MARKER: Final = "the mirror has never been filled, or the cache has lost its data"
+# A record that is about to be trimmed: others may have been, before they were read.
+_OLD_SECONDS: Final = 23 * 3600
+_LOOK_SECONDS: Final = 1.0
+# By how much our clock may be behind DynamoDB's, which stamps the changes.
+_CLOCKS_SECONDS: Final = 2
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """What the cache says of itself.
+
+    Args:
+        stream: ARN of the stream whose changes go into it.
+        views: fingerprint of the views it is written in.
+        gap: changes made before this moment may be lacking (seconds since 1970); None for no
+            marker at all.
+        reason: why they may be.
+        complete: horizon of the newest rebuild that was finished; -1 for none.
+    """
+
+    stream: str = ""
+    views: str = ""
+    gap: int | None = None
+    reason: str = NO_MARKER
+    complete: int = -1
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything that the table holds is in the cache, or on its way in the stream."""
+        return self.gap is not None and self.complete > self.gap
+
+
+def marker_key(table: str) -> str:
+    """The hash that holds a mirror's marker."""
+    return f"{RESERVED}{{{table}}}:mirror"
+
+
+def read_marker(cache: Cache, table: str) -> Marker:
+    """Read the marker; if there is none, an incomplete one.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    key = marker_key(table)
+    return _parse(cache.call(key, b"HGETALL", key))
+
+
+def _parse(flat: Sequence[bytes]) -> Marker:
+    fields = {
+        name.decode(): text.decode(errors="replace")
+        for name, text in zip(flat[::2], flat[1::2], strict=True)
+    }
+    try:
+        return msgspec.convert(fields, Marker, strict=False)
+    except msgspec.ValidationError:
+        return Marker(reason="the marker cannot be read")
+
+
+def note_gap(cache: Cache, views: Sequence[View], *, stream: str, at: int, reason: str) -> None:
+    """Write down that the mirror is incomplete until it is rebuilt.
+
+    Args:
+        cache: the cache.
+        views: all views of the table.
+        stream: ARN of the stream that is followed from now on.
+        at: seconds since 1970; every change made later is delivered.
+        reason: why changes may be lacking.
+
+    Raises:
+        CacheError: the cache did not take it.
+    """
+    key = marker_key(views[0].schema.table).encode()
+    command = GAP.command(key, at, reason, stream, fingerprint(views))
+    (answer,) = cache.execute([command])
+    if isinstance(answer, Failure):
+        raise CacheError(f"{cache}: {answer.reason}")
+
+
+def note_complete(cache: Cache, views: Sequence[View], horizon: RowVersion) -> str | None:
+    """Write down that all rows of a horizon are in; returns why they do not suffice, or None.
+
+    Raises:
+        CacheError: the cache did not take it.
+    """
+    key = marker_key(views[0].schema.table).encode()
+    (answer,) = cache.execute([COMPLETE.command(key, horizon.horizon, fingerprint(views))])
+    if isinstance(answer, Failure):
+        raise CacheError(f"{cache}: {answer.reason}")
+    return None if answer == b"complete" else answer.decode()
+
+
+class Watch:
+    """Notices that a mirror has become incomplete, and writes it down.
+
+    It looks at the marker once a second at the most.
+
+    Args:
+        cache: the cache.
+        views: all views of one table.
+        clock: monotonic seconds.
+        now: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        views: Sequence[View],
+        *,
+        clock: Callable[[], float] = monotonic,
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._cache = cache
+        self._views = views
+        self._table = views[0].schema.table
+        self._fingerprint = fingerprint(views)
+        self._clock = clock
+        self._now = now
+        self._looked = float("-inf")
+        self.marker: Marker | None = None
+
+    def look(self, stream: str, oldest: float | None = None) -> None:
+        """Compare the marker with what is delivered.
+
+        Args:
+            stream: ARN of the stream that changes come from.
+            oldest: when the oldest change of a batch was made; None for no batch.
+
+        Raises:
+            CacheError: the cache cannot be read, or did not take it.
+        """
+        now = self._now()
+        if oldest is not None and now - oldest > _OLD_SECONDS:
+            hours = _OLD_SECONDS // 3600
+            reason = f"changes arrived {hours} hours late: others may have been trimmed unread"
+            # Until the late ones are through, each makes the gap later; one a minute is enough.
+            if self.marker is None or now - (self.marker.gap or 0) > 60:  # noqa: PLR2004
+                self.note(stream, reason)
+            return
+        if self._clock() - self._looked < _LOOK_SECONDS:
+            return
+        self.marker = read_marker(self._cache, self._table)
+        self._looked = self._clock()
+        why = difference(self.marker, stream, self._fingerprint)
+        if why is not None:
+            self.note(stream, why)
+
+    def note(self, stream: str, reason: str) -> None:
+        """Write down that changes may be lacking, up to now.
+
+        Raises:
+            CacheError: the cache did not take it.
+        """
+        at = ceil(self._now()) + _CLOCKS_SECONDS
+        note_gap(self._cache, self._views, stream=stream, at=at, reason=reason)
+        logger.error("mirror incomplete", extra={"table": self._table, "reason": reason})
+        self.marker = Marker(stream, self._fingerprint, at, reason)
+
+
+def difference(marker: Marker, stream: str, views: str) -> str | None:
+    """Why a mirror is incomplete that follows a stream in some views, as its marker tells, or None.
+
+    Args:
+        marker: what the cache says.
+        stream: the stream's ARN.
+        views: the views' fingerprint.
+    """
+    if marker.gap is None:
+        return marker.reason
+    if _is_newer(stream, marker.stream):
+        return "the table has another stream than before"
+    if marker.views != views:
+        return "the views have changed"
+    return None
+
+
+def _is_newer(stream: str, than: str) -> bool:
+    """Whether a stream's ARN is another one's than that of a stream, and not an older one's."""
+    return stream != than and _epoch(stream) >= _epoch(than)
+
+
+def _epoch(stream: str) -> int:
+    with suppress(RecordError):
+        return parse_stream_arn(stream).epoch
+    return -1

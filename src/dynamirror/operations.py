@@ -1,0 +1,339 @@
+"""What operators ask of a mirror: the same code beside the cache and in the operator Lambda.
+
+A request and its answer are plain data, so that both can travel.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from dynamirror.aws import Aws, describe_schema
+from dynamirror.cache import Cache
+from dynamirror.config import Settings, load_views
+from dynamirror.errors import ConfigError
+from dynamirror.marker import read_marker
+from dynamirror.quarantine import Listed, forget_overflow, listed, overflow, release
+from dynamirror.rebuild import Progress, Rebuild, Run, read_progress, read_run
+from dynamirror.redrive import Outcome, redrive, seconds_to_wait
+from dynamirror.rows import CONSISTENT_MARGIN, RowReader
+from dynamirror.snapshot import Rate, Scan
+from dynamirror.verify import Comparison, Part, verify
+from dynamirror.view import Schema, View, Views
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+# The youngest item is too fresh for as long as the margin; the rest is for clocks that differ.
+_LONGEST_WAIT = CONSISTENT_MARGIN + 5
+
+
+class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
+    """Tell whether the mirror is complete, and how far a rebuild has come."""
+
+
+class VerifyRequest(msgspec.Struct, frozen=True, tag="verify"):
+    """Compare table and cache.
+
+    Args:
+        part: what of them.
+        settle: seconds that what differs is given to arrive.
+        repair: write rows over what differs.
+        rate: read units a second; None for no limit.
+    """
+
+    part: Part = Part()
+    settle: float = 15.0
+    repair: bool = False
+    rate: float | None = None
+
+
+class QuarantineRequest(msgspec.Struct, frozen=True, tag="quarantine"):
+    """List the items in quarantine.
+
+    Args:
+        forget: an item to drop from it instead, or `all`.
+    """
+
+    forget: str | None = None
+
+
+class RedriveRequest(msgspec.Struct, frozen=True, tag="redrive"):
+    """Read items in quarantine from the table again, and write them.
+
+    Args:
+        wait: wait until no item is too fresh.
+    """
+
+    wait: bool = True
+
+
+Request = StatusRequest | VerifyRequest | QuarantineRequest | RedriveRequest
+
+
+class Status(msgspec.Struct, frozen=True):
+    """The state of a mirror.
+
+    Args:
+        table: the table's name.
+        complete: whether the cache holds all of it, but for what is on its way in the stream.
+        since: horizon of the newest rebuild that was finished; None for none.
+        gap: changes made before this moment may be lacking; None where nothing is known.
+        reason: why it is incomplete, or last was.
+        stream: ARN of the stream that the mirror follows; empty for none yet.
+        table_stream: ARN of the table's stream as it is; empty if it is off.
+        rebuild: the newest rebuild, finished or not.
+        progress: how far that has come.
+        table_items: how many items DynamoDB says the table has; it counts every six hours.
+        quarantined: items in quarantine.
+        overflow: how often one could not be listed there.
+    """
+
+    table: str
+    complete: bool
+    since: int | None
+    gap: int | None
+    reason: str
+    stream: str
+    table_stream: str
+    rebuild: Run | None
+    progress: Progress | None
+    table_items: int
+    quarantined: int
+    overflow: int
+
+
+class QuarantinedItem(msgspec.Struct, frozen=True):
+    """One item in quarantine; `quarantine.Note` says what the rest means.
+
+    Args:
+        item: what names it there.
+        key: its primary key; None if it is not known.
+    """
+
+    item: str
+    key: dict[str, dict[str, str]] | None
+    reason: str
+    sequence_number: str
+    first: str
+    last: str
+    count: int
+
+
+class Quarantine(msgspec.Struct, frozen=True):
+    """A table's quarantine.
+
+    Args:
+        table: the table's name.
+        items: what is in it.
+        overflow: how often an item could not be listed.
+        forgotten: how many items were dropped; None if none were to be.
+    """
+
+    table: str
+    items: list[QuarantinedItem]
+    overflow: int
+    forgotten: int | None = None
+
+
+class LeftItem(msgspec.Struct, frozen=True):
+    """An item that stays in quarantine, and why."""
+
+    item: QuarantinedItem
+    outcome: Outcome
+    reason: str
+
+
+class Redrive(msgspec.Struct, frozen=True):
+    """What came of a redrive.
+
+    Args:
+        table: the table's name.
+        healed: items that are out.
+        left: items that are not.
+        overflow: how often an item could not be listed.
+        changeable: views whose keys can change, so that an entry under an old key may be left.
+    """
+
+    table: str
+    healed: int
+    left: list[LeftItem]
+    overflow: int
+    changeable: list[str]
+
+
+Answer = Status | Comparison | Quarantine | Redrive
+
+# What is told of progress: what is done, how much of it, of how much (None: not known).
+Tell = Callable[[str, float, float | None], object]
+
+
+def _untold(_what: str, _done: float, _of: float | None) -> None:
+    pass
+
+
+class Operations:
+    """One mirror, in an operator's hands; connects to what a request needs.
+
+    Args:
+        settings: where the cache is.
+        aws: where the table is.
+        table: the table's name.
+    """
+
+    def __init__(self, settings: Settings, aws: Aws, table: str) -> None:
+        if not table:
+            raise ConfigError("--table: the name is empty; give the table's name")
+        self.settings = settings
+        self.table = table
+        self._aws = aws
+        self.cache = Cache(settings)
+
+    @cached_property
+    def client(self) -> "DynamoDBClient":
+        """Boto3's dynamodb client."""
+        return self._aws.dynamodb()
+
+    @cached_property
+    def _schema(self) -> Schema:
+        return describe_schema(self.client, self.table)[0]
+
+    def _description(self) -> Any:
+        """The table as it is now; unlike its keys, the rest of it changes."""
+        return describe_schema(self.client, self.table)[1]
+
+    @cached_property
+    def views(self) -> Sequence[View]:
+        """All views of the table."""
+        specs, schema = load_views(self.settings.config), self._schema
+        return Views(specs, lambda _table, _keys: schema).bind(schema)
+
+    def rebuild(self) -> Rebuild:
+        """The steps of a rebuild."""
+        return Rebuild(
+            self.cache,
+            self.views,
+            self.client,
+            fence_ttl=self.settings.fence_ttl,
+            stream_arn=self._description().get("LatestStreamArn", ""),
+            quarantine_limit=self.settings.quarantine_limit,
+        )
+
+    def perform(self, request: Request, tell: Tell = _untold) -> Answer:
+        """Do what is asked.
+
+        Args:
+            request: what is asked.
+            tell: is told of progress.
+
+        Raises:
+            DynamirrorError: it cannot be done; says why.
+        """
+        match request:
+            case StatusRequest():
+                return self.status()
+            case VerifyRequest():
+                return self._verify(request, tell)
+            case QuarantineRequest():
+                name = request.forget
+                return self._quarantine() if name is None else self._forget(name)
+            case RedriveRequest():
+                return self._redrive(request, tell)
+
+    def status(self) -> Status:
+        """The state of the mirror.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+            SourceError: the table cannot be described.
+        """
+        description = self._description()
+        marker, run = read_marker(self.cache, self.table), read_run(self.cache, self.table)
+        on = description.get("StreamSpecification", {}).get("StreamEnabled")
+        stream = description.get("LatestStreamArn", "") if on else ""
+        other = bool(marker.stream) and marker.stream != stream
+        missed = "the table's stream is off, or another than the one that the mirror follows"
+        return Status(
+            table=self.table,
+            complete=marker.is_complete and not other,
+            since=marker.complete if marker.complete >= 0 else None,
+            gap=marker.gap,
+            reason=missed if marker.is_complete and other else marker.reason,
+            stream=marker.stream,
+            table_stream=stream,
+            rebuild=run,
+            progress=read_progress(self.cache, self.table, run) if run else None,
+            table_items=int(description.get("ItemCount", 0)),
+            quarantined=len(listed(self.cache, self.table)),
+            overflow=overflow(self.cache, self.table),
+        )
+
+    def _verify(self, request: VerifyRequest, tell: Tell) -> Comparison:
+        description = self._description()
+        rate = Rate(request.rate)
+        count = int(description.get("ItemCount", 0)) * len(request.part.chosen) / request.part.of
+        return verify(
+            self.cache,
+            self.views,
+            Scan(self.client, self.table, rate=rate),
+            RowReader(self.client, self.table, spend=rate.spend),
+            part=request.part,
+            settle=request.settle,
+            repair=request.repair,
+            fence_ttl=self.settings.fence_ttl,
+            tell=lambda now: tell("comparing", now.items + now.entries, 2 * count or None),
+        )
+
+    def _quarantine(self) -> Quarantine:
+        items = [_item(item) for item in listed(self.cache, self.table)]
+        return Quarantine(self.table, items, overflow(self.cache, self.table))
+
+    def _forget(self, name: str) -> Quarantine:
+        items, unlisted = listed(self.cache, self.table), overflow(self.cache, self.table)
+        named = [item for item in items if name in ("all", item.name)]
+        if not named and name != "all":
+            raise ConfigError(f"--forget: {name} is not in the quarantine of table {self.table}")
+        forgotten = sum(release(self.cache, self.table, item) for item in named)
+        if name == "all" and unlisted:
+            forget_overflow(self.cache, self.table, unlisted)
+        left = self._quarantine()
+        return msgspec.structs.replace(left, forgotten=forgotten)
+
+    def _redrive(self, request: RedriveRequest, tell: Tell) -> Redrive:
+        reader, views = RowReader(self.client, self.table), self.views
+        items = listed(self.cache, self.table)
+        if request.wait and items:
+            self._wait(reader, items, tell)
+        healed, left = 0, []
+        done = redrive(self.cache, views, reader, items, fence_ttl=self.settings.fence_ttl)
+        for number, one in enumerate(done, 1):
+            tell("redriving", number, len(items))
+            if one.outcome is Outcome.HEALED:
+                healed += 1
+            else:
+                left.append(LeftItem(_item(one.item), one.outcome, one.reason))
+        changeable = [view.name for view in views if view.needs_old_image]
+        return Redrive(self.table, healed, left, overflow(self.cache, self.table), changeable)
+
+    def _wait(self, reader: RowReader, items: Sequence[Listed], tell: Tell) -> None:
+        seconds = min(seconds_to_wait(items, reader.horizon()), _LONGEST_WAIT)
+        for second in range(seconds):
+            tell("waiting until none is too fresh", second, seconds)
+            time.sleep(1)
+        if seconds:
+            reader.horizon()  # the rows are to be as new as now
+
+
+def _item(item: Listed) -> QuarantinedItem:
+    note = item.note
+    return QuarantinedItem(
+        item=item.name,
+        key=item.key,
+        reason=note.reason,
+        sequence_number=note.sequence_number,
+        first=note.first,
+        last=note.last,
+        count=note.count,
+    )

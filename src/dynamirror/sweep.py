@@ -1,0 +1,165 @@
+"""Sweep: entries whose items are gone are found in the cache, and deleted through their fences."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from dynamirror import version
+from dynamirror.apply import apply
+from dynamirror.attributes import Item
+from dynamirror.cache import Cache, Failure
+from dynamirror.entry import Delete, Entry, Put
+from dynamirror.errors import CacheError, RecordError
+from dynamirror.key import fence_key, glob
+from dynamirror.rows import Row, RowReader, can_exist, identity
+from dynamirror.scripts import Command
+from dynamirror.version import ChangeVersion, RowVersion
+from dynamirror.view import View
+
+_AT_ONCE = 500
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep came upon.
+
+    Args:
+        entries: entries of the mirror.
+        doubtful: of these, the ones that no row and no change had confirmed, and were read again.
+        deleted: of these, the ones that are in the table no more.
+        written: of these, the ones that are, and were written anew.
+    """
+
+    entries: int = 0
+    doubtful: int = 0
+    deleted: int = 0
+    written: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An entry's key, as it was found in the cache.
+
+    Args:
+        view: the view it belongs to.
+        key: the key.
+        item_key: the primary key of its item.
+    """
+
+    view: View
+    key: str
+    item_key: Item
+
+    def as_it_should_be(self, row: Row) -> Entry:
+        """What the table says of this key.
+
+        Args:
+            row: the item's.
+        """
+        if row.item is not None:
+            try:
+                if self.view.render(row.item) == self.key:
+                    return Put(self.view, self.key, row.version, row.item)
+            except RecordError:
+                pass  # it cannot have an entry
+        return Delete(self.view, self.key, row.version)
+
+
+def entries_of(cache: Cache, view: View) -> Iterator[Found]:
+    """All entries of a view in the cache; some may come twice. Other keys are passed over.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    identify = view.identifier()
+    for key in cache.scan(glob(view.template.prefix) + "*"):
+        try:
+            text = key.decode()
+        except UnicodeDecodeError:
+            continue  # a key of ours is text
+        item_key = identify(text)
+        if item_key is not None and can_exist(item_key):
+            yield Found(view, text, item_key)
+
+
+def sweep(
+    cache: Cache,
+    views: Iterable[View],
+    reader: RowReader,
+    since: RowVersion,
+    *,
+    fence_ttl: int,
+    tell: Callable[[Swept], object] = lambda _swept: None,
+) -> Swept:
+    """Delete the entries whose items are gone.
+
+    An entry that a row of the rebuild or a later change wrote has a fence that says so. Only the
+    others are read from the table, consistently. A view whose keys cannot be told from other
+    applications' is left out.
+
+    Args:
+        cache: the cache.
+        views: all views of the table.
+        reader: reads the table.
+        since: the horizon at which the rebuild began.
+        fence_ttl: seconds a fence is kept.
+        tell: is told now and then how far it is.
+
+    Raises:
+        CacheError: the cache cannot be reached.
+        SourceError: the table cannot be read.
+    """
+    swept = Swept()
+    for view in views:
+        if not view.owns_its_keys:
+            continue
+        found = entries_of(cache, view)
+        while chunk := list(islice(found, _AT_ONCE)):
+            doubtful = _unconfirmed(cache, chunk, since)
+            swept.entries += len(chunk)
+            swept.doubtful += len(doubtful)
+            entries = as_they_should_be(doubtful, reader)
+            _write(cache, entries, fence_ttl=fence_ttl, swept=swept)
+            tell(swept)
+    return swept
+
+
+def as_they_should_be(found: Sequence[Found], reader: RowReader) -> list[Entry]:
+    """Read the items of keys, consistently, and tell what should be there.
+
+    Raises:
+        SourceError: the table cannot be read.
+    """
+    rows = {identity(row.key): row for row in reader.read_many(one.item_key for one in found)}
+    return [one.as_it_should_be(rows[identity(one.item_key)]) for one in found]
+
+
+def _write(cache: Cache, entries: Sequence[Entry], *, fence_ttl: int, swept: Swept) -> None:
+    for wanted, kind in ((Delete, "deleted"), (Put, "written")):
+        mine = [entry for entry in entries if isinstance(entry, wanted)]
+        report = apply(cache, mine, fence_ttl=fence_ttl)
+        for failure in report.failed:
+            raise CacheError(f"{cache}: {failure.reason}")
+        setattr(swept, kind, getattr(swept, kind) + report.applied)
+
+
+def _unconfirmed(cache: Cache, found: Sequence[Found], since: RowVersion) -> list[Found]:
+    keys = [fence_key(one.key).encode() for one in found]
+    fences = cache.execute([Command(key, (b"GET", key)) for key in keys])
+    return [one for one, fence in zip(found, fences, strict=True) if not _confirms(fence, since)]
+
+
+def _confirms(fence: object, since: RowVersion) -> bool:
+    if isinstance(fence, Failure):
+        raise CacheError(fence.reason)
+    try:
+        held = version.parse(fence.decode()) if isinstance(fence, bytes) else None
+    except ValueError:  # UnicodeDecodeError is one, too
+        return False
+    match held:
+        case ChangeVersion():
+            return held.created >= since.horizon
+        case RowVersion():
+            return held.horizon >= since.horizon
+        case None:
+            return False

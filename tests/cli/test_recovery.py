@@ -1,0 +1,160 @@
+"""A mirror is looked after from the command line: status, backfill, verify."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from deadlines import wait_until
+from dynamirror.aws import describe_table
+from dynamirror.cache import Cache
+from dynamirror.local.dynamodb import EmbeddedDynamoDB
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.marker import note_gap, read_marker
+from dynamirror.view import ViewSpec
+from processes import alive, environment, linux_only, run, start
+from streams import Source
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+class Place:
+    """A table, a cache, and a command line that is told of both by its environment."""
+
+    def __init__(
+        self, server: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, folder: Path
+    ) -> None:
+        self.source = Source(server)
+        self.cache = cache
+        self.env = environment(
+            folder,
+            AWS_ENDPOINT_URL=server.endpoint_url,
+            DYNAMODB_TABLE=self.source.name,
+            **valkey.settings().to_env(),
+        )
+
+    def __call__(self, *arguments: str, status: int = 0) -> str:
+        """Run a command; gives its output."""
+        done = run(*arguments, env=self.env)
+        assert done.returncode == status, done.stdout + done.stderr
+        return done.stdout
+
+    def key(self, item_id: str) -> str:
+        """Of an entry."""
+        return f"{self.source.name}:{item_id}"
+
+    def be_ready(self) -> None:
+        """Note a gap that is long past, so that a backfill need not wait."""
+        table = describe_table(self.source.client, self.source.name)
+        views = [ViewSpec().bind(table.schema)]
+        note_gap(self.cache, views, stream=table.stream_arn, at=1, reason="a test")
+
+
+@pytest.fixture
+def place(
+    dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path
+) -> Place:
+    """An empty table and an empty cache."""
+    return Place(dynamodb, valkey, cache, tmp_path)
+
+
+def test_a_mirror_is_incomplete_until_it_is_filled(place: Place) -> None:
+    place.source.puts(range(30))
+    said = place("status", status=1)
+    assert "the mirror is incomplete: the mirror has never been filled" in said
+    place.be_ready()
+    said = place("backfill", "--segments", "3")
+    assert "30 items read, 30 entries written" in said
+    assert said.endswith("the mirror is complete\n")
+    assert "the mirror is complete, since 20" in place("status")
+    now = json.loads(place("status", "--json"))
+    assert now["complete"] is True
+    assert now["progress"]["items"] == 30
+    assert now["rebuild"]["segments"] == 3
+    assert place("verify") == "30 items, 30 entries: 0 missing, 0 different, 0 left over\n"
+
+
+def test_a_backfill_deletes_what_is_left_over_and_says_so(place: Place) -> None:
+    place.source.puts(range(3))
+    place.be_ready()
+    for key in (place.key("gone"), "another:1"):
+        place.cache.call(key, b"SET", key.encode(), b"x")
+    told = json.loads(place("backfill", "--eventual", "--rate", "1000", "--json"))
+    assert (told["complete"], told["items"], told["left_over"]) == (True, 3, 1)
+    assert place.cache.call("another:1", b"GET", b"another:1") == b"x"
+
+
+def test_verify_repairs_what_it_finds(place: Place) -> None:
+    place.source.puts(range(10))
+    place.be_ready()
+    place("backfill")
+    for key in (place.key("4"), place.key("gone")):
+        place.cache.call(key, b"SET", key.encode(), b"damaged")
+    found = json.loads(place("verify", "--settle", "0", "--json", status=1))
+    assert (found["differences"], found["repaired"]) == (2, 0)
+    assert found["sample"] == {"different": [place.key("4")], "left_over": [place.key("gone")]}
+    # A row that counts must be newer than the rows before.
+    wait_until(lambda: run("verify", "--repair", "--settle", "1", env=place.env).returncode == 0)
+    assert json.loads(place("verify", "--json"))["differences"] == 0
+    assert place("verify", "--segment", "1/2").count(" 0 missing") == 1
+    assert place("verify", "--sample", "50").count(" 0 missing") == 1
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_backfill_that_is_interrupted_goes_on_later(
+    place: Place, number: signal.Signals, status: int
+) -> None:
+    place.source.puts(range(3))
+    process = start("backfill", env=place.env)
+    wait_until(lambda: read_marker(place.cache, place.source.name).gap is not None)
+    process.send_signal(number)
+    output, errors = process.communicate(timeout=60)
+    assert (process.returncode, output) == (status, "")
+    assert "Traceback" not in errors
+    assert "3 items read" in place("backfill")
+
+
+@linux_only
+def test_what_the_readme_says_to_try_works_when_it_is_pasted(tmp_path: Path) -> None:
+    """Run as it stands, in this virtual environment."""
+    text = README.read_text(encoding="utf-8").partition("## Try to break it")[2]
+    script = re.search(r"```\n(.*?)```", text, re.DOTALL)
+    assert script
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    shell = shutil.which("bash")
+    assert shell
+    with (tmp_path / "said").open("w+") as file:
+        process = subprocess.Popen(
+            [shell, "-e", "-o", "pipefail", "-c", script[1]],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(120)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        file.seek(0)
+        said = file.read()
+    assert status == 0, said
+    states = re.findall(r"the mirror is (complete|incomplete)[,:\n]", said)
+    assert states == ["complete", "incomplete", "complete", "complete"], said
+    comparisons = re.findall(r"entries: (.*)\n", said)
+    assert comparisons == [
+        "0 missing, 0 different, 0 left over",
+        "0 missing, 0 different, 1 left over",
+    ]
+    assert "1 of 1 differences repaired" in said
+    wait_until(lambda: not (tmp_path / "demo.env").exists())
+    wait_until(lambda: not alive(tmp_path))

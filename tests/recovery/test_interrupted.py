@@ -1,0 +1,162 @@
+"""A backfill that is killed goes on at the page it had come to: none is skipped or read twice."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import item
+from dynamirror.cache import Cache
+from dynamirror.errors import CacheError
+from dynamirror.local.dynamodb import EmbeddedDynamoDB
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.rebuild import Rebuild, Run, read_progress
+from dynamirror.scripts import Command
+from recovery.conftest import MakeWorld
+from recovery.world import FENCE_TTL, MARGIN, World
+
+_ITEMS = 2500
+_PAGE = 20
+_KILLS = 20
+
+
+class Loader:
+    """The process that is killed; see loader.py."""
+
+    def __init__(self, *arguments: str) -> None:
+        script = str(Path(__file__).with_name("loader.py"))
+        self._process = subprocess.Popen(
+            [sys.executable, script, json.dumps(arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def go(self) -> int:
+        """Begin or resume; gives the process to kill."""
+        assert self._process.stdin
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        return int(self.line()["pid"])
+
+    def line(self) -> dict[str, Any]:
+        """What it tells next."""
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        assert line, "it has ended"
+        told: dict[str, Any] = json.loads(line)
+        return told
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=30)
+
+
+def newest(world: World) -> Run:
+    run = world.rebuild().run()
+    assert run is not None
+    return run
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_a_backfill_killed_twenty_times_reads_every_item_once(
+    seed: int, make_world: MakeWorld, dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey
+) -> None:
+    rng = random.Random(seed)
+    ids = [f"i{number}" for number in range(_ITEMS)]
+    world = make_world()
+    world.puts(item(one, n={"N": "0"}) for one in ids)
+    delivery = world.follow()
+    loader = Loader(dynamodb.endpoint_url, str(valkey.port), world.table, str(_PAGE))
+    # Changes only: so that the items can be counted.
+    with world.written_to(world.counted(seed, ids)):
+        world.begun(world.rebuild())
+        run = newest(world)
+        for kill in range(_KILLS):
+            saved = read_progress(world.cache, world.table, run).items
+            pid = loader.go()
+            pages = [loader.line()["items"] for _ in range(rng.randint(1, 4))]
+            assert pages[0] == saved + _PAGE, f"seed {seed}, kill {kill}: not resumed there"
+            assert pages == list(range(pages[0], pages[-1] + 1, _PAGE))
+            os.kill(pid, signal.SIGKILL)
+            while "ended" not in (last := loader.line()):
+                pass  # it was faster than the signal
+            assert last["ended"] == signal.SIGKILL, f"seed {seed}, kill {kill}"
+        assert not read_progress(world.cache, world.table, run).done
+        loader.go()
+        while "ended" not in (last := loader.line()):
+            pass
+        assert last["ended"] == 0
+        assert newest(world) == run
+        progress = read_progress(world.cache, world.table, run)
+        assert (progress.done, progress.items) == (True, _ITEMS)
+        steps = world.rebuild()
+        steps.sweep(run)
+        steps.finish(run)
+        assert world.marker.is_complete
+    loader.close()
+    world.caught_up(delivery)
+    assert world.compare().differences == 0
+
+
+class Interrupted(Cache):
+    """A cache that is lost in the middle: before or after the given exchange with it."""
+
+    after = False
+    left = 0
+
+    def execute(self, commands: Iterable[Command]) -> list[Any]:
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise CacheError("lost")
+        answers = super().execute(commands)
+        if self.left == 0:
+            raise CacheError("lost")
+        return answers
+
+
+@pytest.fixture(params=[False, True], ids=["before", "after"])
+def interrupted(request: pytest.FixtureRequest, valkey: EmbeddedValkey) -> Iterator[Interrupted]:
+    """Whether what was under way is done or not."""
+    cache = Interrupted(valkey.settings())
+    cache.after = request.param
+    yield cache
+    cache.close()
+
+
+def test_wherever_it_is_interrupted_no_page_is_skipped_or_counted_twice(
+    make_world: MakeWorld, interrupted: Interrupted
+) -> None:
+    items = [item(str(number), name=f"name {number}") for number in range(24)]
+    world = make_world()
+    world.puts(items)  # nobody delivers: all that comes is from rows
+    run = world.begun(world.rebuild())
+    steps = Rebuild(
+        interrupted,
+        world.views,
+        world.client,
+        fence_ttl=FENCE_TTL,
+        stream_arn=world.arn,
+        margin=MARGIN,
+        limit=2,
+    )
+    for attempt in range(1, 200):
+        interrupted.left = attempt % 12 + 1  # any place within a page, on any page
+        try:
+            progress = steps.load(run, 0)
+        except CacheError:
+            continue
+        break
+    assert attempt > 10
+    assert (progress.done, progress.items) == (True, len(items))
+    interrupted.left = 0
+    steps.sweep(run)
+    steps.finish(run)
+    assert world.compare().differences == 0
