@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from time import monotonic
 
 from dynamirror.backoff import Backoff
 from dynamirror.errors import CacheError, SourceError
@@ -30,6 +31,10 @@ class Now:
     progress: Progress = field(default_factory=Progress)
     swept: Swept = field(default_factory=Swept)
     detail: str = ""
+
+
+class _StoppedError(Exception):
+    pass
 
 
 class Backfill:
@@ -61,7 +66,7 @@ class Backfill:
         self._consistent = consistent
         self._patience = patience
         self._stop = stop or threading.Event()
-        self._rate = Rate(rate, wait=self._stop.wait)
+        self._rate = Rate(rate, wait=self._pause)
         self._tell = tell
         self._lock = threading.Lock()
         self._parts: dict[int, Progress] = {}
@@ -85,8 +90,11 @@ class Backfill:
                 swept = self._sweep(run)
                 self._rebuild.finish(run)
             except LostError as error:
+                # With another's run, if that suffices; else one is begun.
                 self._tell(Now("again", detail=str(error)))
-                anew = True
+                anew = False
+            except _StoppedError:
+                return None
             else:
                 progress = read_progress(self._rebuild.cache, self._rebuild.schema.table, run)
                 return Now("done", progress, swept)
@@ -145,4 +153,15 @@ class Backfill:
 
     def _sweep(self, run: Run) -> Swept:
         progress = total(list(self._parts.values()), run.segments)
-        return self._rebuild.sweep(run, lambda swept: self._tell(Now("sweeping", progress, swept)))
+
+        def tell(swept: Swept) -> None:
+            if self._stop.is_set():
+                raise _StoppedError
+            self._tell(Now("sweeping", progress, swept))
+
+        return self._rebuild.sweep(run, tell, rate=self._rate)
+
+    def _pause(self, seconds: float) -> None:
+        end = monotonic() + seconds
+        while self._goes_on() and (left := end - monotonic()) > 0:
+            self._stop.wait(min(left, 0.5))

@@ -121,10 +121,17 @@ class Replicator:
     def _look(self, first: Any) -> None:
         """See whether the mirror is complete, as far as a batch and the cache tell."""
         # A record that tells no stream or time is in quarantine; the next batch has others.
-        with suppress(CacheError, RecordError, KeyError, TypeError, ValueError):
-            stream, created = first["eventSourceARN"], first["dynamodb"]
+        with suppress(RecordError, KeyError, TypeError, ValueError):
+            stream, data = first["eventSourceARN"], first["dynamodb"]
+            created = float(data["ApproximateCreationDateTime"])
             if watch := self.watch(records.parse_stream_arn(stream).table):
-                watch.look(stream, float(created["ApproximateCreationDateTime"]))
+                try:
+                    watch.look(stream, created)
+                except CacheError:
+                    # The next batch tells the rest, but not that others may have been trimmed: this
+                    # one comes again, stale and harmless, until it is noted.
+                    if watch.is_late(created):
+                        raise
 
     def _log(self, batch: list[Any], report: Report, parked: list[Parked]) -> None:
         extra = {

@@ -150,7 +150,7 @@ class Watch:
             CacheError: the cache cannot be read, or did not take it.
         """
         now = self._now()
-        if oldest is not None and now - oldest > _OLD_SECONDS:
+        if oldest is not None and self.is_late(oldest):
             hours = _OLD_SECONDS // 3600
             reason = f"changes arrived {hours} hours late: others may have been trimmed unread"
             # Until the late ones are through, each makes the gap later; one a minute is enough.
@@ -164,6 +164,10 @@ class Watch:
         why = difference(self.marker, stream, self._fingerprint)
         if why is not None:
             self.note(stream, why)
+
+    def is_late(self, created: float) -> bool:
+        """Whether a change comes so late that others may have been trimmed before it."""
+        return self._now() - created > _OLD_SECONDS
 
     def note(self, stream: str, reason: str) -> None:
         """Write down that changes may be lacking, up to now.

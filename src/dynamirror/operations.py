@@ -21,13 +21,15 @@ from dynamirror.redrive import Outcome, redrive, seconds_to_wait
 from dynamirror.rows import CONSISTENT_MARGIN, RowReader
 from dynamirror.snapshot import Rate, Scan
 from dynamirror.verify import Comparison, Part, verify
-from dynamirror.view import Schema, View, Views
+from dynamirror.view import Schema, View, Views, fingerprint
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 # The youngest item is too fresh for as long as the margin; the rest is for clocks that differ.
 _LONGEST_WAIT = CONSISTENT_MARGIN + 5
+# Lambda's answers have 6 MB at the most.
+_MOST_SHOWN = 5_000
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
@@ -79,6 +81,7 @@ class Status(msgspec.Struct, frozen=True):
     Args:
         table: the table's name.
         complete: whether the cache holds all of it, but for what is on its way in the stream.
+        rebuild_helps: whether it lacks what a rebuild brings.
         since: horizon of the newest rebuild that was finished; None for none.
         gap: changes made before this moment may be lacking; None where nothing is known.
         reason: why it is incomplete, or last was.
@@ -93,6 +96,7 @@ class Status(msgspec.Struct, frozen=True):
 
     table: str
     complete: bool
+    rebuild_helps: bool
     since: int | None
     gap: int | None
     reason: str
@@ -130,12 +134,14 @@ class Quarantine(msgspec.Struct, frozen=True):
         items: what is in it.
         overflow: how often an item could not be listed.
         forgotten: how many items were dropped; None if none were to be.
+        more: how many more are in it: an answer must not be too large to travel.
     """
 
     table: str
     items: list[QuarantinedItem]
     overflow: int
     forgotten: int | None = None
+    more: int = 0
 
 
 class LeftItem(msgspec.Struct, frozen=True):
@@ -155,6 +161,7 @@ class Redrive(msgspec.Struct, frozen=True):
         left: items that are not.
         overflow: how often an item could not be listed.
         changeable: views whose keys can change, so that an entry under an old key may be left.
+        more: how many more are left.
     """
 
     table: str
@@ -162,6 +169,7 @@ class Redrive(msgspec.Struct, frozen=True):
     left: list[LeftItem]
     overflow: int
     changeable: list[str]
+    more: int = 0
 
 
 Answer = Status | Comparison | Quarantine | Redrive
@@ -253,14 +261,21 @@ class Operations:
         marker, run = read_marker(self.cache, self.table), read_run(self.cache, self.table)
         on = description.get("StreamSpecification", {}).get("StreamEnabled")
         stream = description.get("LatestStreamArn", "") if on else ""
-        other = bool(marker.stream) and marker.stream != stream
-        missed = "the table's stream is off, or another than the one that the mirror follows"
+        other_stream = not stream or marker.stream != stream
+        other_views = marker.views != fingerprint(self.views)
+        reason = marker.reason
+        if marker.is_complete and other_stream:
+            reason = "the table's stream is off, or another than the one that the mirror follows"
+        elif marker.is_complete and other_views:
+            reason = "the views have changed"
         return Status(
             table=self.table,
-            complete=marker.is_complete and not other,
+            complete=marker.is_complete and not other_stream and not other_views,
+            # No rebuild makes a mirror complete whose stream is not followed.
+            rebuild_helps=not marker.is_complete or other_views,
             since=marker.complete if marker.complete >= 0 else None,
             gap=marker.gap,
-            reason=missed if marker.is_complete and other else marker.reason,
+            reason=reason,
             stream=marker.stream,
             table_stream=stream,
             rebuild=run,
@@ -287,8 +302,10 @@ class Operations:
         )
 
     def _quarantine(self) -> Quarantine:
-        items = [_item(item) for item in listed(self.cache, self.table)]
-        return Quarantine(self.table, items, overflow(self.cache, self.table))
+        items = listed(self.cache, self.table)
+        shown = [_item(item) for item in items[:_MOST_SHOWN]]
+        unlisted, more = overflow(self.cache, self.table), len(items) - len(shown)
+        return Quarantine(self.table, shown, unlisted, more=more)
 
     def _forget(self, name: str) -> Quarantine:
         items, unlisted = listed(self.cache, self.table), overflow(self.cache, self.table)
@@ -315,7 +332,8 @@ class Operations:
             else:
                 left.append(LeftItem(_item(one.item), one.outcome, one.reason))
         changeable = [view.name for view in views if view.needs_old_image]
-        return Redrive(self.table, healed, left, overflow(self.cache, self.table), changeable)
+        more, unlisted = max(0, len(left) - _MOST_SHOWN), overflow(self.cache, self.table)
+        return Redrive(self.table, healed, left[:_MOST_SHOWN], unlisted, changeable, more)
 
     def _wait(self, reader: RowReader, items: Sequence[Listed], tell: Tell) -> None:
         seconds = min(seconds_to_wait(items, reader.horizon()), _LONGEST_WAIT)

@@ -144,11 +144,13 @@ class Rebuild:
         scan = self._scan(consistent=consistent)
         now = scan.horizon()
         gap = marker.gap
-        reason = difference(marker, self.stream_arn, fingerprint(self.views))
+        # Which stream is followed is for those who follow it to say.
+        followed = marker.stream or self.stream_arn
+        reason = difference(marker, followed, fingerprint(self.views))
         if gap is None or reason is not None:
             gap = now.horizon + self._margin_of(consistent=consistent) + 1
-            stream, why = self.stream_arn, reason or NO_MARKER
-            note_gap(self.cache, self.views, stream=stream, at=gap, reason=why)
+            why = reason or NO_MARKER
+            note_gap(self.cache, self.views, stream=followed, at=gap, reason=why)
         run = None if anew else self.run()
         if run and not run.finished and run.horizon > gap and run.views == fingerprint(self.views):
             return Step(run)
@@ -211,14 +213,26 @@ class Rebuild:
                 break
         return progress
 
-    def sweep(self, run: Run, tell: Callable[[Swept], object] = lambda _swept: None) -> Swept:
+    def sweep(
+        self,
+        run: Run,
+        tell: Callable[[Swept], object] = lambda _swept: None,
+        *,
+        rate: Rate | None = None,
+    ) -> Swept:
         """Delete the entries whose items are gone, once all segments are loaded.
+
+        Args:
+            run: the run.
+            tell: is told now and then how far it is; what it raises ends the sweep.
+            rate: limits the read units.
 
         Raises:
             CacheError: the cache cannot be reached.
             SourceError: the table cannot be read.
         """
-        reader = RowReader(self._client, self.schema.table, margin=self._margin)
+        spend = (rate or Rate(None)).spend
+        reader = RowReader(self._client, self.schema.table, margin=self._margin, spend=spend)
         since = RowVersion(run.horizon)
         swept = sweep(self.cache, self.views, reader, since, fence_ttl=self._fence_ttl, tell=tell)
         self._save(_field(run, "swept"), _now())

@@ -5,6 +5,7 @@ Both are called with the caller's own IAM rights.
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cached_property
 from time import sleep
 from typing import Any, TypeVar
@@ -102,7 +103,8 @@ class Operator:
                 state = client.describe_execution(executionArn=execution)
             match state["status"]:
                 case "RUNNING" | "PENDING_REDRIVE":
-                    tell()
+                    with suppress(DynamirrorError):  # only told; the execution goes on
+                        tell()
                     sleep(_POLL_SECONDS)
                 case "SUCCEEDED":
                     return json.loads(state.get("output") or "{}")

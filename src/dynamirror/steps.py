@@ -163,12 +163,10 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
 def _check(operations: Operations, step: Check) -> dict[str, Any]:
     status = operations.status()
     busy = any(not name.startswith(("verify", "repair")) for name in step.running)
-    # Of a table whose stream is off or another, no rebuild would make the mirror complete.
-    whole = status.since is not None and status.gap is not None and status.since > status.gap
     gap = "none" if status.gap is None else status.gap
     # So named, what failed is started again an hour later, and what runs is not started twice.
     name = f"rebuild-{gap}-{int(time()) // _HOUR}"
-    return {"complete": status.complete, "start": not whole and not busy, "name": name}
+    return {"complete": status.complete, "start": status.rebuild_helps and not busy, "name": name}
 
 
 def _begin(operations: Operations, step: Begin) -> dict[str, Any]:

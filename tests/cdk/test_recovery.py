@@ -171,7 +171,10 @@ def test_the_functions_run_beside_the_cache_with_the_settings_of_the_replicator(
     replicator = found["dynamirror.handler.handler"]
     for handler in OURS:
         function = found[handler]
-        assert function["VpcConfig"] == replicator["VpcConfig"]
+        assert function["VpcConfig"]["SubnetIds"] == replicator["VpcConfig"]["SubnetIds"]
+        (group,) = function["VpcConfig"]["SecurityGroupIds"]
+        # One that reaches the table, too.
+        assert "Operator" in group["Fn::GetAtt"][0]
         assert function["Timeout"] == 900
         given, known = (one["Environment"]["Variables"].items() for one in (function, replicator))
         assert known <= given

@@ -99,7 +99,8 @@ def test_a_replica_takes_no_writes_until_it_is_the_primary(open_cache: OpenCache
             b"CONFIG", b"SET", b"repl-diskless-sync-delay", 0, b"shutdown-timeout", 0
         )
         cache.broadcast(b"REPLICAOF", b"127.0.0.1", primary.port)
-        wait_until(lambda: cache.broadcast(b"DBSIZE") == [2 * len(IDS)])
+        # Each entry has a fence, and the mirror a marker.
+        wait_until(lambda: cache.broadcast(b"DBSIZE") == [2 * len(IDS) + 1])
 
         mirror = Mirror(cache)
         records = [*table.puts(IDS[1:], name="new"), table.delete(IDS[0])]

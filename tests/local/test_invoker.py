@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import item, record
+from dynamirror import backoff
 from dynamirror.backoff import Backoff
 from dynamirror.errors import DynamirrorError
 from dynamirror.local import invoker as module
@@ -25,7 +26,7 @@ NOW = 1_790_000_000.0
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.001)
+    monkeypatch.setattr(backoff, "_LONGEST_PAUSE", 0.001)
     monkeypatch.setattr(module, "time", lambda: NOW)
 
 
@@ -295,7 +296,7 @@ def test_a_stop_ends_retries_and_says_that_not_all_was_delivered() -> None:
 
 
 def test_waiting_ends_at_once_when_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 600.0)
+    monkeypatch.setattr(backoff, "_LONGEST_PAUSE", 600.0)
     stop = threading.Event()
     waiting = threading.Thread(target=Backoff(stop).wait, args=(100, "boom"))
     waiting.start()
@@ -305,7 +306,7 @@ def test_waiting_ends_at_once_when_asked_to_stop(monkeypatch: pytest.MonkeyPatch
 
 
 def test_pauses_grow_to_the_longest_and_no_further(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_LONGEST_PAUSE", 10.0)
+    monkeypatch.setattr(backoff, "_LONGEST_PAUSE", 10.0)
     pauses: list[float] = []
 
     class Noted(threading.Event):
@@ -313,9 +314,9 @@ def test_pauses_grow_to_the_longest_and_no_further(monkeypatch: pytest.MonkeyPat
             pauses.append(timeout or 0)
             return False
 
-    backoff = Backoff(Noted(), jitter=lambda: 1.0)
+    longer = Backoff(Noted(), jitter=lambda: 1.0)
     for failures in range(1, 12):
-        backoff.wait(failures, "boom")
+        longer.wait(failures, "boom")
     assert pauses == sorted(pauses)
     assert pauses[0] == pytest.approx(0.1)
     assert pauses[-1] == 10.0

@@ -83,6 +83,7 @@ class LambdaCode:
         timeout: Duration,
         memory_mb: int,
         network: Network | None = None,
+        reads_table: bool = False,
         tracing: bool = False,
     ) -> lambda_.Function:
         """Make a function that runs it, and may do nothing yet but write its logs.
@@ -97,9 +98,13 @@ class LambdaCode:
             timeout: of one invocation.
             memory_mb: its memory; 1,769 is one vCPU.
             network: where it runs; None for outside any VPC.
+            reads_table: whether it must reach DynamoDB from there, and not the cache alone.
             tracing: whether to trace with X-Ray.
         """
-        groups = [network.replicator_security_group] if network else None
+        groups = None
+        if network:
+            inside = network.operator_security_group
+            groups = [inside if reads_table else network.replicator_security_group]
         return lambda_.Function(
             scope,
             id,

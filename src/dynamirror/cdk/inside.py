@@ -84,6 +84,7 @@ class InsideFunction(Construct):
             timeout=LONGEST,
             memory_mb=inside.memory_mb,
             network=inside.network,
+            reads_table=True,
             tracing=inside.tracing,
         )
         source.table.grant(self.function, *(f"dynamodb:{one}" for one in _READS))

@@ -255,13 +255,13 @@ class RebuildMachine(Construct):
         return load
 
     def _anew(self, begin: sfn.IChainable) -> sfn.IChainable:
-        """Begin anew, a few times."""
+        """Begin again, a few times: with another's run if that suffices, else with a new one."""
         times = sfn.JsonPath.math_add(sfn.JsonPath.number_at("$.try.lost"), 1)
         again = sfn.Pass(
             self,
             "BeginAnew",
             state_name="BeginAnew",
-            parameters={"anew": True, "lost": times},
+            parameters={"anew": False, "lost": times},
             result_path="$.try",
         )
         choice = sfn.Choice(self, "LostTooOften", state_name="LostTooOften")

@@ -12,7 +12,9 @@ _MOST_ZONES = 3
 
 
 class Network(Construct):
-    """Isolated subnets for the cache and the replicator; no NAT, no internet gateway.
+    """Isolated subnets for the cache and the functions; no NAT, no internet gateway.
+
+    In an existing VPC, what reads the table needs a gateway endpoint for DynamoDB there, or a NAT.
 
     Args:
         scope: the stack or construct this is part of.
@@ -33,9 +35,17 @@ class Network(Construct):
             subnet_type=ec2.SubnetType.PRIVATE_ISOLATED if vpc is None else None,
             subnets=None if vpc is None else (vpc.isolated_subnets or vpc.private_subnets),
         )
-        self.cache_security_group = self._group("Cache", "The cache: open to the replicator only")
+        self.cache_security_group = self._group(
+            "Cache", "The cache: open to the mirror's functions"
+        )
         self.replicator_security_group = self._group("Replicator", "May reach the cache only")
         self.admit(self.replicator_security_group)
+        self.operator_security_group = self._group("Operator", "May reach cache and DynamoDB")
+        self.admit(self.operator_security_group)
+        # The gateway endpoint is reached by public addresses; these subnets route nowhere else.
+        self.operator_security_group.add_egress_rule(
+            ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "to DynamoDB"
+        )
 
     def admit(self, client: ec2.ISecurityGroup) -> None:
         """Let another security group, of an application that reads, reach the cache."""

@@ -55,11 +55,14 @@ def quarantine(
         return
     if as_json:
         shown = {"table": found.table, "items": found.items, "overflow": found.overflow}
-        typer.echo(options.to_json(shown))
+        typer.echo(options.to_json(shown | ({"more": found.more} if found.more else {})))
     else:
-        typer.echo(f"{len(found.items)} items of table {found.table} in quarantine")
+        count = len(found.items) + found.more
+        typer.echo(f"{count} items of table {found.table} in quarantine")
         if found.items:
             _print(found.items)
+        if found.more:
+            typer.echo(f"and {found.more} more")
         _print_overflow(found.table, found.overflow)
     raise typer.Exit(int(bool(found.items or found.overflow)))
 
@@ -134,7 +137,8 @@ def _fields(done: Redrive) -> dict[str, Any]:
 
 def _summarize(done: Redrive) -> None:
     typer.echo(
-        f"{done.healed} items of table {done.table} healed, {len(done.left)} left in quarantine"
+        f"{done.healed} items of table {done.table} healed, "
+        f"{len(done.left) + done.more} left in quarantine"
     )
     for one in done.left:
         typer.echo(_text(f"  {one.item.item}: {one.outcome.replace('_', ' ')}: {one.reason}").plain)

@@ -22,6 +22,8 @@ from dynamirror.verify import Comparison, Part
 _MOST_ITEMS_AT_ONCE = 2_000_000
 _ITEMS_OF_SEGMENT = 250_000
 _MOST_REMOTE_SEGMENTS = 1_000
+_SEGMENTS = 8
+_STILL_INCOMPLETE = "the mirror is incomplete all the same: `dynamirror status` tells why"
 
 Rate = Annotated[
     float | None,
@@ -90,9 +92,13 @@ def backfill(
     endpoint_url: options.EndpointUrl = None,
     via: options.Via = None,
     segments: Annotated[
-        int,
-        typer.Option(min=1, max=MOST_SEGMENTS, help="Parts that the table is read in, at a time."),
-    ] = 8,
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_SEGMENTS,
+            help="Parts that the table is read in. [default: 8; with --via as deployed]",
+        ),
+    ] = None,
     rate: Rate = None,
     eventual: Annotated[
         bool,
@@ -114,13 +120,11 @@ def backfill(
     with options.interruptible(), shown() as tell:
         if via is not None:
             operator = Operator(options.read_aws(endpoint_url), via)
-            given = {
-                "action": "backfill",
-                "segments": min(segments, _MOST_REMOTE_SEGMENTS),
-                "rate": rate,
-                "consistent": not eventual,
-                "anew": anew,
-            }
+            given = {"action": "backfill", "consistent": not eventual, "anew": anew}
+            if segments is not None:
+                given["segments"] = min(segments, _MOST_REMOTE_SEGMENTS)
+            if rate is not None:
+                given["rate"] = rate
             summary = _remotely(operator, given, tell)
         else:
             here = options.read_operations(
@@ -129,20 +133,21 @@ def backfill(
             items = here.status().table_items
             work = Backfill(
                 here.rebuild(),
-                segments=segments,
+                segments=segments or _SEGMENTS,
                 consistent=not eventual,
                 rate=rate,
                 tell=lambda now: _tell(tell, now, items),
             )
             done = work.run(anew=anew)
             assert done is not None  # nobody stops it but by a signal
-            summary = _fields(here.table, done)
+            summary = _fields(here.table, done, complete=here.status().complete)
             summary["unswept"] = [view.name for view in here.views if not view.owns_its_keys]
     summary["seconds"] = round(monotonic() - begin, 1)
     if as_json:
         typer.echo(options.to_json(summary))
     else:
         _summarize(summary)
+    raise typer.Exit(int(not summary["complete"]))
 
 
 def _tell(tell: Tell, now: Now, items: int) -> None:
@@ -168,10 +173,10 @@ def _remotely(operator: Operator, given: dict[str, Any], tell: Tell) -> dict[str
     return {"table": now.table, "complete": now.complete, **progress}
 
 
-def _fields(table: str, done: Now) -> dict[str, Any]:
+def _fields(table: str, done: Now, *, complete: bool) -> dict[str, Any]:
     return {
         "table": table,
-        "complete": True,
+        "complete": complete,
         **msgspec.structs.asdict(done.progress),
         "left_over": done.swept.deleted,
     }
@@ -194,7 +199,8 @@ def _summarize(summary: dict[str, Any]) -> None:
             f"view {view}: left-over entries were not looked for, since its keys have no prefix of "
             "their own; `exclusive = true` says that the cache holds nothing else"
         )
-    typer.echo("the mirror is complete" if summary["complete"] else "the mirror is incomplete")
+    told = "the mirror is complete" if summary["complete"] else _STILL_INCOMPLETE
+    typer.echo(told)
 
 
 def verify(
@@ -277,9 +283,10 @@ def _verified_remotely(
     given = {
         "action": "repair" if request.repair else "verify",
         "segments": min(_MOST_REMOTE_SEGMENTS, items // _ITEMS_OF_SEGMENT + 1),
-        "rate": request.rate,
         "settle": request.settle,
     }
+    if request.rate is not None:
+        given["rate"] = request.rate
     execution = operator.start(given)
     output = operator.wait(execution, lambda: tell("comparing, in the state machine", 0, None))
     return msgspec.convert(output, Comparison)

@@ -6,6 +6,7 @@ Parents come before children, each shard has a thread, and how far each got is k
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from time import monotonic
 from typing import Protocol
 
@@ -173,12 +174,19 @@ class Delivery:
         for shard, position in known.items():
             if not position.finished and shard not in listed:
                 self._lose(f"shard {shard} was trimmed before it was read to its end")
+                self._give_up(shard, position.after)
 
     def _lose(self, reason: str) -> None:
         """Records are gone."""
         self._invoker.counts.gaps += 1
         logger.error("records lost", extra={"reason": reason})
         self._told(reason)
+
+    def _give_up(self, shard: str, after: str | None) -> None:
+        """Once it is noted that a shard is lost, it is not lost again at the next start."""
+        if not self._stop.is_set():  # else it may not have been noted
+            with suppress(CacheError):
+                self._positions.save(shard, Position(after, finished=True))
 
     def _told(self, reason: str) -> None:
         """Do not go on before it is noted: positions would move on, and nobody would know."""
@@ -221,6 +229,7 @@ class Delivery:
                 stop=self._stop,
                 ended=self._ended,
                 lose=self._lose,
+                give_up=self._give_up,
                 told=self._told,
                 clock=self._clock,
             )
@@ -257,6 +266,7 @@ class _Consumer(threading.Thread):
         stop: threading.Event,
         ended: Callable[[Shard, BaseException | None], None],
         lose: Callable[[str], None],
+        give_up: Callable[[str, str | None], None],
         told: Callable[[str], None],
         clock: Callable[[], float],
     ) -> None:
@@ -273,6 +283,7 @@ class _Consumer(threading.Thread):
         self._stopping = stop
         self._ended = ended
         self._lose = lose
+        self._give_up = give_up
         self._told = told
         self._clock = clock
         self._backoff = Backoff(stop)
@@ -313,6 +324,7 @@ class _Consumer(threading.Thread):
         if self._shard.id in listed:
             return False
         self._lose(str(error))
+        self._give_up(self._shard.id, self._after)
         self.done = True
         self._ended(self._shard, None)
         return True
