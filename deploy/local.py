@@ -34,7 +34,7 @@ from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.snapshot import scan_table
 from dynamirror.verify import Comparison, compare
 from dynamirror.view import Views
-from operating import Recovery, speak_plainly
+from operating import CommandLine, speak_plainly
 
 STACK = "Dynamirror"
 REGION = "us-east-1"
@@ -342,8 +342,10 @@ def run(say: Callable[[str], None]) -> None:
         deployed = Deployed(emulator, cache, outputs)
         speak_plainly(emulator.client("lambda"), emulator.cache.port)
         say("functions: told the cache's port, and to do without TLS and IAM")
-        recovery = Recovery(emulator.client, outputs)
-        rebuild = recovery.start()
+        operator = CommandLine(STACK, emulator.environment())
+        # In the state machine; the emulator starts a process for each segment.
+        backfill = operator.start("backfill", "--segments", "2")
+        stack.callback(backfill.kill)
         for step, change in {
             "put": lambda: deployed.put("first"),
             "change": lambda: deployed.put("second"),
@@ -356,8 +358,14 @@ def run(say: Callable[[str], None]) -> None:
         say("simulator: 200")
         comparison = deployed.mirrored()
         say(f"table and cache: {comparison.items} items, {comparison.differences} differences")
-        say(f"state machine: {recovery.end(rebuild)} segments loaded, the mirror is complete")
-        say(f"operator: {recovery.verified()} items verified, 0 differences")
+        done = operator.end("backfill", backfill)
+        say(f"backfill --via: {done['items']} items, the mirror is complete")
+        operator.run("status")
+        say("status --via: the mirror is complete")
+        found = operator.run("verify")
+        say(f"verify --via: {found['items']} items, {found['differences']} differences")
+        operator.run("quarantine")
+        say("quarantine --via: nothing is in it")
         cdk.destroy()
         check_gone(emulator)
         say("cdk destroy: the stack is gone")

@@ -1,15 +1,15 @@
 """The deployed functions and state machine, in use."""
 
 import json
-import time
-from collections.abc import Callable, Mapping
+import subprocess
+import sys
+from collections.abc import Mapping
 from typing import Any
 
 from dynamirror.aws import aws_errors
 from dynamirror.errors import DynamirrorError
 
-_REBUILD_SECONDS = 120.0
-_SEGMENTS = 2  # the emulator starts a process for each
+_COMMAND_SECONDS = 120.0
 
 
 def speak_plainly(functions: Any, port: int) -> None:
@@ -34,65 +34,46 @@ def speak_plainly(functions: Any, port: int) -> None:
             functions.get_waiter("function_updated_v2").wait(FunctionName=name)
 
 
-class Recovery:
-    """What rebuilds a mirror, and tells how it is.
+class CommandLine:
+    """Our command line, as an operator uses it from outside the cache's network.
 
     Args:
-        client: makes any of boto3's clients.
-        outputs: of the stack.
+        stack: the stack's name.
+        environment: leads to AWS.
     """
 
-    def __init__(self, client: Callable[[str], Any], outputs: Mapping[str, str]) -> None:
-        self._functions = client("lambda")
-        self._states = client("stepfunctions")
-        self._operator = outputs["OperatorName"]
-        self._machine = outputs["StateMachineArn"]
+    def __init__(self, stack: str, environment: Mapping[str, str]) -> None:
+        self._stack = stack
+        self._environment = dict(environment)
 
-    def start(self) -> str:
-        """Start a rebuild; returns the execution's ARN."""
-        with aws_errors(f"state machine {self._machine}"):
-            execution = self._states.start_execution(
-                stateMachineArn=self._machine, input=json.dumps({"segments": _SEGMENTS})
-            )
-        return str(execution["executionArn"])
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        """Start a command."""
+        command = [sys.executable, "-m", "dynamirror", *words, "--via", self._stack, "--json"]
+        return subprocess.Popen(
+            command,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
-    def end(self, execution: str) -> int:
-        """Wait for a rebuild's end; returns how many segments were loaded.
-
-        Raises:
-            DynamirrorError: it failed, or the mirror is not complete.
-        """
-        end = time.monotonic() + _REBUILD_SECONDS
-        while True:
-            with aws_errors(f"execution {execution}"):
-                state = self._states.describe_execution(executionArn=execution)
-            if state["status"] == "SUCCEEDED":
-                break
-            if state["status"] != "RUNNING" or time.monotonic() > end:
-                why = f"{state.get('error')}: {state.get('cause')}"
-                raise DynamirrorError(f"execution {execution}: {state['status']}: {why}")
-            time.sleep(0.1)
-        if not self._ask(type="status")["complete"]:
-            raise DynamirrorError(f"execution {execution}: the mirror is not complete after it")
-        return int(json.loads(state["output"])["run"]["segments"])
-
-    def verified(self) -> int:
-        """Have the operator compare table and cache; returns how many items it compared.
+    def end(self, name: str, process: subprocess.Popen[str]) -> dict[str, Any]:
+        """Wait for a command's end; returns what it printed.
 
         Raises:
-            DynamirrorError: they differ.
+            DynamirrorError: it failed.
         """
-        found = self._ask(type="verify")
-        if found["missing"] + found["different"] + found["left_over"] + found["in_flight"]:
-            raise DynamirrorError(f"function {self._operator}: found {found}")
-        return int(found["items"])
+        try:
+            output, errors = process.communicate(timeout=_COMMAND_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+        if process.returncode:
+            raise DynamirrorError(f"`dynamirror {name}` failed: {output}{errors}")
+        printed: dict[str, Any] = json.loads(output)
+        return printed
 
-    def _ask(self, **request: Any) -> Any:
-        with aws_errors(f"function {self._operator}"):
-            given = self._functions.invoke(
-                FunctionName=self._operator, Payload=json.dumps({"request": request})
-            )
-        answer = json.loads(given["Payload"].read())
-        if "answer" not in answer:
-            raise DynamirrorError(f"function {self._operator}: {answer}")
-        return answer["answer"]
+    def run(self, *words: str) -> dict[str, Any]:
+        """Run a command to its end; returns what it printed."""
+        return self.end(words[0], self.start(*words))

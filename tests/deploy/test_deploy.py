@@ -25,8 +25,10 @@ STEPS = [
     "delete",
     "simulator",
     "table and cache",
-    "state machine",
-    "operator",
+    "backfill --via",
+    "status --via",
+    "verify --via",
+    "quarantine --via",
     "cdk destroy",
 ]
 

@@ -36,7 +36,7 @@ class Network(Construct):
             subnets=None if vpc is None else (vpc.isolated_subnets or vpc.private_subnets),
         )
         self.cache_security_group = self._group(
-            "Cache", "The cache: open to the mirror's functions"
+            "Cache", "The cache: open to the functions of the mirror"
         )
         self.replicator_security_group = self._group("Replicator", "May reach the cache only")
         self.admit(self.replicator_security_group)
