@@ -90,7 +90,7 @@ class Replicator:
         unparked = park(self.cache, parked, at=at, limit=self._quarantine_limit)
         self._observe(report)
         self._log(batch, report, parked)
-        if batch and not report.failed:
+        if batch and not report.failed and not unparked:  # else it comes again
             self._look(batch[0])
         return partial_batch_response(_first_to_repeat(batch, report, unparked))
 
