@@ -29,6 +29,7 @@ from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.scripts import PUT, Command
 from dynamirror.version import ChangeVersion
 from dynamirror.view import Schema, Views, ViewSpec
+from reading import Reading
 from whole import Whole
 
 RECORDS = 20_000
@@ -152,19 +153,24 @@ def take(port: int, replicator: Replicator, number: int) -> Iterator[tuple[str, 
 def measure(rounds: int) -> dict[str, float]:
     """Take the median of each figure over interleaved rounds, in operations a second."""
     figures: dict[str, list[float]] = {}
-    with EmbeddedValkey() as server, EmbeddedDynamoDB() as database:
+    with (
+        EmbeddedValkey() as server,
+        EmbeddedValkey(cluster=False) as single,
+        EmbeddedDynamoDB() as database,
+    ):
         cache = Cache(server.settings())
         images = [record["dynamodb"]["NewImage"] for record in make_records(RECORDS, 0)]
-        whole = Whole(database, cache, images)
+        whole, reading = Whole(database, cache, images), Reading(database, single, images)
         schema = Schema("bench", ("id",))
         replicator = Replicator(
             cache, Views((ViewSpec(),), lambda _table, _keys: schema), fence_ttl=93_600
         )
         cache.execute([Command(b"x", (b"SCRIPT", b"LOAD", PUT.source))])
         for number in track(range(rounds), "measuring", console=Console(stderr=True)):
-            both = chain(take(server.port, replicator, number), whole.take())
-            for name, figure in both:
+            taken = chain(take(server.port, replicator, number), whole.take(), reading.take())
+            for name, figure in taken:
                 figures.setdefault(name, []).append(figure)
+        reading.close()
         cache.close()
     return {name: statistics.median(values) for name, values in figures.items()}
 

@@ -117,8 +117,9 @@ _PAGE = """# Reliability, measured
 
 Made by `make chaos SEEDS={runs} SECONDS={seconds:g}` (seeds {seeds}). A real Valkey cluster of
 three nodes, an emulated table behind a proxy that injects faults, and `dynamirror run` as a process
-of its own, while a writer makes 150 random changes a second to 40 items. Each run ends with a
-comparison of all of the table with all of the cache.
+of its own, while a writer makes 150 random changes a second to 40 items, which six views of every
+kind show (`chaos/mirror.toml`), a collection and entries that expire among them. Each run ends with
+a comparison of all of the table with all of the cache, in every view.
 
 | over all runs | |
 |---|---|

@@ -9,13 +9,14 @@ import threading
 import time
 from contextlib import ExitStack
 from http.client import HTTPConnection
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from cluster import Cluster, wait_until
-from dynamirror import simulator
-from dynamirror.aws import describe_table
+from dynamirror.aws import aws_errors, describe_table
 from dynamirror.cache import Cache
+from dynamirror.config import load_views
 from dynamirror.errors import DynamirrorError, SourceError
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.local.process import HOST, ServerProcess, answers
@@ -23,10 +24,14 @@ from dynamirror.scripts import Command
 from dynamirror.snapshot import scan_table
 from dynamirror.stream.positions import Positions
 from dynamirror.verify import Comparison, compare
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.view import Schema, Views
 
 _WRITES_A_SECOND = 150
-_IDS = 40
+_MIRROR = Path(__file__).parent / "mirror.toml"
+_KEYS = {"pk": "S", "sk": "S"}
+_PARTITIONS, _SORTS = 8, 5
+_FUTURE = 4_102_444_800
+_DELETES = 1 / 3
 
 
 class Mirror:
@@ -43,6 +48,7 @@ class Mirror:
             [
                 *(sys.executable, "-m", "dynamirror", "run", "--table", table),
                 *("--endpoint-url", url, "--cache", f"{HOST}:{port}", "--no-tls"),
+                *("--config", str(_MIRROR)),
                 *("--batch-size", "50", "--every", "0.1", "--json"),
             ],
             stdout=subprocess.PIPE,
@@ -114,7 +120,7 @@ class World:
         for node in self.cluster.nodes:
             node.ask(b"FLUSHALL")
         self.table = table
-        create_table(self.client, table, {"id": "S"})
+        create_table(self.client, table, _KEYS)
         self._keeping, self._seen, self.restarts = True, [], 0
         self.start_mirror()
         self._keeper = threading.Thread(target=self._keep, daemon=True)
@@ -184,8 +190,9 @@ class World:
 
     def canary(self, name: str) -> float:
         """Write an item and tell how long it took to show in the cache."""
-        self.client.put_item(TableName=self.table, Item={"id": {"S": name}})
-        key = f"{self.table}:{name}"
+        item = {"pk": {"S": name}, "sk": {"S": "canary"}}
+        self.client.put_item(TableName=self.table, Item=item)
+        key = f"all:{name}:canary"
 
         def shows() -> bool:
             try:
@@ -196,9 +203,10 @@ class World:
         return wait_until(shows, f"{name} to show")
 
     def compare(self) -> Comparison:
-        """Compare the whole table with the whole cache."""
-        view = ViewSpec().bind(Schema(self.table, ("id",), ("S",)))
-        return compare(scan_table(self.client, self.table), self.cache, [view])
+        """Compare the whole table with the whole cache, in every view."""
+        schema = Schema(self.table, tuple(_KEYS), tuple(_KEYS.values()))
+        views = Views(load_views(str(_MIRROR)), lambda _table, _keys: schema).bind(schema)
+        return compare(scan_table(self.client, self.table), self.cache, views)
 
     def settled(self) -> Comparison:
         """Compare until there is no difference, for a minute at the most."""
@@ -232,14 +240,33 @@ class Writer(threading.Thread):
     def run(self) -> None:
         """Write until stopped."""
         begin = time.monotonic()
-        for number, operation in enumerate(simulator.operations(self._rng, ids=_IDS)):
-            if self._halt.wait(max(0.0, begin + number / _WRITES_A_SECOND - time.monotonic())):
+        while True:
+            due = begin + self.written / _WRITES_A_SECOND
+            if self._halt.wait(max(0.0, due - time.monotonic())):
                 return
             try:
-                simulator.write(self._world.client, self._world.table, operation)
+                with aws_errors(f"table {self._world.table}"):
+                    self._write()
             except SourceError as error:
                 raise SystemExit(f"chaos: the emulator does not take writes: {error}") from error
             self.written += 1
+
+    def _write(self) -> None:
+        """Put an item, which may be new to a view or leave one, or delete one."""
+        rng, client, table = self._rng, self._world.client, self._world.table
+        item: dict[str, Any] = {
+            "pk": {"S": f"p{rng.randrange(_PARTITIONS)}"},
+            "sk": {"S": f"s{rng.randrange(_SORTS)}"},
+        }
+        if rng.random() < _DELETES:
+            client.delete_item(TableName=table, Key=item)
+            return
+        item["n"] = {"N": str(rng.randrange(1000))}
+        if status := rng.choice(["open", "paid", "closed", ""]):
+            item |= {"status": {"S": status}, "meta": {"M": {"status": {"S": status}}}}
+        if until := rng.choice([1, _FUTURE, _FUTURE + 1, None]):
+            item["until"] = {"N": str(until)}
+        client.put_item(TableName=table, Item=item)
 
     def stop(self) -> None:
         """Stop writing."""

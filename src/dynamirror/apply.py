@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
+from dynamirror.attributes import utf8
 from dynamirror.cache import Cache, Failure
 from dynamirror.encoding import Layout
 from dynamirror.entry import Entry, Put
@@ -93,17 +94,34 @@ def _newest(entries: Iterable[Entry], report: Report) -> Iterable[Entry]:
 
 def _command(entry: Entry, fence_ttl: int) -> Command:
     if isinstance(entry, Put):
-        encoding = entry.view.encoding
-        value = encoding.encode(entry.item)
+        view = entry.view
+        value = view.encode(entry.item)
         if value is not None:
-            script = PUT_HASH if encoding.layout is Layout.HASH else PUT
-            return script.command(*_keys(entry), str(entry.version), fence_ttl, value)
+            script = PUT_HASH if view.encoding.layout is Layout.HASH else PUT
+            call = *_keys(entry), str(entry.version), fence_ttl, value
+            if view.ttl is None and view.collection is None:
+                return script.command(*call)
+            expires = view.expires(entry.item) or b""
+            if view.collection is None:
+                return script.command(*call, expires)
+            index, member = _place(entry)
+            return script.indexed(*call[:2], index, *call[2:], expires, member)
     # Like a sparse index: an item without the attribute has no entry.
     return _delete(entry, fence_ttl)
 
 
 def _delete(entry: Entry, fence_ttl: int) -> Command:
-    return DELETE.command(*_keys(entry), str(entry.version), fence_ttl)
+    if entry.view.collection is None:
+        return DELETE.command(*_keys(entry), str(entry.version), fence_ttl)
+    index, member = _place(entry)
+    return DELETE.indexed(*_keys(entry), index, str(entry.version), fence_ttl, member)
+
+
+def _place(entry: Entry) -> tuple[bytes, bytes]:
+    """The index that an entry is in, and what stands for it there."""
+    collection = entry.view.collection
+    assert collection is not None
+    return utf8(collection.index_key(entry.item)), collection.member(entry.item)
 
 
 def _keys(entry: Entry) -> tuple[bytes, bytes]:

@@ -8,10 +8,12 @@ to each node: a node that hangs costs one timeout, and what the other nodes did 
 # The client library annotates only some of its functions.
 # mypy: allow-untyped-calls
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
+from os import getpid
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -94,6 +96,9 @@ class Cache:
         self._clock = clock
         self._session_seconds = _IAM_SESSION_SECONDS if settings.iam_cache else float("inf")
         self._born: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
+        # Connections of `ask`, and since when they are open; the pools count them as in use.
+        self._ready: defaultdict[_Node, list[tuple[Connection, float]]] = defaultdict(list)
+        self._pid = getpid()
         self._options = _connection_options(settings) | {"valkey_connect_func": self._on_connect}
         self._tls = settings.tls
         self._pools: dict[_Node, ConnectionPool] = {}
@@ -132,6 +137,51 @@ class Cache:
             raise CacheError(f"{self}: {answer.reason}")
         return answer
 
+    def ask(self, command: Command) -> Any:
+        """Carry out one command that only reads, with the least to do for it.
+
+        Returns:
+            The server's answer, or a Failure.
+
+        Raises:
+            CacheError: the node cannot be reached, or it refuses us.
+        """
+        self._refresh()
+        node = self.node_of(command.key)
+        if node is not None:
+            try:
+                connection, since = self._take(node)
+                try:
+                    connection.send_packed_command([libvalkey.pack_command(command.words)])
+                    answer = connection.read_response()
+                except BaseException:
+                    self.give_back(node, connection)
+                    raise
+                self._ready[node].append((connection, since))
+            except (ResponseError, LostConnectionError):
+                pass  # a redirection perhaps, or it was closed while nobody used it
+            except (ValkeyError, OSError) as error:
+                self.suspect(node)
+                raise CacheError(f"cache {node}: {_reason(error)}") from error
+            else:
+                return answer
+        (answer,) = self.execute([command])
+        return answer
+
+    def _take(self, node: _Node) -> tuple[Connection, float]:
+        """A connection that was used before, without a look at whether it is still open, or one."""
+        if self._pid != getpid():  # a process must not use its parent's
+            self._ready, self._pid = defaultdict(list), getpid()
+        ready = self._ready[node]
+        while ready:
+            with suppress(IndexError):  # another thread took the last
+                connection, since = ready.pop()
+                if self._clock() - since <= self._session_seconds:
+                    return connection, since
+                self.give_back(node, connection)
+        connection = self.checkout(node)
+        return connection, self._born[connection]
+
     def broadcast(self, *words: Word) -> list[Any]:
         """Carry out a command that concerns no key on every node that holds data.
 
@@ -160,6 +210,7 @@ class Cache:
 
     def close(self) -> None:
         """Close all connections."""
+        self._ready.clear()
         for pool in self._pools.values():
             pool.disconnect()
 

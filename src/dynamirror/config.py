@@ -4,15 +4,18 @@ import difflib
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
-from dynamirror import encoding
+from dynamirror import condition, encoding
+from dynamirror.attributes import AttributeValue, number_text
 from dynamirror.encoding import Encoding
-from dynamirror.errors import ConfigError
+from dynamirror.errors import ConfigError, RecordError
 from dynamirror.key import KeyTemplate, glob
+from dynamirror.shape import Shape
 from dynamirror.view import Schema, Views, ViewSpec, check_stream
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -27,6 +30,8 @@ COMMANDS = (
     "cluster|slots",
     "decrby",
     "evalsha",
+    "expireat",
+    "expiretime",
     "get",
     "hdel",
     "hget",
@@ -38,6 +43,10 @@ COMMANDS = (
     "script|load",
     "set",
     "unlink",
+    "zadd",
+    "zrem",
+    "zscan",
+    "zscore",
 )
 # What an application that only reads must be granted.
 READER_COMMANDS = (
@@ -51,6 +60,7 @@ READER_COMMANDS = (
     "mget",
     "readonly",
     "strlen",
+    "zrange",
 )
 
 _VARIABLES = {
@@ -170,6 +180,21 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     encoding: Literal["json", "dynamodb-json", "hash", "attribute"] = "json"
     attribute: Name | None = None
     exclusive: bool = False
+    when: dict[str, Any] | None = None
+    include: Annotated[list[Name], msgspec.Meta(min_length=1)] | None = None
+    exclude: list[Name] = []
+    rename: dict[Name, Name] = {}
+    constants: dict[Name, Any] = {}
+    ttl: Name | None = None
+    collection: bool = False
+
+    def shape(self) -> Shape:
+        return Shape(
+            include=None if self.include is None else frozenset(self.include),
+            exclude=frozenset(self.exclude),
+            rename=self.rename,
+            constants={name: _constant(name, value) for name, value in self.constants.items()},
+        )
 
     def encoder(self) -> Encoding:
         match self.encoding:
@@ -188,32 +213,94 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError('encoding = "attribute" needs the attribute, as in attribute = "name"')
         if self.encoding != "attribute" and self.attribute is not None:
             raise ValueError('`attribute` goes with encoding = "attribute" only')
+        if self.include is not None and self.exclude:
+            raise ValueError("`include` and `exclude` exclude each other; give one")
+        new = list(self.rename.values())
+        if len({*new, *self.constants}) < len(new) + len(self.constants):
+            raise ValueError("`rename` and `constants` give two attributes one name")
+        self.shape()
         if self.key is not None:
             try:
                 KeyTemplate.parse(self.key, table=self.table or "table")
             except ConfigError as error:
                 raise ValueError(str(error)) from None
+        if self.when is not None:
+            try:
+                condition.parse(self.when)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+
+
+def _constant(name: str, value: object) -> AttributeValue:
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int() | Decimal():
+            try:
+                return {"N": number_text(str(value))}
+            except RecordError as error:
+                raise ValueError(f"constants.{name}: {error}") from None
+        case _:
+            raise ValueError(f"constants.{name}: must be text, a number, true or false")
+
+
+class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One [[table]] of `mirror.toml`: what the demo and `view check` take the table for.
+
+    Args:
+        name: of the table.
+        keys: its key attributes and their types, partition key first.
+    """
+
+    name: Name
+    keys: Annotated[dict[Name, Literal["S", "N", "B"]], msgspec.Meta(min_length=1, max_length=2)]
+
+    @property
+    def schema(self) -> Schema:
+        """As views know it."""
+        return Schema(self.name, tuple(self.keys), tuple(self.keys.values()))
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole of `mirror.toml`."""
 
     view: Annotated[list[_ViewTable], msgspec.Meta(min_length=1)]
+    table: list[TableSpec] = []
+
+    def __post_init__(self) -> None:
+        names = [table.name for table in self.table]
+        if len(set(names)) < len(names):
+            raise ValueError("two [[table]] have one name; names must differ")
 
 
-def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
-    """Read the text of a `mirror.toml`.
-
-    Raises:
-        ConfigError: it is malformed; names the file, the field and what to do.
-    """
+def _parse(text: str, source: str) -> _File:
     try:
-        tables = msgspec.convert(tomllib.loads(text), _File).view
+        return msgspec.convert(tomllib.loads(text, parse_float=Decimal), _File)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{source}: not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
         fields = _ViewTable.__struct_fields__ + _File.__struct_fields__
         raise ConfigError(f"{source}: {_explain(str(error), fields)}") from None
+
+
+def parse_tables(text: str, source: str = "mirror.toml") -> tuple[TableSpec, ...]:
+    """Read the tables of a `mirror.toml`.
+
+    Raises:
+        ConfigError: it is malformed; names the file, the field and what to do.
+    """
+    return tuple(_parse(text, source).table)
+
+
+def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
+    """Read the views of a `mirror.toml`.
+
+    Raises:
+        ConfigError: it is malformed; names the file, the field and what to do.
+    """
+    tables = _parse(text, source).view
     specs = tuple(
         ViewSpec(
             name=table.name or (f"view {index + 1}" if len(tables) > 1 else "default"),
@@ -221,6 +308,10 @@ def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
             key=table.key,
             encoding=table.encoder(),
             exclusive=table.exclusive,
+            when=table.when,
+            shape=table.shape(),
+            ttl=table.ttl,
+            collection=table.collection,
         )
         for index, table in enumerate(tables)
     )
@@ -237,14 +328,24 @@ def load_views(path: str | None) -> tuple[ViewSpec, ...]:
     Raises:
         ConfigError: the file cannot be read or is malformed.
     """
-    if path is None:
-        return (ViewSpec(),)
+    return (ViewSpec(),) if path is None else parse_views(_read(path), path)
+
+
+def load_tables(path: str | None) -> tuple[TableSpec, ...]:
+    """Read the tables of a `mirror.toml`; none if there is none to read.
+
+    Raises:
+        ConfigError: the file cannot be read or is malformed.
+    """
+    return () if path is None else parse_tables(_read(path), path)
+
+
+def _read(path: str) -> str:
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
-    return parse_views(text, path)
 
 
 def check_views(
@@ -291,6 +392,7 @@ def _explain(message: str, names: tuple[str, ...]) -> str:
             "add at least one [[view]]" if missing[1] == "view" else "set it"
         )
     if invalid := re.search(r"Invalid enum value (.*)", what):
-        return f"{where}: {invalid[1]} is not one of json, dynamodb-json, hash, attribute"
+        known = "S, N, B" if ".keys" in where else "json, dynamodb-json, hash, attribute"
+        return f"{where}: {invalid[1]} is not one of {known}"
     what = what[0].lower() + what[1:] if what.startswith("Expected") else what
     return f"{where}: {what}" if where else what

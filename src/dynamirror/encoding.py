@@ -52,6 +52,17 @@ def pack_fields(fields: Mapping[bytes, bytes]) -> bytes:
     return head + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
+def unpack_fields(packed: bytes) -> list[bytes]:
+    """Fields and values in turn, as HGETALL gives them, of what `pack_fields` made."""
+    parts: list[bytes] = []
+    at = 4
+    while at < len(packed):
+        begin = at + 4
+        at = begin + int.from_bytes(packed[at:begin], "big")
+        parts.append(packed[begin:at])
+    return parts
+
+
 JSON = Encoding("json", Layout.STRING, _json)
 DYNAMODB_JSON = Encoding("dynamodb-json", Layout.STRING, _dynamodb_json)
 HASH = Encoding("hash", Layout.HASH, _hash)

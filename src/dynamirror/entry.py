@@ -21,11 +21,12 @@ class Put(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delete(msgspec.Struct, frozen=True, gc=False):
-    """The entry shall not be."""
+    """The entry of an item, of which at least the primary key is known, shall not be."""
 
     view: View
     key: str
     version: Version
+    item: Item
 
 
 Entry = Put | Delete
@@ -42,24 +43,29 @@ def of_change(view: View, change: Change) -> Iterator[Entry]:
     old_key = _old_key(view, change)
     if change.new is None:
         if old_key is not None:
-            yield Delete(view, old_key, change.version)
+            yield Delete(view, old_key, change.version, change.old or change.keys)
         return
     try:
         new_key = view.render(change.new)
     except RecordError:
         if old_key is not None:
-            yield Delete(view, old_key, change.version)
+            yield Delete(view, old_key, change.version, change.old or change.keys)
         raise
     if old_key is not None and old_key != new_key:
-        yield Delete(view, old_key, change.version)
+        yield Delete(view, old_key, change.version, change.old or change.keys)
     if new_key is not None:
         yield Put(view, new_key, change.version, change.new)
 
 
 def _old_key(view: View, change: Change) -> str | None:
+    """The key of the entry that the item may have had before, if it can be another one, or none."""
     if not view.needs_old_image:
-        return view.render(change.keys) if change.new is None else None
-    if not change.carries_old:
+        if view.when is None:
+            return view.key_of(change.keys) if change.new is None else None
+        if change.old is None and (change.new is None or not change.carries_old):
+            # Whatever the view is not for now may have had an entry.
+            return view.possible_key(change.keys)
+    elif not change.carries_old:
         check_view_type("NEW_IMAGE", change.table, needs_old_image=True)
     if change.old is None:
         return None
@@ -84,5 +90,21 @@ def of_row(view: View, key: Item, item: Item | None, version: Version) -> Entry 
     if item is not None:
         rendered = view.render(item)
         return None if rendered is None else Put(view, rendered, version, item)
-    rendered = view.render(key)
-    return None if rendered is None else Delete(view, rendered, version)
+    return no_entry(view, key, version)
+
+
+def no_entry(view: View, key: Item, version: Version) -> Delete | None:
+    """What it means for one view that an item is not in the table, or not for the view.
+
+    None if the primary key does not tell which entry it may have had.
+
+    Args:
+        view: the view.
+        key: the item's primary key.
+        version: the horizon it was read at.
+
+    Raises:
+        RecordError: the item cannot have a key in this view.
+    """
+    rendered = view.possible_key(key)
+    return None if rendered is None else Delete(view, rendered, version, key)

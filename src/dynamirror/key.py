@@ -4,13 +4,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from dynamirror.attributes import Item, key_text, key_value, utf8
+from dynamirror.attributes import (
+    AttributeValue,
+    Item,
+    key_text,
+    key_value,
+    sort_bytes,
+    sort_value,
+    utf8,
+)
+from dynamirror.condition import path
 from dynamirror.errors import ConfigError, RecordError
 
 # Everything of our own lives under this name: fences, positions, quarantine.
 RESERVED = "dynamirror:"
 _ASIDE = f"%{ord(RESERVED[0]):02X}"
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
+# Ends the key of a collection's index, behind the partition key.
+_INDEX = "}:%%"
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]+)\}|([{}])")
 
 
@@ -106,6 +117,34 @@ class KeyTemplate:
                 "itself; choose another prefix"
             )
 
+    def collection(self, partition: str, sort: str | None) -> "Collection":
+        """How the keys of one partition are found: by an index in their own hash slot.
+
+        Args:
+            partition: name of the partition key.
+            sort: name of the sort key.
+
+        Raises:
+            ConfigError: the keys of one partition do not share a slot.
+        """
+        if sort is None or self.names != (partition, sort):
+            raise ConfigError(
+                f"key {self.text!r}: a collection's key names the partition key and the sort key, "
+                "each once, as in order:{{{pk}}}:{sk}"
+            )
+        head, between, tail = self.literals
+        if not head.endswith("{") or not between.startswith("}"):
+            raise ConfigError(
+                f"key {self.text!r}: a collection's entries share a slot, so its key has the "
+                f"partition key alone in a hash tag, as in order:{{{{{{{partition}}}}}}}:{{{sort}}}"
+            )
+        if "%" in between + tail:
+            raise ConfigError(
+                f"key {self.text!r}: % behind the partition key is kept for the index of a "
+                "collection; choose another separator"
+            )
+        return Collection(self, partition, sort)
+
     @property
     def prefix(self) -> str:
         """The text that every key of this template begins with; may be empty."""
@@ -118,15 +157,19 @@ class KeyTemplate:
         """Tell whether this template could have rendered the key."""
         return self._parser()(key) is not None
 
-    def reader(self, types: Mapping[str, str]) -> Callable[[str], Item | None]:
+    def reader(
+        self, types: Mapping[str, str], pinned: Mapping[str, str] | None = None
+    ) -> Callable[[str], Item | None]:
         """Make the function that tells which item a key belongs to.
 
         It gives the item's primary key, or None if this template cannot have rendered the key.
 
         Args:
-            types: of the primary-key attributes, all of which the template names.
+            types: of the primary-key attributes, all of which the template names or are pinned.
+            pinned: texts of primary-key attributes that the template does not name.
         """
-        places = {name: self.names.index(name) for name in types}
+        constants = {name: {"S": text} for name, text in (pinned or {}).items() if name in types}
+        places = {name: self.names.index(name) for name in types if name in self.names}
         find = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]")
         take_apart, distinct = self._parser(), set(self.names)
 
@@ -140,7 +183,12 @@ class KeyTemplate:
                     return None
                 if len({*zip(self.names, values, strict=True)}) != len(distinct):
                     return None  # an attribute that is named twice has one value
-                return {name: key_value(values[places[name]], tag) for name, tag in types.items()}
+                return {
+                    name: key_value(values[places[name]], tag)
+                    if name in places
+                    else constants[name]
+                    for name, tag in types.items()
+                }
             except (RecordError, UnicodeDecodeError):
                 return None
 
@@ -161,22 +209,26 @@ class KeyTemplate:
 
         return take_apart
 
-    def renderer(self) -> Callable[[Item], str | None]:
+    def renderer(self, keys: Sequence[str] = ()) -> Callable[[Item], str | None]:
         """Make the function that turns an item into its key, or None if it lacks an attribute.
 
         It raises RecordError for an attribute that cannot stand in a key: of another type than S, N
         and B, or not valid Unicode.
+
+        Args:
+            keys: names of the primary-key attributes; in any other, dots lead into maps.
         """
         find = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]").search
         replace = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]").sub
         head, tail = self.literals[0], self.literals[1:]
-        parts = tuple(zip(self.names, tail, strict=True))
+        getters = (path(name, keys) for name in self.names)
+        parts = tuple(zip(getters, tail, strict=True))
         may_be_reserved = RESERVED.startswith(head) or head.startswith(RESERVED)
 
         def render(item: Item) -> str | None:
             key = head
-            for name, literal in parts:
-                value = item.get(name)
+            for get, literal in parts:
+                value = get(item)
                 if value is None:
                     return None
                 text = key_text(value)
@@ -191,6 +243,76 @@ class KeyTemplate:
             return key
 
         return render
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """The index of the entries of one partition key.
+
+    It is a sorted set, all of whose scores are 0, so that its members stand in their own order:
+    each is a sort key (`attributes.sort_bytes`). No template renders its key, since `%%` stands for
+    no value.
+
+    Args:
+        template: of the entries' keys.
+        partition: name of the partition key.
+        sort: name of the sort key.
+    """
+
+    template: KeyTemplate
+    partition: str
+    sort: str
+
+    def index_key(self, item: Item) -> str:
+        """The key of the index that an item's entry is in; raises RecordError if it has none."""
+        text = escape(key_text(item[self.partition]), self.template.escaped)
+        key = f"{self.template.literals[0]}{text}{_INDEX}"
+        utf8(key)
+        return _step_aside(key) if key.startswith(RESERVED) else key
+
+    def member(self, item: Item) -> bytes:
+        """What stands for an item in the index; raises RecordError if nothing can."""
+        return sort_bytes(item[self.sort])
+
+    def partition_of(self, key: str, tag: str) -> AttributeValue | None:
+        """The partition key that an index is for; None if the key is not that of one.
+
+        Args:
+            key: the key.
+            tag: the type of the partition key.
+        """
+        head, plain = self.template.literals[0], _step_back(key)
+        if not (plain.startswith(head) and plain.endswith(_INDEX)):
+            return None
+        part = plain[len(head) : -len(_INDEX)]
+        try:
+            value = key_value(_unescaped(part), tag)
+        except (RecordError, UnicodeDecodeError):
+            return None
+        return value if self.index_key({self.partition: value}) == key else None
+
+    def item_key(self, partition: AttributeValue, member: bytes, tag: str) -> Item | None:
+        """The primary key that a member of an index stands for; None if it stands for none.
+
+        Args:
+            partition: the partition key.
+            member: of the index.
+            tag: the type of the sort key.
+        """
+        try:
+            item = {self.partition: partition, self.sort: sort_value(member, tag)}
+            return item if self.member(item) == member else None
+        except (RecordError, ValueError, IndexError):
+            return None
+
+
+def escape(text: str, letters: frozenset[str]) -> str:
+    """A value as it stands in a key."""
+    return "".join(_percent_letter(one) if one in letters else one for one in text) or "%"
+
+
+def _percent_letter(letter: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in letter.encode())
 
 
 def _step_aside(key: str) -> str:

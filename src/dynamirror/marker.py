@@ -63,10 +63,11 @@ def read_marker(cache: Cache, table: str) -> Marker:
         CacheError: the cache cannot be read.
     """
     key = marker_key(table)
-    return _parse(cache.call(key, b"HGETALL", key))
+    return parse_marker(cache.call(key, b"HGETALL", key))
 
 
-def _parse(flat: Sequence[bytes]) -> Marker:
+def parse_marker(flat: Sequence[bytes]) -> Marker:
+    """The marker, from what HGETALL gives; an incomplete one if that is nothing."""
     fields = {
         name.decode(): text.decode(errors="replace")
         for name, text in zip(flat[::2], flat[1::2], strict=True)

@@ -9,7 +9,7 @@ import msgspec
 from dynamirror.apply import apply
 from dynamirror.aws import error_code
 from dynamirror.cache import Cache
-from dynamirror.entry import of_row
+from dynamirror.entry import no_entry, of_row
 from dynamirror.errors import CacheError, RecordError, SourceError
 from dynamirror.quarantine import Listed, release
 from dynamirror.rows import Row, RowReader
@@ -130,6 +130,8 @@ class _Case:
         for view in self.views:
             try:
                 entry = of_row(view, row.key, row.item, row.version)
+                # What it had before the parked change, nobody has deleted.
+                entry = entry or no_entry(view, row.key, row.version)
             except RecordError as error:
                 yield f"view {view.name}: {error}"
                 continue

@@ -6,13 +6,14 @@ from itertools import islice
 
 from dynamirror import version
 from dynamirror.apply import apply
-from dynamirror.attributes import Item
+from dynamirror.attributes import Item, utf8
 from dynamirror.cache import Cache, Failure
 from dynamirror.entry import Delete, Entry, Put
 from dynamirror.errors import CacheError, RecordError
 from dynamirror.key import fence_key, glob
 from dynamirror.rows import Row, RowReader, can_exist, identity
 from dynamirror.scripts import Command
+from dynamirror.stored import Place
 from dynamirror.version import ChangeVersion, RowVersion
 from dynamirror.view import View
 
@@ -50,6 +51,11 @@ class Found:
     key: str
     item_key: Item
 
+    @property
+    def place(self) -> Place:
+        """Where it is."""
+        return Place(self.view, self.key, self.item_key)
+
     def as_it_should_be(self, row: Row) -> Entry:
         """What the table says of this key.
 
@@ -62,11 +68,13 @@ class Found:
                     return Put(self.view, self.key, row.version, row.item)
             except RecordError:
                 pass  # it cannot have an entry
-        return Delete(self.view, self.key, row.version)
+        return Delete(self.view, self.key, row.version, self.item_key)
 
 
 def entries_of(cache: Cache, view: View) -> Iterator[Found]:
     """All entries of a view in the cache; some may come twice. Other keys are passed over.
+
+    What a collection has of entries that are not there comes, too.
 
     Raises:
         CacheError: the cache cannot be read.
@@ -80,6 +88,32 @@ def entries_of(cache: Cache, view: View) -> Iterator[Found]:
         item_key = identify(text)
         if item_key is not None and can_exist(item_key):
             yield Found(view, text, item_key)
+        elif view.collection is not None:
+            yield from _members(cache, view, text)
+
+
+def _members(cache: Cache, view: View, key: str) -> Iterator[Found]:
+    """What an index has; none if the key is not that of one."""
+    assert view.collection is not None
+    partition = view.collection.partition_of(key, view.schema.types[0])
+    if partition is None:
+        return
+    cursor = b"0"
+    while True:
+        command = Command(utf8(key), (b"ZSCAN", key, cursor, b"COUNT", 1000))
+        (answer,) = cache.execute([command])
+        if isinstance(answer, Failure):
+            if answer.reason.startswith("WRONGTYPE"):
+                return  # it is no index; the next entry makes one of it
+            raise CacheError(f"{cache}: {answer.reason}")
+        cursor, flat = answer
+        for member in flat[::2]:
+            item_key = view.collection.item_key(partition, member, view.schema.types[1])
+            rendered = view.key_of(item_key) if item_key else None
+            if item_key is not None and rendered is not None and can_exist(item_key):
+                yield Found(view, rendered, item_key)
+        if cursor == b"0":
+            return
 
 
 def sweep(

@@ -12,15 +12,15 @@ from zlib import crc32
 
 from dynamirror.apply import apply
 from dynamirror.attributes import Item, utf8
-from dynamirror.cache import Cache, Failure
-from dynamirror.encoding import Layout, pack_fields
-from dynamirror.entry import Delete, Entry, Put, of_row
+from dynamirror.cache import Cache
+from dynamirror.entry import Entry, Put, of_row
 from dynamirror.errors import CacheError, ConfigError, RecordError
 from dynamirror.key import fence_key
 from dynamirror.marker import read_marker
 from dynamirror.rows import RowReader
 from dynamirror.scripts import Command
 from dynamirror.snapshot import MOST_SEGMENTS, Scan, Segment
+from dynamirror.stored import Place, State, agree, stored, wanted
 from dynamirror.sweep import Found, as_they_should_be, entries_of
 from dynamirror.version import RowVersion
 from dynamirror.view import View
@@ -236,27 +236,28 @@ class _Both:
     def _of_table(self, items: Iterable[Item]) -> Iterator[_Doubt]:
         puts = self._puts(items)
         while chunk := list(islice(puts, _READ_AT_ONCE)):
-            self._seen.add([put.key for put, _value in chunk])
-            values = stored(self.cache, [(put.view, put.key) for put, _value in chunk])
-            for (put, value), held in zip(chunk, values, strict=True):
-                if held != value:
-                    kind = "missing" if held is None else "different"
+            self._seen.add([put.key for put, _state in chunk])
+            places = (Place(put.view, put.key, put.item) for put, _state in chunk)
+            for (put, state), held in zip(chunk, stored(self.cache, places), strict=True):
+                if not agree(held, state):
+                    kind = "missing" if held.value is None else "different"
                     yield _Doubt(Found(put.view, put.key, put.view.schema.key_of(put.item)), kind)
             self.tell(self.result)
 
-    def _puts(self, items: Iterable[Item]) -> Iterator[tuple[Put, bytes]]:
+    def _puts(self, items: Iterable[Item]) -> Iterator[tuple[Put, State]]:
         """What entries the items should have, and with which values."""
         for item in items:
             self.result.items += 1
             for view in self.views:
                 try:
                     put = of_row(view, item, item, _ROW)
-                    value = view.encoding.encode(item)
+                    if put is not None:
+                        view.encode(item)
                 except RecordError as error:
                     self.result.found("unmappable", str(error))
                     continue
-                if isinstance(put, Put) and value is not None:
-                    yield put, value
+                if isinstance(put, Put) and not (state := wanted(put)).is_never:
+                    yield put, state
 
     def _of_cache(self) -> Iterator[_Doubt]:
         for view in self.views:
@@ -305,22 +306,22 @@ class _Doubts:
         """Read items and entries once more; what still differs is kept, or judged."""
         keys = [fence_key(doubt.found.key).encode() for doubt in doubts]
         fences = self.cache.execute([Command(key, (b"GET", key)) for key in keys])
-        wanted = as_they_should_be([doubt.found for doubt in doubts], self.reader)
-        held = stored(self.cache, [(doubt.found.view, doubt.found.key) for doubt in doubts])
+        entries = as_they_should_be([doubt.found for doubt in doubts], self.reader)
+        held = stored(self.cache, [doubt.found.place for doubt in doubts])
         to_repair: list[tuple[_Doubt, Entry]] = []
-        for doubt, fence, entry, value in zip(doubts, fences, wanted, held, strict=True):
-            expected = _value(entry)
-            if value == expected:
+        for doubt, fence, entry, state in zip(doubts, fences, entries, held, strict=True):
+            should_be = wanted(entry)
+            if agree(state, should_be):
                 continue  # it has arrived
             now = self.clock()
             if doubt.fence is _UNKNOWN:
                 doubt.since = now
             if doubt.fence != fence:
                 doubt.fence, doubt.still = fence, now
-            if value is None:
-                doubt.kind = "missing"
+            if should_be.value is None:
+                doubt.kind = "left_over"
             else:
-                doubt.kind = "left_over" if expected is None else "different"
+                doubt.kind = "missing" if state.value is None else "different"
             moving = now - doubt.still < self.settle
             if moving and self._has_time(doubt):
                 self._doubts.append(doubt)
@@ -360,16 +361,6 @@ def _is_ours(doubt: _Doubt) -> bool:
     return doubt.kind != "left_over" or doubt.found.view.owns_its_keys
 
 
-def _value(entry: Entry) -> bytes | None:
-    """What an entry should hold, None for nothing."""
-    if isinstance(entry, Delete):
-        return None
-    try:
-        return entry.view.encoding.encode(entry.item)
-    except RecordError:
-        return None
-
-
 class _Keys:
     """A set of keys that does not grow in memory: by digest, in a file that vanishes with it."""
 
@@ -399,37 +390,3 @@ class _Keys:
 
 def _digest(key: str) -> bytes:
     return blake2b(utf8(key), digest_size=16).digest()
-
-
-def stored(cache: Cache, entries: Iterable[tuple[View, str]]) -> list[bytes | None]:
-    """What the cache holds at keys, in the form that the views' encodings make of items.
-
-    Raises:
-        CacheError: the cache cannot be read.
-    """
-    entries = list(entries)
-    answers = cache.execute([read_command(utf8(key), view) for view, key in entries])
-    values: list[bytes | None] = []
-    for (view, _key), answer in zip(entries, answers, strict=True):
-        if isinstance(answer, Failure):
-            if not answer.reason.startswith("WRONGTYPE"):
-                raise CacheError(f"{cache}: {answer.reason}")
-            values.append(b"a value of another kind")
-        elif answer is None or answer == []:  # an empty text is a value
-            values.append(None)
-        else:
-            values.append(stored_value(answer, view))
-    return values
-
-
-def read_command(key: bytes, view: View) -> Command:
-    """The command that reads an entry of a view."""
-    word = b"HGETALL" if view.encoding.layout is Layout.HASH else b"GET"
-    return Command(key, (word, key))
-
-
-def stored_value(answer: Any, view: View) -> bytes:
-    """What was read, in the form that the view's encoding makes of an item."""
-    if view.encoding.layout is Layout.HASH:
-        return pack_fields(dict(zip(answer[::2], answer[1::2], strict=True)))
-    return bytes(answer)

@@ -1,14 +1,18 @@
 """Views: how the items of a table become entries of the cache."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
 from hashlib import sha256
+from typing import Any
 
-from dynamirror.attributes import Item
+from dynamirror.attributes import AttributeValue, Item
 from dynamirror.change import Change, check_view_type
-from dynamirror.encoding import JSON, Encoding
+from dynamirror.condition import Condition, parse, path, pinned
+from dynamirror.encoding import JSON, Encoding, Layout
 from dynamirror.errors import ConfigError
-from dynamirror.key import KeyTemplate
+from dynamirror.key import Collection, KeyTemplate
+from dynamirror.shape import Shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,24 +43,83 @@ class View:
         schema: the table.
         template: the key template.
         encoding: how items are written.
-        render: item to key, or None where the item lacks an attribute; raises RecordError.
+        key_of: item to key, or None where the item lacks an attribute; raises RecordError.
         needs_old_image: whether an item's key can change, so that the old one must be known.
         exclusive: whether every key of the cache is this view's.
+        when: which items it is for; None for all.
+        make: what of an item is written; None for all of it.
+        ttl: finds the attribute that tells when an entry expires; None for never.
+        collection: the index of its entries; None for none.
+        pinned: texts of primary-key attributes that the key does not name.
+        attributes: all that is needed of an item; None for the whole of it.
+        fingerprint: of all that decides what is written.
     """
 
     name: str
     schema: Schema
     template: KeyTemplate
     encoding: Encoding
-    render: Callable[[Item], str | None]
+    key_of: Callable[[Item], str | None]
     needs_old_image: bool
     exclusive: bool = False
+    when: Condition | None = None
+    make: Callable[[Item], Item] | None = None
+    ttl: Callable[[Item], AttributeValue | None] | None = None
+    collection: Collection | None = None
+    pinned: Mapping[str, str] = field(default_factory=dict)
+    attributes: frozenset[str] | None = None
+    fingerprint: str = ""
 
-    @property
-    def attributes(self) -> frozenset[str] | None:
-        """All that is needed of an item; None for the whole of it."""
-        needed = self.encoding.attributes
-        return None if needed is None else needed | {*self.template.names, *self.schema.keys}
+    def render(self, item: Item) -> str | None:
+        """The key of an item's entry, None if it has none here.
+
+        Raises:
+            RecordError: an attribute cannot stand in a key.
+        """
+        if self.when is not None and not self.when.holds(item):
+            return None
+        return self.key_of(item)
+
+    def possible_key(self, keys: Item) -> str | None:
+        """The key of the entry that an item may have here; None if it cannot have one.
+
+        Args:
+            keys: the item's primary key, which is all that is known of it.
+
+        Raises:
+            RecordError: an attribute cannot stand in a key.
+        """
+        if self.when is not None and not self.when.may_hold(keys, self.schema.keys):
+            return None
+        return self.key_of(keys)
+
+    def encode(self, item: Item) -> bytes | None:
+        """What an item's entry holds, None if it has none here.
+
+        Raises:
+            RecordError: the item cannot be written.
+        """
+        if self.make is not None:
+            item = self.make(item)
+            if not item and self.encoding.layout is Layout.HASH:
+                return None  # there is no hash without a field
+        return self.encoding.encode(item)
+
+    def expires(self, item: Item) -> int | None:
+        """When an item's entry expires, in whole seconds since 1970; None for never.
+
+        As in DynamoDB, what is no number means never.
+        """
+        value = self.ttl(item) if self.ttl else None
+        digits = value.get("N") if isinstance(value, Mapping) else None
+        try:
+            seconds = Decimal(digits) if isinstance(digits, str) else None
+        except ArithmeticError:
+            return None
+        # Valkey refuses what it cannot count in milliseconds; that far away is never.
+        if seconds is None or not seconds.is_finite() or seconds >= _NEVER:
+            return None
+        return max(int(seconds), 1) if seconds > 0 else 1
 
     @property
     def owns_its_keys(self) -> bool:
@@ -69,7 +132,10 @@ class View:
         The types of the table's key attributes must be known.
         """
         types = dict(zip(self.schema.keys, self.schema.types, strict=True))
-        return self.template.reader(types)
+        return self.template.reader(types, self.pinned)
+
+
+_NEVER = 10**11
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +149,10 @@ class ViewSpec:
         encoding: how items are written.
         exclusive: whether the cache holds nothing but this mirror, so that a key without a prefix
             of its own is known to be the view's.
+        when: which items it is for, as TOML has it; None for all (see `condition.parse`).
+        shape: what of an item is written.
+        ttl: the attribute that tells when an item expires; None for none.
+        collection: whether the entries of one partition key can be read in order.
     """
 
     name: str = "default"
@@ -90,6 +160,10 @@ class ViewSpec:
     key: str | None = None
     encoding: Encoding = JSON
     exclusive: bool = False
+    when: Mapping[str, Any] | None = None
+    shape: Shape = field(default_factory=Shape)
+    ttl: str | None = None
+    collection: bool = False
 
     def bind(self, schema: Schema) -> View:
         """Fit the view to a table.
@@ -97,27 +171,87 @@ class ViewSpec:
         Raises:
             ConfigError: the view's keys could belong to two items of that table.
         """
-        text = self.key or "{table}:" + ":".join(f"{{{name}}}" for name in schema.keys)
+        text = self.key or self._default_key(schema)
         try:
             template = KeyTemplate.parse(text, table=schema.table)
+            when = parse(self.when, keys=schema.keys) if self.when is not None else None
+            collection = template.collection(*self._pair(schema)) if self.collection else None
         except ConfigError as error:
             raise ConfigError(f"view {self.name}: {error}") from None
-        missing = [name for name in schema.keys if name not in template.names]
+        constant = pinned(when)
+        missing = [name for name in schema.keys if name not in template.names + tuple(constant)]
         if missing:
             raise ConfigError(
                 f"view {self.name}: key {text!r} leaves out {' and '.join(missing)} of the primary "
                 f"key of table {schema.table}, so two items could meet in one entry; add "
                 + " and ".join(f"{{{name}}}" for name in missing)
+                + ", or hold it to one text with `when`"
             )
         return View(
             name=self.name,
             schema=schema,
             template=template,
             encoding=self.encoding,
-            render=template.renderer(),
+            key_of=template.renderer(schema.keys),
             needs_old_image=not set(template.names) <= set(schema.keys),
             exclusive=self.exclusive,
+            when=when,
+            make=self.shape.maker(),
+            ttl=path(self.ttl, schema.keys) if self.ttl else None,
+            collection=collection,
+            pinned={name: text for name, text in constant.items() if name in schema.keys},
+            attributes=self._attributes(template, when, schema),
+            fingerprint=self._fingerprint(template),
         )
+
+    def _default_key(self, schema: Schema) -> str:
+        names = [f"{{{name}}}" for name in schema.keys]
+        if self.collection:
+            names[0] = f"{{{{{names[0]}}}}}"
+        return "{table}:" + ":".join(names)
+
+    @staticmethod
+    def _pair(schema: Schema) -> tuple[str, str | None]:
+        return schema.keys[0], schema.keys[1] if len(schema.keys) > 1 else None
+
+    def _attributes(
+        self, template: KeyTemplate, when: Condition | None, schema: Schema
+    ) -> frozenset[str] | None:
+        """All attributes that are needed of an item; None for the whole of it."""
+        back = {new: old for old, new in self.shape.rename.items()}
+        needed = self.encoding.attributes
+        if needed is not None:
+            # An item without the old name shows what it has under the new one.
+            needed = needed | {back[name] for name in needed if name in back}
+        elif self.shape.include is not None:
+            needed = self.shape.include
+        if needed is None:
+            return None
+        asked = {
+            *template.names,
+            *(when.names() if when else ()),
+            *((self.ttl,) if self.ttl else ()),
+        }
+        # What leads into maps needs the whole first one; an item's own name may have dots, too.
+        first = {name if name in schema.keys else name.split(".")[0] for name in asked}
+        return needed | first | set(schema.keys)
+
+    def _fingerprint(self, template: KeyTemplate) -> str:
+        shape = self.shape
+        written = (
+            template.literals,
+            template.names,
+            self.encoding.name,
+            sorted(self.encoding.attributes or ()),
+            self.when,
+            None if shape.include is None else sorted(shape.include),
+            sorted(shape.exclude),
+            sorted(shape.rename.items()),
+            sorted((name, sorted(value.items())) for name, value in shape.constants.items()),
+            self.ttl,
+            self.collection,
+        )
+        return sha256(repr(written).encode()).hexdigest()[:16]
 
 
 class Views:
@@ -177,16 +311,8 @@ class Views:
 
 def fingerprint(views: Sequence[View]) -> str:
     """What tells whether entries were written by the same views."""
-    written = [
-        (
-            view.template.literals,
-            view.template.names,
-            view.encoding.name,
-            sorted(view.encoding.attributes or ()),
-        )
-        for view in views
-    ]
-    return sha256(repr(sorted(written)).encode()).hexdigest()[:16]
+    written = sorted(view.fingerprint for view in views)
+    return sha256(repr(written).encode()).hexdigest()[:16]
 
 
 def check_stream(views: Sequence[View], view_type: str, table: str) -> None:

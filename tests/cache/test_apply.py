@@ -38,7 +38,7 @@ def put(sequence: int, key: str = "1", of: View = DEFAULT, **attributes: Any) ->
 
 def delete(sequence: int, key: str = "1") -> Delete:
     """An item that was deleted."""
-    return Delete(DEFAULT, f"users:{key}", at(sequence))
+    return Delete(DEFAULT, f"users:{key}", at(sequence), item(key))
 
 
 def names(cache: Cache) -> dict[str, str]:

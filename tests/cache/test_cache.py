@@ -61,6 +61,38 @@ def test_what_was_written_is_there(cache: Cache) -> None:
     assert cache.call("k616", b"GET", "k616") == b"v616"
 
 
+def test_a_single_read_answers_as_any_other(cache: Cache, other: Cache) -> None:
+    cache.call("k", b"SET", "k", b"text")
+    read = Command(b"k", (b"GET", b"k"))
+    assert [other.ask(read) for _ in range(3)] == [b"text"] * 3
+    assert other.ask(Command(b"none", (b"GET", b"none"))) is None
+    failure = other.ask(Command(b"k", (b"HGETALL", b"k")))
+    assert isinstance(failure, Failure)
+    assert "WRONGTYPE" in failure.reason
+    # The server closes its connection, which nobody looks at before the next read.
+    cache.broadcast(b"CLIENT", b"KILL", b"TYPE", b"NORMAL")
+    assert [other.ask(read) for _ in range(3)] == [b"text"] * 3
+
+
+def test_single_reads_of_a_child_process_use_connections_of_its_own(
+    cache: Cache, other: Cache
+) -> None:
+    cache.call("k", b"SET", "k", b"text")
+    read = Command(b"k", (b"GET", b"k"))
+    other.ask(read)
+    (mine,) = [ready for nodes in other._ready.values() for ready, _since in nodes]
+    other._pid += 1  # as in a child, whose number is not the one that the connections are of
+    assert other.ask(read) == b"text"
+    (new,) = [ready for nodes in other._ready.values() for ready, _since in nodes]
+    assert new is not mine
+
+
+def test_a_read_that_nobody_answers_is_an_error() -> None:
+    cache = Cache(Settings(host="127.0.0.1", port=free_port(), tls=False))
+    with pytest.raises(CacheError, match="no connection"):
+        cache.ask(Command(b"k", (b"GET", b"k")))
+
+
 def test_nothing_to_do_is_nothing_done(cache: Cache) -> None:
     assert cache.execute([]) == []
 

@@ -105,6 +105,18 @@ def test_a_slot_that_moved_is_followed_and_remembered(cluster: Cache, nodes: lis
         assert nodes[source].errors("MOVED") == redirected
 
 
+def test_a_single_read_follows_a_slot_that_moves(cluster: Cache, nodes: list[Node]) -> None:
+    (key,) = in_one_slot("read", 1)
+    slot, read = key_slot(key.encode()), Command(key.encode(), (b"GET", key.encode()))
+    assert cluster.execute([put(key)]) == [b"applied"]
+    assert cluster.ask(read) == b"value"
+    with slot_in_between(nodes, slot, to=(new := other_than(slot))) as source:
+        migrate(nodes, source, new, [key, fence_key(key)])
+        assert cluster.ask(read) == b"value"
+        give(nodes, slot, to=new)
+        assert [cluster.ask(read) for _ in range(3)] == [b"value"] * 3
+
+
 def test_a_key_that_went_ahead_of_its_slot_is_followed(cluster: Cache, nodes: list[Node]) -> None:
     ahead, behind = in_one_slot("ask", 2)
     slot = key_slot(ahead.encode())

@@ -308,3 +308,27 @@ def test_nag_finds_nothing_that_is_not_acknowledged_with_a_reason() -> None:
     app, _stack = make_stack()
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()  # raises if a rule finds something
+
+
+def mapping_of(synth: Synth, config: Path, views: str) -> dict[str, Any]:
+    """The event source mapping of a table with such views."""
+    config.write_text(views, encoding="utf-8")
+    template = synth(config=str(config), **EXISTING)
+    (mapping,) = resources(template, "AWS::Lambda::EventSourceMapping")
+    return mapping
+
+
+def test_lambda_passes_over_records_that_no_view_needs(synth: Synth, tmp_path: Path) -> None:
+    text = '[[view]]\nwhen = { status = "open" }\n'
+    mapping = mapping_of(synth, tmp_path / "mirror.toml", text)
+    patterns = [json.loads(one["Pattern"]) for one in mapping["FilterCriteria"]["Filters"]]
+    assert patterns == [
+        {"dynamodb": {image: {"status": {"S": ["open"]}}}} for image in ("NewImage", "OldImage")
+    ]
+
+
+def test_lambda_passes_over_nothing_where_a_view_is_for_all(synth: Synth, tmp_path: Path) -> None:
+    text = '[[view]]\nkey = "a:{customer}:{order}"\nwhen = { status = "open" }\n'
+    text += '[[view]]\nkey = "b:{customer}:{order}"\n'
+    mapping = mapping_of(synth, tmp_path / "mirror.toml", text)
+    assert "FilterCriteria" not in mapping

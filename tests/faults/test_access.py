@@ -3,21 +3,29 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from boto3.dynamodb.conditions import Key
 
 from builders import item, record, view
 from dynamirror import quarantine
+from dynamirror.apply import apply
 from dynamirror.cache import Cache, Failure
-from dynamirror.config import Settings
-from dynamirror.encoding import HASH, JSON, Encoding
+from dynamirror.config import READER_COMMANDS, Settings
+from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding
+from dynamirror.entry import of_row
 from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.marker import note_complete, note_gap
 from dynamirror.quarantine import Parked
+from dynamirror.reader import Reader
+from dynamirror.reader.guarded import Counts
 from dynamirror.scripts import Command
 from dynamirror.stream.positions import Position, Positions
 from dynamirror.verify import compare
-from dynamirror.view import ViewSpec
+from dynamirror.version import RowVersion
+from dynamirror.view import Schema, ViewSpec
 from faults.mirroring import Mirror, Table, entries
 
 ROOT = Path(__file__).parents[2]
@@ -173,7 +181,7 @@ def test_a_view_outside_the_patterns_is_refused_and_changes_nothing(
     assert list(admin.scan("*")) == []
 
 
-def test_a_reader_reads_entries_and_nothing_of_ours(login: Login, admin: Cache) -> None:
+def test_a_reader_reads_entries_and_changes_nothing(login: Login, admin: Cache) -> None:
     table = Table()
     assert Mirror(admin).deliver(table.puts(["1", "2"], name="Ada")) is None
     assert (
@@ -189,16 +197,49 @@ def test_a_reader_reads_entries_and_nothing_of_ours(login: Login, admin: Cache) 
     ]
     for words in [("SET", "users:1", ""), ("UNLINK", "users:1"), ("SCAN", "0")]:
         assert "has no permissions to run the" in refused(reader, *words)
-    assert "No permissions" in refused(reader, "GET", "dynamirror:fence:{users:1}")
+    for ours in ("dynamirror:{users}:quarantine", "dynamirror:{users}:rebuild"):
+        assert "No permissions" in refused(reader, "HGETALL", ours)
     assert Mirror(admin).deliver(table.puts(["1"], name="Grace")) is None
 
 
-def named_in_sources(admin: Cache) -> set[str]:
-    """The Valkey commands that the sources name, `local` apart, which runs servers of its own."""
+def test_a_reader_does_all_it_can_and_never_asks_the_table(
+    server: EmbeddedValkey, login: Login, admin: Cache, tmp_path: Path
+) -> None:
+    """By key and by query, however fresh, and believing the mirror about what is absent."""
+    spec, schema = ViewSpec(encoding=DYNAMODB_JSON, collection=True), Schema("users", ("pk", "sk"))
+    mirrored, keys = spec.bind(schema), {"pk": {"S": "a"}, "sk": {"S": "b"}}
+    row = of_row(mirrored, keys, keys, RowVersion(1000))
+    assert row is not None
+    assert apply(admin, [row], fence_ttl=93_600).applied == 1
+    note_gap(admin, [mirrored], stream=STREAM, at=1, reason="new")
+    note_complete(admin, [mirrored], RowVersion(2))
+    login(READER)
+    nobody: Any = SimpleNamespace(dynamodb=lambda: None)
+    with Reader(
+        server.settings(user="limited", password_file=str(tmp_path / "password")),
+        "users",
+        views=[spec],
+        aws=nobody,
+        schema=Schema("users", schema.keys, ("S", "S")),
+        on_miss="absent",
+    ) as reader:
+        there, absent = {"pk": "a", "sk": "b"}, {"pk": "a", "sk": "c"}
+        assert reader.get_item(Key=there)["Item"] == there
+        assert reader.get_item(Key=there, min_time=900, age=True)["Item"] == there
+        assert "Item" not in reader.get_item(Key=absent)
+        batch = reader.batch_get_item(RequestItems={"users": {"Keys": [there, absent]}})
+        assert batch["Responses"]["users"] == [there]
+        page = reader.query(KeyConditionExpression=Key("pk").eq("a"), age=True)
+        assert page["Items"] == [there]
+        assert reader.counts == Counts(hits=4, misses=2)
+
+
+def named_in_sources(admin: Cache, *but: str) -> set[str]:
+    """The Valkey commands that the sources name, some folders apart."""
     source = ROOT / "src/dynamirror"
     words: set[tuple[str, str]] = set()
     for path in source.rglob("*.py"):
-        if "local" not in path.relative_to(source).parts:
+        if not {*but} & {*path.relative_to(source).parts}:
             text = path.read_text(encoding="utf-8")
             words |= set(re.findall(r'b"([A-Z]{2,})"(?:, b"([A-Z]+)")?', text))
     for path in source.rglob("*.lua"):
@@ -213,4 +254,7 @@ def named_in_sources(admin: Cache) -> set[str]:
 
 
 def test_the_access_string_names_just_what_the_sources_use(admin: Cache) -> None:
-    assert granted(REPLICATOR) == named_in_sources(admin)
+    # `local` runs servers of its own.
+    assert granted(REPLICATOR) == named_in_sources(admin, "local", "reader")
+    reading = named_in_sources(admin, "local") - granted(REPLICATOR)
+    assert reading <= granted(READER) == set(READER_COMMANDS)

@@ -127,7 +127,8 @@ def test_a_row_puts_the_item_that_was_read() -> None:
 
 
 def test_a_row_that_found_nothing_deletes_the_entry() -> None:
-    assert of_row(DEFAULT, {"id": {"S": "7"}}, None, ROW) == Delete(DEFAULT, "users:7", ROW)
+    key = {"id": {"S": "7"}}
+    assert of_row(DEFAULT, key, None, ROW) == Delete(DEFAULT, "users:7", ROW, key)
 
 
 @pytest.mark.parametrize("found", [item(), None])

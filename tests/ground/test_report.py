@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from builders import view
+from builders import item, view
 from dynamirror.entry import Delete
 from dynamirror.report import Report, Trouble, partial_batch_response
 from dynamirror.version import ChangeVersion, RowVersion, Version
@@ -11,7 +11,7 @@ from ground.strategies import PROMISE, row_versions, sequences
 
 
 def trouble(version: Version) -> Trouble:
-    return Trouble(Delete(view(), "users:1", version), "the cache is full")
+    return Trouble(Delete(view(), "users:1", version, item()), "the cache is full")
 
 
 def change(sequence: int) -> ChangeVersion:

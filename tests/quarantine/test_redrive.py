@@ -277,3 +277,16 @@ def written(mirrored: Any, source: random.Random) -> Any:
         return mirrored.record(None, {"id": {"S": item_id}}, age=0)
     make = mirrored.poison if source.random() < 0.3 else mirrored.put
     return make(item_id, age=0, n={"N": str(source.randrange(1_000))})
+
+
+def test_an_item_that_a_view_is_no_longer_for_loses_its_entry(mirror: Any) -> None:
+    """Its key does not change, and the change that took it out of the view was never decoded."""
+    mirrored = mirror(ViewSpec(when={"name": "Ada"}))
+    mirrored.deliver(mirrored.put("1", name=NAME))
+    broken = mirrored.put("1", name={"S": "Bob"})
+    del broken["eventName"]
+    mirrored.deliver(broken)
+    assert mirrored.compare().left_over == 1
+    make_older(mirrored)
+    assert outcomes(mirrored) == HEALED
+    assert same(mirrored)

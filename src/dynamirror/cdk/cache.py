@@ -67,7 +67,11 @@ class Cache(Construct):
         super().__init__(scope, id)
         name = self._unique("cache")
         replicator = self._user("user", ("~dynamirror:*",), key_patterns, COMMANDS)
-        reader = self._user("reader", (), key_patterns, READER_COMMANDS, read_only=True)
+        # Fences and the marker tell a reader how fresh and how complete the mirror is.
+        seen = [f"dynamirror:fence:{tag}{pattern}" for pattern in key_patterns for tag in ("{", "")]
+        marker = "dynamirror:{*}:mirror"
+        ours = [f"%R~{pattern}" for pattern in (*seen, marker)]
+        reader = self._user("reader", ours, key_patterns, READER_COMMANDS, read_only=True)
         group = elasticache.CfnUserGroup(
             self,
             "UserGroup",

@@ -1,6 +1,8 @@
 """The mirror: the replicator Lambda and its event source mapping."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from aws_cdk import Duration, RemovalPolicy, Stack, Token
 from aws_cdk import aws_dynamodb as dynamodb
@@ -13,6 +15,8 @@ from dynamirror.cdk.cache import CacheEndpoint, grant_connect
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.network import Network
 from dynamirror.config import Settings, check_views, load_views
+from dynamirror.filters import patterns
+from dynamirror.view import Schema
 
 # Stands for a name that is not known before the table is made.
 _UNNAMED = "dynamirror_unnamed_table"
@@ -44,6 +48,17 @@ class MirroredTable:
         patterns = check_views(load_views(config), known, self.keys, self.view_type.value)
         return tuple(pattern.replace(_UNNAMED, name) for pattern in patterns)
 
+    def filters(self, config: str | None) -> list[Mapping[str, Any]]:
+        """The patterns of the records that the views need, for Lambda; none if they need all.
+
+        Raises:
+            ConfigError: the views are wrong, or do not fit the table.
+        """
+        name = self.table.table_name
+        known = _UNNAMED if Token.is_unresolved(name) else name
+        found = patterns(load_views(config), Schema(known, self.keys), self.view_type.value)
+        return [lambda_.FilterCriteria.filter(pattern) for pattern in found]
+
 
 class Mirror(Construct):
     """Keeps a cache in step with a table.
@@ -62,6 +77,7 @@ class Mirror(Construct):
         memory_mb: of the function; 1,769 is one vCPU.
         log_retention: how long logs are kept.
         tracing: whether to trace with X-Ray.
+        filter_records: whether Lambda passes over the records that no view needs.
         removal_policy: what becomes of the logs with the stack.
 
     Raises:
@@ -84,6 +100,7 @@ class Mirror(Construct):
         memory_mb: int = 1024,
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
         tracing: bool = False,
+        filter_records: bool = True,
         removal_policy: RemovalPolicy = RemovalPolicy.DESTROY,
     ) -> None:
         super().__init__(scope, id)
@@ -114,6 +131,7 @@ class Mirror(Construct):
                 max_batching_window=max_batching_window,
                 report_batch_item_failures=True,
                 bisect_batch_on_error=True,
+                filters=(source.filters(code.config) if filter_records else None) or None,
                 # No limit of attempts or age, and no queue for what failed. While the cache is out,
                 # every batch fails: with a limit, an outage would turn into changes given up, and a
                 # queue (which holds no records, only where they were) would hand them back out of

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dynamirror import __version__
-from dynamirror.cli import demo, mirror, quarantine, recovery
+from dynamirror.cli import demo, mirror, quarantine, recovery, view
 from dynamirror.errors import DynamirrorError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command()(recovery.backfill)
 app.command()(recovery.verify)
 app.command()(quarantine.quarantine)
 app.command("redrive")(quarantine.redrive_)
+app.add_typer(view.app, name="view")
 
 
 @app.callback()

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from statistics import quantiles
-from time import monotonic
+from time import monotonic, time
 from types import TracebackType
 from typing import Any, Self
 
@@ -21,20 +22,26 @@ from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.handler import Replicator
 from dynamirror.local.delivery import Delivery
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table, write_items
+from dynamirror.local.example import find_probe, load_example
 from dynamirror.local.load import load_items
 from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.marker import Watch, note_complete, note_gap
 from dynamirror.report import Tally
 from dynamirror.snapshot import scan_table
+from dynamirror.stored import read_command, stored_value
 from dynamirror.stream.positions import Positions
 from dynamirror.stream.reader import StreamReader
-from dynamirror.verify import Comparison, compare, read_command, stored_value
+from dynamirror.verify import Comparison, compare
 from dynamirror.version import RowVersion
-from dynamirror.view import Schema, View, Views, ViewSpec
+from dynamirror.view import Schema, Views, ViewSpec
 
 _TABLE = "users"
-_SHOWN_IDS = ("1", "2", "3", "4", "5")
-_PROBE_ID = "dynamirror-probe"
+_SHOWN = 5
+# As the simulator writes them.
+_SAMPLES: tuple[dict[str, Any], ...] = tuple(
+    {"id": {"S": str(number)}, "name": {"S": "Ada"}, "timestamp": {"S": ""}}
+    for number in range(1, _SHOWN + 1)
+)
 _DRAIN_SECONDS = 120.0
 
 
@@ -82,8 +89,14 @@ class Demo:
         key: str | None = None,
     ) -> None:
         specs = load_views(view)
-        self.items = load_items(load, key) if load else []
-        self.schema = Schema(_table_of(specs), ("id",), ("S",))
+        example = load_example(view)
+        self.schema = example.schema if example else Schema(_table_of(specs), ("id",), ("S",))
+        if load and self.schema.keys != ("id",):
+            raise ConfigError(
+                "--load fills a table whose key is `id`, but the [[table]] has others"
+            )
+        self._example = example
+        self.items = load_items(load, key) if load else example.items if example else []
         self._views = Views(specs, lambda _table, _keys: self.schema)
         self.views = self._views.bind(self.schema)
         self._ids = ids
@@ -107,7 +120,8 @@ class Demo:
             self.cache = Cache(self.valkey.settings())
             starting.callback(self.cache.close)
             self._client = self.database.aws.dynamodb()
-            create_table(self._client, self.schema.table, {"id": "S"})
+            keys = dict(zip(self.schema.keys, self.schema.types, strict=True))
+            create_table(self._client, self.schema.table, keys)
             self.delivery = self._deliver()
             starting.callback(self.delivery.stop)
             starting.callback(self._halt.set)
@@ -197,13 +211,11 @@ class Demo:
 
     def shown(self) -> dict[str, bytes | None]:
         """A few entries as they are now: key to value."""
-        puts = [_expected(self.views[0], {"id": {"S": item_id}}) for item_id in _SHOWN_IDS]
-        keys = [key for key, _value in filter(None, puts)]
-        answers = self.cache.execute(read_command(key.encode(), self.views[0]) for key in keys)
-        return {
-            key: b" ".join(answer) if isinstance(answer, list) else answer
-            for key, answer in zip(keys, answers, strict=True)
-        }
+        samples = self._example.items if self._example else _SAMPLES
+        puts = (of_row(view, one, one, RowVersion(0)) for one in samples for view in self.views)
+        shown = list(islice((put for put in puts if isinstance(put, Put)), _SHOWN))
+        answers = self.cache.execute(read_command(put.key.encode(), put.view) for put in shown)
+        return {put.key: _visible(answer) for put, answer in zip(shown, answers, strict=True)}
 
     def _check(self) -> None:
         if self._errors:
@@ -218,42 +230,50 @@ class Demo:
 
     def _simulate(self, stop: threading.Event) -> None:
         begin = monotonic()
-        for number, operation in enumerate(simulator.operations(self._rng, ids=self._ids)):
+        for number, write in enumerate(self._writes()):
             if stop.wait(max(0.0, begin + number / self._rate - monotonic())):
                 return
-            simulator.write(self._client, self.schema.table, operation)
+            write()
             self.totals.written += 1
+
+    def _writes(self) -> Iterator[Callable[[], None]]:
+        """Random writes without end, of the items beside the views or of the simulator."""
+        client, table = self._client, self.schema.table
+        if self._example:
+            for change in self._example.changes(self._rng, time):
+                yield partial(change.write, client, table)
+        for operation in simulator.operations(self._rng, ids=self._ids):
+            yield partial(simulator.write, client, table, operation)
 
     def _probe(self, stop: threading.Event) -> None:
         """Measure the lag as a reader sees it: write an item of its own, then read until it shows.
 
         Nobody else writes that item, so what shows is what was written.
         """
-        client, view = self.database.aws.dynamodb(), self.views[0]
+        client, table = self.database.aws.dynamodb(), self.schema.table
+        probe = find_probe(self.views, self._example.items if self._example else [_SAMPLES[0]])
+        if probe is None:
+            return
         number = 0
         while not stop.wait(0.05):
             number += 1
-            mark = {"S": f"probe {number}"}
-            item = {"id": {"S": _PROBE_ID}, "name": mark, "timestamp": mark}
-            expected = _expected(view, item)
-            with aws_errors(f"table {self.schema.table}"):
-                client.put_item(TableName=self.schema.table, Item=item)
+            item = probe.item(number)
+            key, value = probe.key, probe.view.encode(item)
+            with aws_errors(f"table {table}"):
+                client.put_item(TableName=table, Item=item)
             acknowledged = monotonic()
-            if expected is None or expected[1] is None:
-                continue
             while not stop.is_set():
-                (answer,) = self.cache.execute([read_command(expected[0].encode(), view)])
-                if answer and stored_value(answer, view) == expected[1]:
+                (answer,) = self.cache.execute([read_command(key.encode(), probe.view)])
+                if answer and stored_value(answer, probe.view) == value:
                     self.totals.lags.append(monotonic() - acknowledged)
                     break
                 stop.wait(0.001)
-        with aws_errors(f"table {self.schema.table}"):
-            client.delete_item(TableName=self.schema.table, Key={"id": {"S": _PROBE_ID}})
+        with aws_errors(f"table {table}"):
+            client.delete_item(TableName=table, Key=dict(self.schema.key_of(probe.item(0))))
 
 
-def _expected(view: View, item: dict[str, Any]) -> tuple[str, bytes | None] | None:
-    put = of_row(view, item, item, RowVersion(0))
-    return (put.key, view.encoding.encode(item)) if isinstance(put, Put) else None
+def _visible(answer: Any) -> bytes | None:
+    return b" ".join(answer) if isinstance(answer, list) else answer
 
 
 def _table_of(specs: tuple[ViewSpec, ...]) -> str:

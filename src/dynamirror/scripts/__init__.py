@@ -38,6 +38,10 @@ class Script:
         """A call of this script: its keys, all of one slot, then its arguments."""
         return Command(key, (b"EVALSHA", self.sha, self._keys, key, *words))
 
+    def indexed(self, key: bytes, *words: Word) -> Command:
+        """The same with the collection's index as one more key, after the others."""
+        return Command(key, (b"EVALSHA", self.sha, self._keys + 1, key, *words))
+
 
 PUT: Final = Script("put")
 PUT_HASH: Final = Script("put_hash")

@@ -1,6 +1,8 @@
 -- Store a hash entry, replacing all its fields.
 -- ARGV[3]: the number of parts that follow, then field, value, field, value, each behind its length
 -- (32 bits, big-endian). As one argument, since a request may have no more than 3,999.
+-- ARGV[4]: when it expires, '' for never.
+-- A collection's entry: KEYS[3]: the index; ARGV[5]: what stands for the entry there.
 local packed = ARGV[3]
 local left, at = struct.unpack('>I4', packed)
 -- The fence moves last: should a command be refused half-way, the entry is written again. But before
@@ -15,6 +17,12 @@ while left > 0 do
   at = table.remove(parts) -- the last it gives is where it stopped
   redis.call('HSET', entry, unpack(parts))
   left = left - count
+end
+if ARGV[4] and ARGV[4] ~= '' then redis.call('EXPIREAT', entry, ARGV[4]) end
+-- What is there and no index was nobody's to put there: rather make a new one than fail for ever.
+if KEYS[3] and type(redis.pcall('ZADD', KEYS[3], 0, ARGV[5])) == 'table' then
+  redis.call('UNLINK', KEYS[3])
+  redis.call('ZADD', KEYS[3], 0, ARGV[5])
 end
 redis.call('SET', fence, incoming, 'EX', fence_ttl)
 return 'applied'

