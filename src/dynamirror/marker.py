@@ -199,6 +199,11 @@ def difference(marker: Marker, stream: str, views: str) -> str | None:
     return None
 
 
+def is_before(gap: int, marker: Marker, stream: str) -> bool:
+    """Whether a gap was noted before the table's stream, another than the marker's, had begun."""
+    return _is_newer(stream, marker.stream) and gap < _epoch(stream) / 1000
+
+
 def _is_newer(stream: str, than: str) -> bool:
     """Whether a stream's ARN is another one's than that of a stream, and not an older one's."""
     return stream != than and _epoch(stream) >= _epoch(than)

@@ -20,7 +20,14 @@ from dynamirror.config import QUARANTINE_LIMIT
 from dynamirror.entry import Entry, of_row
 from dynamirror.errors import CacheError, DynamirrorError, RecordError
 from dynamirror.key import RESERVED
-from dynamirror.marker import NO_MARKER, difference, note_complete, note_gap, read_marker
+from dynamirror.marker import (
+    NO_MARKER,
+    difference,
+    is_before,
+    note_complete,
+    note_gap,
+    read_marker,
+)
 from dynamirror.quarantine import Parked, park
 from dynamirror.rows import CONSISTENT_MARGIN, EVENTUAL_MARGIN, RowReader
 from dynamirror.snapshot import Page, Rate, Scan, Segment
@@ -147,6 +154,8 @@ class Rebuild:
         # Which stream is followed is for those who follow it to say.
         followed = marker.stream or self.stream_arn
         reason = difference(marker, followed, fingerprint(self.views))
+        if reason is None and gap is not None and is_before(gap, marker, self.stream_arn):
+            reason = "the table has another stream than before"
         if gap is None or reason is not None:
             gap = now.horizon + self._margin_of(consistent=consistent) + 1
             why = reason or NO_MARKER

@@ -84,6 +84,32 @@ def test_what_a_command_withheld_keeps_from_being_written_is_written_once_it_is_
     assert entries(admin) == table.shown("users:{id}")
 
 
+@pytest.mark.parametrize("withheld", ["zadd", "zrem", "set", "unlink"])
+@pytest.mark.parametrize("encoding", [JSON, HASH], ids=["json", "hash"])
+def test_an_index_loses_nothing_by_a_command_withheld_and_gets_all_once_it_is_granted(
+    login: Login, admin: Cache, encoding: Encoding, withheld: str
+) -> None:
+    schema = Schema("users", ("id", "n"), ("S", "N"))
+    spec = ViewSpec(key="users:{{{id}}}:{n}", encoding=encoding, collection=True)
+    one = spec.bind(schema)
+    items = [item("a", n={"N": str(number)}) for number in (1, 2, 3)]
+
+    def write(cache: Cache, horizon: int, present: list[Any], gone: list[Any]) -> None:
+        version = RowVersion(horizon)
+        rows = [(item, item) for item in present] + [(item, None) for item in gone]
+        puts = (of_row(one, schema.key_of(key), found, version) for key, found in rows)
+        apply(cache, filter(None, puts), fence_ttl=93_600)
+
+    write(login(REPLICATOR), 1, items[:2], [])
+    lacking = login(REPLICATOR.replace(f" +{withheld}", ""))
+    write(lacking, 2, items[1:], items[:1])
+    members = admin.call("users:{a}:%%", b"ZRANGE", b"users:{a}:%%", 0, -1)
+    assert len(members) in (1, 2, 3), "nothing else was taken away"
+    write(login(REPLICATOR), 2, items[1:], items[:1])
+    result = compare(items[1:], admin, [one])
+    assert (result.differences, result.sample) == (0, {})
+
+
 @pytest.mark.parametrize(
     ("spec", "key"),
     [

@@ -41,7 +41,8 @@ class Cache(Construct):
     Applications connect as the reader: `grant_connect(cache.reader_endpoint, role)`, and
     `network.admit(security_group)`. Names follow from the construct's path, so that two stacks of
     one app do not collide. When the cache is full, ElastiCache evicts fences, since only they have
-    an expiry: leave it room, or order may be lost (docs/ordering.md).
+    an expiry (and entries of views with `ttl`): leave it room, or order may be lost
+    (docs/ordering.md).
 
     Args:
         scope: the stack or construct this is part of.

@@ -131,7 +131,8 @@ def is_visible(version: Version | None, min_time: float | None) -> bool:
 
 def _are_absent(source: Source, count: int) -> bool:
     """Whether entries that are missing can be taken for absent; counts them."""
-    absent = source.absent and source.vouched()
+    # A full cache evicts what has an expiry: there, what is missing may be in the table.
+    absent = source.absent and source.view.ttl is None and source.vouched()
     source.counter.add(misses=count, fallbacks=count if source.absent and not absent else 0)
     return absent
 

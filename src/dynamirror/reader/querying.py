@@ -131,9 +131,8 @@ class _Reading:
         words = self._range.words(forward=self._query.forward)
         command = (b"ZRANGE", self._index, *words, b"LIMIT", b"0", b"%d" % count)
         members = self._source.cache.ask(Command(self._index, command))
-        if members is DOWN:
+        if members is DOWN or members is None:  # of another kind, it is no index of ours
             return False
-        members = members or []  # of another kind, it is no index of ours
         keys = [self._key(member) for member in members]
         if not self._read(members, [key for key in keys if key is not None]):
             return False
@@ -161,6 +160,9 @@ class _Reading:
         if not vouched(said, self._source.views) or DOWN in replies:
             return False
         entries = replies[-len(places) :] if places else []
+        # A full cache evicts what has an expiry: there, what is missing may be in the table.
+        if self._source.view.ttl and any(self._source.entry(entry) is None for entry in entries):
+            return False
         fences = replies[: len(places)] if self._dated else [None] * len(places)
         for member, key, entry, fence in zip(members, keys, entries, fences, strict=True):
             self._take(member, key, entry, fence)

@@ -2,7 +2,10 @@
 -- A collection's entry: KEYS[3]: the index; ARGV[3]: what stands for the entry there.
 -- The entry goes first: that needs no memory, so a full cache can still be emptied.
 redis.call('UNLINK', entry)
--- What is there and no index has nothing to remove.
-if KEYS[3] then redis.pcall('ZREM', KEYS[3], ARGV[3]) end
+if KEYS[3] then
+  local said = redis.pcall('ZREM', KEYS[3], ARGV[3])
+  -- What is no index has nothing to remove.
+  if type(said) == 'table' and string.sub(said.err or '', 1, 9) ~= 'WRONGTYPE' then return said end
+end
 redis.call('SET', fence, incoming, 'EX', fence_ttl)
 return 'applied'

@@ -19,10 +19,14 @@ while left > 0 do
   left = left - count
 end
 if ARGV[4] and ARGV[4] ~= '' then redis.call('EXPIREAT', entry, ARGV[4]) end
--- What is there and no index was nobody's to put there: rather make a new one than fail for ever.
-if KEYS[3] and type(redis.pcall('ZADD', KEYS[3], 0, ARGV[5])) == 'table' then
-  redis.call('UNLINK', KEYS[3])
-  redis.call('ZADD', KEYS[3], 0, ARGV[5])
+if KEYS[3] then
+  local said = redis.pcall('ZADD', KEYS[3], 0, ARGV[5])
+  if type(said) == 'table' then
+    if string.sub(said.err or '', 1, 9) ~= 'WRONGTYPE' then return said end
+    -- No index was nobody's to put there: rather make a new one than fail for ever.
+    redis.call('UNLINK', KEYS[3])
+    redis.call('ZADD', KEYS[3], 0, ARGV[5])
+  end
 end
 redis.call('SET', fence, incoming, 'EX', fence_ttl)
 return 'applied'
