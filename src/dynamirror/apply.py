@@ -7,7 +7,7 @@ from dynamirror.attributes import utf8
 from dynamirror.cache import Cache, Failure
 from dynamirror.encoding import Layout
 from dynamirror.entry import Entry, Put
-from dynamirror.errors import RecordError
+from dynamirror.errors import CacheError, RecordError
 from dynamirror.key import fence_key
 from dynamirror.report import Report, Trouble
 from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command
@@ -52,6 +52,23 @@ def apply(
                 report.failed.append(Trouble(entry, answer.reason))
             case _:
                 report.failed.append(Trouble(entry, f"the cache answered {answer!r}"))
+    return report
+
+
+def apply_all(cache: Cache, entries: Iterable[Entry], *, fence_ttl: int) -> Report:
+    """Write entries that nobody would deliver again: none may fail.
+
+    Args:
+        cache: where to write.
+        entries: as `apply` takes them.
+        fence_ttl: seconds a fence is kept.
+
+    Raises:
+        CacheError: the cache did not take an entry.
+    """
+    report = apply(cache, entries, fence_ttl=fence_ttl)
+    for failure in report.failed:
+        raise CacheError(f"{cache}: {failure.reason}")
     return report
 
 

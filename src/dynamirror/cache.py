@@ -132,7 +132,15 @@ class Cache:
         Raises:
             CacheError: it was not carried out.
         """
-        (answer,) = self.execute([Command(key.encode(), words)])
+        return self.perform(Command(key.encode(), words))
+
+    def perform(self, command: Command) -> Any:
+        """Carry out one command; returns the server's answer.
+
+        Raises:
+            CacheError: it was not carried out.
+        """
+        (answer,) = self.execute([command])
         if isinstance(answer, Failure):
             raise CacheError(f"{self}: {answer.reason}")
         return answer

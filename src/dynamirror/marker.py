@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from dynamirror.cache import Cache, Failure
+from dynamirror.cache import Cache
 from dynamirror.change import parse_stream_arn
-from dynamirror.errors import CacheError, RecordError
+from dynamirror.errors import RecordError
 from dynamirror.key import RESERVED
 from dynamirror.scripts import COMPLETE, GAP
 from dynamirror.version import RowVersion
@@ -19,6 +19,7 @@ from dynamirror.view import View, fingerprint
 
 logger = logging.getLogger("dynamirror")
 
+OTHER_STREAM: Final = "the table has another stream than before"
 NO_MARKER: Final = "the mirror has never been filled, or the cache has lost its data"
 # A record that is about to be trimmed: others may have been, before they were read.
 _OLD_SECONDS: Final = 23 * 3600
@@ -92,10 +93,7 @@ def note_gap(cache: Cache, views: Sequence[View], *, stream: str, at: int, reaso
         CacheError: the cache did not take it.
     """
     key = marker_key(views[0].schema.table).encode()
-    command = GAP.command(key, at, reason, stream, fingerprint(views))
-    (answer,) = cache.execute([command])
-    if isinstance(answer, Failure):
-        raise CacheError(f"{cache}: {answer.reason}")
+    cache.perform(GAP.command(key, at, reason, stream, fingerprint(views)))
 
 
 def note_complete(cache: Cache, views: Sequence[View], horizon: RowVersion) -> str | None:
@@ -105,9 +103,7 @@ def note_complete(cache: Cache, views: Sequence[View], horizon: RowVersion) -> s
         CacheError: the cache did not take it.
     """
     key = marker_key(views[0].schema.table).encode()
-    (answer,) = cache.execute([COMPLETE.command(key, horizon.horizon, fingerprint(views))])
-    if isinstance(answer, Failure):
-        raise CacheError(f"{cache}: {answer.reason}")
+    answer = cache.perform(COMPLETE.command(key, horizon.horizon, fingerprint(views)))
     return None if answer == b"complete" else answer.decode()
 
 
@@ -193,15 +189,16 @@ def difference(marker: Marker, stream: str, views: str) -> str | None:
     if marker.gap is None:
         return marker.reason
     if _is_newer(stream, marker.stream):
-        return "the table has another stream than before"
+        return OTHER_STREAM
     if marker.views != views:
         return "the views have changed"
     return None
 
 
-def is_before(gap: int, marker: Marker, stream: str) -> bool:
-    """Whether a gap was noted before the table's stream, another than the marker's, had begun."""
-    return _is_newer(stream, marker.stream) and gap < _epoch(stream) / 1000
+def is_before(marker: Marker, stream: str) -> bool:
+    """Whether the gap was noted before the table's stream, another than the marker's, had begun."""
+    noted = -1 if marker.gap is None else marker.gap
+    return _is_newer(stream, marker.stream) and noted < _epoch(stream) / 1000
 
 
 def _is_newer(stream: str, than: str) -> bool:

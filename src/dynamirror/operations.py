@@ -15,7 +15,7 @@ from dynamirror.cache import Cache
 from dynamirror.config import Settings, load_views
 from dynamirror.errors import ConfigError
 from dynamirror.marker import read_marker
-from dynamirror.quarantine import Listed, forget_overflow, listed, overflow, release
+from dynamirror.quarantine import Listed, count, forget_overflow, listed, overflow, release
 from dynamirror.rebuild import Progress, Rebuild, Run, read_progress, read_run
 from dynamirror.redrive import Outcome, redrive, seconds_to_wait
 from dynamirror.rows import CONSISTENT_MARGIN, RowReader
@@ -281,7 +281,7 @@ class Operations:
             rebuild=run,
             progress=read_progress(self.cache, self.table, run) if run else None,
             table_items=int(description.get("ItemCount", 0)),
-            quarantined=len(listed(self.cache, self.table)),
+            quarantined=count(self.cache, self.table),
             overflow=overflow(self.cache, self.table),
         )
 

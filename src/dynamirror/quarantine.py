@@ -9,7 +9,7 @@ import msgspec
 from dynamirror.attributes import Item, to_json, typed
 from dynamirror.cache import Cache, Failure
 from dynamirror.config import QUARANTINE_LIMIT
-from dynamirror.errors import CacheError, RecordError
+from dynamirror.errors import RecordError
 from dynamirror.key import RESERVED
 from dynamirror.scripts import PARK, RELEASE
 
@@ -150,6 +150,16 @@ def _read(text: bytes) -> Note:
         return Note()
 
 
+def count(cache: Cache, table: str) -> int:
+    """How many items are in a table's quarantine.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    key = quarantine_key(table)
+    return int(cache.call(key, b"HLEN", key))
+
+
 def overflow(cache: Cache, table: str) -> int:
     """How often an item could not be listed, since the quarantine was full.
 
@@ -174,9 +184,7 @@ def release(cache: Cache, table: str, item: Listed, *, instead: Note | None = No
     """
     key = quarantine_key(table).encode()
     note = b"" if instead is None else msgspec.json.encode(instead)
-    (answer,) = cache.execute([RELEASE.command(key, item.field, item.text, note)])
-    if isinstance(answer, Failure):
-        raise CacheError(f"{cache}: {answer.reason}")
+    answer = cache.perform(RELEASE.command(key, item.field, item.text, note))
     return bool(answer == b"released")
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dynamirror.apply import apply
+from dynamirror.apply import apply_all
 from dynamirror.attributes import Item
 from dynamirror.cache import Cache
 from dynamirror.config import QUARANTINE_LIMIT
@@ -21,7 +21,7 @@ from dynamirror.entry import Entry, of_row
 from dynamirror.errors import CacheError, DynamirrorError, RecordError
 from dynamirror.key import RESERVED
 from dynamirror.marker import (
-    NO_MARKER,
+    OTHER_STREAM,
     difference,
     is_before,
     note_complete,
@@ -154,12 +154,12 @@ class Rebuild:
         # Which stream is followed is for those who follow it to say.
         followed = marker.stream or self.stream_arn
         reason = difference(marker, followed, fingerprint(self.views))
-        if reason is None and gap is not None and is_before(gap, marker, self.stream_arn):
-            reason = "the table has another stream than before"
-        if gap is None or reason is not None:
+        if reason is None and is_before(marker, self.stream_arn):
+            reason = OTHER_STREAM
+        if reason is not None:
             gap = now.horizon + self._margin_of(consistent=consistent) + 1
-            why = reason or NO_MARKER
-            note_gap(self.cache, self.views, stream=followed, at=gap, reason=why)
+            note_gap(self.cache, self.views, stream=followed, at=gap, reason=reason)
+        assert gap is not None  # without a marker there was a reason
         run = None if anew else self.run()
         if run and not run.finished and run.horizon > gap and run.views == fingerprint(self.views):
             return Step(run)
@@ -255,7 +255,7 @@ class Rebuild:
             LostError: a part is not loaded, or the mirror has become incomplete anew meanwhile.
         """
         self._check(run)
-        if not all(self._progress(run, index).done for index in range(run.segments)):
+        if not read_progress(self.cache, self.schema.table, run).done:
             raise LostError("not all segments are loaded")
         if not self._call(b"HGET", _field(run, "swept").encode()):
             raise LostError("left-over entries were not looked for")
@@ -287,9 +287,7 @@ class Rebuild:
         """Apply one page."""
         parked: list[Parked] = []
         entries = list(self._entries(page, parked))
-        report = apply(self.cache, entries, fence_ttl=self._fence_ttl)
-        for failure in report.failed:
-            raise CacheError(f"{self.cache}: {failure.reason}")
+        report = apply_all(self.cache, entries, fence_ttl=self._fence_ttl)
         for trouble in report.quarantined:
             item = getattr(trouble.entry, "item", {})
             reason = f"view {trouble.entry.view.name}: {trouble.reason}"
@@ -323,8 +321,8 @@ class Rebuild:
         return Parked(self.schema.table, self.schema.key_of(item), "?", reason, created)
 
     def _check(self, run: Run) -> None:
-        newest = self.run()
-        if newest is None or newest.id != run.id:
+        text = self._call(b"HGET", b"run")
+        if not text or msgspec.json.decode(text, type=Run).id != run.id:
             raise LostError("the cache has lost what it knew of the rebuild, or another has begun")
 
     def _progress(self, run: Run, index: int) -> Progress:

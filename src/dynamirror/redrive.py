@@ -6,11 +6,11 @@ from enum import StrEnum
 
 import msgspec
 
-from dynamirror.apply import apply
+from dynamirror.apply import apply_all
 from dynamirror.aws import error_code
 from dynamirror.cache import Cache
 from dynamirror.entry import no_entry, of_row
-from dynamirror.errors import CacheError, RecordError, SourceError
+from dynamirror.errors import RecordError, SourceError
 from dynamirror.quarantine import Listed, release
 from dynamirror.rows import Row, RowReader
 from dynamirror.version import RowVersion
@@ -135,9 +135,7 @@ class _Case:
             except RecordError as error:
                 yield f"view {view.name}: {error}"
                 continue
-            report = apply(self.cache, [entry] if entry else [], fence_ttl=self.fence_ttl)
-            for failure in report.failed:
-                raise CacheError(f"{self.cache}: {failure.reason}")
+            report = apply_all(self.cache, [entry] if entry else [], fence_ttl=self.fence_ttl)
             for trouble in report.quarantined:
                 yield f"view {view.name}: {trouble.reason}"
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from dynamirror import version
-from dynamirror.apply import apply
+from dynamirror.apply import apply_all
 from dynamirror.attributes import Item, utf8
 from dynamirror.cache import Cache, Failure
 from dynamirror.entry import Delete, Entry, Put
@@ -171,9 +171,7 @@ def as_they_should_be(found: Sequence[Found], reader: RowReader) -> list[Entry]:
 def _write(cache: Cache, entries: Sequence[Entry], *, fence_ttl: int, swept: Swept) -> None:
     for wanted, kind in ((Delete, "deleted"), (Put, "written")):
         mine = [entry for entry in entries if isinstance(entry, wanted)]
-        report = apply(cache, mine, fence_ttl=fence_ttl)
-        for failure in report.failed:
-            raise CacheError(f"{cache}: {failure.reason}")
+        report = apply_all(cache, mine, fence_ttl=fence_ttl)
         setattr(swept, kind, getattr(swept, kind) + report.applied)
 
 

@@ -10,11 +10,11 @@ from time import monotonic, sleep
 from typing import Any, Self
 from zlib import crc32
 
-from dynamirror.apply import apply
+from dynamirror.apply import apply_all
 from dynamirror.attributes import Item, utf8
 from dynamirror.cache import Cache
 from dynamirror.entry import Entry, Put, of_row
-from dynamirror.errors import CacheError, ConfigError, RecordError
+from dynamirror.errors import ConfigError, RecordError
 from dynamirror.key import fence_key
 from dynamirror.marker import read_marker
 from dynamirror.rows import RowReader
@@ -342,9 +342,7 @@ class _Doubts:
             assert isinstance(entry.version, RowVersion)
             # A row must hold every change that the stream will not deliver (marker.py).
             too_fresh = gap is not None and entry.version.horizon <= gap
-            report = apply(self.cache, [] if too_fresh else [entry], fence_ttl=self.fence_ttl)
-            for failure in report.failed:
-                raise CacheError(f"{self.cache}: {failure.reason}")
+            report = apply_all(self.cache, [] if too_fresh else [entry], fence_ttl=self.fence_ttl)
             if (too_fresh or report.stale) and self._has_time(doubt):
                 self._doubts.append(doubt)
                 continue
