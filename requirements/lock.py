@@ -15,7 +15,7 @@ ASSET = ROOT / "src/dynamirror/cdk/requirements.txt"
 # Every lock is constrained by the widest one, so that a package has one version everywhere.
 LOCKS = {
     DEV: ["--python-version", "3.11", "--extra", "dev"],
-    DEMO: ["--python-version", "3.11", "--extra", "local", str(HERE / "build.in")],
+    DEMO: ["--python-version", "3.11", "--extra", "page", str(HERE / "build.in")],
     # Lambda's Python 3.11 is past 3.11.3, from which on no package needs a marker; a marker would
     # be evaluated for the Python that builds, not for the one in Lambda.
     ASSET: ["--python-version", "3.11.3"],
