@@ -40,10 +40,10 @@ def apply(
     report = Report()
     outbox = _Outbox(_newest(entries, report), report, fence_ttl, in_time)
     answers = cache.execute(outbox.commands())
-    for (entry, trouble), answer in zip(outbox.sent, answers, strict=True):
+    for place, (entry, answer) in enumerate(zip(outbox.sent, answers, strict=True)):
         match answer:
-            case b"applied" | b"stale" if trouble:
-                report.quarantined.append(trouble)
+            case b"applied" | b"stale" if place in outbox.troubles:
+                report.quarantined.append(outbox.troubles[place])
             case b"applied":
                 report.applied += 1
             case b"stale":
@@ -80,21 +80,21 @@ class _Outbox:
     report: Report
     fence_ttl: int
     in_time: Callable[[], bool]
-    sent: list[tuple[Entry, Trouble | None]] = field(default_factory=list)
+    sent: list[Entry] = field(default_factory=list)
+    troubles: dict[int, Trouble] = field(default_factory=dict)  # by place in `sent`
 
     def commands(self) -> Iterator[Command]:
         for entry in self.entries:
             if not self.in_time():
                 self.report.failed.append(Trouble(entry, OUT_OF_TIME))
                 continue
-            trouble = None
             try:
                 command = _command(entry, self.fence_ttl)
             except (RecordError, RecursionError) as error:
                 # What the entry holds is out of date, and nothing better can be written.
-                trouble = Trouble(entry, str(error))
+                self.troubles[len(self.sent)] = Trouble(entry, str(error))
                 command = _delete(entry, self.fence_ttl)
-            self.sent.append((entry, trouble))
+            self.sent.append(entry)
             yield command
 
 

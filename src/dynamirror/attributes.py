@@ -21,7 +21,7 @@ Item = Mapping[str, AttributeValue]
 
 _json = msgspec.json.Encoder(order="sorted")
 # Three digits of exponent are enough for DynamoDB's 1E-130 to 9.9E+125.
-_JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?")
+_is_json_number = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,3})?").fullmatch
 # Room for DynamoDB's 38 significant digits; the default context would round to 28. What does not
 # fit is an error: rounded, two numbers would be one.
 _DIGITS = Context(prec=64, traps=[InvalidOperation, Overflow, Inexact])
@@ -53,9 +53,11 @@ def _number(content: object) -> str:
     """The digits as they are, if JSON allows them as a number; else the same number in plain."""
     if type(content) is not str:
         raise RecordError(f"a DynamoDB N must be text, not {type(content).__name__}")
-    if _JSON_NUMBER.fullmatch(content):
-        return content
-    return number_text(content)
+    return content if _is_json_number(content) else number_text(content)
+
+
+def _raw_number(content: object) -> msgspec.Raw:
+    return msgspec.Raw(_number(content))
 
 
 def _binary(content: object) -> str:
@@ -76,6 +78,8 @@ def _boolean(content: object) -> bool:
 
 
 def _list(content: object) -> list[Any]:
+    if type(content) is list:
+        return content.copy()
     if not isinstance(content, list | tuple | set | frozenset):
         raise RecordError(f"a DynamoDB list or set must be a list, not {type(content).__name__}")
     return list(content)
@@ -90,7 +94,12 @@ def _map(content: object) -> Mapping[str, AttributeValue]:
 # DynamoDB does not keep the order of a set, so every set is written sorted: the same item always
 # becomes the same bytes, whether it came from the stream or from the table.
 def _strings(content: object) -> list[str]:
-    return sorted(map(_string, _list(content)))
+    values = _list(content)
+    for value in values:
+        if type(value) is not str:
+            _string(value)
+    values.sort()
+    return values
 
 
 def _numbers(content: object) -> list[str]:
@@ -103,7 +112,7 @@ def _binaries(content: object) -> list[str]:
 
 _PLAIN: dict[str, Callable[[Any], object]] = {
     "S": _string,
-    "N": lambda content: msgspec.Raw(_number(content)),
+    "N": _raw_number,
     "B": _binary,
     "BOOL": _boolean,
     "NULL": lambda _content: None,
@@ -236,7 +245,7 @@ def key_text(value: AttributeValue) -> str:
         raise _not_a_value(value) from None
     match tag:
         case "S":
-            return _string(content)
+            return content if type(content) is str else _string(content)
         case "N":
             return number_text(_string(content, tag))
         case "B":

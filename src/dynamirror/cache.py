@@ -12,14 +12,15 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from os import getpid
 from pathlib import Path
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 import libvalkey
+from valkey._parsers.libvalkey import NOT_ENOUGH_DATA
 from valkey.cluster import ClusterParser
 from valkey.connection import Connection, ConnectionPool, SSLConnection
 from valkey.crc import key_slot
@@ -64,8 +65,7 @@ class Failure:
     cause: Exception | None = field(default=None, repr=False, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
+class _Node(NamedTuple):  # hashed for every command, which a dataclass does in Python
     host: str
     port: int
 
@@ -222,6 +222,10 @@ class Cache:
         for pool in self._pools.values():
             pool.disconnect()
 
+    def only_node(self) -> _Node | None:
+        """The node that holds all slots, if one does."""
+        return None if self._slots else self._nodes[0]
+
     def node_of(self, key: bytes) -> _Node | None:
         """The node that holds a key's slot."""
         slots = self._slots  # which another thread may replace
@@ -329,6 +333,20 @@ class Cache:
             raise CacheError(f"cache {node}: {_reason(error)}") from error
 
 
+class _Parser(ClusterParser):
+    """Reads answers in bulk: one by one, the client library takes four calls for each."""
+
+    def read_all(self, answers: list[Any], count: int) -> None:
+        """Append answers, errors among them, until there are `count`."""
+        gets = self._reader.gets
+        while len(answers) < count:
+            answer = gets()
+            if answer is NOT_ENOUGH_DATA:
+                self.read_from_socket()
+            else:
+                answers.append(answer)
+
+
 class _Lane:
     """The commands on their way to one node, and the connection they take."""
 
@@ -342,26 +360,21 @@ class _Lane:
 
     def send(self, batch: Mapping[int, Command], replies: list[Any], *, asking: bool) -> None:
         """Send commands; each one's answer belongs at its index."""
-        indices: list[int] = []
-        words: list[tuple[Word, ...]] = []
+        indices: list[int] = list(batch)
+        words = [command.words for command in batch.values()]
+        if asking:
+            indices = [place for index in indices for place in (_NOBODY, index)]
+            words = [each for call in words for each in ((b"ASKING",), call)]
         if self.load_scripts:
             self.load_scripts = False
-            words += _SCRIPT_LOADS
-            indices += [_NOBODY] * len(_SCRIPT_LOADS)
-        for index, command in batch.items():
-            if asking:
-                words.append((b"ASKING",))
-                indices.append(_NOBODY)
-            words.append(command.words)
-            indices.append(index)
+            words = [*_SCRIPT_LOADS, *words]
+            indices = [*repeat(_NOBODY, len(_SCRIPT_LOADS)), *indices]
         self._pending.append(indices)
         if self._broken is None:
             try:
                 if self._connection is None:
                     self._connection = self._cache.checkout(self.node)
-                self._connection.send_packed_command(
-                    [b"".join([libvalkey.pack_command(command) for command in words])]
-                )
+                self._connection.send_packed_command([b"".join(map(libvalkey.pack_command, words))])
             except (ValkeyError, OSError) as error:
                 self._break(error)
         if self._broken is not None:
@@ -370,33 +383,41 @@ class _Lane:
     def receive(self, replies: list[Any], *, leave: int = 0) -> None:
         """Read answers until no more than `leave` batches are under way."""
         while len(self._pending) > leave:
-            for index in self._pending.popleft():
-                reply = self._read()
+            indices = self._pending.popleft()
+            for index, reply in zip(indices, self._read(len(indices)), strict=True):
                 if index != _NOBODY:
                     replies[index] = reply
                 if isinstance(reply, Failure) and isinstance(reply.cause, NoScriptError):
                     self.load_scripts = True
 
-    def _read(self) -> Any:
+    def _read(self, count: int) -> list[Any]:
+        """The next answers, with a Failure in the place of each error."""
+        answers: list[Any] = []
+        if self._broken is None:
+            assert self._connection is not None
+            parser: _Parser = self._connection._parser  # noqa: SLF001 - which we gave it
+            try:
+                parser.read_all(answers, count)
+            except (ValkeyError, OSError) as error:
+                self._break(error)
+        for place, answer in enumerate(answers):
+            if isinstance(answer, ReadOnlyError | LostConnectionError):
+                # A primary that was replaced keeps its connections: only a new one finds its
+                # successor.
+                self._break(answer)
+                del answers[place:]
+                break
+            if isinstance(answer, ResponseError):
+                answers[place] = Failure(_reason(answer), answer)
         if self._broken is not None:
-            return self._broken
-        assert self._connection is not None
-        try:
-            return self._connection.read_response()
-        except ReadOnlyError as error:
-            # A primary that was replaced keeps its connections: only a new one finds its successor.
-            return self._break(error)
-        except ResponseError as error:
-            return Failure(_reason(error), error)
-        except (ValkeyError, OSError) as error:
-            return self._break(error)
+            answers += [self._broken] * (count - len(answers))
+        return answers
 
-    def _break(self, error: Exception) -> Failure:
+    def _break(self, error: Exception) -> None:
         self._broken = Failure(f"{self.node}: {_reason(error)}")
         self._cache.suspect(self.node)
         if self._connection is not None:
             self._connection.disconnect()
-        return self._broken
 
     def close(self) -> None:
         if self._connection is not None:
@@ -434,6 +455,9 @@ class _Exchange:
 
     def _send(self, batch: Mapping[int, Command]) -> None:
         self._replies += [_UNREACHED] * len(batch)
+        if only := self._cache.only_node():
+            self._lane(only).send(batch, self._replies, asking=False)
+            return
         routes: dict[_Node, dict[int, Command]] = {}
         for index, command in batch.items():
             node = self._cache.node_of(command.key)
@@ -485,7 +509,7 @@ def _connection_options(settings: Settings) -> dict[str, Any]:
         "socket_timeout": settings.timeout,
         "socket_connect_timeout": settings.timeout,
         "socket_keepalive": True,
-        "parser_class": ClusterParser,  # knows MOVED, ASK and TRYAGAIN
+        "parser_class": _Parser,  # knows MOVED, ASK and TRYAGAIN
         "lib_name": None,  # announcing oneself costs two round trips at every cold start
         "lib_version": None,
     }
@@ -527,6 +551,7 @@ class _IamCredentials(CredentialProvider):
 
 _WHAT_IT_MEANS: Final[Mapping[type[Exception], str]] = {
     SlowAnswerError: "no answer in time",
+    TimeoutError: "no answer in time",
     NoScriptError: "NOSCRIPT",
     TryAgainError: "TRYAGAIN (a slot is being moved)",
     BusyLoadingError: "it is still loading its data",
@@ -539,9 +564,10 @@ def _reason(error: Exception) -> str:
     match error:
         case AuthenticationError():
             return f"it refuses the user or the password: {error}"
-        case LostConnectionError():
+        case LostConnectionError() | OSError():
             # The client library's own message is two sentences; what the system said is enough.
-            said = getattr(error.__context__, "strerror", None) or str(error)
+            system = error if isinstance(error, OSError) else error.__context__
+            said = getattr(system, "strerror", None) or str(error)
             return f"no connection: {said.rstrip('.')}"
         case _:
             # A refusal within a script ends with where that was; others go on with advice.

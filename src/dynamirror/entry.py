@@ -1,6 +1,6 @@
 """Entries: one key of the cache and what is to become of it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -32,7 +32,7 @@ class Delete(msgspec.Struct, frozen=True, gc=False):
 Entry = Put | Delete
 
 
-def of_change(view: View, change: Change) -> Iterator[Entry]:
+def of_change(view: View, change: Change) -> Iterable[Entry]:
     """What one change means for one view.
 
     Raises:
@@ -40,6 +40,18 @@ def of_change(view: View, change: Change) -> Iterator[Entry]:
             first, to be deleted.
         ConfigError: the view needs old images, which the stream does not carry.
     """
+    if not view.is_static:
+        return _of_moving(view, change)
+    key = view.key_of(change.keys)
+    if key is None:
+        return ()
+    if change.new is None:
+        return (Delete(view, key, change.version, change.old or change.keys),)
+    return (Put(view, key, change.version, change.new),)
+
+
+def _of_moving(view: View, change: Change) -> Iterator[Entry]:
+    """The same for a view where an item may come, go, or have another key than before."""
     old_key = _old_key(view, change)
     if change.new is None:
         if old_key is not None:
@@ -60,8 +72,6 @@ def of_change(view: View, change: Change) -> Iterator[Entry]:
 def _old_key(view: View, change: Change) -> str | None:
     """The key of the entry that the item may have had before, if it can be another one, or none."""
     if not view.needs_old_image:
-        if view.when is None:
-            return view.key_of(change.keys) if change.new is None else None
         if change.old is None and (change.new is None or not change.carries_old):
             # Whatever the view is not for now may have had an entry.
             return view.possible_key(change.keys)

@@ -21,7 +21,7 @@ from dynamirror.marker import Watch
 from dynamirror.quarantine import Parked, park
 from dynamirror.report import Report, partial_batch_response
 from dynamirror.version import ChangeVersion
-from dynamirror.view import Schema, Views
+from dynamirror.view import Schema, View, Views
 
 logger = logging.getLogger("dynamirror")
 
@@ -81,10 +81,11 @@ class Replicator:
         seconds = context.get_remaining_time_in_millis() / 1000
         # A function that is given little time still uses half of it.
         end = self._clock() + seconds - min(self._reserve, seconds / 2)
-        entries, parked = self._decode(batch)
+        entries, parked, superseded = self._entries(batch)
         report = apply(
             self.cache, entries, fence_ttl=self.fence_ttl, in_time=lambda: self._clock() < end
         )
+        report.coalesced += superseded
         parked += _unmapped(batch, report)
         at = datetime.now(UTC).isoformat(timespec="seconds")
         unparked = park(self.cache, parked, at=at, limit=self._quarantine_limit)
@@ -93,6 +94,24 @@ class Replicator:
         if batch and not report.failed and not unparked:  # else it comes again
             self._look(batch[0])
         return partial_batch_response(_first_to_repeat(batch, report, unparked))
+
+    def _entries(self, batch: list[Any]) -> tuple[list[Entry], list[Parked], int]:
+        """What a batch means, and how many entries were superseded before they were made."""
+        views = self._static_views(batch)
+        newest = records.newest(batch) if views else batch
+        entries, parked = self._decode(newest)
+        if parked and newest is not batch:
+            # What cannot be decoded must not hide what came before it.
+            newest = batch
+            entries, parked = self._decode(batch)
+        return entries, parked, (len(batch) - len(newest)) * len(views)
+
+    def _static_views(self, batch: list[Any]) -> tuple[View, ...]:
+        """The views of the batch's table, if an item's newest record says all to all of them."""
+        views = None
+        with suppress(RecordError, KeyError, TypeError, IndexError):
+            views = self.views.bound(records.parse_stream_arn(batch[0]["eventSourceARN"]).table)
+        return views if views and all(view.is_static for view in views) else ()
 
     def _decode(self, batch: list[Any]) -> tuple[list[Entry], list[Parked]]:
         entries: list[Entry] = []
@@ -104,8 +123,7 @@ class Replicator:
                 views = self.views.of_change(change)
                 _check_keys(change, views[0].schema)
                 for view in views:
-                    for entry in of_change(view, change):
-                        entries.append(entry)  # noqa: PERF402 - keeps what came before an error
+                    entries.extend(of_change(view, change))  # keeps what came before an error
             except RecordError as error:
                 # What was not decoded was made before it came.
                 created = change.version.created if change else ceil(time())

@@ -218,7 +218,6 @@ class KeyTemplate:
         Args:
             keys: names of the primary-key attributes; in any other, dots lead into maps.
         """
-        find = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]").search
         replace = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]").sub
         head, tail = self.literals[0], self.literals[1:]
         getters = (path(name, keys) for name in self.names)
@@ -232,14 +231,13 @@ class KeyTemplate:
                 if value is None:
                     return None
                 text = key_text(value)
-                if not text:
-                    text = "%"
-                elif find(text):
-                    text = replace(_percent, text)
+                if not text.isalnum():  # as no separator and no brace is
+                    text = replace(_percent, text) or "%"
                 key += text + literal
             if may_be_reserved and key.startswith(RESERVED):
                 key = _step_aside(key)
-            utf8(key)
+            if not key.isascii():
+                utf8(key)
             return key
 
         return render

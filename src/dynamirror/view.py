@@ -122,6 +122,11 @@ class View:
         return max(int(seconds), 1) if seconds > 0 else 1
 
     @property
+    def is_static(self) -> bool:
+        """Whether every item has its entry under one key as long as there is the item."""
+        return self.when is None and not self.needs_old_image
+
+    @property
     def owns_its_keys(self) -> bool:
         """Whether a key that fits is surely the mirror's, and not another application's."""
         return self.exclusive or bool(self.template.prefix)

@@ -88,7 +88,7 @@ def test_a_change_of_an_attribute_in_the_key_moves_the_entry(
 
 def test_an_item_that_cannot_have_a_key_loses_its_old_entry_and_is_refused() -> None:
     change = decode(record(new=item(name={"BOOL": True}), old=item(name="a")))
-    found = of_change(BY_NAME, change)
+    found = iter(of_change(BY_NAME, change))
     assert told(next(found)) == ("delete", "by-name:a:1")
     with pytest.raises(RecordError, match="type BOOL cannot stand in a key"):
         next(found)

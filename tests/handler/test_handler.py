@@ -15,6 +15,7 @@ from dynamirror.errors import CacheError, ConfigError, RecordError
 from dynamirror.handler import Replicator, handler
 from dynamirror.local.process import free_port
 from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.quarantine import quarantine_key
 
 SUCCESS: dict[str, list[Any]] = {"batchItemFailures": []}
 SECRET = "s3cr3t-marker"
@@ -162,6 +163,43 @@ def test_the_report_of_every_batch_can_be_observed(replicator: Replicator) -> No
     replicator(event(first, second), Time())
     replicator(event(first), Time())
     assert counts == [(1, 1, 0), (0, 0, 1)]
+
+
+def test_of_a_hot_item_only_the_newest_record_is_decoded(
+    replicator: Replicator, cache: Cache
+) -> None:
+    seen: list[tuple[int, int, int]] = []
+    replicator._observe = lambda r: seen.append((r.applied, r.coalesced, r.stale))
+    assert replicator(event(record(1, item("1", name="first"))), Time()) == SUCCESS
+    numbers = [2, 5, 3, 5, 4]
+    hot = [record(number, item("1", name=str(number))) for number in numbers]
+    # What stands in the middle cannot be decoded, and need not be.
+    hot[2]["eventName"] = "UPSERT"
+    assert replicator(event(*hot, record(9, item("2"))), Time()) == SUCCESS
+    assert seen[-1] == (2, 4, 0)
+    assert json.loads(cache.call("users:1", b"GET", b"users:1"))["name"] == "5"
+    assert cache.call(quarantine_key("users"), b"HLEN", quarantine_key("users")) == 0
+
+
+def test_a_newest_record_that_cannot_be_decoded_does_not_hide_those_before_it(
+    replicator: Replicator, cache: Cache
+) -> None:
+    assert replicator(event(record(1, item("1", name="first"))), Time()) == SUCCESS
+    broken = record(4, item("1", name="lost"))
+    broken["eventName"] = "UPSERT"
+    hot = [record(2, item("1", name="2")), record(3, item("1", name="3")), broken]
+    assert replicator(event(*hot), Time()) == SUCCESS
+    assert json.loads(cache.call("users:1", b"GET", b"users:1"))["name"] == "3"
+    assert cache.call(quarantine_key("users"), b"HLEN", quarantine_key("users")) == 1
+
+
+def test_records_of_two_streams_are_told_apart(replicator: Replicator, cache: Cache) -> None:
+    assert replicator(event(record(1, item("1"))), Time()) == SUCCESS
+    again = STREAM_ARN.replace("2026-", "2027-")
+    newer = record(1, item("1", name="newer"))
+    newer["eventSourceARN"] = again
+    assert replicator(event(newer, record(7, item("1", name="older"))), Time()) == SUCCESS
+    assert json.loads(cache.call("users:1", b"GET", b"users:1"))["name"] == "newer"
 
 
 def test_a_sort_key_needs_to_be_declared(build_replicator: Build, cache: Cache) -> None:

@@ -2,14 +2,16 @@
 
 from hashlib import sha1
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
+
+import msgspec
 
 Word = bytes | str | int
 
 _FOLDER = Path(__file__).parent
 
 
-class Command(NamedTuple):
+class Command(msgspec.Struct, frozen=True, gc=False):
     """One command and the key that decides which node gets it."""
 
     key: bytes
@@ -32,15 +34,16 @@ class Script:
         self.name = name
         self.source = b"".join((_FOLDER / f"{part}.lua").read_bytes() for part in parts)
         self.sha = sha1(self.source, usedforsecurity=False).hexdigest().encode()
-        self._keys = keys
+        self._call = b"EVALSHA", self.sha, keys
+        self._indexed = b"EVALSHA", self.sha, keys + 1
 
     def command(self, key: bytes, *words: Word) -> Command:
         """A call of this script: its keys, all of one slot, then its arguments."""
-        return Command(key, (b"EVALSHA", self.sha, self._keys, key, *words))
+        return Command(key, (*self._call, key, *words))
 
     def indexed(self, key: bytes, *words: Word) -> Command:
         """The same with the collection's index as one more key, after the others."""
-        return Command(key, (b"EVALSHA", self.sha, self._keys + 1, key, *words))
+        return Command(key, (*self._indexed, key, *words))
 
 
 PUT: Final = Script("put")
