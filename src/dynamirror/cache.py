@@ -5,9 +5,8 @@ a minute for a node that hangs. So only its connections are used here, and one p
 to each node: a node that hangs costs one timeout, and what the other nodes did is kept.
 """
 
-# The client library annotates only some of its functions.
-# mypy: allow-untyped-calls
-
+import ssl
+from binascii import crc_hqx
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -17,34 +16,12 @@ from os import getpid
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 import libvalkey
-from valkey._parsers.libvalkey import NOT_ENOUGH_DATA
-from valkey.cluster import ClusterParser
-from valkey.connection import Connection, ConnectionPool, SSLConnection
-from valkey.crc import key_slot
-from valkey.credentials import CredentialProvider
-from valkey.exceptions import (
-    AskError,
-    AuthenticationError,
-    BusyLoadingError,
-    MovedError,
-    NoScriptError,
-    ReadOnlyError,
-    ResponseError,
-    TryAgainError,
-    ValkeyError,
-)
-from valkey.exceptions import (
-    ConnectionError as LostConnectionError,
-)
-from valkey.exceptions import (
-    TimeoutError as SlowAnswerError,
-)
 
 from dynamirror import scripts
 from dynamirror.config import Settings
+from dynamirror.connection import AnswerError, Connection, Options, RefusedError
 from dynamirror.errors import CacheError, ConfigError
 from dynamirror.iam import IamToken
 from dynamirror.scripts import Command, Word
@@ -62,7 +39,7 @@ class Failure:
     """The answer to a command that was not carried out, or of which it is not known."""
 
     reason: str
-    cause: Exception | None = field(default=None, repr=False, compare=False)
+    cause: AnswerError | None = field(default=None, repr=False, compare=False)
 
 
 class _Node(NamedTuple):  # hashed for every command, which a dataclass does in Python
@@ -95,13 +72,9 @@ class Cache:
         self.timeout = settings.timeout
         self._clock = clock
         self._session_seconds = _IAM_SESSION_SECONDS if settings.iam_cache else float("inf")
-        self._born: WeakKeyDictionary[Connection, float] = WeakKeyDictionary()
-        # Connections of `ask`, and since when they are open; the pools count them as in use.
-        self._ready: defaultdict[_Node, list[tuple[Connection, float]]] = defaultdict(list)
+        self._options = _options(settings)
+        self._idle: defaultdict[_Node, list[Connection]] = defaultdict(list)
         self._pid = getpid()
-        self._options = _connection_options(settings) | {"valkey_connect_func": self._on_connect}
-        self._tls = settings.tls
-        self._pools: dict[_Node, ConnectionPool] = {}
         self._nodes: tuple[_Node, ...] = (self._seed,)
         self._slots: list[_Node | None] = []  # empty while one node has them all
         self._suspects: set[_Node] = set()
@@ -158,37 +131,25 @@ class Cache:
         node = self.node_of(command.key)
         if node is not None:
             try:
-                connection, since = self._take(node)
+                connection = self.checkout(node, trusting=True)
                 try:
-                    connection.send_packed_command([libvalkey.pack_command(command.words)])
-                    answer = connection.read_response()
+                    connection.send(libvalkey.pack_command(command.words))
+                    answer = connection.read()
                 except BaseException:
-                    self.give_back(node, connection)
+                    connection.close()
                     raise
-                self._ready[node].append((connection, since))
-            except (ResponseError, LostConnectionError):
-                pass  # a redirection perhaps, or it was closed while nobody used it
-            except (ValkeyError, OSError) as error:
+                finally:
+                    self.give_back(node, connection)
+            except ConnectionError:
+                pass  # it was closed while nobody used it
+            except (AnswerError, OSError) as error:
                 self.suspect(node)
                 raise CacheError(f"cache {node}: {_reason(error)}") from error
             else:
-                return answer
+                if not isinstance(answer, AnswerError):  # a redirection perhaps
+                    return answer
         (answer,) = self.execute([command])
         return answer
-
-    def _take(self, node: _Node) -> tuple[Connection, float]:
-        """A connection that was used before, without a look at whether it is still open, or one."""
-        if self._pid != getpid():  # a process must not use its parent's
-            self._ready, self._pid = defaultdict(list), getpid()
-        ready = self._ready[node]
-        while ready:
-            with suppress(IndexError):  # another thread took the last
-                connection, since = ready.pop()
-                if self._clock() - since <= self._session_seconds:
-                    return connection, since
-                self.give_back(node, connection)
-        connection = self.checkout(node)
-        return connection, self._born[connection]
 
     def broadcast(self, *words: Word) -> list[Any]:
         """Carry out a command that concerns no key on every node that holds data.
@@ -218,9 +179,10 @@ class Cache:
 
     def close(self) -> None:
         """Close all connections."""
-        self._ready.clear()
-        for pool in self._pools.values():
-            pool.disconnect()
+        for idle in self._idle.values():
+            for connection in idle:
+                connection.close()
+        self._idle.clear()
 
     def only_node(self) -> _Node | None:
         """The node that holds all slots, if one does."""
@@ -229,34 +191,36 @@ class Cache:
     def node_of(self, key: bytes) -> _Node | None:
         """The node that holds a key's slot."""
         slots = self._slots  # which another thread may replace
-        return slots[key_slot(key)] if slots else self._nodes[0]
+        return slots[_key_slot(key)] if slots else self._nodes[0]
 
-    def checkout(self, node: _Node) -> Connection:
-        """Take a connection to a node, which must be given back."""
-        pool = self._pools.get(node)
-        if pool is None:
-            pool = self._pools.setdefault(
-                node,
-                ConnectionPool(
-                    connection_class=SSLConnection if self._tls else Connection,
-                    host=node.host,
-                    port=node.port,
-                    **self._options,
-                ),
-            )
-        connection = pool.get_connection("EVALSHA")
-        if self._clock() - self._born[connection] > self._session_seconds:
-            connection.disconnect()
-            try:
-                connection.connect()
-            except BaseException:
-                pool.release(connection)
-                raise
-        return connection
+    def checkout(self, node: _Node, *, trusting: bool = False) -> Connection:
+        """Take a connection to a node, which must be given back.
+
+        Args:
+            node: the node.
+            trusting: do not look whether one that was used before is still open.
+
+        Raises:
+            OSError: the node cannot be reached.
+            RefusedError: it refuses us.
+        """
+        if self._pid != getpid():  # a process must not use its parent's
+            self.close()
+            self._pid = getpid()
+        idle, now = self._idle[node], self._clock()
+        while idle:
+            with suppress(IndexError):  # another thread took the last
+                connection = idle.pop()
+                young = now - connection.born <= self._session_seconds
+                if young and (trusting or connection.is_idle()):
+                    return connection
+                connection.close()
+        return Connection(node.host, node.port, self._options, born=now)
 
     def give_back(self, node: _Node, connection: Connection) -> None:
         """Return a connection."""
-        self._pools[node].release(connection)
+        if connection.is_open:
+            self._idle[node].append(connection)
 
     def suspect(self, node: _Node) -> None:
         """A node did not answer: learn anew who holds what, and do not ask that node first."""
@@ -266,14 +230,6 @@ class Cache:
     def moved(self) -> None:
         """A slot is no longer where it was: learn anew who holds what."""
         self._stale = not self._single
-
-    def _on_connect(self, connection: Connection) -> None:
-        try:
-            connection.on_connect()
-        except CacheError:  # of which the client library does not know that nothing may follow it
-            connection.disconnect()
-            raise
-        self._born[connection] = self._clock()
 
     def _refresh(self) -> None:
         """Learn which node holds which slots, if that may have changed."""
@@ -325,26 +281,18 @@ class Cache:
         try:
             connection = self.checkout(node)
             try:
-                connection.send_command(*words)
-                return connection.read_response()
+                connection.send(libvalkey.pack_command(words))
+                answer = connection.read()
+            except BaseException:
+                connection.close()
+                raise
             finally:
                 self.give_back(node, connection)
-        except (ValkeyError, OSError) as error:
+        except (AnswerError, OSError) as error:
             raise CacheError(f"cache {node}: {_reason(error)}") from error
-
-
-class _Parser(ClusterParser):
-    """Reads answers in bulk: one by one, the client library takes four calls for each."""
-
-    def read_all(self, answers: list[Any], count: int) -> None:
-        """Append answers, errors among them, until there are `count`."""
-        gets = self._reader.gets
-        while len(answers) < count:
-            answer = gets()
-            if answer is NOT_ENOUGH_DATA:
-                self.read_from_socket()
-            else:
-                answers.append(answer)
+        if isinstance(answer, AnswerError):
+            raise CacheError(f"cache {node}: {_reason(answer)}")
+        return answer
 
 
 class _Lane:
@@ -374,8 +322,8 @@ class _Lane:
             try:
                 if self._connection is None:
                     self._connection = self._cache.checkout(self.node)
-                self._connection.send_packed_command([b"".join(map(libvalkey.pack_command, words))])
-            except (ValkeyError, OSError) as error:
+                self._connection.send(b"".join(map(libvalkey.pack_command, words)))
+            except (AnswerError, OSError) as error:
                 self._break(error)
         if self._broken is not None:
             self.receive(replies)
@@ -387,7 +335,7 @@ class _Lane:
             for index, reply in zip(indices, self._read(len(indices)), strict=True):
                 if index != _NOBODY:
                     replies[index] = reply
-                if isinstance(reply, Failure) and isinstance(reply.cause, NoScriptError):
+                if isinstance(reply, Failure) and reply.cause and reply.cause.code == "NOSCRIPT":
                     self.load_scripts = True
 
     def _read(self, count: int) -> list[Any]:
@@ -395,38 +343,38 @@ class _Lane:
         answers: list[Any] = []
         if self._broken is None:
             assert self._connection is not None
-            parser: _Parser = self._connection._parser  # noqa: SLF001 - which we gave it
             try:
-                parser.read_all(answers, count)
-            except (ValkeyError, OSError) as error:
+                self._connection.read_all(answers, count)
+            except OSError as error:
                 self._break(error)
         for place, answer in enumerate(answers):
-            if isinstance(answer, ReadOnlyError | LostConnectionError):
-                # A primary that was replaced keeps its connections: only a new one finds its
-                # successor.
-                self._break(answer)
-                del answers[place:]
-                break
-            if isinstance(answer, ResponseError):
+            if isinstance(answer, AnswerError):
+                if answer.code in _BREAKING:
+                    self._break(answer)
+                    del answers[place:]
+                    break
                 answers[place] = Failure(_reason(answer), answer)
         if self._broken is not None:
             answers += [self._broken] * (count - len(answers))
         return answers
 
-    def _break(self, error: Exception) -> None:
+    def _break(self, error: AnswerError | OSError) -> None:
         self._broken = Failure(f"{self.node}: {_reason(error)}")
         self._cache.suspect(self.node)
         if self._connection is not None:
-            self._connection.disconnect()
+            self._connection.close()
 
     def close(self) -> None:
         if self._connection is not None:
             if self._pending:  # left in the middle: what is still to come must not be misread
-                self._connection.disconnect()
+                self._connection.close()
             self._cache.give_back(self.node, self._connection)
 
 
 _NOBODY: Final = -1
+# After these a node answers nothing else. A primary that was replaced keeps its connections: only a
+# new one finds its successor.
+_BREAKING: Final = ("READONLY", "LOADING")
 
 
 class _Exchange:
@@ -474,19 +422,18 @@ class _Exchange:
         for index, reply in enumerate(self._replies):
             if isinstance(reply, Failure) and reply.cause is not None:
                 node = self._cache.node_of(sent[index].key)
-                match reply.cause:
-                    case AskError() as redirection:  # MovedError is one, too
-                        moved = isinstance(redirection, MovedError)
-                        if moved:
-                            self._cache.moved()
-                        host = redirection.host or (node.host if node else "")
-                        route = (_Node(host, redirection.port), not moved)
-                        # That node may never have seen our scripts, and there is no third attempt.
-                        self._lane(route[0]).load_scripts = True
-                    case NoScriptError() | TryAgainError() if node is not None:
-                        route = (node, False)
-                    case _:
-                        continue
+                code, *place = str(reply.cause).split(" ")
+                if code in ("MOVED", "ASK"):
+                    if code == "MOVED":
+                        self._cache.moved()
+                    host, _, port = place[-1].rpartition(":")
+                    route = (_Node(host or (node.host if node else ""), int(port)), code == "ASK")
+                    # That node may never have seen our scripts, and there is no third attempt.
+                    self._lane(route[0]).load_scripts = True
+                elif code in ("NOSCRIPT", "TRYAGAIN") and node is not None:
+                    route = (node, False)
+                else:
+                    continue
                 routes.setdefault(route, {})[index] = sent[index]
         for (node, asking), group in routes.items():
             self._lane(node).send(group, self._replies, asking=asking)
@@ -504,30 +451,30 @@ class _Exchange:
 _UNREACHED: Final = Failure("not sent")
 
 
-def _connection_options(settings: Settings) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "socket_timeout": settings.timeout,
-        "socket_connect_timeout": settings.timeout,
-        "socket_keepalive": True,
-        "parser_class": _Parser,  # knows MOVED, ASK and TRYAGAIN
-        "lib_name": None,  # announcing oneself costs two round trips at every cold start
-        "lib_version": None,
-    }
+def _options(settings: Settings) -> Options:
+    tls = None
     if settings.tls:
-        options |= {
-            "ssl_ca_certs": settings.ca_file,
-            "ssl_cert_reqs": "required",
-            "ssl_check_hostname": True,
-        }
+        try:
+            tls = ssl.create_default_context()
+            if settings.ca_file:
+                tls.load_verify_locations(settings.ca_file)
+        except OSError as error:
+            raise ConfigError(
+                f"ELASTICACHE_CA_FILE: {settings.ca_file} cannot be read: {error.strerror}"
+            ) from None
+    return Options(timeout=settings.timeout, tls=tls, credentials=_credentials(settings))
+
+
+def _credentials(settings: Settings) -> Callable[[], tuple[str, str]] | None:
     if settings.iam_cache:
         assert settings.user is not None
         assert settings.region is not None
         token = IamToken(user=settings.user, cache=settings.iam_cache, region=settings.region)
-        options["credential_provider"] = _IamCredentials(token)
-    elif settings.password_file:
-        options["username"] = settings.user or "default"
-        options["password"] = _read_password(settings.password_file)
-    return options
+        return lambda: (token.user, token.sign())
+    if settings.password_file:
+        user, password = settings.user or "default", _read_password(settings.password_file)
+        return lambda: (user, password)
+    return None
 
 
 def _read_password(path: str) -> str:
@@ -539,38 +486,40 @@ def _read_password(path: str) -> str:
         ) from None
 
 
-class _IamCredentials(CredentialProvider):
-    """A fresh token for every connection."""
+def _key_slot(key: bytes) -> int:
+    """Where a key belongs: CRC16 of what is within its braces, if anything is.
 
-    def __init__(self, token: IamToken) -> None:
-        self._token = token
+    https://valkey.io/topics/cluster-spec/#key-distribution-model
+    """
+    begin = key.find(b"{")
+    end = key.find(b"}", begin)
+    if begin >= 0 and end > begin + 1:
+        key = key[begin + 1 : end]
+    return crc_hqx(key, 0) % _SLOTS
 
-    def get_credentials(self) -> tuple[str, str]:
-        return self._token.user, self._token.sign()
 
-
-_WHAT_IT_MEANS: Final[Mapping[type[Exception], str]] = {
-    SlowAnswerError: "no answer in time",
-    TimeoutError: "no answer in time",
-    NoScriptError: "NOSCRIPT",
-    TryAgainError: "TRYAGAIN (a slot is being moved)",
-    BusyLoadingError: "it is still loading its data",
+_WHAT_IT_MEANS: Final[Mapping[str, str]] = {
+    "NOSCRIPT": "NOSCRIPT",
+    "TRYAGAIN": "TRYAGAIN (a slot is being moved)",
+    "LOADING": "it is still loading its data",
 }
+# Codes that the sentence after them makes superfluous.
+_SAID_TWICE: Final = ("ERR", "OOM", "READONLY", "NOPERM", "CLUSTERDOWN", "WRONGPASS", "NOAUTH")
 
 
-def _reason(error: Exception) -> str:
-    if meaning := _WHAT_IT_MEANS.get(type(error)):
-        return meaning
+def _reason(error: AnswerError | OSError) -> str:
     match error:
-        case AuthenticationError():
-            return f"it refuses the user or the password: {error}"
-        case LostConnectionError() | OSError():
-            # The client library's own message is two sentences; what the system said is enough.
-            system = error if isinstance(error, OSError) else error.__context__
-            said = getattr(system, "strerror", None) or str(error)
-            return f"no connection: {said.rstrip('.')}"
-        case _:
-            # A refusal within a script ends with where that was; others go on with advice.
-            said = str(error)
-            said = said.rpartition(" script: ")[0] or said
-            return said.partition(". ")[0].rstrip(".")
+        case TimeoutError():
+            return "no answer in time"
+        case OSError():
+            return f"no connection: {str(error.strerror or error).rstrip('.')}"
+    if meaning := _WHAT_IT_MEANS.get(error.code):
+        return meaning
+    said = str(error)
+    if error.code in _SAID_TWICE:
+        said = said.removeprefix(error.code).lstrip()
+    if isinstance(error, RefusedError) or error.code == "NOAUTH":
+        return f"it refuses the user or the password: {said}"
+    # A refusal within a script ends with where that was; others go on with advice.
+    said = said.rpartition(" script: ")[0] or said
+    return said.partition(". ")[0].rstrip(".")

@@ -80,10 +80,10 @@ def test_single_reads_of_a_child_process_use_connections_of_its_own(
     cache.call("k", b"SET", "k", b"text")
     read = Command(b"k", (b"GET", b"k"))
     other.ask(read)
-    (mine,) = [ready for nodes in other._ready.values() for ready, _since in nodes]
+    (mine,) = [idle for nodes in other._idle.values() for idle in nodes]
     other._pid += 1  # as in a child, whose number is not the one that the connections are of
     assert other.ask(read) == b"text"
-    (new,) = [ready for nodes in other._ready.values() for ready, _since in nodes]
+    (new,) = [idle for nodes in other._idle.values() for idle in nodes]
     assert new is not mine
 
 

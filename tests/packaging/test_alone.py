@@ -186,7 +186,6 @@ def test_all_but_boto3_comes_from_the_zip(folders: tuple[str, str]) -> None:
     for name in (
         "dynamirror.functions",
         "dynamirror.simulator",
-        "valkey",
         "libvalkey.libvalkey",
         "msgspec._core",
     ):

@@ -98,7 +98,6 @@ def test_a_zip_is_at_most_ten_megabytes(arm64: Asset, native: Asset) -> None:
         "libvalkey/libvalkey.cpython-313-aarch64-linux-gnu.so",
         "msgspec/_core.cpython-313-aarch64-linux-gnu.so",
         "typing_extensions.py",
-        "valkey/__init__.py",
     ],
 )
 def test_what_the_handlers_import_is_in_it(arm64: Asset, name: str) -> None:
@@ -119,6 +118,40 @@ def test_what_the_handlers_import_is_in_it(arm64: Asset, name: str) -> None:
 )
 def test_what_they_do_not_import_stays_out(arm64: Asset, pattern: str) -> None:
     assert [name for name in names(arm64) if re.match(pattern, name)] == []
+
+
+def test_modules_are_compiled_where_that_python_is_here(native: Asset, tmp_path: Path) -> None:
+    assert native.compiled
+    with zipfile.ZipFile(native.path) as archive:
+        archive.extractall(tmp_path)
+    tag = sys.implementation.cache_tag
+    missing = [
+        path
+        for path in tmp_path.rglob("*.py")
+        if not (path.parent / f"__pycache__/{path.stem}.{tag}.pyc").exists()
+    ]
+    assert missing == []
+    # Never compared with the source, whatever the time of that file.
+    done = subprocess.run(
+        [
+            *(sys.executable, "-I", "-S", "-v", "-c"),
+            "import sys; sys.path.insert(0, sys.argv[1]); import dynamirror.handler as it;",
+            str(tmp_path),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert f"{tmp_path}/dynamirror/__pycache__/handler.{tag}.pyc matches" in done.stderr
+
+
+def test_without_that_python_the_source_must_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda _name: None)
+    asset = build_asset(tmp_path / "lambda.zip", python="3.13")
+    assert not asset.compiled
+    assert not [name for name in names(asset) if name.endswith(".pyc")]
 
 
 def test_machine_code_is_for_the_function_s_processor(arm64: Asset) -> None:
@@ -198,7 +231,8 @@ def test_the_command_builds_what_the_function_does_and_prints_one_line(
     main(["--output", str(output)])
     assert output.read_bytes() == build_asset(tmp_path / "other.zip").path.read_bytes()
     assert re.fullmatch(
-        re.escape(str(output)) + r": \d\.\d MB, \d\.\d MB unpacked\n", capsys.readouterr().out
+        re.escape(str(output)) + r": \d\.\d MB, \d\.\d MB unpacked, (not )?compiled\n",
+        capsys.readouterr().out,
     )
 
 

@@ -1,10 +1,15 @@
-"""The Lambda function's zip, built without Docker and the same to the byte on every machine."""
+"""The Lambda function's zip, built without Docker.
+
+It is the same to the byte on every machine that has the function's version of Python, or has not:
+with it, the modules are compiled beforehand, which Lambda would do anew at every cold start.
+"""
 
 import argparse
 import hashlib
 import io
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,7 +30,7 @@ _LOCK = Path(__file__).with_name("requirements.txt")
 _CONFIG = "mirror.toml"
 
 # Of our own package, what the function never imports; the floors below do without.
-_NOT_OURS = {"cli", "local", "cdk", "__main__.py"}
+_NOT_OURS = {"cli", "local", "cdk", "page", "__main__.py"}
 _OURS = {".py", ".lua"}
 _UNUSED = {"bin", "tests", "test", "__pycache__"}
 _UNUSED_SUFFIXES = {".pyi", ".pyc", ".typed"}
@@ -49,17 +54,20 @@ class Asset:
         sha256: its hash in hex.
         zipped: its size in bytes.
         unpacked: the size of the files in it, in bytes.
+        compiled: whether its modules are compiled.
     """
 
     path: Path
     sha256: str
     zipped: int
     unpacked: int
+    compiled: bool
 
     def __str__(self) -> str:
         """One line: path and sizes."""
         zipped, unpacked = self.zipped / 1e6, self.unpacked / 1e6
-        return f"{self.path}: {zipped:.1f} MB, {unpacked:.1f} MB unpacked"
+        how = "compiled" if self.compiled else "not compiled"
+        return f"{self.path}: {zipped:.1f} MB, {unpacked:.1f} MB unpacked, {how}"
 
 
 def build_asset(
@@ -94,8 +102,10 @@ def build_asset(
     if config is not None:
         load_views(str(config))
         files[_CONFIG] = config.read_bytes()
-    files |= {f"{_PACKAGE.name}/{name}": data for name, data in _read(_PACKAGE, _is_ours)}
-    files |= _dependencies(architecture, python)
+    interpreter = _interpreter(python)
+    ours = {f"{_PACKAGE.name}/{name}": data for name, data in _read(_PACKAGE, _is_ours)}
+    files |= ours | _compiled(ours, interpreter)
+    files |= _dependencies(architecture, python, interpreter)
     zipped = _pack(files)
     try:
         _write(output, zipped)
@@ -106,6 +116,7 @@ def build_asset(
         sha256=hashlib.sha256(zipped).hexdigest(),
         zipped=len(zipped),
         unpacked=sum(map(len, files.values())),
+        compiled=interpreter is not None,
     )
 
 
@@ -114,7 +125,6 @@ def _is_ours(path: PurePosixPath) -> bool:
 
 
 def _is_used(path: PurePosixPath) -> bool:
-    # Only valkey would read any: its version, which `cache` tells it not to announce.
     return (
         not path.parts[0].endswith(".dist-info")
         and _UNUSED.isdisjoint(path.parts[:-1])
@@ -129,20 +139,66 @@ def _read(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[tup
             yield str(name), path.read_bytes()
 
 
-def _dependencies(architecture: Architecture, python: str) -> dict[str, bytes]:
+def _interpreter(python: str) -> str | None:
+    """A Python of that version, if one is here."""
+    mine = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if python == mine and sys.implementation.name == "cpython":
+        return sys.executable
+    found = shutil.which(f"python{python}")
+    if found is None:
+        return None
+    # Some version managers leave a file of that name which only says that it is not installed.
+    asked = subprocess.run(  # noqa: S603 - our own words, no shell
+        [found, "-S", "-c", "import sys; sys.exit(sys.implementation.name != 'cpython')"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    return None if asked.returncode else found
+
+
+def _compiled(files: Mapping[str, bytes], interpreter: str | None) -> dict[str, bytes]:
+    """The modules' bytecode, which is never compared with the source; none without a Python."""
+    if interpreter is None:
+        return {}
+    with tempfile.TemporaryDirectory(prefix="dynamirror-") as folder:
+        for name, data in files.items():
+            if name.endswith(".py"):
+                path = Path(folder, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+        # What it cannot compile, Lambda compiles.
+        subprocess.run(  # noqa: S603 - our own words, no shell
+            [
+                *(interpreter, "-S", "-m", "compileall", "-qq", "-s", folder, "-p", "/var/task"),
+                *("--invalidation-mode", "unchecked-hash", folder),
+            ],
+            env=os.environ | {"PYTHONHASHSEED": "0"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+        )
+        return dict(_read(Path(folder), lambda path: path.suffix == ".pyc"))
+
+
+def _dependencies(
+    architecture: Architecture, python: str, interpreter: str | None
+) -> dict[str, bytes]:
     """The files of the locked dependencies, from the last time if they were installed before."""
     platforms = _OLD if python == "3.11" else _NEW
     words = [
         *("--python-version", python, "--implementation", "cp"),
         *(f"--platform={platform}_{_MACHINES[architecture]}" for platform in platforms),
     ]
-    key = hashlib.sha256(_LOCK.read_bytes() + repr(words).encode()).hexdigest()[:16]
+    made_of = _LOCK.read_bytes() + repr((words, interpreter is not None)).encode()
+    key = hashlib.sha256(made_of).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamirror"
     kept = folder / f"lambda-{architecture}-{python}-{key}.zip"
     # One that is missing or damaged is made anew.
     with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(kept) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
     files = _install(words, f"Python {python} on {architecture}")
+    files |= _compiled(files, interpreter)
     # Where nothing can be kept, the next build downloads again.
     with suppress(OSError):
         _write(kept, _pack(files))

@@ -2,6 +2,7 @@
 
 import atexit
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,6 +62,13 @@ class LambdaCode:
             "dynamirror:asset-size",
             f"Lambda asset: {asset.zipped / 1e6:.1f} MB zipped, {asset.unpacked / 1e6:.1f} MB",
         )
+        if not asset.compiled:
+            Annotations.of(scope).add_info_v2(
+                "dynamirror:asset-not-compiled",
+                f"Lambda asset: no python{python} is here to compile it with, so each cold start "
+                "takes about 0.1 s longer; install it, or name the version that is here, as in "
+                f"-c python={sys.version_info.major}.{sys.version_info.minor}",
+            )
         return cls(
             # The digest of its content, so that nothing is deployed when nothing changed.
             code=lambda_.Code.from_asset(str(asset.path), asset_hash=asset.sha256),
