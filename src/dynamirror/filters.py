@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
 
+from dynamirror import canary
 from dynamirror.condition import Combined, Condition, Test
 from dynamirror.view import Schema, View, Views, ViewSpec
 
@@ -20,9 +21,9 @@ def patterns(
 ) -> tuple[dict[str, Any], ...]:
     """The patterns of the records that any view needs; none if all records may be needed.
 
-    Every record that makes an entry of any view fits one of them. What a pattern cannot say is left
-    out, so that others fit, too: numbers are text in a record, and whether there is an attribute of
-    any type cannot be asked.
+    Every record that makes an entry of any view fits one of them, and so does the canary's. What a
+    pattern cannot say is left out, so that others fit, too: numbers are text in a record, and
+    whether there is an attribute of any type cannot be asked.
 
     Args:
         specs: the views.
@@ -36,7 +37,7 @@ def patterns(
     carries_old = view_type == "NEW_AND_OLD_IMAGES"
     # Without old images, only the key tells what an item may have had before.
     for known in (None, schema.keys) if carries_old else (schema.keys,):
-        found = tuple(_patterns(views, schema.keys, known))
+        found = _with_canary(_patterns(views, schema.keys, known), schema.keys[0])
         if found and len(found) <= _MOST and all(len(str(one)) < _LONGEST for one in found):
             return found
     return ()
@@ -58,6 +59,19 @@ def _patterns(
                 if pattern not in found:
                     found.append(pattern)
     return found
+
+
+def _with_canary(found: Sequence[dict[str, Any]], partition: str) -> tuple[dict[str, Any], ...]:
+    """The same for the canary, too, in a pattern that asks the partition key alone, or one more."""
+    if not found:
+        return ()
+    for index, pattern in enumerate(found):
+        fields: dict[str, Any] = pattern["dynamodb"].get("Keys", {})
+        if fields.keys() == {partition}:
+            texts = [*fields[partition]["S"], canary.NAME]
+            mine = {"dynamodb": {"Keys": {partition: {"S": texts}}}}
+            return (*found[:index], mine, *found[index + 1 :])
+    return (*found, {"dynamodb": {"Keys": {partition: {"S": [canary.NAME]}}}})
 
 
 def _alternatives(

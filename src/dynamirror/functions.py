@@ -1,9 +1,10 @@
-"""Lambda functions beside the cache: the operator, the state machine's worker and the auditor.
+"""Lambda functions beside the cache: operator, the state machine's worker, auditor, canary.
 
 They reach the cache and the table, and no other service of AWS. Settings come from the environment
 (`config.Settings`); DYNAMODB_TABLE names the table.
 """
 
+import logging
 import os
 from datetime import UTC, datetime
 from functools import cache as once
@@ -11,14 +12,21 @@ from typing import Annotated, Any
 
 import msgspec
 
+from dynamirror import metrics
+from dynamirror.audit import Audited, audit_key
 from dynamirror.aws import Aws
 from dynamirror.config import Settings
-from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.handler import Context
-from dynamirror.key import RESERVED
+from dynamirror.errors import CacheError, ConfigError, DynamirrorError
+from dynamirror.handler import Context, log_invocation
+from dynamirror.heartbeat import SECONDS, Beat, Canary
 from dynamirror.operations import Operations, Request, Status, VerifyRequest
 from dynamirror.steps import Step, Units, take
 from dynamirror.verify import Comparison, Part
+
+logger = logging.getLogger("dynamirror")
+
+# Kept back from the time that Lambda gives, to tell in what came of it.
+_TELL_SECONDS = 5.0
 
 
 class _Invocation(msgspec.Struct, frozen=True):
@@ -41,22 +49,6 @@ class Audit(msgspec.Struct, frozen=True, rename=lambda name: f"DYNAMIRROR_AUDIT_
     repair: bool = True
     settle: Annotated[float, msgspec.Meta(ge=0, le=600)] = 15.0
     rate: Units | None = None
-
-
-class Audited(msgspec.Struct, frozen=True):
-    """What came of one audit.
-
-    Args:
-        at: when it ended, in ISO 8601.
-        part: which part, from 0.
-        of: how many there are.
-        comparison: how it differed; None if the mirror is incomplete, and being rebuilt.
-    """
-
-    at: str
-    part: int
-    of: int
-    comparison: Comparison | None
 
 
 @once
@@ -102,7 +94,7 @@ def worker(event: Any, context: Context) -> dict[str, Any]:
     return answer
 
 
-def auditor(_event: Any, _context: object = None) -> dict[str, Any]:
+def auditor(_event: Any, context: object = None) -> dict[str, Any]:
     """Lambda's entry point for the schedule: compare the next part, repair it, tell CloudWatch.
 
     Settings beside the others are `Audit`'s. Which part is next, and the last result, are kept in
@@ -113,6 +105,7 @@ def auditor(_event: Any, _context: object = None) -> dict[str, Any]:
         SourceError: the table cannot be read.
         ConfigError: a setting is wrong.
     """
+    log_invocation(context)
     operations = _operations()
     given = {
         name: os.environ[name] for name in Audit.__struct_encode_fields__ if name in os.environ
@@ -136,14 +129,51 @@ def auditor(_event: Any, _context: object = None) -> dict[str, Any]:
     at = datetime.now(UTC).isoformat(timespec="seconds")
     audited = Audited(at, part, audit.parts, comparison)
     operations.cache.call(key, b"HSET", key, b"last", msgspec.json.encode(audited))
-    _tell(status, comparison)
+    _tell(status.table, _of_audit(status, comparison))
     result: dict[str, Any] = msgspec.to_builtins(audited)
     return result
 
 
-def audit_key(table: str) -> str:
-    """The hash that holds which part is audited next, and the last result."""
-    return f"{RESERVED}{{{table}}}:audit"
+@once
+def _canary() -> Canary:
+    operations = _operations()
+    return Canary(operations.cache, operations.client, operations.keys)
+
+
+def canary(_event: Any, context: Context) -> dict[str, Any]:
+    """Lambda's entry point for the schedule: see a write come through, tell CloudWatch.
+
+    What goes wrong is told, not raised: Lambda would only try again, beside the next minute's.
+
+    Returns:
+        The `heartbeat.Beat`.
+
+    Raises:
+        ConfigError: the environment is wrong.
+    """
+    log_invocation(context)
+    operations, beats = _operations(), _canary()
+    left = context.get_remaining_time_in_millis() / 1000
+    try:
+        beat = beats.beat(min(SECONDS, left - _TELL_SECONDS))
+    except ConfigError as error:
+        beat = Beat(0, seen=False, error=str(error))
+    table = operations.table
+    values: dict[metrics.Metric, float] = {metrics.CANARY_SEEN: int(beat.seen)}
+    if beat.latency is not None:
+        values[metrics.CANARY_LATENCY] = beat.latency * 1000
+    else:
+        logger.error("canary not seen", extra={"table": table, "reason": beat.error})
+    try:
+        vitals = operations.vitals()
+    except CacheError as error:
+        logger.error("mirror not seen", extra={"table": table, "reason": str(error)})  # noqa: TRY400 - one sentence is enough
+    else:
+        values[metrics.MIRROR_COMPLETE] = int(vitals.complete)
+        values[metrics.QUARANTINE_SIZE] = vitals.quarantined
+    _tell(table, values)
+    result: dict[str, Any] = msgspec.to_builtins(beat)
+    return result
 
 
 def _read(data: Any, kind: Any, what: str) -> Any:
@@ -158,21 +188,20 @@ def _read(data: Any, kind: Any, what: str) -> Any:
         raise ConfigError(f"{what}: cannot be read: {error}") from None
 
 
-def _tell(status: Status, comparison: Comparison | None) -> None:
-    """Write the metrics where CloudWatch finds them: in the log."""
-    # Takes long to import, and only the auditor needs it.
-    from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit  # noqa: PLC0415
-
-    metrics = EphemeralMetrics(namespace="dynamirror")
-    metrics.add_dimension("table", status.table)
-    values = {
-        "MirrorComplete": int(status.complete),
-        "QuarantineSize": status.quarantined,
-        "ItemsAudited": comparison.items if comparison else 0,
+def _of_audit(status: Status, comparison: Comparison | None) -> metrics.Values:
+    values: dict[metrics.Metric, float] = {
+        metrics.MIRROR_COMPLETE: int(status.complete),
+        metrics.QUARANTINE_SIZE: status.quarantined,
+        metrics.ITEMS_AUDITED: comparison.items if comparison else 0,
     }
     if comparison:
-        found = {"DriftFound": comparison.differences, "DriftRepaired": comparison.repaired}
-        values |= found
-    for name, value in values.items():
-        metrics.add_metric(name, MetricUnit.Count, value)
-    metrics.flush_metrics()
+        values[metrics.DRIFT_FOUND] = comparison.differences
+        values[metrics.DRIFT_REPAIRED] = comparison.repaired
+    return values
+
+
+def _tell(table: str, values: metrics.Values) -> None:
+    # Takes long to import, and neither operator nor worker needs it.
+    from dynamirror import emf  # noqa: PLC0415
+
+    emf.tell(table, values)

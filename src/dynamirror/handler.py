@@ -2,31 +2,37 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache as once
 from math import ceil
 from time import monotonic, time
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from dynamirror import change as records
 from dynamirror.apply import apply
 from dynamirror.cache import Cache
+from dynamirror.canary import views_for
 from dynamirror.change import Change
 from dynamirror.config import QUARANTINE_LIMIT, Settings, load_views
 from dynamirror.entry import Entry, of_change
 from dynamirror.errors import CacheError, ConfigError, RecordError
 from dynamirror.marker import Watch
 from dynamirror.quarantine import Parked, park
-from dynamirror.report import Report, partial_batch_response
+from dynamirror.report import Batch, Report, partial_batch_response
 from dynamirror.version import ChangeVersion
 from dynamirror.view import Schema, View, Views
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
 
 logger = logging.getLogger("dynamirror")
 
 # Kept back from the time that Lambda gives, to answer in, beside one timeout of the cache.
 _ANSWER_SECONDS = 1.0
+_END_OF_TIME = 10**10
 
 
 class Context(Protocol):
@@ -45,7 +51,7 @@ class Replicator:
         fence_ttl: seconds a fence is kept.
         quarantine_limit: how many items of one table the quarantine lists.
         clock: monotonic seconds.
-        observe: is told the report of every batch.
+        observe: is told of every batch, once, whatever became of it.
     """
 
     def __init__(
@@ -56,7 +62,7 @@ class Replicator:
         fence_ttl: int,
         quarantine_limit: int = QUARANTINE_LIMIT,
         clock: Callable[[], float] = monotonic,
-        observe: Callable[[Report], None] = lambda _report: None,
+        observe: Callable[[Batch], None] = lambda _batch: None,
     ) -> None:
         self.cache = cache
         self.views = views
@@ -78,9 +84,26 @@ class Replicator:
         batch = event.get("Records") if isinstance(event, Mapping) else None
         if not isinstance(batch, list):
             raise RecordError("the event has no list of Records; is it one of a DynamoDB stream?")
+        begin = self._clock()
+        try:
+            report, parked, unparked = self._write(batch, begin, context)
+        except Exception:
+            self._tell(batch, begin, Report(), failed=len(batch))
+            raise
+        parked_now = len(parked) - len(unparked)
+        self._tell(batch, begin, report, parked=parked_now, failed=len(report.failed))
+        self._log(batch, report, parked)
+        if batch and not report.failed and not unparked:  # else it comes again
+            self._look(batch[0])
+        return partial_batch_response(_first_to_repeat(batch, report, unparked))
+
+    def _write(
+        self, batch: list[Any], begin: float, context: Context
+    ) -> tuple[Report, list[Parked], list[Parked]]:
+        """Apply a batch; gives the outcomes, what was set aside, and what could not be."""
         seconds = context.get_remaining_time_in_millis() / 1000
         # A function that is given little time still uses half of it.
-        end = self._clock() + seconds - min(self._reserve, seconds / 2)
+        end = begin + seconds - min(self._reserve, seconds / 2)
         entries, parked, superseded = self._entries(batch)
         report = apply(
             self.cache, entries, fence_ttl=self.fence_ttl, in_time=lambda: self._clock() < end
@@ -88,12 +111,26 @@ class Replicator:
         report.coalesced += superseded
         parked += _unmapped(batch, report)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        unparked = park(self.cache, parked, at=at, limit=self._quarantine_limit)
-        self._observe(report)
-        self._log(batch, report, parked)
-        if batch and not report.failed and not unparked:  # else it comes again
-            self._look(batch[0])
-        return partial_batch_response(_first_to_repeat(batch, report, unparked))
+        if logger.isEnabledFor(logging.DEBUG):
+            views = Counter(entry.view.name for entry in entries)
+            left = context.get_remaining_time_in_millis()
+            logger.debug("batch in detail", extra={"entries": views, "milliseconds_left": left})
+        return report, parked, park(self.cache, parked, at=at, limit=self._quarantine_limit)
+
+    def _tell(
+        self, batch: list[Any], begin: float, report: Report, *, parked: int = 0, failed: int
+    ) -> None:
+        told = Batch(
+            table=_table(batch),
+            records=len(batch),
+            report=report,
+            parked=parked,
+            failed=failed,
+            oldest=_oldest(batch),
+            ended=time(),
+            seconds=self._clock() - begin,
+        )
+        self._observe(told)
 
     def _entries(self, batch: list[Any]) -> tuple[list[Entry], list[Parked], int]:
         """What a batch means, and how many entries were superseded before they were made."""
@@ -122,7 +159,7 @@ class Replicator:
                 change = records.decode(record)
                 views = self.views.of_change(change)
                 _check_keys(change, views[0].schema)
-                for view in views:
+                for view in views_for(change.keys, views):
                     entries.extend(of_change(view, change))  # keeps what came before an error
             except RecordError as error:
                 # What was not decoded was made before it came.
@@ -139,7 +176,7 @@ class Replicator:
     def _look(self, first: Any) -> None:
         """See whether the mirror is complete, as far as a batch and the cache tell."""
         # A record that tells no stream or time is in quarantine; the next batch has others.
-        with suppress(RecordError, KeyError, TypeError, ValueError):
+        with suppress(RecordError, KeyError, TypeError, ValueError, OverflowError):
             stream, data = first["eventSourceARN"], first["dynamodb"]
             created = float(data["ApproximateCreationDateTime"])
             if watch := self.watch(records.parse_stream_arn(stream).table):
@@ -153,8 +190,11 @@ class Replicator:
 
     def _log(self, batch: list[Any], report: Report, parked: list[Parked]) -> None:
         extra = {
+            "table": _table(batch),
+            "stream": _stream_label(batch),
             "records": len(batch),
             "first_sequence_number": records.sequence_number(batch[0]) if batch else None,
+            "last_sequence_number": records.sequence_number(batch[-1]) if batch else None,
             "applied": report.applied,
             "stale": report.stale,
             "coalesced": report.coalesced,
@@ -175,6 +215,50 @@ class Replicator:
                     "reason": item.reason,
                 },
             )
+
+
+def _arn(batch: list[Any]) -> str:
+    """The stream that a batch is of: all its records are of one. The first that tells, tells."""
+    for record in batch:
+        with suppress(KeyError, TypeError):
+            if isinstance(arn := record["eventSourceARN"], str):
+                return arn
+    return ""
+
+
+def _table(batch: list[Any]) -> str:
+    with suppress(RecordError):
+        return records.parse_stream_arn(_arn(batch)).table
+    return "?"
+
+
+def _stream_label(batch: list[Any]) -> str | None:
+    """When the stream was created, which tells it from other streams of its table."""
+    with suppress(RecordError):
+        arn = _arn(batch)
+        return arn.rpartition("/")[2] if records.parse_stream_arn(arn) else None
+    return None
+
+
+def _oldest(batch: list[Any]) -> float | None:
+    """When the oldest record was created, in seconds since 1970; None if none tells."""
+    try:
+        oldest = min([record["dynamodb"]["ApproximateCreationDateTime"] for record in batch])
+    except (KeyError, TypeError, ValueError):
+        oldest = None
+    if _is_time(oldest):
+        return float(oldest)
+    return min(filter(_is_time, map(_created, batch)), default=None)
+
+
+def _created(record: Any) -> Any:
+    with suppress(KeyError, TypeError):
+        return record["dynamodb"]["ApproximateCreationDateTime"]
+    return None
+
+
+def _is_time(seconds: Any) -> bool:
+    return isinstance(seconds, int | float) and 0 <= seconds < _END_OF_TIME
 
 
 def _check_keys(change: Change, schema: Schema) -> None:
@@ -230,13 +314,13 @@ def _first_to_repeat(batch: list[Any], report: Report, unparked: list[Parked]) -
 
 
 def build(
-    settings: Settings, *, observe: Callable[[Report], None] = lambda _report: None
+    settings: Settings, *, observe: Callable[[Batch], None] = lambda _batch: None
 ) -> Replicator:
     """Make a replicator from settings; connects to nothing yet.
 
     Args:
         settings: the settings.
-        observe: is told the report of every batch.
+        observe: is told of every batch.
 
     Raises:
         ConfigError: the settings or `mirror.toml` are wrong.
@@ -278,12 +362,34 @@ def _described(table: str) -> Schema:
 @once
 def _replicator() -> Replicator:
     """What is kept between invocations: settings, views and connections."""
+    from dynamirror.emf import tell_batch  # noqa: PLC0415 - only in Lambda
+
+    return build(Settings.from_env(os.environ), observe=tell_batch)
+
+
+@once
+def _logger() -> "Logger":
+    """One JSON object a line; POWERTOOLS_LOG_LEVEL and POWERTOOLS_LOGGER_SAMPLE_RATE are heeded."""
     from aws_lambda_powertools import Logger  # noqa: PLC0415 - only in Lambda
 
-    Logger(service="dynamirror", logger_handler=None)
-    return build(Settings.from_env(os.environ))
+    return Logger(service="dynamirror")
+
+
+def log_invocation(context: object) -> None:
+    """Have what is logged from now on tell the invocation, which is new.
+
+    Args:
+        context: Lambda's.
+    """
+    cold = not _logger.cache_info().currsize
+    powertools = _logger()
+    if not cold and powertools.sampling_rate:
+        powertools.refresh_sample_rate_calculation()  # when it was made, it was drawn already
+    request = getattr(context, "aws_request_id", None)
+    powertools.append_keys(function_request_id=request, cold_start=cold)
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Lambda's entry point; settings come from the environment (see `config.Settings`)."""
+    log_invocation(context)
     return _replicator()(event, context)

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from dynamirror import heartbeat
+from dynamirror.audit import Audited, last_audit
 from dynamirror.aws import Aws, describe_schema
 from dynamirror.cache import Cache
 from dynamirror.config import Settings, load_views
@@ -20,6 +22,7 @@ from dynamirror.rebuild import Progress, Rebuild, Run, read_progress, read_run
 from dynamirror.redrive import Outcome, redrive, seconds_to_wait
 from dynamirror.rows import CONSISTENT_MARGIN, RowReader
 from dynamirror.snapshot import Rate, Scan
+from dynamirror.stream.positions import Position, Positions
 from dynamirror.verify import Comparison, Part, verify
 from dynamirror.view import Schema, View, Views, fingerprint
 
@@ -92,6 +95,13 @@ class Status(msgspec.Struct, frozen=True):
         table_items: how many items DynamoDB says the table has; it counts every six hours.
         quarantined: items in quarantine.
         overflow: how often one could not be listed there.
+        at: when it was looked at, in seconds since 1970.
+        canary: when the canary in the cache was written to the table; None for none.
+        lag: seconds since the newest change that is known to have come through was made, the
+            canary's or that of a position; None where none is known. With a canary, or a busy
+            table, that is how far behind the mirror may be.
+        positions: how far each shard was read, where that is kept in the cache.
+        audited: what came of the last audit; None for none.
     """
 
     table: str
@@ -107,6 +117,23 @@ class Status(msgspec.Struct, frozen=True):
     table_items: int
     quarantined: int
     overflow: int
+    at: float = 0.0
+    canary: float | None = None
+    lag: float | None = None
+    positions: dict[str, Position] = {}
+    audited: Audited | None = None
+
+
+class Vitals(msgspec.Struct, frozen=True):
+    """What the cache alone tells of a mirror.
+
+    Args:
+        complete: whether its marker says that it is complete, in these views.
+        quarantined: items in quarantine.
+    """
+
+    complete: bool
+    quarantined: int
 
 
 class QuarantinedItem(msgspec.Struct, frozen=True):
@@ -208,6 +235,11 @@ class Operations:
     def _schema(self) -> Schema:
         return describe_schema(self.client, self.table)[0]
 
+    @cached_property
+    def keys(self) -> Schema:
+        """The table's key; where it is declared, the table is not asked, nor are types known."""
+        return self.settings.declared_schema(self.table) or self._schema
+
     def _description(self) -> Any:
         """The table as it is now; unlike its keys, the rest of it changes."""
         return describe_schema(self.client, self.table)[1]
@@ -215,7 +247,10 @@ class Operations:
     @cached_property
     def views(self) -> Sequence[View]:
         """All views of the table."""
-        specs, schema = load_views(self.settings.config), self._schema
+        return self._bound(self._schema)
+
+    def _bound(self, schema: Schema) -> Sequence[View]:
+        specs = load_views(self.settings.config)
         return Views(specs, lambda _table, _keys: schema).bind(schema)
 
     def rebuild(self) -> Rebuild:
@@ -268,6 +303,11 @@ class Operations:
             reason = "the table's stream is off, or another than the one that the mirror follows"
         elif marker.is_complete and other_views:
             reason = "the views have changed"
+        at, canary = time.time(), heartbeat.last(self.cache, self.table)
+        positions = Positions(self.cache, stream).load() if stream else {}
+        made = [one.created for one in positions.values() if one.created is not None]
+        written = canary.at / 1000 if canary else None
+        newest = max([*made, *([written] if written else ())], default=None)
         return Status(
             table=self.table,
             complete=marker.is_complete and not other_stream and not other_views,
@@ -283,7 +323,23 @@ class Operations:
             table_items=int(description.get("ItemCount", 0)),
             quarantined=count(self.cache, self.table),
             overflow=overflow(self.cache, self.table),
+            at=at,
+            canary=written,
+            lag=None if newest is None else max(0.0, at - newest),
+            positions=positions,
+            audited=last_audit(self.cache, self.table),
         )
+
+    def vitals(self) -> Vitals:
+        """What the cache alone tells, for those who may not ask the table.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+        """
+        marker = read_marker(self.cache, self.table)
+        views = fingerprint(self._bound(self.keys))
+        complete = marker.is_complete and marker.views == views
+        return Vitals(complete, count(self.cache, self.table))
 
     def _verify(self, request: VerifyRequest, tell: Tell) -> Comparison:
         description = self._description()

@@ -6,7 +6,7 @@ the page it had come to, and several processes can share the segments.
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ import msgspec
 from dynamirror.apply import apply_all
 from dynamirror.attributes import Item
 from dynamirror.cache import Cache
+from dynamirror.canary import is_canary
 from dynamirror.config import QUARANTINE_LIMIT
 from dynamirror.entry import Entry, of_row
 from dynamirror.errors import CacheError, DynamirrorError, RecordError
@@ -214,7 +215,8 @@ class Rebuild:
             return progress
         scan = self._scan(consistent=run.consistent, rate=rate)
         for page in scan.pages(Segment(index, run.segments), progress.start):
-            progress = self._write(page, progress)
+            items = [one for one in page.items if not is_canary(one, self.schema)]
+            progress = self._write(replace(page, items=items), progress)
             self._check(run)
             self._save(_field(run, index), progress)
             tell(progress)

@@ -9,6 +9,7 @@ import msgspec
 from dynamirror.apply import apply_all
 from dynamirror.aws import error_code
 from dynamirror.cache import Cache
+from dynamirror.canary import views_for
 from dynamirror.entry import no_entry, of_row
 from dynamirror.errors import RecordError, SourceError
 from dynamirror.quarantine import Listed, release
@@ -127,7 +128,7 @@ class _Case:
 
     def _apply(self, row: Row) -> Iterator[str]:
         """Apply the row to every view; gives the reasons why it cannot be."""
-        for view in self.views:
+        for view in views_for(row.key, self.views):
             try:
                 entry = of_row(view, row.key, row.item, row.version)
                 # What it had before the parked change, nobody has deleted.

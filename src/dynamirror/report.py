@@ -43,6 +43,36 @@ class Report:
         return min(sequences, default=None)
 
 
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is told of one batch.
+
+    Args:
+        table: the table's name; `?` where no record tells.
+        records: how many came.
+        report: the outcomes.
+        parked: items set aside.
+        failed: entries not written, or all records if the batch failed whole.
+        oldest: when its oldest record was created, in seconds since 1970; None if not known.
+        ended: when it was through.
+        seconds: what it took.
+    """
+
+    table: str
+    records: int
+    report: Report
+    parked: int
+    failed: int
+    oldest: float | None
+    ended: float
+    seconds: float
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds from the creation of the oldest record to the end; None if not known."""
+        return None if self.oldest is None else max(0.0, self.ended - self.oldest)
+
+
 @dataclass(slots=True)
 class Tally:
     """How many entries came to which outcome, over many batches."""
@@ -53,8 +83,9 @@ class Tally:
     quarantined: int = 0
     failed: int = 0
 
-    def add(self, report: Report) -> None:
+    def add(self, batch: Batch) -> None:
         """Count one batch."""
+        report = batch.report
         self.applied += report.applied
         self.stale += report.stale
         self.coalesced += report.coalesced

@@ -8,6 +8,7 @@ from dynamirror import version
 from dynamirror.apply import apply_all
 from dynamirror.attributes import Item, utf8
 from dynamirror.cache import Cache, Failure
+from dynamirror.canary import is_canary
 from dynamirror.entry import Delete, Entry, Put
 from dynamirror.errors import CacheError, RecordError
 from dynamirror.key import fence_key, glob
@@ -62,7 +63,7 @@ class Found:
         Args:
             row: the item's.
         """
-        if row.item is not None:
+        if row.item is not None and not is_canary(self.item_key, self.view.schema):
             try:
                 if self.view.render(row.item) == self.key:
                     return Put(self.view, self.key, row.version, row.item)

@@ -13,6 +13,7 @@ from zlib import crc32
 from dynamirror.apply import apply_all
 from dynamirror.attributes import Item, utf8
 from dynamirror.cache import Cache
+from dynamirror.canary import is_canary
 from dynamirror.entry import Entry, Put, of_row
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.key import fence_key
@@ -247,6 +248,8 @@ class _Both:
     def _puts(self, items: Iterable[Item]) -> Iterator[tuple[Put, State]]:
         """What entries the items should have, and with which values."""
         for item in items:
+            if is_canary(item, self.views[0].schema):
+                continue
             self.result.items += 1
             for view in self.views:
                 try:

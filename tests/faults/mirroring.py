@@ -81,7 +81,7 @@ class Mirror:
             Views((spec,), lambda table, keys: Schema(table, tuple(keys))),
             fence_ttl=FENCE_TTL,
             clock=self._tick,
-            observe=self.reports.append,
+            observe=lambda batch: self.reports.append(batch.report),
         )
 
     def _tick(self) -> float:

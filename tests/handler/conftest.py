@@ -1,6 +1,5 @@
 """The replicator as it is deployed: built from environment variables."""
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -12,6 +11,7 @@ from dynamirror.cache import Cache
 from dynamirror.config import Settings
 from dynamirror.handler import Replicator, build
 from dynamirror.local.valkey import EmbeddedValkey
+from sandboxes import fresh_logger
 
 Build = Callable[..., Replicator]
 
@@ -48,14 +48,9 @@ def lambda_env(
     env = valkey.settings().to_env()
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    logger = logging.getLogger("dynamirror")
-    before = vars(logger) | {"handlers": logger.handlers[:], "filters": logger.filters[:]}
     module._replicator.cache_clear()
-    yield env
+    with fresh_logger():
+        yield env
     if module._replicator.cache_info().currsize:
         module._replicator().cache.close()
     module._replicator.cache_clear()
-    # Powertools sets the logger up for the rest of the process.
-    vars(logger).clear()
-    vars(logger).update(before)
-    logger.setLevel(logger.level)  # forgets which levels it found enabled

@@ -158,7 +158,9 @@ def test_what_was_reported_can_be_delivered_again(replicator: Replicator, cache:
 
 def test_the_report_of_every_batch_can_be_observed(replicator: Replicator) -> None:
     counts: list[tuple[int, int, int]] = []
-    replicator._observe = lambda r: counts.append((r.applied, r.coalesced, r.stale))
+    replicator._observe = lambda batch: counts.append(
+        (batch.report.applied, batch.report.coalesced, batch.report.stale)
+    )
     first, second = record(1, item("1")), record(2, item("1"))
     replicator(event(first, second), Time())
     replicator(event(first), Time())
@@ -169,7 +171,9 @@ def test_of_a_hot_item_only_the_newest_record_is_decoded(
     replicator: Replicator, cache: Cache
 ) -> None:
     seen: list[tuple[int, int, int]] = []
-    replicator._observe = lambda r: seen.append((r.applied, r.coalesced, r.stale))
+    replicator._observe = lambda b: seen.append(
+        (b.report.applied, b.report.coalesced, b.report.stale)
+    )
     assert replicator(event(record(1, item("1", name="first"))), Time()) == SUCCESS
     numbers = [2, 5, 3, 5, 4]
     hot = [record(number, item("1", name=str(number))) for number in numbers]
@@ -286,7 +290,8 @@ def test_the_function_logs_one_object_per_line(
 ) -> None:
     assert lambda_env
     handler(event(record(1, item("1")), record(2, item("2"))), Time())
-    logged, incomplete = map(json.loads, capsys.readouterr().out.splitlines())
+    told, logged, incomplete = map(json.loads, capsys.readouterr().out.splitlines())
+    assert told["_aws"]["CloudWatchMetrics"]
     assert incomplete["message"] == "mirror incomplete"
     assert logged["message"] == "batch applied"
     assert logged["records"] == 2

@@ -9,6 +9,7 @@ import pytest
 
 from builders import Time
 from dynamirror import functions
+from dynamirror.audit import audit_key
 from dynamirror.aws import describe_table
 from dynamirror.errors import ConfigError
 from dynamirror.key import fence_key
@@ -17,6 +18,7 @@ from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.marker import note_gap, read_marker
 from dynamirror.operations import Operations
 from dynamirror.rebuild import LostError
+from sandboxes import fresh_logger
 from streams import Source
 
 # A page takes one of these, or three.
@@ -41,7 +43,8 @@ def operations(
     monkeypatch.setattr(functions, "Aws", lambda: dynamodb.aws)
     functions._operations.cache_clear()
     made = functions._operations()
-    yield made
+    with fresh_logger():
+        yield made
     made.cache.close()
     functions._operations.cache_clear()
 
@@ -260,7 +263,7 @@ def test_the_auditor_goes_through_the_parts_repairs_and_tells(
         found.append((told["DriftFound"], told["DriftRepaired"]))
     assert sum(drift for drift, _ in found) == 30
     assert sum(repaired for _, repaired in found) == 30
-    key = functions.audit_key(operations.table)
+    key = audit_key(operations.table)
     last = json.loads(operations.cache.call(key, b"HGET", key, b"last"))
     assert last["part"] == 2
     assert operations.cache.call(key, b"HGET", key, b"next") == b"0"

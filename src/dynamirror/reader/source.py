@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from dynamirror.attributes import Item, utf8
+from dynamirror.canary import is_canary
 from dynamirror.encoding import Layout, unpack_fields
 from dynamirror.entry import Put, of_row
 from dynamirror.errors import RecordError
@@ -107,7 +108,7 @@ class Source:
 
     def as_entry(self, item: Item | None) -> Values | None:
         """What the entry of an item would say; None if there is none in this view, or no item."""
-        if item is None:
+        if item is None or is_canary(item, self.view.schema):
             return None
         try:
             put = of_row(self.view, item, item, _ROW)
