@@ -77,3 +77,51 @@ class CommandLine:
     def run(self, *words: str) -> dict[str, Any]:
         """Run a command to its end; returns what it printed."""
         return self.end(words[0], self.start(*words))
+
+
+def beat(functions: Any, name: str) -> float:
+    """Have the canary write its item and see it come; returns how long that took, in seconds.
+
+    Args:
+        functions: boto3's lambda client.
+        name: of the canary's function.
+
+    Raises:
+        DynamirrorError: it was not seen.
+    """
+    with aws_errors(f"function {name}"):
+        answer = functions.invoke(FunctionName=name, Payload=b"{}")
+    text = answer["Payload"].read().decode()
+    if "FunctionError" in answer or not json.loads(text)["seen"]:
+        raise DynamirrorError(f"function {name}: answered {text[:500]}")
+    return float(json.loads(text)["latency"])
+
+
+def check_alarms(cloudwatch: Any, stack: str) -> int:
+    """Check that every alarm of a stack tells somebody, and where to read on; returns how many.
+
+    Args:
+        cloudwatch: boto3's client.
+        stack: the stack's name.
+
+    Raises:
+        DynamirrorError: there is none, or one does not.
+    """
+    with aws_errors("alarms"):
+        pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
+        alarms = [alarm for page in pages for alarm in page["MetricAlarms"]]
+    silent = [
+        alarm["AlarmName"]
+        for alarm in alarms
+        if not alarm["AlarmActions"] or "docs/runbook.md#" not in alarm["AlarmDescription"]
+    ]
+    if silent or not alarms:
+        raise DynamirrorError(f"{len(alarms)} alarms, of which these tell nobody: {silent}")
+    return len(alarms)
+
+
+def count_widgets(cloudwatch: Any, dashboard: str) -> int:
+    """How many widgets a dashboard has."""
+    with aws_errors(f"dashboard {dashboard}"):
+        found = cloudwatch.get_dashboard(DashboardName=dashboard)
+    return len(json.loads(found["DashboardBody"])["widgets"])

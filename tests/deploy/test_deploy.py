@@ -29,6 +29,8 @@ STEPS = [
     "status --via",
     "verify --via",
     "quarantine --via",
+    "canary",
+    "alarms",
     "cdk destroy",
 ]
 
