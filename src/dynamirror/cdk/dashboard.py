@@ -131,21 +131,26 @@ def _right(watched: Watched) -> list[cloudwatch.IWidget]:
 def _fresh(watched: Watched) -> list[cloudwatch.IWidget]:
     statistics = ("p50", "p99", "Maximum")
     five = Duration.minutes(5)
-    return [
-        _graph(
-            "The canary's item: written to seen",
-            [watched.ours(metrics.CANARY_LATENCY, one, five, label=one) for one in statistics],
-            unit="ms",
-        ),
+    width = _THIRD if watched.canary else _HALF
+    age = of_function(watched.replicator, "IteratorAge", "Maximum")
+    graphs: list[cloudwatch.IWidget] = [
         _graph(
             "Replication lag, by the oldest record of a batch",
             [watched.ours(metrics.REPLICATION_LAG, one, label=one) for one in statistics],
             unit="s",
+            width=width,
         ),
-        _graph(
-            "Iterator age", [of_function(watched.replicator, "IteratorAge", "Maximum")], unit="ms"
-        ),
+        _graph("Iterator age", [age], unit="ms", width=width),
     ]
+    if watched.canary:
+        canary = _graph(
+            "The canary's item: written to seen, and the share that was seen",
+            [watched.ours(metrics.CANARY_LATENCY, one, five, label=one) for one in statistics],
+            unit="ms",
+            right=[watched.ours(metrics.CANARY_SEEN, "Average", five)],
+        )
+        graphs.insert(0, canary)
+    return graphs
 
 
 def _keeping_up(watched: Watched) -> list[list[cloudwatch.IWidget]]:
@@ -200,7 +205,7 @@ def _cost(watched: Watched) -> list[cloudwatch.IWidget]:
         dollars += [
             _dollars(
                 "cache: storage",
-                f"MAX([TIME_SERIES({least}),stored/1e9])*{STORED_GB_HOUR}",
+                f"MAX([TIME_SERIES({least}),stored/1000000000])*{STORED_GB_HOUR}",
                 {"stored": watched.of_cache("BytesUsedForCache", "Average", _HOUR)},
             ),
             _dollars(
