@@ -158,7 +158,7 @@ class Replicator:
     def _look(self, first: Any) -> None:
         """See whether the mirror is complete, as far as a batch and the cache tell."""
         # A record that tells no stream or time is in quarantine; the next batch has others.
-        with suppress(RecordError, KeyError, TypeError, ValueError):
+        with suppress(RecordError, KeyError, TypeError, ValueError, OverflowError):
             stream, data = first["eventSourceARN"], first["dynamodb"]
             created = float(data["ApproximateCreationDateTime"])
             if watch := self.watch(records.parse_stream_arn(stream).table):

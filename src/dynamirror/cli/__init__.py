@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from dynamirror import __version__
-from dynamirror.cli import demo, mirror, quarantine, recovery, view
+from dynamirror.cli import demo, mirror, quarantine, recovery, status, view
 from dynamirror.errors import DynamirrorError
 
 app = typer.Typer(
@@ -18,7 +18,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(mirror.run)
 app.command()(mirror.simulate)
-app.command()(recovery.status)
+app.command()(status.status)
 app.command()(recovery.backfill)
 app.command()(recovery.verify)
 app.command()(quarantine.quarantine)

@@ -5,7 +5,10 @@ import logging
 import random
 import secrets
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated
@@ -14,14 +17,19 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from dynamirror import simulator
-from dynamirror.aws import aws_errors, describe_schema
+from dynamirror import metrics as catalogue
+from dynamirror import quarantine, simulator
+from dynamirror.aws import Aws, aws_errors, describe_schema
+from dynamirror.canary import check_types
 from dynamirror.cli import options
-from dynamirror.errors import SourceError
-from dynamirror.handler import build
+from dynamirror.errors import CacheError, SourceError
+from dynamirror.handler import Replicator, build
+from dynamirror.heartbeat import Beat, Canary
+from dynamirror.local.beating import Beating
 from dynamirror.local.follow import Follower
 from dynamirror.local.invoker import Counts, EventSourceMapping
-from dynamirror.report import Tally
+from dynamirror.local.openmetrics import Endpoint
+from dynamirror.report import Batch, Tally
 
 
 def run(
@@ -56,6 +64,20 @@ def run(
     every: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Pause between reports.")
     ] = 10,
+    metrics: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, metavar="PORT", help="Serve OpenMetrics there; 0 for any free port."
+        ),
+    ] = None,
+    canary: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Write an item of our own to the table that often, and see it come through.",
+        ),
+    ] = None,
     as_json: options.JsonLines = False,
 ) -> None:
     """Mirror a table into a cache, in this process, until stopped.
@@ -64,11 +86,13 @@ def run(
     incomplete (new, flushed, or behind by more than a stream keeps) is rebuilt meanwhile.
     """
     settings = options.read_settings(cache, tls=tls, config=config)
-    tally = Tally()
-    replicator = build(settings, observe=tally.add)
+    tally, observers = Tally(), list[Callable[[Batch], None]]()
+    observers.append(tally.add)
+    replicator = build(settings, observe=lambda batch: _tell_all(observers, batch))
     say = partial(typer.echo, err=as_json)
+    aws = options.read_aws(endpoint_url)
     follower = Follower(
-        options.read_aws(endpoint_url),
+        aws,
         table,
         replicator,
         EventSourceMapping(
@@ -91,8 +115,59 @@ def run(
         text = ", ".join(f"{number:,} {name}" for name, number in now.items() if number)
         typer.echo(options.to_json(now) if as_json else text)
 
-    with options.interruptible():
+    with options.interruptible(), ExitStack() as stack:
+        endpoint = None
+        if metrics is not None:
+            endpoint = stack.enter_context(_endpoint(table, metrics, replicator, follower))
+            observers.append(endpoint.observe)
+            say(f"metrics at {endpoint.url}")
+        if canary is not None:
+            stack.enter_context(_canary(aws, table, replicator, canary, endpoint))
         follower.follow(report, every=every)
+
+
+def _tell_all(observers: list[Callable[[Batch], None]], batch: Batch) -> None:
+    for observe in observers:
+        observe(batch)
+
+
+def _endpoint(table: str, port: int, replicator: Replicator, follower: Follower) -> Endpoint:
+    def quarantined() -> int | None:
+        try:
+            return quarantine.count(replicator.cache, table)
+        except CacheError:
+            return None
+
+    endpoint = Endpoint(table, port)
+    endpoint.show_mirror(
+        complete=lambda: follower.complete, quarantined=quarantined, behind=follower.behind
+    )
+    return endpoint
+
+
+@contextmanager
+def _canary(
+    aws: Aws, table: str, replicator: Replicator, every: float, endpoint: Endpoint | None
+) -> Iterator[None]:
+    """Have the canary beat for as long as this lasts."""
+    client, halt = aws.dynamodb(), threading.Event()
+    schema, _description = describe_schema(client, table)
+    check_types(schema)
+
+    def tell(beat: Beat) -> None:
+        values: dict[catalogue.Metric, float] = {catalogue.CANARY_SEEN: int(beat.seen)}
+        if beat.latency is not None:
+            values[catalogue.CANARY_LATENCY] = beat.latency * 1000
+        if endpoint is not None:
+            endpoint.add(values)
+
+    beats = Canary(replicator.cache, client, schema, wait=halt.wait)
+    beating = Beating(beats, table, every=every, halt=halt, tell=tell)
+    beating.start()
+    try:
+        yield
+    finally:
+        beating.stop()
 
 
 def _log_to_stderr() -> None:

@@ -1,8 +1,7 @@
-"""Commands that see to it that a mirror is whole: status, backfill, verify."""
+"""Commands that see to it that a mirror is whole: backfill, verify."""
 
 import re
 import secrets
-from datetime import UTC, datetime
 from time import monotonic
 from typing import Annotated, Any
 
@@ -29,58 +28,6 @@ Rate = Annotated[
     float | None,
     typer.Option(min=0.1, metavar="UNITS", help="Read units a second at the most."),
 ]
-
-
-def status(
-    *,
-    table: options.TableUnlessVia = None,
-    cache: options.CacheAddress = None,
-    tls: options.Tls = None,
-    config: options.Config = None,
-    endpoint_url: options.EndpointUrl = None,
-    via: options.Via = None,
-    as_json: options.Json = False,
-) -> None:
-    """Tell whether the cache holds all of a table; exit status 0 only if it does."""
-    now = options.perform(
-        StatusRequest(),
-        Status,
-        via=via,
-        table=table,
-        cache=cache,
-        tls=tls,
-        config=config,
-        endpoint_url=endpoint_url,
-    )
-    if as_json:
-        typer.echo(options.to_json(now))
-    else:
-        _print_status(now)
-    raise typer.Exit(int(not now.complete))
-
-
-def _print_status(now: Status) -> None:
-    if now.complete:
-        typer.echo(f"table {now.table}: the mirror is complete, since {_time(now.since)}")
-    else:
-        typer.echo(f"table {now.table}: the mirror is incomplete: {now.reason}")
-    typer.echo(f"  stream      {now.stream or 'none yet'}")
-    if now.table_stream != now.stream:
-        typer.echo(f"  the table's {now.table_stream or 'is off'}")
-    if now.rebuild and now.progress:
-        state = f"finished {now.rebuild.finished}" if now.rebuild.finished else "not finished"
-        typer.echo(
-            f"  rebuild     begun {now.rebuild.begun}, {state}: {now.progress.items:,} items read, "
-            f"{now.progress.applied:,} entries written"
-        )
-    more = f", and {now.overflow} times one was not listed" if now.overflow else ""
-    typer.echo(f"  quarantine  {now.quarantined:,} items{more}")
-
-
-def _time(seconds: int | None) -> str:
-    if not seconds or seconds == 1:
-        return "the table was made"
-    return datetime.fromtimestamp(seconds or 0, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def backfill(

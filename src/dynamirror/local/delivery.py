@@ -79,6 +79,7 @@ class Delivery:
         self._finished: set[str] = set()
         self._shards: list[Shard] = []
         self._listed_at = -1.0
+        self._begun = clock()
         self._error: BaseException | None = None
         self._supervisor = threading.Thread(target=self._supervise, name="delivery", daemon=True)
 
@@ -86,6 +87,15 @@ class Delivery:
     def counts(self) -> Counts:
         """What was done so far."""
         return self._invoker.counts
+
+    def behind(self) -> dict[str, float]:
+        """By shard that is being read: seconds since it was last seen read to its end."""
+        now, consumers = self._clock(), dict(self._consumers)
+        return {
+            shard: max(0.0, now - max(consumer.idle_since, self._begun))
+            for shard, consumer in consumers.items()
+            if not consumer.done
+        }
 
     def start(self) -> None:
         """Begin to deliver, in the background."""

@@ -64,6 +64,7 @@ class Follower:
             stream_arn=self._source.stream_arn,
             margin=margin,
         )
+        self._delivery: Delivery | None = None
         self._healer = Healer(
             self._rebuild,
             stream_arn=lambda: self._source.stream_arn,
@@ -76,6 +77,15 @@ class Follower:
     def stream_arn(self) -> str:
         """The stream that is followed now."""
         return self._source.stream_arn
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether the mirror is complete; None before anybody looked."""
+        return self._healer.complete
+
+    def behind(self) -> dict[str, float]:
+        """By shard that is being read: seconds since it was last seen read to its end."""
+        return self._delivery.behind() if self._delivery else {}
 
     def follow(self, report: Callable[[Counts], None], *, every: float) -> None:
         """Deliver until interrupted.
@@ -105,6 +115,7 @@ class Follower:
                 note_gap=partial(Watch(self._replicator.cache, self._views).note, arn),
             )
             delivery.start()
+            self._delivery = delivery
             try:
                 while not delivery.wait(every):
                     report(before + delivery.counts)

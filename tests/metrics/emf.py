@@ -1,0 +1,56 @@
+"""What CloudWatch reads in a function's log, held to the specification of the format.
+
+https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+"""
+
+import json
+import math
+import time
+from typing import Any, NamedTuple
+
+UNITS = {"Count", "Seconds", "Milliseconds"}
+_TWO_WEEKS, _TWO_HOURS = 14 * 86400 * 1000, 2 * 3600 * 1000
+
+
+class Told(NamedTuple):
+    """One line of metrics."""
+
+    table: str
+    values: dict[str, float]
+    units: dict[str, str]
+
+
+def told(output: str) -> tuple[list[Told], list[Any]]:
+    """The metrics and the rest of what was logged, line by line."""
+    lines = [json.loads(line) for line in output.splitlines()]
+    return (
+        [_told(line) for line in lines if "_aws" in line],
+        [line for line in lines if "_aws" not in line],
+    )
+
+
+def _told(line: Any) -> Told:
+    meta = line["_aws"]
+    assert set(meta) == {"Timestamp", "CloudWatchMetrics"}
+    now = time.time() * 1000
+    assert isinstance(meta["Timestamp"], int)
+    assert now - _TWO_WEEKS < meta["Timestamp"] < now + _TWO_HOURS
+    (directive,) = meta["CloudWatchMetrics"]
+    assert set(directive) == {"Namespace", "Dimensions", "Metrics"}
+    assert directive["Namespace"] == "dynamirror"
+    assert directive["Dimensions"] == [["table"]], "another dimension would be another metric"
+    assert isinstance(line["table"], str)
+    assert 1 <= len(line["table"]) <= 1024
+    defined = directive["Metrics"]
+    assert 1 <= len(defined) <= 100
+    values = {}
+    for metric in defined:
+        assert set(metric) == {"Name", "Unit"}
+        assert metric["Unit"] in UNITS
+        (value,) = line[metric["Name"]]
+        assert isinstance(value, int | float)
+        assert math.isfinite(value)
+        values[metric["Name"]] = value
+    assert len(values) == len(defined), "each once"
+    assert set(line) == {"_aws", "table", *values}, "nothing that is no metric"
+    return Told(line["table"], values, {one["Name"]: one["Unit"] for one in defined})

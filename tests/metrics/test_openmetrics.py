@@ -1,0 +1,145 @@
+"""`run --metrics` serves the catalogue to whoever scrapes it on this machine."""
+
+import json
+import signal
+import socket
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.parser import text_string_to_metric_families as plain_families
+
+from deadlines import wait_until
+from dynamirror.cache import Cache
+from dynamirror.canary import NAME
+from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
+from dynamirror.local.valkey import EmbeddedValkey
+from processes import environment, linux_only, listening, run, start
+from streams import Source
+
+if TYPE_CHECKING:
+    from subprocess import Popen
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0"
+
+
+def scraped(url: str, accept: str = OPENMETRICS) -> tuple[str, str]:
+    """What a scraper gets: content type and text."""
+    request = urllib.request.Request(url, headers={"Accept": accept})  # noqa: S310 - http, ours
+    with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - same
+        return answer.headers["Content-Type"], answer.read().decode()
+
+
+def samples(url: str, table: str) -> dict[str, float]:
+    """All samples of a table but buckets, by name."""
+    kind, text = scraped(url)
+    assert kind.startswith("application/openmetrics-text")
+    found = {}
+    parse: Any = text_string_to_metric_families
+    for family in parse(text):
+        for sample in family.samples:
+            assert sample.labels["table"] == table
+            if "le" not in sample.labels:
+                found[sample.name] = sample.value
+    return found
+
+
+class Mirror:
+    """A `run` of its own, for a table of its own."""
+
+    def __init__(self, source: Source, process: "Popen[str]", url: str) -> None:
+        self.source = source
+        self.process = process
+        self.url = url
+
+    @property
+    def samples(self) -> dict[str, float]:
+        """What it tells now."""
+        return samples(self.url, self.source.name)
+
+
+@pytest.fixture
+def env(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path) -> Any:
+    """What the command line is told of table and cache; the cache is empty."""
+    assert not list(cache.scan("*"))
+    return environment(
+        tmp_path, AWS_ENDPOINT_URL=dynamodb.endpoint_url, **valkey.settings().to_env()
+    )
+
+
+@contextmanager
+def mirroring(source: Source, *arguments: str, env: dict[str, str]) -> Iterator[Mirror]:
+    """Run it until the end."""
+    process = start("run", "--table", source.name, "--metrics", "0", *arguments, env=env)
+    try:
+        assert process.stdout
+        line = next(line for line in process.stdout if line.startswith("metrics at "))
+        yield Mirror(source, process, line.split()[-1])
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@linux_only
+def test_a_scrape_tells_what_was_written_and_how_the_mirror_is(
+    dynamodb: EmbeddedDynamoDB, env: dict[str, str], cache: Cache
+) -> None:
+    source = Source(dynamodb)
+    source.puts(range(10))
+    source.put("bad", name={"S": "x"}, worse={"NS": ["1", "2"]})
+    with mirroring(source, "--canary", "1", "--no-heal", env=env) as mirror:
+        assert mirror.url.startswith("http://127.0.0.1:")
+        assert set(listening([mirror.process.pid])) == {"0100007F"}, "on this machine only"
+        source.client.delete_item(TableName=source.name, Key={"id": {"S": "3"}})
+        wait_until(lambda: mirror.samples.get("dynamirror_canary_latency_seconds_count", 0) >= 1)
+        now = mirror.samples
+        assert now["dynamirror_canary_seen"] == 1
+        assert 0 < now["dynamirror_canary_latency_seconds_sum"] < 60
+        beats = now["dynamirror_records_total"] - 12
+        assert beats >= 1, "11 puts and a delete, and the canary"
+        done = ("applied", "stale", "coalesced")
+        assert sum(now[f"dynamirror_{one}_total"] for one in done) == 12 + beats
+        assert now["dynamirror_failed_total"] == now["dynamirror_quarantined_total"] == 0
+        batches = now["dynamirror_replication_lag_seconds_count"]
+        assert 1 <= batches == now["dynamirror_batch_duration_seconds_count"]
+        assert now["dynamirror_mirror_complete"] == 0
+        assert now["dynamirror_quarantine_size"] == 0
+        assert 0 <= now["dynamirror_shard_behind_seconds"] < 60
+        key = f"dynamirror:{{{source.name}}}:quarantine"
+        cache.call(key, b"HSET", key, b"one", b"{}")
+        assert mirror.samples["dynamirror_quarantine_size"] == 1
+        kind, text = scraped(mirror.url, "text/plain")
+        assert kind.startswith("text/plain")
+        assert any(family.name == "dynamirror_records" for family in plain_families(text))
+        status = json.loads(run("status", "--json", "--table", source.name, env=env).stdout)
+        assert status["canary"] <= status["at"]
+        assert 0 <= status["lag"] < 60
+        mirror.process.send_signal(signal.SIGINT)
+        assert mirror.process.wait(30) == 130
+    with pytest.raises(OSError, match="refused"):
+        scraped(mirror.url)
+    assert NAME in {one["id"]["S"] for one in source.client.scan(TableName=source.name)["Items"]}
+
+
+def test_a_port_that_is_taken_is_told_in_one_sentence(
+    dynamodb: EmbeddedDynamoDB, env: dict[str, str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("run", "--table", Source(dynamodb).name, "--metrics", port, env=env)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"dynamirror: --metrics: port {port} cannot be had (")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_table_that_cannot_have_a_canary_is_refused_in_one_sentence(
+    dynamodb: EmbeddedDynamoDB, env: dict[str, str]
+) -> None:
+    create_table(dynamodb.aws.dynamodb(), "numbered", {"id": "N"})
+    done = run("run", "--table", "numbered", "--canary", "1", env=env)
+    assert done.returncode == 1
+    assert done.stderr.startswith("dynamirror: table numbered: its partition key id is not text")

@@ -1,0 +1,175 @@
+"""`status` tells where a mirror stands, once or for as long as somebody looks on."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from deadlines import wait_until
+from dynamirror.audit import Audited, audit_key
+from dynamirror.aws import describe_table
+from dynamirror.cache import Cache
+from dynamirror.canary import entry_key
+from dynamirror.cli.status import lines
+from dynamirror.local.dynamodb import EmbeddedDynamoDB
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.marker import note_complete, note_gap
+from dynamirror.operations import Operations, Status
+from dynamirror.stream.positions import Position, Positions
+from dynamirror.verify import Comparison
+from dynamirror.version import RowVersion
+from processes import COMMAND, environment, linux_only, start
+from streams import Source
+
+AT = 1_790_000_000
+
+
+class Place:
+    """A table, a cache that says it is its mirror, and what commands are told of both."""
+
+    def __init__(
+        self, server: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, folder: Path
+    ) -> None:
+        self.source, self.cache = Source(server), cache
+        self.table = self.source.name
+        self.operations = Operations(valkey.settings(), server.aws, self.table)
+        self.env = environment(
+            folder,
+            AWS_ENDPOINT_URL=server.endpoint_url,
+            DYNAMODB_TABLE=self.table,
+            **valkey.settings().to_env(),
+        )
+
+    def be_complete(self) -> None:
+        """Note that nothing is lacking."""
+        views = self.operations.views
+        stream = describe_table(self.source.client, self.table).stream_arn
+        note_gap(self.cache, views, stream=stream, at=1, reason="a test")
+        note_complete(self.cache, views, RowVersion(AT))
+
+    def set(self, key: str, *words: Any) -> None:
+        """Carry out a command."""
+        self.cache.call(key, words[0], key.encode(), *words[1:])
+
+
+@pytest.fixture
+def place(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path) -> Any:
+    """An empty table and an empty cache."""
+    made = Place(dynamodb, valkey, cache, tmp_path)
+    yield made
+    made.operations.cache.close()
+
+
+def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -> None:
+    bare = place.operations.status()
+    assert (bare.positions, bare.canary, bare.lag, bare.audited) == ({}, None, None, None)
+    said = "\n".join(lines(bare))
+    assert "incomplete" in said
+    assert not any(word in said for word in ("shard", "canary", "audit"))
+
+    place.be_complete()
+    positions = {"s1": Position("7", finished=True), "s2": Position("9")}
+    for shard, position in positions.items():
+        Positions(place.cache, place.source.arn).save(shard, position)
+    beat = f'{{"id":"dynamirror:canary","dynamirror":{{"at":{AT}500,"nonce":"x"}}}}'
+    place.set(entry_key(place.table), b"SET", beat)
+    audited = Audited("2026-01-01T00:00:00+00:00", 1, 3, Comparison(items=4, missing=2, repaired=1))
+    place.set(audit_key(place.table), b"HSET", b"last", msgspec.json.encode(audited))
+    now = place.operations.status()
+    assert now.positions == positions
+    assert now.canary == AT + 0.5
+    assert now.lag == pytest.approx(now.at - AT - 0.5)
+    assert now.audited == audited
+    said = "\n".join(lines(now))
+    assert "s1: read to its end" in said
+    assert "s2: read up to 9" in said
+    assert "canary      written 2026-09-21 " in said
+    assert "part 2 of 3, 2026-01-01T00:00:00+00:00: 4 items, 2 differences, 1 repaired" in said
+    # It travels from the operator Lambda, also from one that knows less.
+    assert msgspec.json.decode(msgspec.json.encode(now), type=Status) == now
+    older = json.loads(msgspec.json.encode(now))
+    for name in ("at", "canary", "lag", "positions", "audited"):
+        del older[name]
+    assert msgspec.convert(older, Status).positions == {}
+
+
+@pytest.mark.parametrize("broken", [b"no json", b"{}", b'{"dynamirror":3}', b'{"at":"soon"}'])
+def test_what_cannot_be_read_is_left_out(place: Place, broken: bytes) -> None:
+    place.set(entry_key(place.table), b"SET", broken)
+    place.set(audit_key(place.table), b"HSET", b"last", broken)
+    now = place.operations.status()
+    assert (now.canary, now.audited) == (None, None)
+
+
+def test_one_who_watches_sees_it_change_one_object_a_line(place: Place) -> None:
+    process = start("status", "--watch", "--every", "0.1", "--json", env=place.env)
+    try:
+        assert process.stdout
+        assert json.loads(process.stdout.readline())["complete"] is False
+        place.be_complete()
+        while not (now := json.loads(process.stdout.readline()))["complete"]:
+            assert now["table"] == place.table
+        process.send_signal(signal.SIGINT)
+        _out, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.communicate()
+    assert (process.returncode, errors) == (130, "")
+
+
+@linux_only
+def test_on_a_terminal_it_is_redrawn_in_place(place: Place) -> None:
+    place.be_complete()
+    ours, theirs = pty.openpty()
+    seen = b""
+    env = {**place.env, "TERM": "xterm", "COLUMNS": "200"}
+    with subprocess.Popen(
+        [*COMMAND, "status", "--watch", "--every", "0.1"],
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+    ) as process:
+        os.close(theirs)
+
+        def drawn_twice() -> bool:
+            nonlocal seen
+            seen += os.read(ours, 10_000)
+            return seen.count(b"the mirror is complete") >= 2
+
+        try:
+            wait_until(drawn_twice)
+            process.send_signal(signal.SIGINT)
+            assert process.stderr
+            assert process.stderr.read() == b""
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
+            os.close(ours)
+    assert b"\x1b[1A" in seen, "it goes back up"
+
+
+def test_elsewhere_it_goes_on_line_by_line_and_tells_what_is_out_of_reach(place: Place) -> None:
+    process = start("status", "--watch", "--every", "0.1", env=place.env)
+    try:
+        assert process.stdout
+        line = process.stdout.readline()
+        assert "the mirror is incomplete" in line
+        assert "\x1b" not in line
+        # A key of another kind stands for a cache that refuses.
+        key = f"dynamirror:{{{place.table}}}:mirror"
+        place.set(key, b"SET", b"x")
+        assert next(line for line in process.stdout if "WRONGTYPE" in line)
+        place.cache.call(key, b"UNLINK", key)
+        assert next(line for line in process.stdout if "the mirror is incomplete" in line)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 143
+    finally:
+        process.kill()
+        process.communicate()
