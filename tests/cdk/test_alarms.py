@@ -155,7 +155,7 @@ def test_each_function_s_alarm_looks_at_that_function(template: Template) -> Non
 def test_thresholds_are_as_asked(template: Template, synth: Synth) -> None:
     assert threshold(template, "iterator-age") == 300_000
     assert threshold(template, "cache-near-storage-limit") == 4_000_000_000
-    assert one(template, "mirror-incomplete")["EvaluationPeriods"] == 6
+    assert one(template, "mirror-incomplete")["EvaluationPeriods"] == 7
     given = {
         "iteratorAgeSeconds": "60",
         "canaryMissingMinutes": "9",
@@ -183,7 +183,7 @@ def test_cloudwatch_takes_the_longest_times(synth: Synth) -> None:
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
     """
-    longest = {"mirrorIncompleteMinutes": "1440", "canaryMissingMinutes": "1440"}
+    longest = {"mirrorIncompleteMinutes": "720", "canaryMissingMinutes": "1440"}
     for options in (longest, longest | {"auditEvery": "1440", "canary": "false"}):
         for alarm in resources(synth(**options), "AWS::CloudWatch::Alarm"):
             seconds = alarm["Period"] * alarm["EvaluationPeriods"]

@@ -219,7 +219,8 @@ def _state(watched: Watched, every: Duration, given: Thresholds) -> Iterator[Rul
     blind = "as before: nobody looked, which CanaryMissing or OperatingErrors tells."
     # So that each period has a look at least, though one may be a little late.
     period = _longer(every)
-    periods = ceil(given.mirror_incomplete_minutes / period.to_minutes())
+    # One more: looks at both ends of so many periods may lie a period less apart.
+    periods = ceil(given.mirror_incomplete_minutes / period.to_minutes()) + 1
     yield Rule(
         name="MirrorIncomplete",
         section="mirror-incomplete",

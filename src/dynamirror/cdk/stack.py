@@ -233,7 +233,7 @@ class DynamirrorStack(Stack):
             "canaryLateSeconds": (1, 45),
             "quarantineItems": (0, 1_000_000),
             "driftItems": (0, 1_000_000),
-            "mirrorIncompleteMinutes": (5, _A_DAY),
+            "mirrorIncompleteMinutes": (5, _A_DAY // 2),
             "cacheStoragePercent": (1, 100),
             "cacheEcpuPercent": (1, 100),
         }
