@@ -7,19 +7,36 @@ from typing import Any
 
 import pytest
 from aws_cdk import App, Stack, Validations
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sns as sns
 from aws_cdk.assertions import Annotations, Match, Template
 from cdk_nag import AwsSolutionsChecks
 
 from cdk.conftest import Synth, make_stack
 from cdk.test_recovery import may
-from cdk.test_stack import EXISTING, functions, resources, statements
+from cdk.test_stack import (
+    EXISTING,
+    ROOT,
+    STREAM_ARN,
+    TABLE_ARN,
+    functions,
+    resources,
+    statements,
+)
 from dynamirror import metrics
 from dynamirror.canary import NAME
 from dynamirror.cdk.alarms import Alarms
+from dynamirror.cdk.cache import Cache
+from dynamirror.cdk.function import LambdaCode
+from dynamirror.cdk.inside import Inside
 from dynamirror.cdk.measures import Watched
+from dynamirror.cdk.mirror import Mirror, MirroredTable
+from dynamirror.cdk.network import Network
+from dynamirror.cdk.recovery import Recovery
 from dynamirror.errors import DynamirrorError
 
+RUNBOOK = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:ops"
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/0b1c"
 # Every part there is.
@@ -331,6 +348,38 @@ def test_another_teams_app_watches_a_mirror_of_its_own() -> None:
     assert found["iterator-age"][0]["AlarmDescription"].endswith(
         " https://wiki.example.com/runbook#iterator-age"
     )
+
+
+def test_the_runbooks_own_example_watches_everything(lambda_code: LambdaCode) -> None:
+    (example,) = re.findall(r"^```python\n(.*?)^```", RUNBOOK, re.MULTILINE | re.DOTALL)
+    stack = Stack(App(), "Theirs")
+    orders = dynamodb.Table.from_table_attributes(
+        stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN
+    )
+    source = MirroredTable(table=orders, keys=("customer", "order"))
+    network = Network(stack, "Network")
+    cache = Cache(stack, "Cache", network=network, key_patterns=source.key_patterns(None))
+    parts: dict[str, Any] = {
+        "source": source,
+        "endpoint": cache.endpoint,
+        "network": network,
+        "code": lambda_code,
+    }
+    inside = Inside(**parts)
+    names = {
+        "self": stack,
+        "orders": orders,
+        "cache": cache,
+        "inside": inside,
+        "mirror": Mirror(stack, "Mirror", **parts),
+        "recovery": Recovery(stack, "Recovery", inside=inside),
+        "topic": sns.Topic.from_topic_arn(stack, "Topic", TOPIC),
+    }
+    exec(example, names)  # noqa: S102 - our own documentation
+    template = Template.from_stack(stack)
+    assert set(alarms(template)) == set(MISSING) - {"cache-near-ecpu-limit"}
+    assert threshold(template, "drift-found") == 3
+    template.resource_count_is("AWS::CloudWatch::Dashboard", 1)
 
 
 def widgets(template: Template) -> list[dict[str, Any]]:

@@ -7,8 +7,9 @@ from typing import Any
 
 Definition = Mapping[str, Any]
 Key = tuple[str, str, str]  # namespace, name, dimensions
+Statistic = Callable[[list[float]], float]
 
-_STATISTICS: dict[str, Callable[[list[float]], float]] = {"Maximum": max, "Minimum": min, "Sum": sum}
+_STATISTICS: dict[str, Statistic] = {"Maximum": max, "Minimum": min, "Sum": sum}
 _COMPARISONS = {"GreaterThanThreshold": operator.gt, "LessThanThreshold": operator.lt}
 
 

@@ -84,7 +84,7 @@ def _told_by(watched: Watched) -> str:
 def _prices(watched: Watched) -> str:
     return (
         f"Dollars an hour at prices of {PRICES_OF} in us-east-1: Lambda on arm64 "
-        f"${REQUEST * 1e6:g} a million requests, ${GB_SECOND} a GB-second ("
+        f"${REQUEST * 1e6:g} a million requests, ${_plain(GB_SECOND)} a GB-second ("
         f"{', '.join(watched.functions)}); ElastiCache Serverless ${STORED_GB_HOUR} a GB-hour, "
         f"${ECPU * 1e6:g} a million ECPUs, those of readers, too. The table, logs and metrics come "
         "on top."
@@ -201,11 +201,10 @@ def _cache(watched: Watched) -> cloudwatch.GraphWidget:
 def _cost(watched: Watched) -> list[cloudwatch.IWidget]:
     dollars = [_lambda(watched)]
     if watched.cache:
-        least = f"{LEAST_STORED_GB}"
         dollars += [
             _dollars(
                 "cache: storage",
-                f"MAX([TIME_SERIES({least}),stored/1000000000])*{STORED_GB_HOUR}",
+                f"MAX([TIME_SERIES({LEAST_STORED_GB}),stored/1000000000])*{STORED_GB_HOUR}",
                 {"stored": watched.of_cache("BytesUsedForCache", "Average", _HOUR)},
             ),
             _dollars(
