@@ -34,7 +34,8 @@ from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.snapshot import scan_table
 from dynamirror.verify import Comparison, compare
 from dynamirror.view import Views
-from operating import CommandLine, beat, check_alarms, count_widgets, speak_plainly
+from operating import CommandLine, speak_plainly
+from watching import watching
 
 STACK = "Dynamirror"
 REGION = "us-east-1"
@@ -367,11 +368,8 @@ def run(say: Callable[[str], None]) -> None:
         say(f"verify --via: {found['items']} items, {found['differences']} differences")
         operator.run("quarantine")
         say("quarantine --via: nothing is in it")
-        latency = beat(emulator.client("lambda"), outputs["CanaryName"])
-        say(f"canary: seen after {latency * 1000:.0f} ms")
-        cloudwatch = emulator.client("cloudwatch")
-        widgets = count_widgets(cloudwatch, outputs["DashboardName"])
-        say(f"alarms: {check_alarms(cloudwatch, STACK)}, and {widgets} widgets on the dashboard")
+        for seen in watching(emulator.client, STACK, outputs):
+            say(seen)
         cdk.destroy()
         check_gone(emulator)
         say("cdk destroy: the stack is gone")

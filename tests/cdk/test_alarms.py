@@ -299,6 +299,7 @@ def test_cloudwatch_of_this_account_may_use_the_topic_and_its_key(synth: Synth) 
         assert allowed["Condition"]["StringEquals"]["aws:SourceAccount"]
     (tls,) = (each for each in policy["PolicyDocument"]["Statement"] if each["Effect"] == "Deny")
     assert tls["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}
+    template.has_resource("AWS::KMS::Key", {"DeletionPolicy": "Delete"})
     template.has_resource_properties(
         "AWS::SNS::Subscription", {"Protocol": "email", "Endpoint": "ops@example.com"}
     )

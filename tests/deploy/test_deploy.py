@@ -30,6 +30,7 @@ STEPS = [
     "verify --via",
     "quarantine --via",
     "canary",
+    "canary-missing",
     "alarms",
     "cdk destroy",
 ]

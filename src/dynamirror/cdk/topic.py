@@ -1,6 +1,6 @@
 """Where alarms go: a topic that sends mail."""
 
-from aws_cdk import Stack
+from aws_cdk import RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_sns as sns
@@ -40,7 +40,11 @@ class AlarmTopic(Construct):
             conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
         )
         key = kms.Key(
-            self, "Key", description="dynamirror: alarms on their way", enable_key_rotation=True
+            self,
+            "Key",
+            description="dynamirror: alarms on their way",
+            enable_key_rotation=True,
+            removal_policy=RemovalPolicy.DESTROY,  # nothing is kept that it could open
         )
         key.grant(alarms, "kms:Decrypt", "kms:GenerateDataKey*")
         self.topic = sns.Topic(
