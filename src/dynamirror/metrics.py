@@ -174,4 +174,4 @@ def of_batch(batch: Batch) -> dict[Metric, float]:
     }
     if batch.lag is not None:
         values[REPLICATION_LAG] = batch.lag
-    return {metric: value for metric, value in values.items() if isfinite(value)}
+    return {metric: round(value, 3) for metric, value in values.items() if isfinite(value)}

@@ -1,0 +1,28 @@
+"""The canary needs no more of the cache than docs/security.md grants."""
+
+from builders import Time, record
+from dynamirror.cache import Cache
+from dynamirror.canary import NAME, entry_key
+from dynamirror.handler import Replicator
+from dynamirror.heartbeat import Mark, last
+from dynamirror.key import fence_key
+from dynamirror.view import Schema, Views, ViewSpec
+from faults.test_access import READER, REPLICATOR, ROOT, Login, admin, login
+
+__all__ = ["admin", "login"]  # fixtures
+
+
+def test_the_narrow_patterns_of_the_docs_suffice_for_it(login: Login, admin: Cache) -> None:
+    fences = "~dynamirror:fence:dynamirror:{users}:*"
+    assert f"`{fences}`" in (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    narrow = f"~dynamirror:fence:{{users:* ~dynamirror:{{users}}:* {fences}"
+    cache = login(REPLICATOR.replace("~dynamirror:*", narrow))
+    views = Views((ViewSpec(),), lambda table, keys: Schema(table, tuple(keys)))
+    said = {"at": {"N": "5"}, "nonce": {"S": "x"}}
+    one = record(1, {"id": {"S": NAME}, "dynamirror": {"M": said}})
+    answer = Replicator(cache, views, fence_ttl=93_600)({"Records": [one]}, Time())
+    assert answer == {"batchItemFailures": []}
+    assert last(cache, "users") == Mark(5, "x")
+    fence = fence_key(entry_key("users"))
+    assert admin.call(fence, b"EXISTS", fence) == 1
+    assert entry_key("users") not in READER, "applications have no use for it"
