@@ -351,7 +351,7 @@ def test_another_teams_app_watches_a_mirror_of_its_own() -> None:
     )
 
 
-def test_the_runbooks_own_example_watches_everything(lambda_code: LambdaCode) -> None:
+def test_the_runbooks_own_example_watches_everything() -> None:
     (example,) = re.findall(r"^```python\n(.*?)^```", RUNBOOK, re.MULTILINE | re.DOTALL)
     stack = Stack(App(), "Theirs")
     orders = dynamodb.Table.from_table_attributes(
@@ -364,7 +364,7 @@ def test_the_runbooks_own_example_watches_everything(lambda_code: LambdaCode) ->
         "source": source,
         "endpoint": cache.endpoint,
         "network": network,
-        "code": lambda_code,
+        "code": LambdaCode.build(stack),
     }
     inside = Inside(**parts)
     names = {

@@ -141,6 +141,19 @@ def test_mirror_incomplete_is_raised_when_it_does_not_heal_in_time(watch: Watch)
     assert watch.state("mirror-incomplete") == "OK"
 
 
+def test_mirror_incomplete_is_raised_by_what_only_the_auditor_may_know(watch: Watch) -> None:
+    complete(watch)
+    watch.world.switch(on=False)
+    watch.world.switch(on=True)
+
+    def both() -> None:
+        beat(watch, SHORT)()  # which may not ask the table for its stream
+        audit(watch)()
+
+    watch.pass_minutes(35, both, every=5)
+    assert watch.state("mirror-incomplete") == "ALARM"
+
+
 def test_quarantine_not_empty_is_raised_until_a_redrive(watch: Watch) -> None:
     poison = batch(watch, broken={"NO_TYPE": "1"})
     watch.pass_minutes(1, lambda: watch.invoke(handler.handler, poison))
