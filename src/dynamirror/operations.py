@@ -97,8 +97,9 @@ class Status(msgspec.Struct, frozen=True):
         overflow: how often one could not be listed there.
         at: when it was looked at, in seconds since 1970.
         canary: when the canary in the cache was written to the table; None for none.
-        lag: seconds since then, which no change that has come through is further behind; None
-            where it is not known.
+        lag: seconds since the newest change that is known to have come through was made, the
+            canary's or that of a position; None where none is known. With a canary, or a busy
+            table, that is how far behind the mirror may be.
         positions: how far each shard was read, where that is kept in the cache.
         audited: what came of the last audit; None for none.
     """
@@ -303,7 +304,10 @@ class Operations:
         elif marker.is_complete and other_views:
             reason = "the views have changed"
         at, canary = time.time(), heartbeat.last(self.cache, self.table)
+        positions = Positions(self.cache, stream).load() if stream else {}
+        made = [one.created for one in positions.values() if one.created is not None]
         written = canary.at / 1000 if canary else None
+        newest = max([*made, *([written] if written else ())], default=None)
         return Status(
             table=self.table,
             complete=marker.is_complete and not other_stream and not other_views,
@@ -321,8 +325,8 @@ class Operations:
             overflow=overflow(self.cache, self.table),
             at=at,
             canary=written,
-            lag=None if written is None else max(0.0, at - written),
-            positions=Positions(self.cache, stream).load() if stream else {},
+            lag=None if newest is None else max(0.0, at - newest),
+            positions=positions,
             audited=last_audit(self.cache, self.table),
         )
 

@@ -102,7 +102,10 @@ def test_a_batch_that_was_not_finished_is_delivered_again_after_a_restart() -> N
 
     with delivering(tree.reader(), never, positions) as delivery:
         wait_until(lambda: delivery.counts.retries > 2)
-    assert positions == {"s": Position(record(2)["dynamodb"]["SequenceNumber"])}
+    newest = record(2)["dynamodb"]
+    assert positions == {
+        "s": Position(newest["SequenceNumber"], created=newest["ApproximateCreationDateTime"])
+    }
     function = Collector()
     with delivering(tree.reader(), function, positions) as delivery:
         catch_up(delivery)

@@ -118,6 +118,9 @@ def test_a_scrape_tells_what_was_written_and_how_the_mirror_is(
         status = json.loads(run("status", "--json", "--table", source.name, env=env).stdout)
         assert status["canary"] <= status["at"]
         assert 0 <= status["lag"] < 60
+        (position,) = status["positions"].values()
+        assert position["after"]
+        assert position["created"] <= status["at"]
         mirror.process.send_signal(signal.SIGINT)
         assert mirror.process.wait(30) == 130
     with pytest.raises(OSError, match="refused"):

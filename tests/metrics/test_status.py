@@ -71,10 +71,10 @@ def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -
     assert (bare.positions, bare.canary, bare.lag, bare.audited) == ({}, None, None, None)
     said = "\n".join(lines(bare))
     assert "incomplete" in said
-    assert not any(word in said for word in ("shard", "canary", "audit"))
+    assert not any(word in said for word in ("shard", "canary", "audit", "lag"))
 
     place.be_complete()
-    positions = {"s1": Position("7", finished=True), "s2": Position("9")}
+    positions = {"s1": Position("7", finished=True), "s2": Position("9", created=AT - 100)}
     for shard, position in positions.items():
         Positions(place.cache, place.source.arn).save(shard, position)
     beat = f'{{"id":"dynamirror:canary","dynamirror":{{"at":{AT}500,"nonce":"x"}}}}'
@@ -86,9 +86,13 @@ def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -
     assert now.canary == AT + 0.5
     assert now.lag == pytest.approx(now.at - AT - 0.5)
     assert now.audited == audited
+    newer = Position("10", created=AT + 90)
+    Positions(place.cache, place.source.arn).save("s2", newer)
+    nearer = place.operations.status()
+    assert nearer.lag == pytest.approx(nearer.at - AT - 90), "the newest that came through"
     said = "\n".join(lines(now))
     assert "s1: read to its end" in said
-    assert "s2: read up to 9" in said
+    assert "s2: read up to 9, made 2026-09-21 " in said
     assert "canary      written 2026-09-21 " in said
     assert "part 2 of 3, 2026-01-01T00:00:00+00:00: 4 items, 2 differences, 1 repaired" in said
     # It travels from the operator Lambda, also from one that knows less.

@@ -14,6 +14,7 @@ positions = st.builds(
     Position,
     after=st.none() | st.integers(1, 10**40 - 1).map(str),
     finished=st.booleans(),
+    created=st.none() | st.floats(0, 1e10),
 )
 
 

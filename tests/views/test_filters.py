@@ -67,6 +67,8 @@ def test_a_record_that_makes_an_entry_in_any_view_passes(
     ]
     asked = patterns(specs, SCHEMA, view_type)
     assert len(asked) <= 5
+    key = {"PK": {"S": "dynamirror:canary"}, "SK": {"S": "dynamirror:canary"}}
+    assert not asked or any(fits(pattern, {"dynamodb": {"Keys": key}}) for pattern in asked)
     for step in history:
         record = step.record(moving=view_type == BOTH)
         entries = [list(of_change(spec.bind(SCHEMA), decode(record))) for spec in specs]
@@ -102,6 +104,12 @@ def test_what_can_change_is_asked_of_both_images() -> None:
 def test_texts_of_one_attribute_share_a_pattern() -> None:
     when = 'when = { any = [{ type = "user" }, { type = { in = ["a", "b"] } }] }'
     assert asked(when)[0] == {"NewImage": {"type": {"S": ["user", "a", "b"]}}}
+
+
+def test_the_canary_shares_a_pattern_that_asks_of_the_partition_key_alone() -> None:
+    specs = parse_views('[[view]]\nkey = "v:{PK}:{SK}"\nwhen = { PK = "u1" }')
+    (only,) = patterns(specs, SCHEMA, BOTH)
+    assert only == {"dynamodb": {"Keys": {"PK": {"S": ["u1", "dynamirror:canary"]}}}}
 
 
 def test_patterns_too_many_are_weakened_to_those_on_keys() -> None:

@@ -113,15 +113,19 @@ def lines(now: Status) -> Iterator[str]:
         yield f"  the table's {now.table_stream or 'is off'}"
     for shard, position in sorted(now.positions.items()):
         state = "read to its end" if position.finished else f"read up to {position.after or '-'}"
-        yield f"  shard       {shard}: {state}"
+        made = "" if position.created is None else f", made {_time(position.created)}"
+        yield f"  shard       {shard}: {state}{made}"
     if now.rebuild and now.progress:
         state = f"finished {now.rebuild.finished}" if now.rebuild.finished else "not finished"
         yield (
             f"  rebuild     begun {now.rebuild.begun}, {state}: {now.progress.items:,} items read, "
             f"{now.progress.applied:,} entries written"
         )
-    if now.canary is not None and now.lag is not None:
-        yield f"  canary      written {_time(now.canary)}, {now.lag:,.0f} s ago, has come through"
+    if now.canary is not None:
+        ago = max(0.0, now.at - now.canary)
+        yield f"  canary      written {_time(now.canary)}, {ago:,.0f} s ago, has come through"
+    if now.lag is not None:
+        yield f"  lag         {now.lag:,.0f} s since the newest change that has come through"
     if now.audited is not None:
         yield f"  audit       {_audit(now)}"
     more = f", and {now.overflow} times one was not listed" if now.overflow else ""

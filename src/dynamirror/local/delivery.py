@@ -371,6 +371,7 @@ class _Consumer(threading.Thread):
     def _deliver(self, records: list[Record]) -> bool:
         if not self._invoker.deliver(records):
             return False
-        self._after = records[-1]["dynamodb"]["SequenceNumber"]
-        self._positions.save(self._shard.id, Position(self._after))
+        newest = records[-1]["dynamodb"]
+        self._after, created = newest["SequenceNumber"], newest["ApproximateCreationDateTime"]
+        self._positions.save(self._shard.id, Position(self._after, created=created))
         return True

@@ -13,10 +13,12 @@ class Position(msgspec.Struct, frozen=True):
     Args:
         after: sequence number of the last record dealt with; None for none.
         finished: whether the shard is closed and all of it was dealt with.
+        created: when that record was created, in seconds since 1970; None where it is not known.
     """
 
     after: str | None = None
     finished: bool = False
+    created: float | None = None
 
 
 class Positions:
