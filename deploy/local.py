@@ -35,6 +35,7 @@ from dynamirror.snapshot import scan_table
 from dynamirror.verify import Comparison, compare
 from dynamirror.view import Views
 from operating import CommandLine, speak_plainly
+from watching import watching
 
 STACK = "Dynamirror"
 REGION = "us-east-1"
@@ -114,6 +115,7 @@ class Cdk:
             # The functions run on this machine, in this Python.
             *("--context", f"architecture={architecture}"),
             *("--context", f"python={sys.version_info[0]}.{sys.version_info[1]}"),
+            *("--context", "alarmEmail=nobody@example.com"),
         ]
 
     def bootstrap(self) -> None:
@@ -366,6 +368,8 @@ def run(say: Callable[[str], None]) -> None:
         say(f"verify --via: {found['items']} items, {found['differences']} differences")
         operator.run("quarantine")
         say("quarantine --via: nothing is in it")
+        for seen in watching(emulator.client, STACK, outputs):
+            say(seen)
         cdk.destroy()
         check_gone(emulator)
         say("cdk destroy: the stack is gone")

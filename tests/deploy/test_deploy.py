@@ -29,6 +29,9 @@ STEPS = [
     "status --via",
     "verify --via",
     "quarantine --via",
+    "canary",
+    "canary-missing",
+    "alarms",
     "cdk destroy",
 ]
 

@@ -1,6 +1,6 @@
-"""A function inside the network, that reads the table and writes the cache."""
+"""A function inside the network, that uses the table and the cache."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aws_cdk import Duration, RemovalPolicy
@@ -58,6 +58,9 @@ class InsideFunction(Construct):
         handler: what is called.
         description: what it does.
         variables: settings beside those of the cache and the table.
+        timeout: of one invocation.
+        memory_mb: of the function; default that of the others.
+        reads: what it may do with the table.
     """
 
     def __init__(
@@ -69,6 +72,9 @@ class InsideFunction(Construct):
         handler: str,
         description: str,
         variables: Mapping[str, str] | None = None,
+        timeout: Duration = LONGEST,
+        memory_mb: int | None = None,
+        reads: Sequence[str] = _READS,
     ) -> None:
         super().__init__(scope, id)
         source = inside.source
@@ -81,13 +87,14 @@ class InsideFunction(Construct):
             description=description,
             environment={**settings, **named, **(variables or {})},
             log_group=inside.log_group(self),
-            timeout=LONGEST,
-            memory_mb=inside.memory_mb,
+            timeout=timeout,
+            memory_mb=memory_mb or inside.memory_mb,
             network=inside.network,
             reads_table=True,
             tracing=inside.tracing,
         )
-        source.table.grant(self.function, *(f"dynamodb:{one}" for one in _READS))
+        if reads:
+            source.table.grant(self.function, *(f"dynamodb:{one}" for one in reads))
         if source.table.encryption_key:
             source.table.encryption_key.grant_decrypt(self.function)
         grant_connect(inside.endpoint, self.function)

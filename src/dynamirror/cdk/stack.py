@@ -1,23 +1,34 @@
-"""The whole system as one stack: table, stream, Lambda, cache, network, simulator."""
+"""The whole system as one stack: table, stream, Lambda, cache, network, and who watches it."""
 
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any
 
-from aws_cdk import CfnOutput, RemovalPolicy, Stack
+from aws_cdk import Annotations, CfnOutput, RemovalPolicy, Stack
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sns as sns
 from constructs import Construct
 
+from dynamirror.cdk.alarms import RUNBOOK, Alarms, Thresholds
 from dynamirror.cdk.cache import Cache
+from dynamirror.cdk.canary import Canary
 from dynamirror.cdk.changes_simulator import ChangesSimulator
+from dynamirror.cdk.context import Context
+from dynamirror.cdk.dashboard import Dashboard
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.inside import Inside
+from dynamirror.cdk.measures import Watched
 from dynamirror.cdk.mirror import Mirror, MirroredTable
 from dynamirror.cdk.network import Network
 from dynamirror.cdk.recovery import Recovery
+from dynamirror.cdk.topic import AlarmTopic
 from dynamirror.errors import ConfigError
 
-_TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
+_STORAGE_GB = 5
+_AUDIT_EVERY = 5
+_A_DAY = 1_440  # minutes
+_COLONS_OF_TOPIC = 5
 
 
 class DynamirrorStack(Stack):
@@ -47,6 +58,15 @@ class DynamirrorStack(Stack):
             units a second, default no limit.
         simulator: whether to deploy the changes simulator; default only with a new table.
         changesCount: writes of one run of the simulator; default 10.
+        canary: whether an item is written each minute and looked for in the cache; default only
+            with a new table, since it writes to the table.
+        alarms, dashboard: whether there are any; default true.
+        alarmTopicArn, alarmEmail: an SNS topic that alarms go to, or an address, for which a topic
+            is made; default neither, so that nobody is told.
+        runbookUrl: where docs/runbook.md is read, for the links in alarms and dashboard.
+        iteratorAgeSeconds, canaryMissingMinutes, canaryLateSeconds, quarantineItems, driftItems,
+            mirrorIncompleteMinutes, cacheStoragePercent, cacheEcpuPercent: when an alarm is raised,
+            see `Thresholds`; default 300, 5, 10, 0, 0, 30, 80 and 80.
 
     Raises:
         ConfigError: an option is wrong, or a view does not fit the table.
@@ -54,12 +74,13 @@ class DynamirrorStack(Stack):
 
     def __init__(self, scope: Construct, id: str, **options: Any) -> None:
         super().__init__(scope, id, **options)
-        self._removal = RemovalPolicy.RETAIN if self._flag("retain") else RemovalPolicy.DESTROY
-        config = self._text("config")
+        self._given = given = Context(self.node)
+        self._removal = RemovalPolicy.RETAIN if given.flag("retain") else RemovalPolicy.DESTROY
+        config = given.text("config")
         code = LambdaCode.build(
             self,
-            architecture=self._architecture(),
-            python=self._text("python") or "3.14",
+            architecture=given.architecture(),
+            python=given.text("python") or "3.14",
             config=config,
         )
         source = self._source()
@@ -69,8 +90,8 @@ class DynamirrorStack(Stack):
             "Cache",
             network=network,
             key_patterns=source.key_patterns(config),
-            max_storage_gb=self._number("cacheMaxGb", 1, 5_000) or 5,
-            max_ecpu=self._number("cacheMaxEcpu", 1_000, 15_000_000),
+            max_storage_gb=self._storage_gb,
+            max_ecpu=self._ecpu,
         )
         mirror = Mirror(
             self,
@@ -79,10 +100,10 @@ class DynamirrorStack(Stack):
             endpoint=cache.endpoint,
             network=network,
             code=code,
-            batch_size=self._number("batchSize", 1, 10_000) or 1000,
-            parallelization_factor=self._number("parallelizationFactor", 1, 10) or 1,
-            memory_mb=self._number("memoryMb", 128, 10_240) or 1024,
-            tracing=self._flag("tracing"),
+            batch_size=given.number("batchSize", 1, 10_000) or 1000,
+            parallelization_factor=given.number("parallelizationFactor", 1, 10) or 1,
+            memory_mb=given.number("memoryMb", 128, 10_240) or 1024,
+            tracing=given.flag("tracing"),
             log_retention=logs.RetentionDays.ONE_MONTH,
             removal_policy=self._removal,
         )
@@ -91,7 +112,7 @@ class DynamirrorStack(Stack):
             endpoint=cache.endpoint,
             network=network,
             code=code,
-            tracing=self._flag("tracing"),
+            tracing=given.flag("tracing"),
             removal_policy=self._removal,
         )
         recovery = self._recovery(inside)
@@ -104,43 +125,148 @@ class DynamirrorStack(Stack):
             "OperatorName": recovery.operator.function_name,
             "StateMachineArn": recovery.machine.state_machine_arn,
         }
-        if self._flag("simulator", default=self._text("tableArn") is None):
+        if given.flag("simulator", default=self._is_new):
             simulator = ChangesSimulator(
                 self,
                 "ChangesSimulator",
                 table=source.table,
                 code=code,
-                changes_count=self._number("changesCount", 1, 1_000) or 10,
+                changes_count=given.number("changesCount", 1, 1_000) or 10,
             )
             outputs["SimulatorName"] = simulator.function.function_name
+        outputs |= self._watch(inside, mirror, recovery)
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)
 
+    @property
+    def _is_new(self) -> bool:
+        """Whether the table is ours."""
+        return self._given.text("tableArn") is None
+
+    @property
+    def _storage_gb(self) -> int:
+        return self._given.number("cacheMaxGb", 1, 5_000) or _STORAGE_GB
+
+    @property
+    def _ecpu(self) -> int | None:
+        return self._given.number("cacheMaxEcpu", 1_000, 15_000_000)
+
+    @property
+    def _audit_every(self) -> int:
+        return self._given.number("auditEvery", 1, _A_DAY) or _AUDIT_EVERY
+
+    def _watch(self, inside: Inside, mirror: Mirror, recovery: Recovery) -> Mapping[str, str]:
+        """Canary, alarms and dashboard; gives the outputs."""
+        canary = self._canary(inside)
+        watched = Watched(
+            table=inside.source.table.table_name,
+            replicator=mirror.function,
+            rebuild=recovery.machine,
+            worker=recovery.worker,
+            auditor=recovery.auditor.function if recovery.auditor else None,
+            audit_every=self._audit_every,
+            canary=canary.function if canary else None,
+            cache=inside.endpoint.name,
+            max_storage_gb=self._storage_gb,
+            max_ecpu=self._ecpu,
+        )
+        outputs = {"CanaryName": canary.function.function_name} if canary else {}
+        runbook = self._given.text("runbookUrl") or RUNBOOK
+        alarms = self._alarms(watched, runbook)
+        if self._given.flag("dashboard", default=True):
+            made = tuple(alarms.alarms.values()) if alarms else ()
+            board = Dashboard(self, "Dashboard", watched=watched, alarms=made, runbook=runbook)
+            outputs["DashboardName"] = board.resource.dashboard_name
+        return outputs
+
+    def _canary(self, inside: Inside) -> Canary | None:
+        if self._given.flag("canary", default=self._is_new):
+            return Canary(self, "Canary", inside=inside)
+        if self._given.text("canary") is None:
+            Annotations.of(self).add_info_v2(
+                "dynamirror:no-canary",
+                "There is no canary, since it would write one item a minute to a table that is not "
+                "this stack's: nothing is told of changes that stop coming through while no error "
+                "is raised, nor of how long they take (alarms CanaryMissing and CanaryLate). Its "
+                "partition key must be text. Switch it on with -c canary=true, or hide this with "
+                "-c canary=false.",
+            )
+        return None
+
+    def _alarms(self, watched: Watched, runbook: str) -> Alarms | None:
+        topic = self._topic()
+        if not self._given.flag("alarms", default=True):
+            if topic:
+                raise ConfigError("context: alarmTopicArn and alarmEmail need alarms=true")
+            return None
+        if topic is None:
+            Annotations.of(self).add_info_v2(
+                "dynamirror:nobody-told",
+                "Alarms are seen in CloudWatch only: nobody is told. Give -c alarmTopicArn=ARN or "
+                "-c alarmEmail=ADDRESS.",
+            )
+        return Alarms(
+            self,
+            "Alarms",
+            watched=watched,
+            thresholds=self._thresholds(),
+            topic=topic,
+            runbook=runbook,
+        )
+
+    def _topic(self) -> sns.ITopic | None:
+        arn, email = self._given.text("alarmTopicArn"), self._given.text("alarmEmail")
+        if arn and email:
+            raise ConfigError("context: alarmTopicArn and alarmEmail exclude each other; give one")
+        if email:
+            return AlarmTopic(self, "AlarmTopic", email=email).topic
+        if arn is None:
+            return None
+        if arn.count(":") != _COLONS_OF_TOPIC or ":sns:" not in arn:
+            raise ConfigError(f"context: alarmTopicArn: {arn!r} is not the ARN of a topic")
+        return sns.Topic.from_topic_arn(self, "AlarmTopic", arn)
+
+    def _thresholds(self) -> Thresholds:
+        ranges = {
+            "iteratorAgeSeconds": (1, 86_400),
+            "canaryMissingMinutes": (1, _A_DAY),
+            "canaryLateSeconds": (1, 45),
+            "quarantineItems": (0, 1_000_000),
+            "driftItems": (0, 1_000_000),
+            "mirrorIncompleteMinutes": (5, _A_DAY // 2),
+            "cacheStoragePercent": (1, 100),
+            "cacheEcpuPercent": (1, 100),
+        }
+        found = {name: self._given.number(name, *range_) for name, range_ in ranges.items()}
+        chosen = {_snake(name): value for name, value in found.items() if value is not None}
+        return Thresholds(**chosen)
+
     def _recovery(self, inside: Inside) -> Recovery:
+        given = self._given
         return Recovery(
             self,
             "Recovery",
             inside=inside,
-            heal=self._flag("heal", default=True),
-            audit=self._flag("audit", default=True),
-            audit_every=self._number("auditEvery", 1, 1_440) or 5,
-            audit_parts=self._number("auditParts", 1, 100_000),
-            audit_repair=self._flag("auditRepair", default=True),
-            audit_rate=self._number("auditRate", 1, 1_000_000),
-            segments=self._number("segments", 1, 10_000) or 64,
-            concurrency=self._number("concurrency", 1, 1_000) or 8,
-            rate=self._number("rate", 1, 10_000_000),
+            heal=given.flag("heal", default=True),
+            audit=given.flag("audit", default=True),
+            audit_every=self._audit_every,
+            audit_parts=given.number("auditParts", 1, 100_000),
+            audit_repair=given.flag("auditRepair", default=True),
+            audit_rate=given.number("auditRate", 1, 1_000_000),
+            segments=given.number("segments", 1, 10_000) or 64,
+            concurrency=given.number("concurrency", 1, 1_000) or 8,
+            rate=given.number("rate", 1, 10_000_000),
         )
 
     def _source(self) -> MirroredTable:
-        arn, stream, keys = (self._text(name) for name in ("tableArn", "streamArn", "keys"))
+        arn, stream, keys = (self._given.text(name) for name in ("tableArn", "streamArn", "keys"))
         if arn is None:
             return MirroredTable(table=self._new_table(), keys=("id",))
         if stream is None or keys is None:
             raise ConfigError("context: tableArn needs streamArn and keys, as in -c keys=pk,sk")
         if stream.rpartition("/stream/")[0] != arn or ":table/" not in arn:
             raise ConfigError(f"context: streamArn: {stream} is not a stream of {arn}")
-        key_arn = self._text("tableKeyArn")
+        key_arn = self._given.text("tableKeyArn")
         table = dynamodb.Table.from_table_attributes(
             self,
             "Table",
@@ -148,7 +274,7 @@ class DynamirrorStack(Stack):
             table_stream_arn=stream,
             encryption_key=kms.Key.from_key_arn(self, "TableKey", key_arn) if key_arn else None,
         )
-        view_type = self._text("viewType") or "NEW_AND_OLD_IMAGES"
+        view_type = self._given.text("viewType") or "NEW_AND_OLD_IMAGES"
         if view_type not in dynamodb.StreamViewType.__members__:
             raise ConfigError(f"context: viewType: {view_type!r} is not a stream's view type")
         return MirroredTable(
@@ -166,39 +292,13 @@ class DynamirrorStack(Stack):
             stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
             encryption=dynamodb.TableEncryption.DEFAULT,
             point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-                point_in_time_recovery_enabled=self._flag("pointInTimeRecovery", default=True)
+                point_in_time_recovery_enabled=self._given.flag("pointInTimeRecovery", default=True)
             ),
-            deletion_protection=self._flag("deletionProtection"),
+            deletion_protection=self._given.flag("deletionProtection"),
             removal_policy=self._removal,
         )
 
-    def _text(self, name: str) -> str | None:
-        value = self.node.try_get_context(name)
-        return None if value in (None, "") else str(value)
 
-    def _flag(self, name: str, *, default: bool = False) -> bool:
-        value = self._text(name)
-        if value is None:
-            return default
-        if value.lower() not in _TRUE + _FALSE:
-            raise ConfigError(f"context: {name}: must be true or false, not {value!r}")
-        return value.lower() in _TRUE
-
-    def _number(self, name: str, low: int, high: int) -> int | None:
-        value = self._text(name)
-        if value is None:
-            return None
-        if not value.isascii() or not value.isdigit() or not low <= int(value) <= high:
-            raise ConfigError(
-                f"context: {name}: must be a whole number from {low} to {high}, not {value!r}"
-            )
-        return int(value)
-
-    def _architecture(self) -> Literal["arm64", "x86_64"]:
-        match self._text("architecture"):
-            case None | "arm64":
-                return "arm64"
-            case "x86_64":
-                return "x86_64"
-            case other:
-                raise ConfigError(f"context: architecture: must be arm64 or x86_64, not {other!r}")
+def _snake(name: str) -> str:
+    """A name of context as Python has it."""
+    return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name)
