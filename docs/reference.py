@@ -90,26 +90,34 @@ def _as_markdown(text: str) -> str:
     return text.strip().removesuffix(".").replace("|", r"\|")
 
 
+def renewed(page: str, name: str, text: str) -> str:
+    """A page with what the code says in its place.
+
+    Raises:
+        SystemExit: the page has no such place.
+    """
+    begin, end = f"<!-- generated: {name} -->\n\n", "\n\n<!-- end -->"
+    before, found, rest = page.partition(begin)
+    _old, ended, after = rest.partition(end)
+    if not (found and ended):
+        sys.exit(f"no place for the {name}: {begin.strip()} and {end.strip()} are missing")
+    return "".join((before, begin, text, end, after))
+
+
 def main() -> int:
     """Write or check all pages; the exit status."""
     stale = []
-    for page, name, text in (
+    for name, title, text in (
         ("command-line.md", "commands", command_line()),
         ("settings.md", "settings", settings()),
         ("cdk-options.md", "context", cdk_options()),
     ):
-        path = _DOCS / page
-        before = path.read_text(encoding="utf-8")
-        pattern = rf"(<!-- generated: {name} -->\n\n).*?(\n\n<!-- end -->)"
-        after, found = re.subn(
-            pattern, lambda ends, text=text: f"{ends[1]}{text}{ends[2]}", before, flags=re.DOTALL
-        )
-        if found != 1:
-            sys.exit(f"{path}: has no place for {name}")
+        before = (_DOCS / name).read_text(encoding="utf-8")
+        after = renewed(before, title, text)
         if after != before:
-            stale.append(page)
+            stale.append(name)
             if "--check" not in sys.argv:
-                path.write_text(after, encoding="utf-8")
+                (_DOCS / name).write_text(after, encoding="utf-8")
     if stale and "--check" in sys.argv:
         print(f"not as the code is: {', '.join(stale)}; run python docs/reference.py")
         return 1
