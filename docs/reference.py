@@ -101,7 +101,7 @@ def renewed(page: str, name: str, text: str) -> str:
     _old, ended, after = rest.partition(end)
     if not (found and ended):
         sys.exit(f"no place for the {name}: {begin.strip()} and {end.strip()} are missing")
-    return "".join((before, begin, text, end, after))
+    return f"{before}{begin}{text}{end}{after}"
 
 
 def main() -> int:

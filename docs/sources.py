@@ -44,7 +44,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """Lead links that leave docs/ to the pages made for them."""
     del files
     if page.is_homepage:
-        page.meta["hide"] = ["navigation", "toc"]
+        page.meta["hide"] = ["navigation"]
     up = "../" * page.file.src_uri.count("/")
     for link, path in _outside(markdown, page.file.src_uri, config).items():
         markdown = markdown.replace(f"]({link}", f"]({up}{_page_of(path)}")

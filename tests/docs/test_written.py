@@ -38,6 +38,7 @@ def test_pages_are_not_passed_over() -> None:
         ),
         ("```\ndynamirror view check\n```", "Missing parameter: file"),
         ("Run `dynamirror verify --mend`.", "no --mend"),
+        ("Run `verify --mend`.", "no --mend"),
         ("Run `dynamirror heal`.", "no heal"),
         ("```\nmake coffee SUGAR=2\n```", "make: no coffee"),
         ("Run `make test SUGAR=2`.", "make: no SUGAR=2"),

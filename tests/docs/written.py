@@ -80,7 +80,7 @@ def faults(page: str) -> list[str]:
             case "python":
                 found += check_python(block.text)
     for span in spans(page):
-        for words in commands(span):
+        for words in commands(f"dynamirror {span}" if _is_short(span) else span):
             found += check_names(words)
     found += [
         f"{name}: no such option of the stack"
@@ -93,6 +93,13 @@ def faults(page: str) -> list[str]:
         if not re.search(rf"\b{name}\b", sources())
     ]
     return found
+
+
+def _is_short(span: str) -> bool:
+    """Tell a command without `dynamirror` before it, as in `verify --repair`."""
+    first, _, rest = span.partition(" ")
+    command: Any = typer.main.get_command(cli.app)
+    return first in command.commands and rest.startswith("-")
 
 
 def check_command(words: list[str]) -> list[str]:
