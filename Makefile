@@ -7,7 +7,7 @@ WORKERS ?= 2
 SEEDS ?= 5
 SECONDS ?= 20
 
-.PHONY: help demo test check bench chaos synth cdk deploy-local lock clean
+.PHONY: help demo test check bench chaos docs synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -31,6 +31,11 @@ bench: $(VENV)/.dev ## measure apply against this machine's SET and EVALSHA ceil
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
 	@$(BIN)/python chaos/chaos.py --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
 
+docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
+	@$(BIN)/python docs/reference.py
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@echo "site/index.html; for its search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
 synth: $(VENV)/.dev node_modules/.cdk ## write the CloudFormation template to cdk.out; needs no AWS account
 	@$(CDK) synth --quiet --no-notices $(ARGS)
 	@ls cdk.out/*.template.json
@@ -45,7 +50,7 @@ lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
 	@$(BIN)/python requirements/lock.py
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) cdk.out node_modules .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) cdk.out site node_modules .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # CDK and jsii run on the Node.js that a wheel carries.

@@ -85,7 +85,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
 
     Args:
         host: ELASTICACHE_HOST, the cache's address.
-        port: ELASTICACHE_PORT.
+        port: ELASTICACHE_PORT, the cache's port.
         tls: ELASTICACHE_TLS, whether to speak TLS and verify the certificate.
         ca_file: ELASTICACHE_CA_FILE, PEM file of an authority to trust beside the
             system's.

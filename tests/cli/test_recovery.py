@@ -1,13 +1,7 @@
 """A mirror is looked after from the command line: status, backfill, verify."""
 
 import json
-import os
-import re
-import shutil
 import signal
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -19,10 +13,8 @@ from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.marker import note_gap, read_marker
 from dynamirror.view import ViewSpec
-from processes import alive, environment, linux_only, run, start
+from processes import environment, run, start
 from streams import Source
-
-README = Path(__file__).parents[2] / "README.md"
 
 
 class Place:
@@ -119,42 +111,3 @@ def test_a_backfill_that_is_interrupted_goes_on_later(
     assert (process.returncode, output) == (status, "")
     assert "Traceback" not in errors
     assert "3 items read" in place("backfill")
-
-
-@linux_only
-def test_what_the_readme_says_to_try_works_when_it_is_pasted(tmp_path: Path) -> None:
-    """Run as it stands, in this virtual environment."""
-    text = README.read_text(encoding="utf-8").partition("## Try to break it")[2]
-    script = re.search(r"```\n(.*?)```", text, re.DOTALL)
-    assert script
-    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
-    shell = shutil.which("bash")
-    assert shell
-    with (tmp_path / "said").open("w+") as file:
-        process = subprocess.Popen(
-            [shell, "-e", "-o", "pipefail", "-c", script[1]],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            status = process.wait(120)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGTERM)
-        file.seek(0)
-        said = file.read()
-    assert status == 0, said
-    states = re.findall(r"the mirror is (complete|incomplete)[,:\n]", said)
-    assert states == ["complete", "incomplete", "complete", "complete"], said
-    comparisons = re.findall(r"entries: (.*)\n", said)
-    assert comparisons == [
-        "0 missing, 0 different, 0 left over",
-        "0 missing, 0 different, 1 left over",
-    ]
-    assert "1 of 1 differences repaired" in said
-    wait_until(lambda: not (tmp_path / "demo.env").exists())
-    wait_until(lambda: not alive(tmp_path))

@@ -13,6 +13,7 @@ app = typer.Typer(
     help="Keeps a Valkey cache an exact, ordered mirror of a DynamoDB table.",
     invoke_without_command=True,
     add_completion=False,
+    rich_markup_mode=None,  # else "[default: ...]" in a help text is taken for markup, and lost
     pretty_exceptions_enable=False,
 )
 app.command()(demo.demo)

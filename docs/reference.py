@@ -1,0 +1,128 @@
+"""Write the parts of the reference that stand in the code: `python docs/reference.py`.
+
+Each page has them between `<!-- generated: NAME -->` and `<!-- end -->`. With `--check` nothing is
+written; the exit status is 1 if a page is not as the code is.
+"""
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from dynamirror.config import Settings
+
+_DOCS = Path(__file__).resolve().parent
+_STACK = _DOCS.parent / "src/dynamirror/cdk/stack.py"
+
+
+def command_line() -> str:
+    """All commands and options, as Typer documents them from what `--help` shows."""
+    done = subprocess.run(
+        [sys.executable, "-m", "typer", "dynamirror.cli", "utils", "docs", "--name", "dynamirror"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    _title, _, rest = done.stdout.partition("\n")
+    # Typer cuts what it says in these lists short; the headings below say the same.
+    rest = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n?", "", rest)
+    return rest.strip().replace("```console\n$ ", "```text\n")
+
+
+def settings() -> str:
+    """The environment variables, from the docstring of `Settings`."""
+    meanings = _entries(inspect.getdoc(Settings) or "", "Args:")
+    fields = dict(zip(Settings.__struct_fields__, Settings.__struct_encode_fields__, strict=True))
+    defaults = dict(
+        zip(reversed(fields), reversed(Settings.__struct_defaults__), strict=False),
+    )
+    rows = ["| variable | meaning | default |", "|---|---|---|"]
+    for field, variable in fields.items():
+        meaning = meanings[field].removeprefix(f"{variable}, ")
+        default = defaults.get(field)
+        shown = "must be set" if field not in defaults else default
+        rows.append(f"| `{variable}` | {meaning} | {_shown(shown)} |")
+    return "\n".join(rows)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "none" if value is None else str(value).lower()
+
+
+def context() -> dict[str, str]:
+    """What `-c name=value` may set, from the docstring of `DynamirrorStack`."""
+    tree = ast.parse(_STACK.read_text(encoding="utf-8"))
+    (stack,) = (
+        node
+        for node in tree.body
+        if isinstance(node, ast.ClassDef) and node.name == "DynamirrorStack"
+    )
+    return _entries(ast.get_docstring(stack) or "", "Context:")
+
+
+def cdk_options() -> str:
+    """The options of the stack as a table."""
+    rows = ["| option | meaning |", "|---|---|"]
+    for names, meaning in context().items():
+        rows.append(f"| {', '.join(f'`{name}`' for name in names.split(', '))} | {meaning} |")
+    return "\n".join(rows)
+
+
+def _entries(docstring: str, section: str) -> dict[str, str]:
+    """What a section of a docstring says of each name."""
+    block = docstring.partition(f"{section}\n")[2].split("\n\n")[0]
+    found: dict[str, str] = {}
+    depth = min(len(line) - len(line.lstrip()) for line in block.splitlines())
+    for line in block.splitlines():
+        if len(line) - len(line.lstrip()) == depth:
+            name, _, text = line.strip().partition(": ")
+            found[name] = text
+        else:
+            found[name] += f" {line.strip()}"
+    return {name: _as_markdown(text) for name, text in found.items()}
+
+
+def _as_markdown(text: str) -> str:
+    return text.strip().removesuffix(".").replace("|", r"\|")
+
+
+def renewed(page: str, name: str, text: str) -> str:
+    """A page with what the code says in its place.
+
+    Raises:
+        SystemExit: the page has no such place.
+    """
+    begin, end = f"<!-- generated: {name} -->\n\n", "\n\n<!-- end -->"
+    before, found, rest = page.partition(begin)
+    _old, ended, after = rest.partition(end)
+    if not (found and ended):
+        sys.exit(f"no place for the {name}: {begin.strip()} and {end.strip()} are missing")
+    return f"{before}{begin}{text}{end}{after}"
+
+
+def main() -> int:
+    """Write or check all pages; the exit status."""
+    stale = []
+    for name, title, text in (
+        ("command-line.md", "commands", command_line()),
+        ("settings.md", "settings", settings()),
+        ("cdk-options.md", "context", cdk_options()),
+    ):
+        before = (_DOCS / name).read_text(encoding="utf-8")
+        after = renewed(before, title, text)
+        if after != before:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                (_DOCS / name).write_text(after, encoding="utf-8")
+    if stale and "--check" in sys.argv:
+        print(f"not as the code is: {', '.join(stale)}; run python docs/reference.py")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,52 @@
+"""The tutorial, followed to the letter."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from deadlines import wait_until
+from docs.written import ROOT, blocks
+from processes import alive, environment, linux_only
+
+
+@linux_only
+def test_the_tutorial_works_when_it_is_pasted(tmp_path: Path) -> None:
+    """All its `bash` blocks in one shell, as they stand, in this virtual environment."""
+    page = (ROOT / "docs/try.md").read_text(encoding="utf-8")
+    script = "".join(block.text for block in blocks(page) if block.language == "bash")
+    (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
+    shell = shutil.which("bash")
+    assert shell
+    with (tmp_path / "said").open("w+") as file:
+        process = subprocess.Popen(
+            [shell, "-e", "-o", "pipefail", "-c", script],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            status = process.wait(120)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        file.seek(0)
+        said = file.read()
+    assert status == 0, said
+    states = re.findall(r"the mirror is (complete|incomplete)[,:\n]", said)
+    assert states == ["complete", "incomplete", "complete", "complete"], said
+    comparisons = re.findall(r"entries: (.*)\n", said)
+    assert comparisons == [
+        "0 missing, 0 different, 0 left over",
+        "0 missing, 0 different, 1 left over",
+    ]
+    assert "1 of 1 differences repaired" in said
+    wait_until(lambda: not (tmp_path / "demo.env").exists())
+    wait_until(lambda: not alive(tmp_path))

@@ -1,0 +1,209 @@
+"""What README and docs tell people to type, found and checked without running it."""
+
+import ast
+import os
+import re
+import runpy
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import typer
+
+from dynamirror import cli, config
+from dynamirror.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    [*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+)
+_FENCED = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
+_VARIABLE = re.compile(r"\b(?:ELASTICACHE|DYNAMIRROR|DYNAMODB)(?:_[A-Z]+)+\b")
+_CONTEXT = re.compile(r"(?<=-c )\w+(?==)")
+# Typer exports the class for a wrong value only, not what it has in common with a wrong option.
+_USAGE_ERROR: Any = typer.BadParameter.__base__
+_SEPARATORS = frozenset(";&|<>()")
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A fenced block: its language, or nothing, and what it holds."""
+
+    language: str
+    text: str
+
+
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a page."""
+    return [Block(language, body) for _fence, language, body in _FENCED.findall(text)]
+
+
+def spans(text: str) -> list[str]:
+    """What stands between backquotes in the prose of a page."""
+    return _SPAN.findall(_FENCED.sub("", text))
+
+
+def commands(shell: str) -> Iterator[list[str]]:
+    """The `dynamirror` and `make` commands of a piece of shell, each as its words."""
+    for line in shell.replace("\\\n", " ").splitlines():
+        if not re.search(r"\b(dynamirror|make) ", line):
+            continue
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for word in [*lexer, ";"]:
+            if not set(word) <= _SEPARATORS:
+                words.append(word)
+                continue
+            if words and Path(words[0]).name in ("dynamirror", "make"):
+                yield [Path(words[0]).name, *words[1:]]
+            words = []
+
+
+def faults(page: str) -> list[str]:
+    """What a page says that is not so, one sentence each."""
+    found = []
+    for block in blocks(page):
+        match block.language:
+            case "" | "sh" | "bash":
+                for words in commands(block.text):
+                    found += check_command(words)
+            case "toml":
+                found += check_toml(block.text)
+            case "json":
+                found += check_json(block.text)
+            case "python":
+                found += check_python(block.text)
+    for span in spans(page):
+        for words in commands(f"dynamirror {span}" if _is_short(span) else span):
+            found += check_names(words)
+    found += [
+        f"{name}: no such option of the stack"
+        for name in _CONTEXT.findall(page)
+        if name not in {*context(), "name"}  # `-c name=value` stands for all of them
+    ]
+    found += [
+        f"{name}: no such variable"
+        for name in sorted(set(_VARIABLE.findall(page)))
+        if not re.search(rf"\b{name}\b", sources())
+    ]
+    return found
+
+
+def _is_short(span: str) -> bool:
+    """Tell a command without `dynamirror` before it, as in `verify --repair`."""
+    first, _, rest = span.partition(" ")
+    command: Any = typer.main.get_command(cli.app)
+    return first in command.commands and rest.startswith("-")
+
+
+def check_command(words: list[str]) -> list[str]:
+    """A command line as it is typed: it must parse, from the first word to the last."""
+    if words[0] == "make":
+        return check_make(words[1:])
+    command, arguments = _command(words[1:])
+    if hasattr(command, "commands") and arguments and not arguments[0].startswith("-"):
+        return [f"{shlex.join(words)}: no such command"]
+    before = os.environ.get("DYNAMODB_TABLE")
+    os.environ["DYNAMODB_TABLE"] = "users"
+    try:
+        command.make_context(words[0], list(arguments))
+    except typer.Exit:  # --help and --version
+        return []
+    except _USAGE_ERROR as error:
+        return [f"{shlex.join(words)}: {error}"]
+    finally:
+        os.environ.pop("DYNAMODB_TABLE")
+        if before is not None:
+            os.environ["DYNAMODB_TABLE"] = before
+    return []
+
+
+def check_names(words: list[str]) -> list[str]:
+    """A command in prose: it may lack arguments, but command and options must be there."""
+    if words[0] == "make":
+        return check_make(words[1:])
+    command, arguments = _command(words[1:])
+    known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    given = [word.partition("=")[0] for word in arguments if word.startswith("-")]
+    unknown = [name for name in given if name not in {*known, "--help"}]
+    if hasattr(command, "commands") and arguments and not arguments[0].startswith("-"):
+        unknown.append(arguments[0])
+    return [f"{shlex.join(words)}: no {name}" for name in unknown]
+
+
+def _command(words: list[str]) -> tuple[Any, list[str]]:
+    command: Any = typer.main.get_command(cli.app)
+    while words and words[0] in getattr(command, "commands", {}):
+        command, words = command.commands[words[0]], words[1:]
+    return command, words
+
+
+def check_make(words: list[str]) -> list[str]:
+    """Targets and variables must be those of the Makefile."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
+    variables = set(re.findall(r"^([A-Z]+) [?:]?=", makefile, re.MULTILINE))
+    return [
+        f"make: no {word}"
+        for word in words
+        if word.partition("=")[0] not in (variables if "=" in word else targets)
+        and word not in ("...", "…")
+    ]
+
+
+def check_toml(text: str) -> list[str]:
+    """A `mirror.toml`, or a part of one, must be read without complaint."""
+    whole = text if "[[view]]" in text else f"[[view]]\n{text}"
+    try:
+        config.parse_views(whole)
+        config.parse_tables(whole)
+    except ConfigError as error:
+        return [str(error)]
+    return []
+
+
+def check_json(text: str) -> list[str]:
+    """JSON must be JSON."""
+    try:
+        msgspec.json.decode(text)
+    except msgspec.DecodeError as error:
+        return [f"json: {error}"]
+    return []
+
+
+def check_python(text: str) -> list[str]:
+    """A program must be one, and what it imports of ours must be there."""
+    wrong = []
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("dynamirror"):
+            continue
+        path = ROOT / "src" / (node.module or "").replace(".", "/")
+        files = [path.with_suffix(".py"), path / "__init__.py"]
+        known = "".join(file.read_text(encoding="utf-8") for file in files if file.exists())
+        wrong += [
+            f"python: {node.module} has no {name.name}"
+            for name in node.names
+            if not re.search(rf"\b{name.name}\b", known)
+        ]
+    return wrong
+
+
+@cache
+def context() -> frozenset[str]:
+    """The options of the stack, as its docstring names them."""
+    told = runpy.run_path(str(ROOT / "docs/reference.py"))["context"]()
+    return frozenset(name for names in told for name in names.split(", "))
+
+
+@cache
+def sources() -> str:
+    """All of our code as one text."""
+    return "\n".join(
+        path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py"))
+    )
