@@ -35,6 +35,7 @@ from whole import Whole
 PARTS = ("apply", "whole", "read", "memory", "start")
 # What takes seconds is done in this many rounds.
 _SELDOM = 3
+_BREAKDOWNS = 5
 _WHOLE = "a whole table"
 
 Take = Callable[[], Iterable[Sample]]
@@ -140,7 +141,7 @@ class Bench:
                 for _ in starting.take():
                     pass  # what is read from disk first is in memory from then on
                 self._repeat("cold starts", starts, starting.take)
-                self._imports = starting.imports()
+                self._imports = starting.imports(min(starts, _BREAKDOWNS))
 
     @contextmanager
     def _step(self, name: str, total: int) -> Iterator[Callable[[str], None]]:

@@ -55,6 +55,7 @@ def _apply(axes: Axes, results: Results) -> None:
         results.median("ceiling.evalsha"), linestyle=":", color=_LIMIT, label="EVALSHA ceiling"
     )
     axes.set(yscale="log", xlabel="records a batch", ylabel="records a second")
+    axes.yaxis.set_major_formatter("{x:,.0f}")
     axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 
 
@@ -78,10 +79,16 @@ def _cost(axes: Axes, results: Results) -> None:
     names = [f"{bill.way}, {bill.batch:,} a batch" for bill in made]
     values = [bill.dollars("arm64") for bill in made]
     colours = [_THEIRS if bill.way == "original" else _OURS for bill in made]
-    drawn = axes.barh(names[::-1], values[::-1], color=colours[::-1])
-    axes.bar_label(drawn, labels=[f"${value:.4f}" for value in values[::-1]], padding=3)
+    # Points, not bars: on a logarithmic axis a bar's length says nothing.
+    axes.scatter(values, names, color=colours)
+    for value, name in zip(values, names, strict=True):
+        axes.annotate(
+            f"${value:.4f}", (value, name), (8, 0), textcoords="offset points", va="center"
+        )
     axes.set(xscale="log", xlabel="dollars for a million changes, arm64, 1,024 MB")
-    axes.set_xlim(right=max(values) * 4)
+    axes.set_xlim(min(values) / 2, max(values) * 3)
+    axes.invert_yaxis()
+    axes.margins(y=0.15)
 
 
 PLOTS: dict[str, Callable[[Axes, Results], None]] = {

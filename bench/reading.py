@@ -26,9 +26,9 @@ from results import Sample
 _TABLE = "read"
 _ITEMS = 1_000
 _PARTITIONS = 10
-_GETS = 5_000
-_FEW = 300  # of the emulator
-_BATCHES = 50  # of a hundred
+_GETS = 5_000  # at most
+_FEW = 16  # times fewer of the emulator
+_HUNDREDS = 100  # times fewer, of a hundred
 
 
 class Reading:
@@ -66,6 +66,7 @@ class Reading:
         self._reader = Reader(
             server.settings(), _TABLE, views=[spec], schema=schema, aws=database.aws
         )
+        self._gets = min(_GETS, len(items))
         self._plain: Any = Valkey(port=server.port)
         key, secret = database.aws.credentials or ("", "")
         session = boto3.Session(key, secret, region_name=REGION)
@@ -80,20 +81,22 @@ class Reading:
         batches, groups = cycle(_hundreds(self._keys)), cycle(_hundreds(self._names))
         partitions = cycle([Key("pk").eq(f"p{number}") for number in range(_PARTITIONS)])
         plain, reader, table = self._plain, self._reader, self._table
-        yield _rate("read.plain.get", lambda: plain.get(next(names)), _GETS)
-        yield _rate("read.get_item", lambda: reader.get_item(Key=next(keys)), _GETS)
-        yield _rate("emulator.get_item", lambda: table.get_item(Key=next(keys)), _FEW)
-        yield _rate("read.plain.mget", lambda: plain.mget(next(groups)), _BATCHES, 100)
+        yield _rate("read.plain.get", lambda: plain.get(next(names)), self._gets)
+        yield _rate("read.get_item", lambda: reader.get_item(Key=next(keys)), self._gets)
+        yield _rate("emulator.get_item", lambda: table.get_item(Key=next(keys)), self._gets // _FEW)
+        yield _rate(
+            "read.plain.mget", lambda: plain.mget(next(groups)), self._gets // _HUNDREDS, 100
+        )
         yield _rate(
             "read.batch_get_item",
             lambda: reader.batch_get_item(RequestItems={_TABLE: {"Keys": next(batches)}}),
-            _BATCHES,
+            self._gets // _HUNDREDS,
             100,
         )
         yield _rate(
             "read.query",
             lambda: reader.query(KeyConditionExpression=next(partitions)),
-            _BATCHES,
+            self._gets // _HUNDREDS,
             _ITEMS // _PARTITIONS,
         )
         if reader.counts.misses or reader.counts.fallbacks:

@@ -175,7 +175,7 @@ def _versions(node: Path | None) -> dict[str, str]:
 
 
 def _said(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 # Our own work is not the load that others made.

@@ -26,7 +26,6 @@ _NODE_START = str(Path(__file__).with_name("original") / "start.cjs")
 # Lambda's /var/task cannot be written to.
 ISOLATED = (sys.executable, "-I", "-S", "-B")
 _IMPORTED = re.compile(rb"import time:\s+(\d+) \|\s+\d+ \|\s+(\S+)")
-_BREAKDOWNS = 5
 _LEAST_MS = 1.0
 
 
@@ -61,15 +60,19 @@ class Starting:
             alone = (node, "-e", "console.log('handled')")
             yield Sample("start.node.alone", "ms", _handled(alone, {}))
 
-    def imports(self) -> dict[str, dict[str, float]]:
-        """Where the time of importing goes: package to milliseconds of its own modules."""
-        kinds = ("source", "compiled")
-        return {kind: self._breakdown(self.tasks[kind]) for kind in kinds}
+    def imports(self, times: int) -> dict[str, dict[str, float]]:
+        """Where the time of importing goes: package to milliseconds of its own modules.
 
-    def _breakdown(self, task: Path) -> dict[str, float]:
+        Args:
+            times: how often it is taken.
+        """
+        kinds = ("source", "compiled")
+        return {kind: self._breakdown(self.tasks[kind], times) for kind in kinds}
+
+    def _breakdown(self, task: Path, times: int) -> dict[str, float]:
         taken: dict[str, list[float]] = {}
         first, *rest = self._words(task)
-        for _ in range(_BREAKDOWNS):
+        for _ in range(times):
             done = subprocess.run(
                 [first, "-X", "importtime", *rest],
                 env=self.environment,
