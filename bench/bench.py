@@ -7,6 +7,7 @@ and docs/performance.md is made of that.
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -36,6 +37,8 @@ PARTS = ("apply", "whole", "read", "memory", "start")
 # What takes seconds is done in this many rounds.
 _SELDOM = 3
 _BREAKDOWNS = 5
+# Load of each CPU beyond which others disturb.
+_QUIET = 0.3
 _WHOLE = "a whole table"
 
 Take = Callable[[], Iterable[Sample]]
@@ -161,6 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, record; returns the exit status."""
     options = _parse(arguments)
     logging.getLogger("dynamirror").addHandler(logging.NullHandler())
+    if (load := os.getloadavg()[0]) > _QUIET * (os.cpu_count() or 1):
+        sys.stderr.write(f"bench: the machine is busy (load {load:.1f}): figures will be noisy\n")
     columns = TextColumn("{task.description:28}"), BarColumn(), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True)) as progress:
         results = Bench(options, progress).run()

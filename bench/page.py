@@ -7,7 +7,6 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import plots
 from cost import GB_SECOND, MILLION_REQUESTS, PRICES_AS_OF, Bill, bills
 from results import Results, read
 
@@ -20,6 +19,8 @@ _PROSE = Path(__file__).with_name("page.md")
 
 def make() -> None:
     """Write the page and its pictures anew."""
+    import plots  # noqa: PLC0415 - matplotlib takes half a second to import
+
     results = read(RESULTS)
     PAGE.write_text(render(results), encoding="utf-8")
     plots.draw(results, IMAGES)

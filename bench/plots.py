@@ -1,12 +1,10 @@
 """The page's pictures, in SVG: text stays text, and the same results make the same bytes."""
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-import msgspec
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -15,11 +13,6 @@ from results import Results
 
 _OURS, _HOT, _THEIRS, _LIMIT = "#1f6feb", "#8250df", "#bc4c00", "#6e7781"
 _STYLE: Any = {"svg.hashsalt": "dynamirror", "svg.fonttype": "none", "font.size": 9}
-
-
-def identifier(results: Results) -> str:
-    """What a picture says it was made of."""
-    return hashlib.sha256(msgspec.json.encode(results)).hexdigest()
 
 
 def draw(results: Results, folder: Path) -> None:
@@ -34,7 +27,7 @@ def draw(results: Results, folder: Path) -> None:
             figure.savefig(
                 folder / f"{name}.svg",
                 transparent=False,
-                metadata={"Date": None, "Creator": None, "Identifier": identifier(results)},
+                metadata={"Date": None, "Creator": None, "Identifier": results.fingerprint()},
             )
 
 

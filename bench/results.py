@@ -1,5 +1,6 @@
 """The record of one run: what was measured, where, and when."""
 
+import hashlib
 import importlib.metadata
 import os
 import platform
@@ -66,13 +67,13 @@ class Results(msgspec.Struct, frozen=True):
         """A figure's median."""
         return self.figures[name].median
 
+    def fingerprint(self) -> str:
+        """What a picture made of this says, so that a stale one is known."""
+        return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
 
 class Log:
-    """Collects samples.
-
-    Args:
-        rounds: samples of each figure, by its name.
-    """
+    """Collects samples, round by round."""
 
     def __init__(self) -> None:
         self.units: dict[str, str] = {}

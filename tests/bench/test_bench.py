@@ -1,5 +1,6 @@
 """A tiny run of `make bench`, and the page that is made of the recorded one."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,7 +9,6 @@ import pytest
 
 import cost
 import page
-import plots
 from bench import PARTS
 from ratios import REQUIRED, Ratio, Required
 from results import Results, read
@@ -65,9 +65,11 @@ def test_the_page_is_that_of_the_recorded_run() -> None:
 
 
 def test_the_pictures_are_those_of_the_recorded_run() -> None:
-    identifier = plots.identifier(read(page.RESULTS))
-    for name in plots.PLOTS:
-        assert identifier in (page.IMAGES / f"{name}.svg").read_text(encoding="utf-8")
+    fingerprint = read(page.RESULTS).fingerprint()
+    names = re.findall(r"\]\((images/.*?)\)", page.PAGE.read_text(encoding="utf-8"))
+    assert len(names) == 3
+    for name in names:
+        assert fingerprint in (page.PAGE.parent / name).read_text(encoding="utf-8")
 
 
 def test_a_ratio_is_the_median_of_each_round_s() -> None:
