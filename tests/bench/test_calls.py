@@ -1,0 +1,54 @@
+"""What applying a record costs in calls of functions: a measure that no noise touches."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from apply import ENCODINGS, Plenty, replicator
+from dynamirror.cache import Cache
+from dynamirror.encoding import Encoding
+from records import HOT_ITEMS, Feed
+
+RECORDS = 1_000
+# Calls of Python's functions and of built-in ones, a record: what it takes, and a twentieth for
+# what differs between versions of Python. To be lowered by whoever makes it less.
+MOST = {"json": 112, "dynamodb-json": 128, "hash": 224, "attribute": 82}
+MOST_HOT = 50
+
+
+@contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """Count this thread's calls, of Python's functions and of built-in ones."""
+    calls: Counter[str] = Counter()
+
+    def note(_frame: Any, event: str, _argument: Any) -> None:
+        calls[event] += 1
+
+    sys.setprofile(note)
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
+
+
+def calls_a_record(handle: Callable[..., Any], feed: Feed) -> float:
+    """Calls for a record of the second batch: the first connects and loads scripts."""
+    first, second = next(feed.events(RECORDS)), next(feed.events(RECORDS))
+    handle(first, Plenty())
+    with counted() as calls:
+        response = handle(second, Plenty())
+    assert response == {"batchItemFailures": []}
+    return (calls["call"] + calls["c_call"]) / RECORDS
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda encoding: encoding.name)
+def test_a_record_takes_no_more_calls_than_it_did(cache: Cache, encoding: Encoding) -> None:
+    assert calls_a_record(replicator(cache, encoding), Feed(RECORDS)) <= MOST[encoding.name]
+
+
+def test_a_record_that_a_newer_one_replaces_takes_hardly_any(cache: Cache) -> None:
+    assert calls_a_record(replicator(cache), Feed(RECORDS, HOT_ITEMS)) <= MOST_HOT
