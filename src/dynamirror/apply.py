@@ -14,6 +14,8 @@ from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.version import supersedes
 
 OUT_OF_TIME = "out of time"
+# What the scripts answer.
+_WRITTEN = (b"applied", b"stale")
 
 
 def apply(
@@ -40,18 +42,17 @@ def apply(
     report = Report()
     outbox = _Outbox(_newest(entries, report), report, fence_ttl, in_time)
     answers = cache.execute(outbox.commands())
-    for place, (entry, answer) in enumerate(zip(outbox.sent, answers, strict=True)):
-        match answer:
-            case b"applied" | b"stale" if place in outbox.troubles:
-                report.quarantined.append(outbox.troubles[place])
-            case b"applied":
-                report.applied += 1
-            case b"stale":
-                report.stale += 1
-            case Failure():
-                report.failed.append(Trouble(entry, answer.reason))
-            case _:
-                report.failed.append(Trouble(entry, f"the cache answered {answer!r}"))
+    for place, trouble in outbox.troubles.items():
+        if answers[place] in _WRITTEN:
+            answers[place] = b"quarantined"
+            report.quarantined.append(trouble)
+    report.applied, report.stale = map(answers.count, _WRITTEN)
+    if report.applied + report.stale + len(report.quarantined) < len(answers):
+        for entry, answer in zip(outbox.sent, answers, strict=True):
+            if answer not in (*_WRITTEN, b"quarantined"):
+                known = isinstance(answer, Failure)
+                reason = answer.reason if known else f"the cache answered {answer!r}"
+                report.failed.append(Trouble(entry, reason))
     return report
 
 

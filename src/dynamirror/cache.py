@@ -30,6 +30,9 @@ from dynamirror.scripts import Command, Word
 CHUNK: Final = 200
 # ElastiCache cuts a connection that IAM authenticated 12 hours ago.
 _IAM_SESSION_SECONDS: Final = 11 * 3600
+# Chunks that a node may have while the next is made: fewer, and a node a millisecond away has to be
+# waited for.
+UNDER_WAY: Final = 3
 _SLOTS: Final = 16_384
 _SCRIPT_LOADS: Final = tuple((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL)
 
@@ -335,8 +338,6 @@ class _Lane:
             for index, reply in zip(indices, self._read(len(indices)), strict=True):
                 if index != _NOBODY:
                     replies[index] = reply
-                if isinstance(reply, Failure) and reply.cause and reply.cause.code == "NOSCRIPT":
-                    self.load_scripts = True
 
     def _read(self, count: int) -> list[Any]:
         """The next answers, with a Failure in the place of each error."""
@@ -354,6 +355,7 @@ class _Lane:
                     del answers[place:]
                     break
                 answers[place] = Failure(_reason(answer), answer)
+                self.load_scripts |= answer.code == "NOSCRIPT"
         if self._broken is not None:
             answers += [self._broken] * (count - len(answers))
         return answers
@@ -392,7 +394,7 @@ class _Exchange:
                 self._send(dict(enumerate(chunk, len(sent))))
                 sent += chunk
                 for lane in self._lanes.values():
-                    lane.receive(self._replies, leave=1)
+                    lane.receive(self._replies, leave=UNDER_WAY)
             self._receive_all()
             self._send_again(sent)
             self._receive_all()

@@ -16,6 +16,10 @@ from dynamirror.errors import ConfigError, RecordError
 from dynamirror.version import ChangeVersion
 
 _pack = msgspec.msgpack.Encoder().encode
+# Records by which a batch is judged, and the share of items among them that makes a look at all the
+# others not worth its while.
+_SAMPLE = 250
+_HARDLY = 0.95
 # Tuples, since a malformed record may hold what a set cannot look up.
 _EVENTS = ("INSERT", "MODIFY", "REMOVE")
 _BOTH_IMAGES = "NEW_AND_OLD_IMAGES"
@@ -180,22 +184,27 @@ def _wrong(event: object, primary_key: object, new: object, old: object) -> str 
 def newest(batch: list[Any]) -> list[Any]:
     """Of records of one stream each item's newest, and all that do not tell their item or number.
 
-    Not one of them is decoded: that a hot item has changed a hundred times costs a look at each.
+    Not one of them is decoded: that a hot item has changed a hundred times costs a look at each. A
+    batch is left as it is if hardly an item comes twice among the first, or if it has two streams.
     """
     kept: dict[object, tuple[int, Any]] = {}
-    for record in batch:
+    arn = None
+    for place, record in enumerate(batch):
         item: object
         try:
+            if record["eventSourceARN"] != arn:
+                if arn is not None:
+                    return batch
+                arn = record["eventSourceARN"]
             data = record["dynamodb"]
-            number, item = (
-                int(data["SequenceNumber"]),
-                _pack((record["eventSourceARN"], data["Keys"])),
-            )
+            number, item = int(data["SequenceNumber"]), _pack(data["Keys"])
         except (LookupError, OverflowError, RecursionError, TypeError, ValueError):
-            number, item = 0, len(kept)
+            number, item = 0, place
         held = kept.get(item)
         if held is None or number > held[0]:
             kept[item] = number, record
+        if place == _SAMPLE and len(kept) > _HARDLY * _SAMPLE:
+            return batch
     return [record for _number, record in kept.values()]
 
 

@@ -6,7 +6,7 @@ from itertools import chain
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import CHUNK, Cache, Failure
+from dynamirror.cache import CHUNK, UNDER_WAY, Cache, Failure
 from dynamirror.config import Settings
 from dynamirror.encoding import pack_fields
 from dynamirror.errors import CacheError, ConfigError
@@ -115,15 +115,16 @@ def test_commands_are_drawn_while_earlier_ones_are_under_way(cache: Cache, other
     seen: dict[int, int] = {}
 
     def commands() -> Iterator[Command]:
-        for index in range(4 * CHUNK):
+        for index in range((UNDER_WAY + 3) * CHUNK):
             if index % CHUNK == 0:
                 seen[index // CHUNK] = len(list(other.scan("k*")))
             yield put(index)
 
     cache.execute(commands())
-    # Never more than one chunk is waited for while the next is made.
-    assert [seen[chunk] >= (chunk - 1) * CHUNK for chunk in range(1, 4)] == [True] * 3
-    assert [seen[chunk] <= chunk * CHUNK for chunk in range(4)] == [True] * 4
+    # Never more than so many chunks are under way while the next is made.
+    chunks = range(UNDER_WAY + 3)
+    assert [seen[chunk] >= (chunk - UNDER_WAY) * CHUNK for chunk in chunks] == [True] * len(chunks)
+    assert [seen[chunk] <= chunk * CHUNK for chunk in chunks] == [True] * len(chunks)
 
 
 @pytest.mark.parametrize("drawn", [0, 1, CHUNK + 50, 3 * CHUNK])
