@@ -25,7 +25,7 @@ _LOCK = Path(__file__).with_name("requirements.txt")
 _CONFIG = "mirror.toml"
 
 # Of our own package, what the function never imports; the floors below do without.
-_NOT_OURS = {"cli", "local", "cdk", "__main__.py"}
+_NOT_OURS = {"cli", "page", "local", "cdk", "__main__.py"}
 _OURS = {".py", ".lua"}
 _UNUSED = {"bin", "tests", "test", "__pycache__"}
 _UNUSED_SUFFIXES = {".pyi", ".pyc", ".typed"}

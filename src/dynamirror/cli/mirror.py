@@ -17,6 +17,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from dynamirror import simulator
 from dynamirror.aws import aws_errors, describe_schema
 from dynamirror.cli import options
+from dynamirror.cli.page import Port, of_run
 from dynamirror.errors import SourceError
 from dynamirror.handler import build
 from dynamirror.local.follow import Follower
@@ -56,6 +57,10 @@ def run(
     every: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Pause between reports.")
     ] = 10,
+    page: Annotated[
+        bool, typer.Option("--page", help="Serve a live page on 127.0.0.1; it shows items.")
+    ] = False,
+    page_port: Port = None,
     as_json: options.JsonLines = False,
 ) -> None:
     """Mirror a table into a cache, in this process, until stopped.
@@ -67,8 +72,9 @@ def run(
     tally = Tally()
     replicator = build(settings, observe=tally.add)
     say = partial(typer.echo, err=as_json)
+    aws = options.read_aws(endpoint_url)
     follower = Follower(
-        options.read_aws(endpoint_url),
+        aws,
         table,
         replicator,
         EventSourceMapping(
@@ -91,7 +97,17 @@ def run(
         text = ", ".join(f"{number:,} {name}" for name, number in now.items() if number)
         typer.echo(options.to_json(now) if as_json else text)
 
-    with options.interruptible():
+    with (
+        options.interruptible(),
+        of_run(
+            *(follower, replicator, aws, table),
+            settings=settings,
+            tally=tally,
+            wanted=page,
+            port=page_port,
+            say=say,
+        ),
+    ):
         follower.follow(report, every=every)
 
 

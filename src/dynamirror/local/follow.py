@@ -52,6 +52,7 @@ class Follower:
         self._replicator = replicator
         self._mapping = mapping
         self._tell = tell
+        self.delivery: Delivery | None = None  # what delivers now
         self._source = self._look_up()
         # Any command will do: a cache that cannot be reached, or refuses us, is told at once.
         nothing = f"{RESERVED}{{{table}}}:nothing"
@@ -105,6 +106,7 @@ class Follower:
                 note_gap=partial(Watch(self._replicator.cache, self._views).note, arn),
             )
             delivery.start()
+            self.delivery = delivery
             try:
                 while not delivery.wait(every):
                     report(before + delivery.counts)
