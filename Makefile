@@ -7,7 +7,7 @@ WORKERS ?= 2
 SEEDS ?= 5
 SECONDS ?= 20
 
-.PHONY: help demo test check bench chaos synth cdk deploy-local lock clean
+.PHONY: help demo test check bench chaos screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -30,6 +30,9 @@ bench: $(VENV)/.dev ## measure apply against this machine's SET and EVALSHA ceil
 
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
 	@$(BIN)/python chaos/chaos.py --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
+
+screenshots: $(VENV)/.dev ## take the pictures of the live page in docs/images, with a real browser
+	@PYTHONPATH=tests $(BIN)/python tests/page/screenshots.py
 
 synth: $(VENV)/.dev node_modules/.cdk ## write the CloudFormation template to cdk.out; needs no AWS account
 	@$(CDK) synth --quiet --no-notices $(ARGS)

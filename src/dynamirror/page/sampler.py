@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamirror.attributes import Item
 from dynamirror.cache import Cache
-from dynamirror.errors import CacheError, DynamirrorError, RecordError
+from dynamirror.errors import DynamirrorError, RecordError
 from dynamirror.local.delivery import Delivery
 from dynamirror.marker import read_marker
 from dynamirror.page.state import (
@@ -205,9 +205,7 @@ class _Sample:
             self._rows = self._compared(delivery)
             self._seen = self._told()
         except DynamirrorError as error:
-            hangs = isinstance(error, CacheError)
-            trouble = "the cache does not answer" if hangs else str(error)
-            self._seen = replace(self._seen, trouble=trouble)
+            self._seen = replace(self._seen, trouble=str(error))
         return self._seen
 
     def _look_around(self) -> None:

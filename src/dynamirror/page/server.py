@@ -56,6 +56,7 @@ class Page:
         if Page._shown is not None:
             raise DynamirrorError("this process shows a page already")
         self._socket = _listening(port)
+        self.url = f"http://{HOST}:{self._socket.getsockname()[1]}/"
         self.sampler = Sampler(mirrored, every=every)
         config = uvicorn.Config(
             _application(),
@@ -69,11 +70,6 @@ class Page:
         self._thread = threading.Thread(
             target=self._server.run, args=([self._socket],), name="page", daemon=True
         )
-
-    @property
-    def url(self) -> str:
-        """Where to find it."""
-        return f"http://{HOST}:{self._socket.getsockname()[1]}/"
 
     def __enter__(self) -> Self:
         Page._shown = self.sampler
