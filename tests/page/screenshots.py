@@ -5,17 +5,19 @@ import threading
 from pathlib import Path
 
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import expect
+from playwright.sync_api import ViewportSize, expect
 
 from dynamirror.local.demo import Demo
 from dynamirror.page.show import demo_page
 from page.browser import MISSING, find_browser, opened_browser
 
 FOLDER = Path(__file__).parents[2] / "docs/images"
-DESKTOP = {"width": 1280, "height": 900}
-PHONE = {"width": 390, "height": 844}
+DESKTOP = ViewportSize(width=1280, height=900)
+PHONE = ViewportSize(width=390, height=844)
 PATIENCE = 60_000  # milliseconds
 WRITE_SECONDS = 20.0
+# As many as are shown, with two items that nobody writes.
+IDS = 28
 GARBAGE = b'{"name":"somebody else"}'
 
 
@@ -25,7 +27,7 @@ def main() -> None:
         sys.exit(MISSING)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
-        Demo(ids=40, rate=60, seed=7) as demo,
+        Demo(ids=IDS, rate=60, seed=7) as demo,
         demo_page(demo) as (page, harm),
         opened_browser() as browser,
     ):
@@ -63,7 +65,7 @@ def _break(demo: Demo) -> None:
     """One entry of each kind that can be wrong, and one more."""
     items = demo.client.scan(TableName=demo.schema.table)["Items"]
     held = {int(item["id"]["S"]) for item in items if item["id"]["S"].isdecimal()}
-    there, gone = sorted(held), sorted(set(range(1, 41)) - held)
+    there, gone = sorted(held), sorted(set(range(1, IDS + 1)) - held)
     for number in (there[0], gone[0], gone[1]):
         key = f"{demo.schema.table}:{number}"
         demo.cache.call(key, b"SET", key.encode(), GARBAGE)

@@ -147,6 +147,8 @@ def test_what_is_written_shows_and_the_table_rests_again(shown: Shown, tab: Tab)
 
 
 def test_what_a_stopped_replicator_left_arrives_when_it_starts(shown: Shown, tab: Tab) -> None:
+    kept = threading.Thread(target=shown.demo.wait, daemon=True)
+    kept.start()
     press(tab, "replicator")
     expect_condition(tab, "Stopped")
     item = {"id": {"S": "1"}, "name": {"S": "while stopped"}}
@@ -154,7 +156,8 @@ def test_what_a_stopped_replicator_left_arrives_when_it_starts(shown: Shown, tab
     expect(tab.locator(".row.moving")).to_contain_text("while stopped", timeout=PATIENCE)
     assert wrong(tab).count() == 0
     press(tab, "replicator")
-    expect_told(tab, "Started: all that waited is in, 1 entries in ")
+    assert kept.is_alive()
+    expect_told(tab, "Started: all that waited is in, 1 entry in ")
     expect_condition(tab, "In sync")
     assert shown.demo.compare().differences == 0
 
@@ -206,6 +209,18 @@ def test_what_somebody_else_flushed_can_be_rebuilt(shown: Shown, tab: Tab) -> No
     expect_told(tab, "Healed in ")
     expect_condition(tab, "In sync")
     assert shown.demo.compare().differences == 0
+
+
+def test_what_a_viewer_began_is_ended_before_the_demo_compares(shown: Shown) -> None:
+    shown.harm.press("replicator")
+    shown.harm.finish()
+    assert shown.demo.is_replicating
+    events = shown.harm.events()
+    shown.harm.press("flush")
+    shown.harm.finish()
+    assert shown.harm.events() == events
+    assert shown.demo.compare().differences == 0
+    shown.harm.go_on()
 
 
 def test_the_keyboard_reaches_every_button(shown: Shown, tab: Tab) -> None:

@@ -22,7 +22,7 @@ def test_run_shows_the_table_and_the_cache_and_no_buttons(
     dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path
 ) -> None:
     source = Source(dynamodb)
-    source.put("1", name={"S": "Ada"})
+    source.put("1", name={"S": "<i>Ada</i>"})
     view = ViewSpec().bind(describe_table(source.client, source.name).schema)
     # The gap is long past, so that the first rebuild need not wait.
     note_gap(cache, [view], stream=source.arn, at=1, reason="a test")
@@ -36,7 +36,7 @@ def test_run_shows_the_table_and_the_cache_and_no_buttons(
             tab = browser.new_page()
             tab.goto(line.split()[-1])
             word = tab.get_by_test_id("condition")
-            expect(tab.locator(".row.same")).to_contain_text("name Ada", timeout=PATIENCE)
+            expect(tab.locator(".row.same")).to_contain_text("name <i>Ada</i>", timeout=PATIENCE)
             assert tab.get_by_role("button").count() == 0
             source.put("1", name={"S": "Grace"})
             expect(tab.locator(".row.same")).to_contain_text("name Grace", timeout=PATIENCE)

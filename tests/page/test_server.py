@@ -4,6 +4,8 @@ import http.client
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,8 +22,10 @@ from dynamirror.local.process import answers
 from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.page.sampler import Mirrored, Sampler
 from dynamirror.page.server import Page
-from dynamirror.page.state import Condition
+from dynamirror.page.state import Condition, Shard
+from dynamirror.quarantine import Parked, park
 from dynamirror.report import Tally
+from dynamirror.stream.positions import Position, Positions
 from dynamirror.view import ViewSpec
 from processes import COMMAND, environment, linux_only
 from streams import Source
@@ -163,6 +167,43 @@ def test_the_mirror_is_read_only_while_somebody_looks(mirrored: Mirrored) -> Non
     assert snapshot.buttons == ()
 
 
+def test_shards_and_quarantine_are_told(mirrored: Mirrored) -> None:
+    arn, key = mirrored.stream(), {"id": {"S": "2"}}
+    Positions(mirrored.cache, arn).save("shard-1", Position("123"))
+    Positions(mirrored.cache, arn).save("shard-0", Position("99", finished=True))
+    park(mirrored.cache, [Parked(mirrored.table, key, "5", "too odd")], at="now")
+    sampler = Sampler(mirrored, every=EVERY)
+    sampler.start()
+    try:
+        wait_until(lambda: sampler.viewed().seen.rows)
+        seen = sampler.viewed().seen
+    finally:
+        sampler.stop()
+    assert list(seen.shards) == [
+        Shard("shard-0", "99", finished=True),
+        Shard("shard-1", "123", finished=False),
+    ]
+    assert seen.quarantined == 1
+    (parked,) = seen.parked
+    assert (parked.item, parked.reason) == ('{"id":{"S":"2"}}', "too odd")
+
+
+def test_a_cache_that_does_not_answer_is_told_and_not_the_end(
+    mirrored: Mirrored, valkey: EmbeddedValkey
+) -> None:
+    with closing(Cache(valkey.settings(timeout=0.2))) as cache:
+        sampler = Sampler(replace(mirrored, cache=cache), every=EVERY)
+        sampler.start()
+        try:
+            wait_until(lambda: sampler.viewed().seen.rows)
+            mirrored.cache.broadcast(b"CLIENT", b"PAUSE", 600, b"ALL")
+            wait_until(lambda: sampler.viewed().seen.trouble)
+            assert sampler.viewed().seen.rows
+            wait_until(lambda: sampler.viewed().seen.trouble is None)
+        finally:
+            sampler.stop()
+
+
 def test_commands_do_not_pay_for_the_page() -> None:
     code = (
         "import sys, dynamirror.cli; sys.exit('nicegui' in sys.modules or 'uvicorn' in sys.modules)"
@@ -173,7 +214,7 @@ def test_commands_do_not_pay_for_the_page() -> None:
 def test_the_demo_tells_where_its_page_is_and_takes_it_along(tmp_path: Path) -> None:
     (folder := tmp_path / "cwd").mkdir()
     process = subprocess.Popen(
-        [*COMMAND, "demo", "--seconds", "2"],
+        [*COMMAND, "demo", "--seconds", "1"],
         env=environment(tmp_path),
         cwd=folder,
         stdout=subprocess.PIPE,

@@ -183,16 +183,17 @@ class Demo:
         return answer
 
     def wait(self) -> None:
-        """Wait for as long as there is a stream to follow.
+        """Wait for as long as there is a stream to follow, now or once it is started again.
 
         Raises:
             DynamirrorError: what ended it.
         """
-        while True:
+        while not self._halt.is_set():
             delivery = self.delivery
             if delivery.wait(0.5) and delivery is self.delivery and self.is_replicating:
                 return
-            self._halt.wait(0 if self.is_replicating else 0.1)
+            if not self.is_replicating:
+                self._halt.wait(0.1)
 
     def fill(self) -> Iterator[int]:
         """Load the file's items into the table; gives the number loaded so far."""

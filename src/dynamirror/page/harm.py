@@ -198,7 +198,7 @@ class Harm:
         self._catch_up(begin)
         entries, took = self._demo.totals.applied - before, monotonic() - begin
         self.tell(
-            f"Started: all that waited is in, {entries:,} entries in {took:.1f} s.", good=True
+            f"Started: all that waited is in, {_entries(entries)} in {took:.1f} s.", good=True
         )
 
     def _resume_writes(self) -> None:
@@ -263,7 +263,7 @@ class Harm:
         self._catch_up(monotonic())
         entries, late = self._demo.totals.applied - before, monotonic() - begin - _HANG_SECONDS
         self.tell(
-            f"The cache answered again, and {late:.1f} s later all was in: {entries:,} entries, "
+            f"The cache answered again, and {late:.1f} s later all was in: {_entries(entries)}, "
             "none lost.",
             good=True,
         )
@@ -292,7 +292,7 @@ class Harm:
         demo = self._demo
         lost = sum(1 for view in demo.views for _ in entries_of(demo.cache, view))
         demo.cache.broadcast(b"FLUSHALL")
-        self.tell(f"Flushed: {lost:,} entries gone, and the marker that vouched for them.")
+        self.tell(f"Flushed: {_entries(lost)} gone, and the marker that vouched for them.")
         self._heal()
 
     def _heal(self) -> None:
@@ -346,6 +346,10 @@ class Harm:
             if monotonic() - begin > _PATIENCE_SECONDS:
                 raise DynamirrorError(f"the mirror has not {what} in {_PATIENCE_SECONDS:.0f} s")
             sleep(0.02)
+
+
+def _entries(number: int) -> str:
+    return "1 entry" if number == 1 else f"{number:,} entries"
 
 
 def _harmless(tally: Tally) -> str:

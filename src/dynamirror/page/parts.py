@@ -3,6 +3,7 @@
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement as Text
 
+_SECOND = 1000
 __all__ = ["Text", "card", "icon", "ms", "text"]
 
 
@@ -30,5 +31,7 @@ def icon(name: str) -> ui.icon:
 
 
 def ms(value: float | None) -> str:
-    """Milliseconds."""
-    return "-" if value is None else f"{value:g} ms"
+    """Milliseconds, or seconds if there are many."""
+    if value is None:
+        return "-"
+    return f"{value:g} ms" if value < _SECOND else f"{value / _SECOND:.1f} s"
