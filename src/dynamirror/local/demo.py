@@ -101,6 +101,7 @@ class Demo:
         self._views = Views(specs, lambda _table, _keys: self.schema)
         self.views = self._views.bind(self.schema)
         self.samples = example.items if example else list(_SAMPLES)
+        self.expiring = example.ttl if example else frozenset[str]()
         self._ids = ids
         self._rate = rate
         self._rng = random.Random(seed)  # noqa: S311 - no secret

@@ -7,7 +7,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
-from time import monotonic, sleep
+from time import monotonic, time
 from typing import Any
 
 from dynamirror.attributes import Item
@@ -33,6 +33,7 @@ _MARGIN = 1
 _FRAGILE = {"S": "fragile", "N": "-1", "B": "ZnJhZ2lsZQ=="}
 _GARBAGE = b"this is not what the table says"
 _INVOCATION_SECONDS = 30.0
+_DAY = 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Harm:
         self._fragile: tuple[str, Item] | None = None
         self._writer: threading.Thread | None = None
         self._stop_writing = threading.Event()
+        self._halt = threading.Event()
         self._accepts = True
         self._may_write = False
         self._actions = {
@@ -155,7 +157,8 @@ class Harm:
             self._accepts = self._may_write = True
 
     def close(self) -> None:
-        """Wait for what is being done, and do no more, ever."""
+        """Break off what is being done, and do no more, ever."""
+        self._halt.set()
         with self._lock:
             self._accepts = False
         self._pool.shutdown()
@@ -257,7 +260,7 @@ class Harm:
         self._demo.cache.broadcast(b"CLIENT", b"PAUSE", _HANG_SECONDS * 1000, b"ALL")
         begin = monotonic()
         self.tell(f"The cache answers nobody for {_HANG_SECONDS} s.")
-        sleep(_HANG_SECONDS)
+        self._halt.wait(_HANG_SECONDS)
         if not self._demo.is_replicating:
             return
         self._catch_up(monotonic())
@@ -290,7 +293,7 @@ class Harm:
 
     def _flush(self) -> None:
         demo = self._demo
-        lost = sum(1 for view in demo.views for _ in entries_of(demo.cache, view))
+        lost = len({one.key for view in demo.views for one in entries_of(demo.cache, view)})
         demo.cache.broadcast(b"FLUSHALL")
         self.tell(f"Flushed: {_entries(lost)} gone, and the marker that vouched for them.")
         self._heal()
@@ -345,7 +348,8 @@ class Harm:
         while not holds():
             if monotonic() - begin > _PATIENCE_SECONDS:
                 raise DynamirrorError(f"the mirror has not {what} in {_PATIENCE_SECONDS:.0f} s")
-            sleep(0.02)
+            if self._halt.wait(0.02):
+                raise DynamirrorError(f"the demo ended before the mirror had {what}")
 
 
 def _entries(number: int) -> str:
@@ -360,8 +364,10 @@ def _harmless(tally: Tally) -> str:
 def _fragile(demo: Demo) -> tuple[str, dict[str, Any]]:
     """An item of its own, and the key of its entry."""
     partition, tag = demo.schema.keys[0], demo.schema.types[0]
+    later = {"N": str(int(time()) + _DAY)}
     for base in demo.samples:
         item = {**base, partition: {tag: _FRAGILE[tag]}}
+        item |= dict.fromkeys(demo.expiring & item.keys(), later)
         for key in _keys(demo, item):
             return key, item
     raise DynamirrorError("no item can be made that has an entry in a view")
@@ -371,7 +377,9 @@ def _keys(demo: Demo, item: Item) -> Iterator[str]:
     for view in demo.views:
         try:
             key = view.render(item)
-            if key is not None and view.encode(item) is not None and view.expires(item) is None:
+            until = view.expires(item)
+            stays = until is None or until > time()
+            if key is not None and stays and view.encode(item) is not None:
                 yield key
         except RecordError:
             continue
