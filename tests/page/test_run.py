@@ -41,7 +41,14 @@ def test_run_shows_the_table_and_the_cache_and_no_buttons(
             source.put("1", name={"S": "Grace"})
             expect(tab.locator(".row.same")).to_contain_text("name Grace", timeout=PATIENCE)
             expect(word).to_have_text("In sync", timeout=PATIENCE)
+            process.terminate()
+            tab.wait_for_function(
+                "getComputedStyle(document.querySelector('.page')).filter === 'grayscale(1)'"
+            )
+            assert "when the connection was lost" in tab.evaluate(
+                "getComputedStyle(document.querySelector('.headline p'), '::after').content"
+            )
+            assert process.wait(60) == 143
     finally:
-        process.terminate()
+        process.kill()
         process.communicate()
-    assert process.returncode == 143
