@@ -111,7 +111,6 @@ class Demo:
         self.totals = Totals()
         self.recent: list[Record] = []
         self.is_replicating = False
-        self.is_writing = False
 
     def __enter__(self) -> Self:
         with ExitStack() as starting:
@@ -226,7 +225,6 @@ class Demo:
         ]
         for thread in threads:
             thread.start()
-        self.is_writing = True
         try:
             while (
                 not stop.is_set() and (gone := monotonic() - begin) < seconds and not self._errors
@@ -237,7 +235,6 @@ class Demo:
             stop.set()
             for thread in threads:
                 thread.join()
-            self.is_writing = False
         self._check()
         yield monotonic() - begin
 

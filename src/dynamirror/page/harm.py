@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
 from time import monotonic, time
-from typing import Any
+from typing import Any, Final
 
 from dynamirror.attributes import Item
 from dynamirror.aws import aws_errors
@@ -41,7 +41,7 @@ class _Action:
     label: str
     icon: str
     hint: str
-    do: Callable[[], None]
+    do: "Callable[[Harm], None]"
     heals: bool = False
 
 
@@ -66,49 +66,6 @@ class Harm:
         self._halt = threading.Event()
         self._accepts = True
         self._may_write = False
-        self._actions = {
-            "twice": _Action(
-                "Deliver again",
-                "repeat",
-                "The newest changes come a second time.",
-                self._deliver_twice,
-            ),
-            "backwards": _Action(
-                "Deliver backwards",
-                "fast_rewind",
-                "They come again, the newest first.",
-                self._deliver_backwards,
-            ),
-            "hang": _Action(
-                "Hang the cache",
-                "hourglass_top",
-                f"It answers nobody for {_HANG_SECONDS} seconds.",
-                self._hang,
-            ),
-            "damage": _Action(
-                "Damage an entry",
-                "broken_image",
-                "It is overwritten behind the mirror's back.",
-                self._damage,
-            ),
-            "flush": _Action(
-                "Flush the cache", "delete_sweep", "It loses all that it holds.", self._flush
-            ),
-            "repair": _Action(
-                "Verify and repair",
-                "build",
-                "Compares everything, mends what differs.",
-                self._repair,
-                heals=True,
-            ),
-            "rebuild": _Action(
-                "Rebuild",
-                "restart_alt",
-                "Reads all of the table again.",
-                self._heal,
-                heals=True,
-            ),
-        }
 
     def events(self) -> Sequence[Event]:
         """What was done, and what became of it, newest first."""
@@ -122,25 +79,18 @@ class Harm:
     def buttons(self) -> Sequence[Button]:
         """What a viewer may do now."""
         busy = self._busy
-        toggles = {"replicator": self._replicator_toggle()}
-        if self._may_write:
-            toggles["writes"] = self._writes_toggle()
         return tuple(
             Button(name, one.label, one.icon, one.hint, heals=one.heals, busy=name == busy)
-            for name, one in (toggles | self._actions).items()
+            for name, one in self._offered().items()
         )
 
     def press(self, name: str) -> None:
         """Begin to do something, unless something is being done."""
-        toggles = {"replicator": self._replicator_toggle, "writes": self._writes_toggle}
         with self._lock:
-            if self._busy is not None or not self._accepts:
-                return
-            action = toggles[name]() if name in toggles else self._actions.get(name)
-            if action is None or (name == "writes" and not self._may_write):
-                return
-            self._busy = name
-            self._doing = self._pool.submit(self._do, action)
+            action = self._offered().get(name)
+            if action is not None and self._busy is None and self._accepts:
+                self._busy = name
+                self._doing = self._pool.submit(self._do, action)
 
     def finish(self) -> None:
         """Wait for what is being done, and do no more; the replicator runs again then."""
@@ -172,24 +122,30 @@ class Harm:
 
     def _do(self, action: _Action) -> None:
         try:
-            action.do()
+            action.do(self)
         except DynamirrorError as error:
             self.tell(f"{action.label}: {error}")
         finally:
             self._busy = None
 
+    def _offered(self) -> dict[str, _Action]:
+        toggles = {"replicator": self._replicator_toggle()}
+        if self._may_write:
+            toggles["writes"] = self._writes_toggle()
+        return toggles | _ACTIONS
+
     def _replicator_toggle(self) -> _Action:
         if self._demo.is_replicating:
             hint = "Nothing is delivered until it is started again."
-            return _Action("Stop the replicator", "stop_circle", hint, self._stop)
+            return _Action("Stop the replicator", "stop_circle", hint, Harm._stop)
         hint = "It goes on where it stopped."
-        return _Action("Start the replicator", "play_circle", hint, self._start, heals=True)
+        return _Action("Start the replicator", "play_circle", hint, Harm._start, heals=True)
 
     def _writes_toggle(self) -> _Action:
         if self._writer is not None:
-            return _Action("Stop writing", "edit_off", "The table rests.", self._pause_writes)
+            return _Action("Stop writing", "edit_off", "The table rests.", Harm._pause_writes)
         hint = "Random changes go to the table, as before."
-        return _Action("Start writing", "edit", hint, self._resume_writes)
+        return _Action("Start writing", "edit", hint, Harm._resume_writes)
 
     def _stop(self) -> None:
         self._demo.stop_replicator()
@@ -222,12 +178,14 @@ class Harm:
         except DynamirrorError as error:
             self.tell(f"Nothing is written any more: {error}")
 
-    def _deliver_twice(self) -> None:
+    def deliver_twice(self) -> None:
+        """Hand the newest changes to the replicator a second time."""
         records = self._recent()
         tally = self._deliver([records])
         self.tell(f"Delivered the newest {len(records)} changes again: {_harmless(tally)}")
 
-    def _deliver_backwards(self) -> None:
+    def deliver_backwards(self) -> None:
+        """Hand them over again, one by one, the newest first."""
         records = self._recent()
         tally = self._deliver([[record] for record in reversed(records)])
         self.tell(
@@ -254,7 +212,8 @@ class Harm:
             replicator({"Records": list(batch)}, context)
         return tally
 
-    def _hang(self) -> None:
+    def hang(self) -> None:
+        """Have the cache answer nobody for a while."""
         before = self._demo.totals.applied
         # https://valkey.io/commands/client-pause/
         self._demo.cache.broadcast(b"CLIENT", b"PAUSE", _HANG_SECONDS * 1000, b"ALL")
@@ -271,8 +230,11 @@ class Harm:
             good=True,
         )
 
-    def _damage(self) -> None:
-        """An item that nobody else writes: else the next change would put it right at once."""
+    def damage(self) -> None:
+        """Overwrite the entry of an item that nobody else writes.
+
+        The next change of any other would put it right at once.
+        """
         key = self._fragile_key()
         self._demo.cache.call(key, b"SET", key.encode(), _GARBAGE)
         self.tell(
@@ -291,18 +253,19 @@ class Harm:
         self._catch_up(monotonic())
         return key
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Lose all that the cache holds, and heal."""
         demo = self._demo
         lost = len({one.key for view in demo.views for one in entries_of(demo.cache, view)})
         demo.cache.broadcast(b"FLUSHALL")
         self.tell(f"Flushed: {_entries(lost)} gone, and the marker that vouched for them.")
-        self._heal()
+        self.rebuild()
 
-    def _heal(self) -> None:
-        """As `dynamirror run` does it by itself."""
+    def rebuild(self) -> None:
+        """Make the mirror complete, as `dynamirror run` does it by itself."""
         demo, begin = self._demo, monotonic()
         told: list[str] = []
-        rebuild = Rebuild(
+        steps = Rebuild(
             demo.cache,
             demo.views,
             demo.client,
@@ -310,7 +273,7 @@ class Harm:
             stream_arn=demo.stream_arn,
             margin=_MARGIN,
         )
-        healer = Healer(rebuild, stream_arn=lambda: demo.stream_arn, tell=told.append)
+        healer = Healer(steps, stream_arn=lambda: demo.stream_arn, tell=told.append)
         healer.start()
         try:
             self._until(lambda: bool(healer.complete), "rebuilt")
@@ -321,7 +284,8 @@ class Harm:
             return
         self.tell(f"Healed in {monotonic() - begin:.1f} s: {told[-1]}.", good=True)
 
-    def _repair(self) -> None:
+    def repair(self) -> None:
+        """Verify and repair."""
         demo, begin = self._demo, monotonic()
         result = verify(
             demo.cache,
@@ -383,3 +347,46 @@ def _keys(demo: Demo, item: Item) -> Iterator[str]:
                 yield key
         except RecordError:
             continue
+
+
+_ACTIONS: Final[dict[str, _Action]] = {
+    "twice": _Action(
+        "Deliver again",
+        "repeat",
+        "The newest changes come a second time.",
+        Harm.deliver_twice,
+    ),
+    "backwards": _Action(
+        "Deliver backwards",
+        "fast_rewind",
+        "They come again, the newest first.",
+        Harm.deliver_backwards,
+    ),
+    "hang": _Action(
+        "Hang the cache",
+        "hourglass_top",
+        f"It answers nobody for {_HANG_SECONDS} seconds.",
+        Harm.hang,
+    ),
+    "damage": _Action(
+        "Damage an entry",
+        "broken_image",
+        "It is overwritten behind the mirror's back.",
+        Harm.damage,
+    ),
+    "flush": _Action("Flush the cache", "delete_sweep", "It loses all that it holds.", Harm.flush),
+    "repair": _Action(
+        "Verify and repair",
+        "build",
+        "Compares everything, mends what differs.",
+        Harm.repair,
+        heals=True,
+    ),
+    "rebuild": _Action(
+        "Rebuild",
+        "restart_alt",
+        "Reads all of the table again.",
+        Harm.rebuild,
+        heals=True,
+    ),
+}
