@@ -7,7 +7,7 @@ WORKERS ?= 2
 SEEDS ?= 5
 SECONDS ?= 20
 
-.PHONY: help demo test check bench chaos docs synth cdk deploy-local lock clean
+.PHONY: help demo test check bench chaos docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -35,6 +35,9 @@ docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it
 	@$(BIN)/python docs/reference.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
 	@echo "site/index.html; for its search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
+
+screenshots: $(VENV)/.dev ## take the pictures of the live page in docs/images, with a real browser
+	@PYTHONPATH=tests $(BIN)/python tests/page/screenshots.py
 
 synth: $(VENV)/.dev node_modules/.cdk ## write the CloudFormation template to cdk.out; needs no AWS account
 	@$(CDK) synth --quiet --no-notices $(ARGS)

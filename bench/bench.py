@@ -18,8 +18,8 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+import document
 import memory
-import page
 from apply import Applying
 from cpus import ANY, CLIENTS, SERVERS, on
 from dynamirror.cache import Cache
@@ -176,8 +176,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.output is not None:
         write(results, options.output)
     elif set(options.only) == set(PARTS) and not options.no_node:
-        write(results, page.RESULTS)
-        page.make()
+        write(results, document.RESULTS)
+        document.make()
     return int(options.strict and not all(ratio.is_kept for ratio in results.ratios))
 
 

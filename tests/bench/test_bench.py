@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 import cost
-import page
+import document
 from bench import PARTS
 from ratios import REQUIRED, Ratio, Required
 from results import Results, read
 
-BENCH = Path(page.__file__).with_name("bench.py")
+BENCH = Path(document.__file__).with_name("bench.py")
 # What is promised of speed is measured where it is quiet; here, only what no noise can hide.
 BATCHED_AT_LEAST = 5.0
 
@@ -36,7 +36,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Results:
 
 
 def test_a_run_takes_every_figure_of_the_recorded_one_but_those_of_node(tiny: Results) -> None:
-    recorded = read(page.RESULTS)
+    recorded = read(document.RESULTS)
     assert {name for name in recorded.figures if "node" not in name} == set(tiny.figures)
     assert all(one.low <= one.median <= one.high for one in tiny.figures.values())
     assert {name for name, one in tiny.figures.items() if one.median <= 0} == set()
@@ -53,23 +53,23 @@ def test_the_far_cache_is_a_millisecond_further(tiny: Results) -> None:
 
 
 def test_the_recorded_run_is_whole() -> None:
-    recorded = read(page.RESULTS)
+    recorded = read(document.RESULTS)
     assert [ratio.name for ratio in recorded.ratios] == [required.name for required in REQUIRED]
     assert len(PARTS) == 5
 
 
 def test_the_page_is_that_of_the_recorded_run() -> None:
-    assert page.PAGE.read_text(encoding="utf-8") == page.render(read(page.RESULTS)), (
-        "run bench/page.py"
+    assert document.PAGE.read_text(encoding="utf-8") == document.render(read(document.RESULTS)), (
+        "run bench/document.py"
     )
 
 
 def test_the_pictures_are_those_of_the_recorded_run() -> None:
-    fingerprint = read(page.RESULTS).fingerprint()
-    names = re.findall(r"\]\((images/.*?)\)", page.PAGE.read_text(encoding="utf-8"))
+    fingerprint = read(document.RESULTS).fingerprint()
+    names = re.findall(r"\]\((images/.*?)\)", document.PAGE.read_text(encoding="utf-8"))
     assert len(names) == 3
     for name in names:
-        assert fingerprint in (page.PAGE.parent / name).read_text(encoding="utf-8")
+        assert fingerprint in (document.PAGE.parent / name).read_text(encoding="utf-8")
 
 
 def test_a_ratio_is_the_median_of_each_round_s() -> None:

@@ -84,7 +84,7 @@ def test_the_stack_tells_all_options_that_it_asks_for() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
                 case ast.Call(
-                    func=ast.Attribute(attr="_text" | "_flag" | "_number"),
+                    func=ast.Attribute(attr="text" | "flag" | "number"),
                     args=[ast.Constant(value=str(name)), *_],
                 ):
                     asked.add(name)

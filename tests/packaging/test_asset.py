@@ -107,7 +107,7 @@ def test_what_the_handlers_import_is_in_it(arm64: Asset, name: str) -> None:
 @pytest.mark.parametrize(
     "pattern",
     [
-        r"dynamirror/(cli|local|cdk|__main__)\b",
+        r"dynamirror/(cli|page|local|cdk|__main__)\b",
         r"(boto3|botocore|s3transfer|async_timeout|aws_cdk|pip)\b",
         r"bin/",
         r".*\.dist-info/",

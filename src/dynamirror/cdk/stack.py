@@ -64,9 +64,11 @@ class DynamirrorStack(Stack):
         alarmTopicArn, alarmEmail: an SNS topic that alarms go to, or an address, for which a topic
             is made; default neither, so that nobody is told.
         runbookUrl: where docs/runbook.md is read, for the links in alarms and dashboard.
-        iteratorAgeSeconds, canaryMissingMinutes, canaryLateSeconds, quarantineItems, driftItems,
-            mirrorIncompleteMinutes, cacheStoragePercent, cacheEcpuPercent: when an alarm is raised,
-            see `Thresholds`; default 300, 5, 10, 0, 0, 30, 80 and 80.
+        iteratorAgeSeconds, canaryMissingMinutes, canaryLateSeconds: when alarms about what is
+            late are raised, see `Thresholds`; default 300, 5 and 10.
+        quarantineItems, driftItems, mirrorIncompleteMinutes: about what is wrong; default 0, 0
+            and 30.
+        cacheStoragePercent, cacheEcpuPercent: about the cache's limits; default 80 and 80.
 
     Raises:
         ConfigError: an option is wrong, or a view does not fit the table.

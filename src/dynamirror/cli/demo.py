@@ -4,7 +4,7 @@ import secrets
 import shlex
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -16,6 +16,7 @@ from rich.panel import Panel
 from rich.table import Table as Grid
 
 from dynamirror.cli import options
+from dynamirror.cli.page import DemoPage, Port
 from dynamirror.errors import ConfigError
 from dynamirror.local.demo import Demo, Totals
 from dynamirror.local.process import HOST
@@ -48,6 +49,11 @@ def demo(
             metavar="FILE", help="With --keep: write the settings that lead there, for the shell."
         ),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Serve a live page on 127.0.0.1.")
+    ] = True,
+    page_port: Port = None,
+    in_browser: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Mirror a live DynamoDB table into a real Valkey on this machine, and prove that both agree.
@@ -59,12 +65,17 @@ def demo(
     begin = monotonic()
     # In JSON mode the last line of standard output is all that a machine reads.
     screen = _Screen(Console(stderr=as_json))
+    shown = DemoPage(wanted=page, port=page_port, in_browser=in_browser)
     with options.interruptible():
         prepared = Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key)
         screen.say("starting DynamoDB (MiniStack) and Valkey on this machine")
-        with prepared as parts:
+        with ExitStack() as stack:
+            with shown.imported():
+                parts = stack.enter_context(prepared)
+            stack.enter_context(shown.of(parts, screen.say))
             screen.follow("loading", parts, parts.fill())
             screen.follow("writing", parts, parts.write(seconds))
+            shown.finish()
             screen.follow("draining", parts, parts.drain())
             result = parts.compare()
             summary = _summary(parts.totals, result, seed, monotonic() - begin)
@@ -74,9 +85,10 @@ def demo(
                 _print_summary(screen.console, summary, result)
             if keep:
                 with _written(env, parts):
-                    _print_endpoints(screen.console, parts)
+                    _print_endpoints(screen.console, parts, shown.url)
                     sys.stdout.flush()
-                    parts.delivery.wait(float(2**22))
+                    shown.go_on()
+                    parts.wait()
     raise typer.Exit(int(result.differences > 0 or parts.totals.quarantined > 0))
 
 
@@ -201,11 +213,12 @@ def _written(path: Path | None, parts: Demo) -> Iterator[None]:
         path.unlink(missing_ok=True)
 
 
-def _print_endpoints(console: Console, parts: Demo) -> None:
+def _print_endpoints(console: Console, parts: Demo, page: str | None) -> None:
     port = parts.valkey.port
     settings = " ".join(f"{name}={value}" for name, value in _settings(parts).items())
+    kept = f", with its page at {page}" if page else ""
     lines = (
-        "left running until Ctrl-C; in another terminal:",
+        f"left running until Ctrl-C{kept}; in another terminal:",
         f"  export {settings}",
         "  dynamirror simulate --count 1000 --rate 200",
         "  dynamirror status",

@@ -22,6 +22,7 @@ from dynamirror import quarantine, simulator
 from dynamirror.aws import Aws, aws_errors, describe_schema
 from dynamirror.canary import check_types
 from dynamirror.cli import options
+from dynamirror.cli.page import Port, of_run
 from dynamirror.errors import CacheError, SourceError
 from dynamirror.handler import Replicator, build
 from dynamirror.heartbeat import Beat, Canary
@@ -78,6 +79,10 @@ def run(
             help="Write an item of our own to the table that often, and see it come through.",
         ),
     ] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Serve a live page on 127.0.0.1; it shows items.")
+    ] = False,
+    page_port: Port = None,
     as_json: options.JsonLines = False,
 ) -> None:
     """Mirror a table into a cache, in this process, until stopped.
@@ -123,6 +128,15 @@ def run(
             say(f"metrics at {endpoint.url}")
         if canary is not None:
             stack.enter_context(_canary(aws, table, replicator, canary, endpoint))
+        page_of_run = of_run(
+            *(follower, replicator, aws, table),
+            settings=settings,
+            tally=tally,
+            wanted=page,
+            port=page_port,
+            say=say,
+        )
+        stack.enter_context(page_of_run)
         follower.follow(report, every=every)
 
 

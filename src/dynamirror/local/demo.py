@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,25 +15,25 @@ from typing import Any, Self
 
 from dynamirror import simulator
 from dynamirror.aws import aws_errors, describe_table
-from dynamirror.cache import Cache
+from dynamirror.cache import Cache, Failure
 from dynamirror.config import load_views
 from dynamirror.entry import Put, of_row
-from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.handler import Replicator
+from dynamirror.errors import CacheError, ConfigError, DynamirrorError
+from dynamirror.handler import Context, Replicator
 from dynamirror.local.delivery import Delivery
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.local.example import find_probe, load_example
 from dynamirror.local.load import load_items
 from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.marker import Watch, note_complete, note_gap
-from dynamirror.report import Tally
+from dynamirror.report import Batch, Tally
 from dynamirror.snapshot import scan_table
 from dynamirror.stored import read_command, stored_value
 from dynamirror.stream.positions import Positions
-from dynamirror.stream.reader import StreamReader
+from dynamirror.stream.reader import Record, StreamReader
 from dynamirror.verify import Comparison, compare
 from dynamirror.version import RowVersion
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.view import Schema, View, Views, ViewSpec
 
 _TABLE = "users"
 _SHOWN = 5
@@ -43,6 +43,7 @@ _SAMPLES: tuple[dict[str, Any], ...] = tuple(
     for number in range(1, _SHOWN + 1)
 )
 _DRAIN_SECONDS = 120.0
+_KEPT_RECORDS = 50
 
 
 @dataclass(slots=True)
@@ -99,6 +100,8 @@ class Demo:
         self.items = load_items(load, key) if load else example.items if example else []
         self._views = Views(specs, lambda _table, _keys: self.schema)
         self.views = self._views.bind(self.schema)
+        self.samples = example.items if example else list(_SAMPLES)
+        self.expiring = example.ttl if example else frozenset[str]()
         self._ids = ids
         self._rate = rate
         self._rng = random.Random(seed)  # noqa: S311 - no secret
@@ -106,6 +109,8 @@ class Demo:
         self._halt = threading.Event()
         self._errors: list[BaseException] = []
         self.totals = Totals()
+        self.recent: list[Record] = []
+        self.is_replicating = False
 
     def __enter__(self) -> Self:
         with ExitStack() as starting:
@@ -119,11 +124,12 @@ class Demo:
             self.database, self.valkey = database.result(), server.result()
             self.cache = Cache(self.valkey.settings())
             starting.callback(self.cache.close)
-            self._client = self.database.aws.dynamodb()
+            self.client = self.database.aws.dynamodb()
             keys = dict(zip(self.schema.keys, self.schema.types, strict=True))
-            create_table(self._client, self.schema.table, keys)
-            self.delivery = self._deliver()
-            starting.callback(self.delivery.stop)
+            create_table(self.client, self.schema.table, keys)
+            self._prepare()
+            self.start_replicator()
+            starting.callback(self.stop_replicator)
             starting.callback(self._halt.set)
             self._resources = starting.pop_all()
         return self
@@ -136,44 +142,83 @@ class Demo:
     ) -> None:
         self._resources.close()
 
-    def _deliver(self) -> Delivery:
-        settings = self.valkey.settings()
-        replicator = Replicator(
-            self.cache, self._views, fence_ttl=settings.fence_ttl, observe=self.totals.add
-        )
-        arn = describe_table(self._client, self.schema.table).stream_arn
+    def _prepare(self) -> None:
+        self.replicator = self.replicator_told(self.totals.add)
+        self.stream_arn = describe_table(self.client, self.schema.table).stream_arn
         # The cache is as empty as the table, and the stream is read from its beginning.
-        note_gap(self.cache, self.views, stream=arn, at=0, reason="both were new")
+        note_gap(self.cache, self.views, stream=self.stream_arn, at=0, reason="both were new")
         note_complete(self.cache, self.views, RowVersion(1))
-        reader = StreamReader(self.database.aws.streams(), arn)
-        delivery = Delivery(
-            reader,
-            replicator,
+
+    def replicator_told(self, observe: Callable[[Batch], None]) -> Replicator:
+        """Make a replicator into the demo's cache.
+
+        Args:
+            observe: is told of every batch.
+        """
+        fence_ttl = self.valkey.settings().fence_ttl
+        return Replicator(self.cache, self._views, fence_ttl=fence_ttl, observe=observe)
+
+    def start_replicator(self) -> None:
+        """Go on where it was stopped, in the background."""
+        arn = self.stream_arn
+        self.delivery = Delivery(
+            StreamReader(self.database.aws.streams(), arn),
+            self._replicate,
             Positions(self.cache, arn),
             poll_seconds=0.02,
             discover_seconds=2,
             note_gap=partial(Watch(self.cache, self.views).note, arn),
         )
-        delivery.start()
-        return delivery
+        self.delivery.start()
+        self.is_replicating = True
+
+    def stop_replicator(self) -> None:
+        """Leave what comes in the stream."""
+        self.is_replicating = False
+        self.delivery.stop()
+
+    def _replicate(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        answer = self.replicator(event, context)
+        self.recent = [*self.recent, *event["Records"]][-_KEPT_RECORDS:]
+        return answer
+
+    def wait(self) -> None:
+        """Wait for as long as there is a stream to follow, now or once it is started again.
+
+        Raises:
+            DynamirrorError: what ended it.
+        """
+        while not self._halt.is_set():
+            delivery = self.delivery
+            if delivery.wait(0.5) and delivery is self.delivery and self.is_replicating:
+                return
+            if not self.is_replicating:
+                self._halt.wait(0.1)
 
     def fill(self) -> Iterator[int]:
         """Load the file's items into the table; gives the number loaded so far."""
         for start in range(0, len(self.items), 500):
             chunk = self.items[start : start + 500]
             with aws_errors(f"table {self.schema.table}"):
-                write_items(self._client, self.schema.table, chunk)
+                write_items(self.client, self.schema.table, chunk)
             self.totals.loaded += len(chunk)
             yield self.totals.loaded
 
-    def write(self, seconds: float, tick: float = 0.25) -> Iterator[float]:
+    def write(
+        self, seconds: float, tick: float = 0.25, stop: threading.Event | None = None
+    ) -> Iterator[float]:
         """Write random changes; gives the seconds gone by, now and then.
+
+        Args:
+            seconds: for how long.
+            tick: seconds between what it gives.
+            stop: set to end early.
 
         Raises:
             DynamirrorError: a part has failed.
         """
         begin = monotonic()
-        stop = threading.Event()
+        stop = stop or threading.Event()
         threads = [
             threading.Thread(target=self._guarded, args=(work, stop), daemon=True)
             for work in (self._simulate, self._probe)
@@ -181,7 +226,9 @@ class Demo:
         for thread in threads:
             thread.start()
         try:
-            while (gone := monotonic() - begin) < seconds and not self._errors:
+            while (
+                not stop.is_set() and (gone := monotonic() - begin) < seconds and not self._errors
+            ):
                 yield gone
                 stop.wait(min(tick, seconds - gone))
         finally:
@@ -197,6 +244,8 @@ class Demo:
         Raises:
             DynamirrorError: it takes too long, or a part has failed.
         """
+        if not self.is_replicating:
+            self.start_replicator()
         begin = monotonic()
         while not self.delivery.caught_up(begin):
             gone = monotonic() - begin
@@ -207,14 +256,17 @@ class Demo:
 
     def compare(self) -> Comparison:
         """Compare the whole table with the whole cache."""
-        return compare(scan_table(self._client, self.schema.table), self.cache, self.views)
+        return compare(scan_table(self.client, self.schema.table), self.cache, self.views)
 
     def shown(self) -> dict[str, bytes | None]:
         """A few entries as they are now: key to value."""
-        samples = self._example.items if self._example else _SAMPLES
-        puts = (of_row(view, one, one, RowVersion(0)) for one in samples for view in self.views)
+        puts = (of_row(v, one, one, RowVersion(0)) for one in self.samples for v in self.views)
         shown = list(islice((put for put in puts if isinstance(put, Put)), _SHOWN))
-        answers = self.cache.execute(read_command(put.key.encode(), put.view) for put in shown)
+        commands = [read_command(put.key.encode(), put.view) for put in shown]
+        try:
+            answers = self.cache.execute(commands)
+        except CacheError:
+            return {}  # it hangs for a moment, perhaps because somebody wanted to see that
         return {put.key: _visible(answer) for put, answer in zip(shown, answers, strict=True)}
 
     def _check(self) -> None:
@@ -238,7 +290,7 @@ class Demo:
 
     def _writes(self) -> Iterator[Callable[[], None]]:
         """Random writes without end, of the items beside the views or of the simulator."""
-        client, table = self._client, self.schema.table
+        client, table = self.client, self.schema.table
         if self._example:
             for change in self._example.changes(self._rng, time):
                 yield partial(change.write, client, table)
@@ -251,7 +303,7 @@ class Demo:
         Nobody else writes that item, so what shows is what was written.
         """
         client, table = self.database.aws.dynamodb(), self.schema.table
-        probe = find_probe(self.views, self._example.items if self._example else [_SAMPLES[0]])
+        probe = find_probe(self.views, self.samples)
         if probe is None:
             return
         number = 0
@@ -263,16 +315,24 @@ class Demo:
                 client.put_item(TableName=table, Item=item)
             acknowledged = monotonic()
             while not stop.is_set():
-                (answer,) = self.cache.execute([read_command(key.encode(), probe.view)])
-                if answer and stored_value(answer, probe.view) == value:
+                if self._holds(key, probe.view) == value:
                     self.totals.lags.append(monotonic() - acknowledged)
                     break
                 stop.wait(0.001)
         with aws_errors(f"table {table}"):
             client.delete_item(TableName=table, Key=dict(self.schema.key_of(probe.item(0))))
 
+    def _holds(self, key: str, view: View) -> bytes | None:
+        try:
+            (answer,) = self.cache.execute([read_command(key.encode(), view)])
+        except CacheError:
+            return None
+        return stored_value(answer, view) if answer and not isinstance(answer, Failure) else None
+
 
 def _visible(answer: Any) -> bytes | None:
+    if isinstance(answer, Failure):
+        return answer.reason.encode()
     return b" ".join(answer) if isinstance(answer, list) else answer
 
 

@@ -52,6 +52,7 @@ class Follower:
         self._replicator = replicator
         self._mapping = mapping
         self._tell = tell
+        self.delivery: Delivery | None = None  # what delivers now
         self._source = self._look_up()
         # Any command will do: a cache that cannot be reached, or refuses us, is told at once.
         nothing = f"{RESERVED}{{{table}}}:nothing"
@@ -64,7 +65,6 @@ class Follower:
             stream_arn=self._source.stream_arn,
             margin=margin,
         )
-        self._delivery: Delivery | None = None
         self._healer = Healer(
             self._rebuild,
             stream_arn=lambda: self._source.stream_arn,
@@ -85,7 +85,7 @@ class Follower:
 
     def behind(self) -> dict[str, float]:
         """By shard that is being read: seconds since it was last seen read to its end."""
-        return self._delivery.behind() if self._delivery else {}
+        return self.delivery.behind() if self.delivery else {}
 
     def follow(self, report: Callable[[Counts], None], *, every: float) -> None:
         """Deliver until interrupted.
@@ -115,7 +115,7 @@ class Follower:
                 note_gap=partial(Watch(self._replicator.cache, self._views).note, arn),
             )
             delivery.start()
-            self._delivery = delivery
+            self.delivery = delivery
             try:
                 while not delivery.wait(every):
                     report(before + delivery.counts)

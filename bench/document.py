@@ -1,6 +1,6 @@
-"""Makes docs/performance.md, and its pictures, of bench/results.json: `python bench/page.py`.
+"""Makes docs/performance.md, and its pictures, of bench/results.json: `python bench/document.py`.
 
-The prose is in page.md, beside this file; each line of its own that says `{name}` is replaced.
+The prose is in document.md, beside this file; each line of its own that says `{name}` is replaced.
 """
 
 import re
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results.json"
 PAGE = ROOT / "docs" / "performance.md"
 IMAGES = ROOT / "docs" / "images"
-_PROSE = Path(__file__).with_name("page.md")
+_PROSE = Path(__file__).with_name("document.md")
 
 
 def make() -> None:

@@ -1,0 +1,1 @@
+"""The live page: what a mirror does, in a browser on the same machine."""

@@ -1,0 +1,45 @@
+"""A real browser, if this machine has one, that speaks to nobody by itself."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+_FLAGS = (
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+MISSING = (
+    "no Chromium was found: install it (on Debian: apt-get install chromium) or name it in CHROMIUM"
+)
+
+
+def find_browser() -> str | None:
+    """Where Chromium or Chrome is; None if there is none."""
+    return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+needs_browser = pytest.mark.skipif(find_browser() is None, reason=MISSING)
+
+
+@contextmanager
+def opened_browser() -> Iterator[Browser]:
+    """Chromium, without a window."""
+    # Chromium's sandbox does not start for root.
+    as_root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=find_browser(), args=[*_FLAGS, *as_root]
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,0 +1,355 @@
+"""The demo's page, in a real browser: what it shows, and what its buttons do."""
+
+import itertools
+import re
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Page as Tab
+
+from deadlines import wait_until
+from dynamirror.local.demo import Demo
+from dynamirror.marker import note_gap
+from dynamirror.page.harm import Harm
+from dynamirror.page.sampler import MOST_ROWS
+from dynamirror.page.show import demo_page
+from page.browser import needs_browser, opened_browser
+
+pytestmark = needs_browser
+
+PATIENCE = 30_000  # milliseconds
+PHONE = {"width": 390, "height": 844}
+
+
+@dataclass
+class Shown:
+    """A demo and its page in a browser."""
+
+    demo: Demo
+    harm: Harm
+    url: str
+    browser: Browser
+    asked: list[str] = field(default_factory=list)
+
+    def open(self, **options: object) -> Tab:
+        """A new tab; all that it asks for is noted."""
+        tab = self.browser.new_page(**options)  # type: ignore[arg-type]
+        tab.set_default_timeout(PATIENCE)
+        tab.on("request", lambda request: self.asked.append(request.url))
+        tab.on("websocket", lambda socket: self.asked.append(socket.url))
+        tab.goto(self.url)
+        expect(condition(tab)).to_have_text(re.compile(r"\w"), timeout=PATIENCE)
+        return tab
+
+
+@pytest.fixture(scope="module")
+def shown() -> Iterator[Shown]:
+    """A demo that is kept: nobody writes but when a viewer wants it."""
+    with (
+        Demo(ids=40, rate=100, seed=7) as demo,
+        demo_page(demo) as (page, harm),
+        opened_browser() as browser,
+    ):
+        for _ in demo.write(1):
+            pass
+        for _ in demo.drain():
+            pass
+        harm.go_on()
+        yield Shown(demo, harm, page.url, browser)
+
+
+@pytest.fixture
+def tab(shown: Shown) -> Iterator[Tab]:
+    """A tab that shows a mirror in sync."""
+    tab = shown.open()
+    expect_condition(tab, "In sync")
+    yield tab
+    tab.close()
+
+
+def condition(tab: Tab) -> Locator:
+    return tab.get_by_test_id("condition")
+
+
+def expect_condition(tab: Tab, word: str) -> None:
+    expect(condition(tab)).to_have_text(word, timeout=PATIENCE)
+
+
+def button(tab: Tab, name: str) -> Locator:
+    return tab.get_by_test_id(f"press-{name}")
+
+
+def press(tab: Tab, name: str) -> None:
+    """Press a button, as soon as nothing else is being done."""
+    expect(button(tab, name)).to_have_attribute("aria-disabled", "false", timeout=PATIENCE)
+    button(tab, name).click()
+
+
+def expect_told(tab: Tab, text: str) -> None:
+    """The newest of what happened."""
+    first = tab.get_by_role("log").locator("li").first
+    expect(first).to_contain_text(text, timeout=PATIENCE)
+
+
+def wrong(tab: Tab) -> Locator:
+    return tab.locator(".row.wrong")
+
+
+def expect_figure(tab: Tab, name: str, text: str) -> None:
+    expect(tab.get_by_test_id(name)).to_have_text(text, timeout=PATIENCE)
+
+
+def test_the_figures_are_the_demos_own(shown: Shown, tab: Tab) -> None:
+    totals, lag = shown.demo.totals, shown.demo.totals.lag_ms()
+    assert totals.written > 10
+    for name in ("written", "applied", "coalesced", "stale", "quarantined", "failed"):
+        expect_figure(tab, name, f"{getattr(totals, name):,}")
+    expect_figure(tab, "lag-p50", f"{lag['p50']:g} ms")
+    expect_figure(tab, "lag-p99", f"{lag['p99']:g} ms")
+    rows = tab.locator(".row.same:visible")
+    expect(rows.first).to_be_visible()
+    told = {
+        key: None if value == "no entry" else value
+        for key, value in zip(
+            rows.locator(".key").all_inner_texts(),
+            rows.locator(".value.cache").all_inner_texts(),
+            strict=True,
+        )
+    }
+    assert 0 < len(told) <= MOST_ROWS
+    items = shown.demo.client.scan(TableName=shown.demo.schema.table)["Items"]
+    names = {f"users:{item['id']['S']}": item["name"]["S"] for item in items}
+    for key, value in told.items():
+        if key in names:
+            assert value is not None
+            assert value.startswith(f"name {names[key]}, timestamp ")
+        else:
+            assert value is None
+    assert names.keys() & told.keys()
+
+
+def test_what_is_written_shows_and_the_table_rests_again(shown: Shown, tab: Tab) -> None:
+    before = shown.demo.totals.written
+    press(tab, "writes")
+    expect(button(tab, "writes")).to_contain_text("Stop writing")
+    wait_until(lambda: shown.demo.totals.written > before + 20)
+    expect(tab.get_by_test_id("chart-rate")).to_have_text(
+        re.compile(r"Now [1-9][0-9,]* written, [1-9]"), timeout=PATIENCE
+    )
+    press(tab, "writes")
+    expect(button(tab, "writes")).to_contain_text("Start writing")
+    expect_condition(tab, "In sync")
+    expect_figure(tab, "written", f"{shown.demo.totals.written:,}")
+
+
+def test_what_a_stopped_replicator_left_arrives_when_it_starts(shown: Shown, tab: Tab) -> None:
+    kept = threading.Thread(target=shown.demo.wait, daemon=True)
+    kept.start()
+    press(tab, "replicator")
+    expect_condition(tab, "Stopped")
+    item = {"id": {"S": "1"}, "name": {"S": "while stopped"}}
+    shown.demo.client.put_item(TableName=shown.demo.schema.table, Item=item)
+    expect(tab.locator(".row.moving")).to_contain_text("while stopped", timeout=PATIENCE)
+    assert wrong(tab).count() == 0
+    press(tab, "replicator")
+    assert kept.is_alive()
+    expect_told(tab, "Started: all that waited is in, 1 entry in ")
+    expect_condition(tab, "In sync")
+    assert shown.demo.compare().differences == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("twice", "changes again: "), ("backwards", "one by one, the newest first: ")],
+)
+def test_what_comes_again_is_refused(shown: Shown, tab: Tab, name: str, told: str) -> None:
+    stale = shown.demo.totals.stale
+    press(tab, name)
+    expect_told(tab, told)
+    expect_told(tab, ", 0 applied.")
+    assert shown.demo.totals.stale > stale
+    expect_figure(tab, "stale", f"{shown.demo.totals.stale:,}")
+    expect_condition(tab, "In sync")
+    assert shown.demo.compare().differences == 0
+
+
+def test_what_a_hung_cache_did_not_take_is_in_when_it_answers(shown: Shown, tab: Tab) -> None:
+    press(tab, "hang")
+    expect_condition(tab, "Catching up")
+    item = {"id": {"S": "2"}, "name": {"S": "while it hung"}}
+    shown.demo.client.put_item(TableName=shown.demo.schema.table, Item=item)
+    expect_told(tab, "none lost")
+    expect_condition(tab, "In sync")
+    assert shown.demo.compare().differences == 0
+
+
+def test_a_flushed_cache_is_incomplete_until_it_is_rebuilt(shown: Shown, tab: Tab) -> None:
+    press(tab, "flush")
+    expect_condition(tab, "Incomplete")
+    expect(wrong(tab).first).to_contain_text("missing", timeout=PATIENCE)
+    expect_told(tab, "Healed in ")
+    expect_condition(tab, "In sync")
+    expect(wrong(tab)).to_have_count(0)
+    assert shown.demo.compare().differences == 0
+
+
+def test_what_somebody_else_flushed_can_be_rebuilt(shown: Shown, tab: Tab) -> None:
+    expect(button(tab, "rebuild")).to_be_hidden()
+    demo = shown.demo
+    demo.cache.broadcast(b"FLUSHALL")
+    # The gap is long past, so that a rebuild need not wait.
+    note_gap(demo.cache, demo.views, stream=demo.stream_arn, at=1, reason="a test")
+    expect_condition(tab, "Incomplete")
+    expect(button(tab, "rebuild")).to_be_visible()
+    press(tab, "rebuild")
+    expect_told(tab, "Healed in ")
+    expect_condition(tab, "In sync")
+    assert shown.demo.compare().differences == 0
+
+
+def test_what_a_viewer_began_is_ended_before_the_demo_compares(shown: Shown) -> None:
+    shown.harm.press("replicator")
+    shown.harm.finish()
+    assert shown.demo.is_replicating
+    events = shown.harm.events()
+    shown.harm.press("flush")
+    shown.harm.finish()
+    assert shown.harm.events() == events
+    assert shown.demo.compare().differences == 0
+    shown.harm.go_on()
+
+
+def test_the_keyboard_reaches_every_button(shown: Shown, tab: Tab) -> None:
+    reached: list[str] = []
+    for _ in range(20):
+        tab.keyboard.press("Tab")
+        focused = tab.evaluate(
+            """() => {
+                const style = getComputedStyle(document.activeElement);
+                const name = document.activeElement.dataset.testid;
+                return name && [name, style.outlineStyle, parseFloat(style.outlineWidth)];
+            }"""
+        )
+        if focused:
+            name, style, width = focused
+            assert style == "solid", name
+            assert width >= 2, name
+            reached.append(name)
+    visible = [name for name in _buttons(shown) if button(tab, name).is_visible()]
+    assert reached[: len(visible)] == [f"press-{name}" for name in visible]
+    stale = shown.demo.totals.stale
+    button(tab, "twice").focus()
+    tab.keyboard.press("Enter")
+    wait_until(lambda: shown.demo.totals.stale > stale)
+    expect_figure(tab, "stale", f"{shown.demo.totals.stale:,}")
+    assert tab.evaluate("document.activeElement.dataset.testid") == "press-twice"
+
+
+def _buttons(shown: Shown) -> list[str]:
+    return [one.name for one in shown.harm.buttons()]
+
+
+CONTRAST = """() => {
+    const light = (text) => {
+        const parts = text.match(/[0-9.]+/g).map(Number);
+        const [r, g, b] = parts.slice(0, 3).map((part) => {
+            const share = part / 255;
+            return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+        });
+        return { light: 0.2126 * r + 0.7152 * g + 0.0722 * b, seen: parts[3] !== 0 };
+    };
+    const ground = (element) => {
+        for (; element; element = element.parentElement) {
+            const found = light(getComputedStyle(element).backgroundColor);
+            if (found.seen) return found.light;
+        }
+        return 1;
+    };
+    const poor = [];
+    for (const element of document.querySelectorAll("main *")) {
+        const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+        if (!own || !element.checkVisibility() || element.matches("i")) continue;
+        const style = getComputedStyle(element);
+        const svg = element instanceof SVGElement;
+        const [a, b] = [light(svg ? style.fill : style.color).light, ground(element)];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < 4.5) poor.push([element.textContent, contrast]);
+    }
+    return poor;
+}"""
+
+
+def test_a_damaged_entry_is_lit_up_readably_in_both_schemes_and_repaired(
+    shown: Shown, tab: Tab
+) -> None:
+    press(tab, "damage")
+    expect_condition(tab, "Not in sync")
+    expect(wrong(tab)).to_have_count(1, timeout=PATIENCE)
+    expect(wrong(tab)).to_contain_text("users:fragile")
+    expect(wrong(tab)).to_contain_text("different")
+    assert shown.demo.compare().sample == {"different": ["users:fragile"]}
+    for scheme in ("dark", "light"):
+        tab.emulate_media(color_scheme=scheme)
+        is_dark = "document.body.classList.contains('body--dark')"
+        tab.wait_for_function(f"{is_dark} === {str(scheme == 'dark').lower()}")
+        assert tab.evaluate(CONTRAST) == []
+    press(tab, "repair")
+    expect_told(tab, "1 differed, 1 repaired")
+    expect_condition(tab, "In sync")
+    expect(wrong(tab)).to_have_count(0)
+    assert tab.evaluate(CONTRAST) == []
+    assert shown.demo.compare().differences == 0
+
+
+def test_a_phone_needs_not_scroll_sideways(shown: Shown) -> None:
+    tab = shown.open(viewport=PHONE)
+    expect_condition(tab, "In sync")
+    assert tab.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
+    beyond = tab.evaluate(
+        """() => [...document.querySelectorAll("main *")]
+            .filter((element) => element.checkVisibility())
+            .filter((element) => element.getBoundingClientRect().right > innerWidth + 1)
+            .map((element) => element.outerHTML.slice(0, 200))"""
+    )
+    assert beyond == []
+    tab.close()
+
+
+def test_what_is_drawn_has_words_and_what_can_be_pressed_a_name(tab: Tab) -> None:
+    assert tab.title() == "dynamirror"
+    assert tab.locator("html").get_attribute("lang") == "en-US"
+    buttons = tab.get_by_role("button").all()
+    assert len(buttons) >= 7
+    assert all(one.get_attribute("aria-label") or one.inner_text().strip() for one in buttons)
+    charts = tab.locator("[role=img]").all()
+    assert len(charts) == 2
+    assert all(re.search(r"[0-9]", chart.get_attribute("aria-label") or "") for chart in charts)
+    levels = tab.evaluate(
+        "() => [...document.querySelectorAll('h1,h2,h3,h4')].map((h) => Number(h.tagName[1]))"
+    )
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in itertools.pairwise(levels))
+    identifiers = tab.evaluate("() => [...document.querySelectorAll('[id]')].map((e) => e.id)")
+    assert len(set(identifiers)) == len(identifiers)
+
+
+def test_viewers_share_one_look_at_the_mirror(shown: Shown, tab: Tab) -> None:
+    second = shown.open()
+    press(tab, "twice")
+    expect_told(tab, "changes again: ")
+    expect_told(second, "changes again: ")
+    names = [thread.name for thread in threading.enumerate()]
+    assert names.count("page sampler") == 1
+    second.close()
+
+
+def test_nothing_is_asked_of_anybody_else(shown: Shown, tab: Tab) -> None:
+    expect(tab.locator(".row.same").first).to_be_visible()
+    assert len(shown.asked) > 10
+    assert any(url.startswith("ws://") for url in shown.asked)
+    hosts = {urlsplit(url).netloc for url in shown.asked if not url.startswith(("data:", "blob:"))}
+    assert hosts == {urlsplit(shown.url).netloc}

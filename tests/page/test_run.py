@@ -1,0 +1,54 @@
+"""The page of a mirror that runs: it shows the same, and does nothing."""
+
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+from dynamirror.aws import describe_table
+from dynamirror.cache import Cache
+from dynamirror.local.dynamodb import EmbeddedDynamoDB
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.marker import note_gap
+from dynamirror.view import ViewSpec
+from page.browser import needs_browser, opened_browser
+from processes import environment, start
+from streams import Source
+
+PATIENCE = 60_000  # milliseconds
+
+
+@needs_browser
+def test_run_shows_the_table_and_the_cache_and_no_buttons(
+    dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path
+) -> None:
+    source = Source(dynamodb)
+    source.put("1", name={"S": "<i>Ada</i>"})
+    view = ViewSpec().bind(describe_table(source.client, source.name).schema)
+    # The gap is long past, so that the first rebuild need not wait.
+    note_gap(cache, [view], stream=source.arn, at=1, reason="a test")
+    variables = valkey.settings().to_env() | {"AWS_ENDPOINT_URL": dynamodb.endpoint_url}
+    env = environment(tmp_path, **variables)
+    process = start("run", "--table", source.name, "--page", env=env)
+    assert process.stdout
+    try:
+        line = next(line for line in process.stdout if line.startswith("page: "))
+        with opened_browser() as browser:
+            tab = browser.new_page()
+            tab.goto(line.split()[-1])
+            word = tab.get_by_test_id("condition")
+            expect(tab.locator(".row.same")).to_contain_text("name <i>Ada</i>", timeout=PATIENCE)
+            assert tab.get_by_role("button").count() == 0
+            source.put("1", name={"S": "Grace"})
+            expect(tab.locator(".row.same")).to_contain_text("name Grace", timeout=PATIENCE)
+            expect(word).to_have_text("In sync", timeout=PATIENCE)
+            process.terminate()
+            tab.wait_for_function(
+                "getComputedStyle(document.querySelector('.page')).filter === 'grayscale(1)'"
+            )
+            assert "when the connection was lost" in tab.evaluate(
+                "getComputedStyle(document.querySelector('.headline p'), '::after').content"
+            )
+            assert process.wait(60) == 143
+    finally:
+        process.kill()
+        process.communicate()
