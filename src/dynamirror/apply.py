@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 
 from dynamirror.attributes import utf8
 from dynamirror.cache import Cache, Failure
@@ -14,6 +15,8 @@ from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.version import supersedes
 
 OUT_OF_TIME = "out of time"
+# Entries drawn at a time: the server should not wait until all of a large batch is decoded.
+_DRAWN = 500
 # What the scripts answer.
 _WRITTEN = (b"applied", b"stale")
 
@@ -25,10 +28,10 @@ def apply(
     fence_ttl: int,
     in_time: Callable[[], bool] = lambda: True,
 ) -> Report:
-    """Write entries, only the newest of each key, and tell what became of them.
+    """Write entries, of those near each other only the newest of each key, and tell the outcomes.
 
-    Each is converted while the ones before it are on their way, so that client and server work at
-    the same time.
+    Each is drawn and converted while the ones before it are on their way, so that client and server
+    work at the same time.
 
     Args:
         cache: where to write.
@@ -40,7 +43,7 @@ def apply(
         CacheError: no node of the cache can be reached.
     """
     report = Report()
-    outbox = _Outbox(_newest(entries, report), report, fence_ttl, in_time)
+    outbox = _Outbox(_newest(entries, report), report, b"%d" % fence_ttl, in_time)
     answers = cache.execute(outbox.commands())
     for place, trouble in outbox.troubles.items():
         if answers[place] in _WRITTEN:
@@ -79,7 +82,7 @@ class _Outbox:
 
     entries: Iterable[Entry]
     report: Report
-    fence_ttl: int
+    fence_ttl: bytes
     in_time: Callable[[], bool]
     sent: list[Entry] = field(default_factory=list)
     troubles: dict[int, Trouble] = field(default_factory=dict)  # by place in `sent`
@@ -99,36 +102,40 @@ class _Outbox:
             yield command
 
 
-def _newest(entries: Iterable[Entry], report: Report) -> Iterable[Entry]:
-    newest: dict[str, Entry] = {}
-    for entry in entries:
-        held = newest.setdefault(entry.key, entry)
-        if held is not entry:
-            report.coalesced += 1
-            if supersedes(entry.version, held.version):
-                newest[entry.key] = entry
-    return newest.values()
+def _newest(entries: Iterable[Entry], report: Report) -> Iterator[Entry]:
+    """Of each key the newest entry, among so many as are drawn before the first is sent."""
+    drawn = iter(entries)
+    while some := list(islice(drawn, _DRAWN)):
+        newest: dict[str, Entry] = {}
+        for entry in some:
+            held = newest.setdefault(entry.key, entry)
+            if held is not entry:
+                report.coalesced += 1
+                if supersedes(entry.version, held.version):
+                    newest[entry.key] = entry
+        yield from newest.values()
 
 
-def _command(entry: Entry, fence_ttl: int) -> Command:
+def _command(entry: Entry, fence_ttl: bytes) -> Command:
     if isinstance(entry, Put):
         view = entry.view
         value = view.encode(entry.item)
         if value is not None:
             script = PUT_HASH if view.encoding.layout is Layout.HASH else PUT
-            call = *_keys(entry), str(entry.version), fence_ttl, value
+            key, fence = _keys(entry)
+            version = str(entry.version).encode()
             if view.ttl is None and view.collection is None:
-                return script.command(*call)
+                return script.write(key, fence, version, fence_ttl, value)
             expires = view.expires(entry.item) or b""
             if view.collection is None:
-                return script.command(*call, expires)
+                return script.command(key, fence, version, fence_ttl, value, expires)
             index, member = _place(entry)
-            return script.indexed(*call[:2], index, *call[2:], expires, member)
+            return script.indexed(key, fence, index, version, fence_ttl, value, expires, member)
     # Like a sparse index: an item without the attribute has no entry.
     return _delete(entry, fence_ttl)
 
 
-def _delete(entry: Entry, fence_ttl: int) -> Command:
+def _delete(entry: Entry, fence_ttl: bytes) -> Command:
     if entry.view.collection is None:
         return DELETE.command(*_keys(entry), str(entry.version), fence_ttl)
     index, member = _place(entry)

@@ -57,6 +57,8 @@ def _number(content: object) -> str:
 
 
 def _raw_number(content: object) -> msgspec.Raw:
+    if type(content) is str and _is_json_number(content):
+        return msgspec.Raw(content)
     return msgspec.Raw(_number(content))
 
 

@@ -136,7 +136,7 @@ class Cache:
             try:
                 connection = self.checkout(node, trusting=True)
                 try:
-                    connection.send(libvalkey.pack_command(command.words))
+                    connection.send(_packed(command.words))
                     answer = connection.read()
                 except BaseException:
                     connection.close()
@@ -312,7 +312,7 @@ class _Lane:
     def send(self, batch: Mapping[int, Command], replies: list[Any], *, asking: bool) -> None:
         """Send commands; each one's answer belongs at its index."""
         indices: list[int] = list(batch)
-        words = [command.words for command in batch.values()]
+        words: list[tuple[Word, ...] | bytes] = [command.words for command in batch.values()]
         if asking:
             indices = [place for index in indices for place in (_NOBODY, index)]
             words = [each for call in words for each in ((b"ASKING",), call)]
@@ -325,7 +325,9 @@ class _Lane:
             try:
                 if self._connection is None:
                     self._connection = self._cache.checkout(self.node)
-                self._connection.send(b"".join(map(libvalkey.pack_command, words)))
+                self._connection.send(
+                    b"".join([each if type(each) is bytes else _packed(each) for each in words])
+                )
             except (AnswerError, OSError) as error:
                 self._break(error)
         if self._broken is not None:
@@ -371,6 +373,10 @@ class _Lane:
             if self._pending:  # left in the middle: what is still to come must not be misread
                 self._connection.close()
             self._cache.give_back(self.node, self._connection)
+
+
+def _packed(words: tuple[Word, ...] | bytes) -> bytes:
+    return words if isinstance(words, bytes) else libvalkey.pack_command(words)
 
 
 _NOBODY: Final = -1

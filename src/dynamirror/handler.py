@@ -4,7 +4,7 @@ import gc
 import logging
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache as once
@@ -109,17 +109,17 @@ class Replicator:
         seconds = context.get_remaining_time_in_millis() / 1000
         # A function that is given little time still uses half of it.
         end = begin + seconds - min(self._reserve, seconds / 2)
-        entries, parked, superseded = self._entries(batch)
-        report = apply(
-            self.cache, entries, fence_ttl=self.fence_ttl, in_time=lambda: self._clock() < end
-        )
+        parked: list[Parked] = []
+        entries, superseded = self._entries(batch, parked)
+        if logger.isEnabledFor(logging.DEBUG):
+            entries = list(entries)
+            views = Counter(entry.view.name for entry in entries)
+            logger.debug("batch in detail", extra={"entries": views, "seconds_given": seconds})
+        clock = self._clock
+        report = apply(self.cache, entries, fence_ttl=self.fence_ttl, in_time=lambda: clock() < end)
         report.coalesced += superseded
         parked += _unmapped(batch, report)
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        if logger.isEnabledFor(logging.DEBUG):
-            views = Counter(entry.view.name for entry in entries)
-            left = context.get_remaining_time_in_millis()
-            logger.debug("batch in detail", extra={"entries": views, "milliseconds_left": left})
         return report, parked, park(self.cache, parked, at=at, limit=self._quarantine_limit)
 
     def _tell(
@@ -137,16 +137,17 @@ class Replicator:
         )
         self._observe(told)
 
-    def _entries(self, batch: list[Any]) -> tuple[list[Entry], list[Parked], int]:
+    def _entries(self, batch: list[Any], parked: list[Parked]) -> tuple[Iterable[Entry], int]:
         """What a batch means, and how many entries were superseded before they were made."""
         views = self._static_views(batch)
         newest = records.newest(batch) if views else batch
-        entries, parked = self._decode(newest)
-        if parked and newest is not batch:
+        if newest is not batch:
+            entries = list(self._decode(newest, parked))
+            if not parked:
+                return entries, (len(batch) - len(newest)) * len(views)
             # What cannot be decoded must not hide what came before it.
-            newest = batch
-            entries, parked = self._decode(batch)
-        return entries, parked, (len(batch) - len(newest)) * len(views)
+            parked.clear()
+        return self._decode(batch, parked), 0
 
     def _static_views(self, batch: list[Any]) -> tuple[View, ...]:
         """The views of the batch's table, if an item's newest record says all to all of them."""
@@ -155,9 +156,8 @@ class Replicator:
             views = self.views.bound(records.parse_stream_arn(batch[0]["eventSourceARN"]).table)
         return views if views and all(view.is_static for view in views) else ()
 
-    def _decode(self, batch: list[Any]) -> tuple[list[Entry], list[Parked]]:
-        entries: list[Entry] = []
-        parked: list[Parked] = []
+    def _decode(self, batch: list[Any], parked: list[Parked]) -> Iterator[Entry]:
+        """Decode records as their entries are asked for; those that cannot be are parked."""
         for record in batch:
             change = None
             try:
@@ -165,12 +165,11 @@ class Replicator:
                 views = self.views.of_change(change)
                 _check_keys(change, views[0].schema)
                 for view in views_for(change.keys, views):
-                    entries.extend(of_change(view, change))  # keeps what came before an error
+                    yield from of_change(view, change)
             except RecordError as error:
                 # What was not decoded was made before it came.
                 created = change.version.created if change else ceil(time())
                 parked.append(_parked(record, str(error), created))
-        return entries, parked
 
     def watch(self, table: str) -> Watch | None:
         """What notices that the mirror of a table is incomplete; None before the table was met."""

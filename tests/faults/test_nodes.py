@@ -6,7 +6,7 @@ import pytest
 
 from clusters import Node, hung, keys_of, knows_all
 from deadlines import wait_until
-from dynamirror.cache import CHUNK, Cache
+from dynamirror.cache import CHUNK, UNDER_WAY, Cache
 from faults.mirroring import Mirror, Record, Table, entries, number
 
 SIZE = 2 * CHUNK  # entries on each node
@@ -59,7 +59,7 @@ def test_a_node_that_dies_in_the_middle_of_a_batch_goes_on_from_what_it_had_ackn
     assert mirror.deliver(table.puts(EVERYWHERE, name="old")) is None
     first = table.puts(EVERYWHERE, name="new")
     try:
-        identifier = mirror.deliver(first, during={4 * CHUNK: victim.kill})
+        identifier = mirror.deliver(first, during={(UNDER_WAY + 3) * CHUNK: victim.kill})
         assert identifier is not None
         acknowledged = first[: [number(one) for one in first].index(identifier)]
         assert len(acknowledged) >= 2 * CHUNK

@@ -94,6 +94,9 @@ def test_a_batch_that_failed_whole_tells_so(
     assert metrics
     assert (metrics.values["Records"], metrics.values["Failed"]) == (2, 2)
     assert metrics.values["ReplicationLag"] > 0
+
+
+def test_a_batch_that_no_setting_fits_tells_so(invoke: Invoke) -> None:
     one = record(3, item("1"), StreamViewType="KEYS_ONLY")
     metrics, _ = invoke(one, fails=ConfigError)
     assert metrics
