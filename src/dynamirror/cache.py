@@ -331,8 +331,11 @@ class _Lane:
     def receive(self, replies: list[Any], *, leave: int = 0) -> None:
         """Read answers until no more than `leave` batches are under way."""
         while len(self._pending) > leave:
-            indices = self._pending.popleft()
-            for index, reply in zip(indices, self._read(len(indices)), strict=True):
+            indices = self._pending[0]
+            answers = self._read(len(indices))
+            # Not before: whatever is raised meanwhile, by a signal for instance, finds it here.
+            self._pending.popleft()
+            for index, reply in zip(indices, answers, strict=True):
                 if index != _NOBODY:
                     replies[index] = reply
                 if isinstance(reply, Failure) and reply.cause and reply.cause.code == "NOSCRIPT":

@@ -1,7 +1,10 @@
 """Connecting to a Valkey, and sending it many commands at once."""
 
+import os
+import signal
 from collections.abc import Callable, Iterator
 from itertools import chain
+from threading import Thread
 
 import pytest
 
@@ -193,6 +196,42 @@ def test_a_connection_cut_in_the_middle_fails_only_what_was_not_answered(
     again = cache.execute(put(index) for index in range(4 * CHUNK))
     assert set(again) == {b"applied", b"stale"}
     assert again[3 * CHUNK :] == [b"applied"] * CHUNK
+
+
+class _LeftError(Exception):
+    """What a handler of a signal raises."""
+
+
+@pytest.fixture
+def leaves_by_signal() -> Iterator[None]:
+    """SIGUSR1 has the main thread leave whatever it is in."""
+
+    def leave(*_: object) -> None:
+        raise _LeftError
+
+    before = signal.signal(signal.SIGUSR1, leave)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_answers_that_a_signal_left_unread_are_nobodys(
+    cache: Cache, other: Cache, leaves_by_signal: None
+) -> None:
+    assert leaves_by_signal is None
+
+    def signal_once_blocked() -> None:
+        wait_until(lambda: any(b"blocked_clients:1\r" in told for told in other.broadcast("INFO")))
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    thread = Thread(target=signal_once_blocked)
+    thread.start()
+    blocking = Command(b"list", (b"BLPOP", b"list", 0))
+    with pytest.raises(_LeftError):
+        cache.execute([echo(1), blocking, echo(2)])
+    thread.join()
+    other.call("list", b"RPUSH", "list", b"another's")
+    assert cache.ask(echo(3)) == b"3"
+    assert cache.execute([echo(4), echo(5)]) == [b"4", b"5"]
 
 
 def test_connections_are_reused(cache: Cache, other: Cache) -> None:
