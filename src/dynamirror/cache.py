@@ -140,11 +140,11 @@ class Cache:
                     raise
                 finally:
                     self.give_back(node, connection)
-            except ConnectionError:
-                pass  # it was closed while nobody used it
-            except (AnswerError, OSError) as error:
+            except (AnswerError, TimeoutError) as error:
                 self.suspect(node)
                 raise CacheError(f"cache {node}: {_reason(error)}") from error
+            except OSError:
+                pass  # it was closed while nobody used it
             else:
                 if not isinstance(answer, AnswerError):  # a redirection perhaps
                     return answer
