@@ -430,7 +430,8 @@ class _Exchange:
                     if code == "MOVED":
                         self._cache.moved()
                     host, _, port = place[-1].rpartition(":")
-                    route = (_Node(host or (node.host if node else ""), int(port)), code == "ASK")
+                    host = host.replace("?", "") or (node.host if node else "")
+                    route = (_Node(host, int(port)), code == "ASK")
                     # That node may never have seen our scripts, and there is no third attempt.
                     self._lane(route[0]).load_scripts = True
                 elif code in ("NOSCRIPT", "TRYAGAIN") and node is not None:

@@ -1,6 +1,7 @@
 """A cluster of three real nodes, between which slots move and of which one may hang."""
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 from valkey.crc import key_slot
@@ -115,6 +116,35 @@ def test_a_single_read_follows_a_slot_that_moves(cluster: Cache, nodes: list[Nod
         assert cluster.ask(read) == b"value"
         give(nodes, slot, to=new)
         assert [cluster.ask(read) for _ in range(3)] == [b"value"] * 3
+
+
+@pytest.fixture
+def configure(nodes: list[Node]) -> Iterator[Callable[[str, str], None]]:
+    """Set an option of all nodes; at the end it is as it was."""
+    with ExitStack() as stack:
+
+        def configure_(name: str, value: str) -> None:
+            for node in nodes:
+                _, before = node.ask(b"CONFIG", b"GET", name)
+                stack.callback(node.ask, b"CONFIG", b"SET", name, before)
+                node.ask(b"CONFIG", b"SET", name, value)
+
+        yield configure_
+
+
+@pytest.mark.parametrize("said", ["unknown-endpoint", "hostname"])  # no host, and `?`
+def test_a_redirection_without_a_host_is_to_the_host_it_came_from(
+    cluster: Cache, nodes: list[Node], configure: Callable[[str, str], None], said: str
+) -> None:
+    (key,) = in_one_slot("hostless", 1)
+    slot, read = key_slot(key.encode()), Command(key.encode(), (b"GET", key.encode()))
+    assert cluster.execute([put(key)]) == [b"applied"]
+    configure("cluster-preferred-endpoint-type", said)
+    with slot_in_between(nodes, slot, to=(new := other_than(slot))) as source:
+        migrate(nodes, source, new, [key, fence_key(key)])
+        assert cluster.ask(read) == b"value"
+        give(nodes, slot, to=new)
+        assert cluster.execute([put(key, 2), read]) == [b"applied", b"value"]
 
 
 def test_a_key_that_went_ahead_of_its_slot_is_followed(cluster: Cache, nodes: list[Node]) -> None:
