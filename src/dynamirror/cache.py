@@ -178,11 +178,15 @@ class Cache:
                     break
 
     def close(self) -> None:
-        """Close all connections."""
-        for idle in self._idle.values():
-            for connection in idle:
-                connection.close()
-        self._idle.clear()
+        """Close all connections that are not in use."""
+        self._close_idle([*self._idle])
+
+    def _close_idle(self, nodes: Iterable[_Node]) -> None:
+        for node in nodes:
+            idle = self._idle[node]
+            while idle:
+                with suppress(IndexError):  # another thread took the last
+                    idle.pop().close()
 
     def only_node(self) -> _Node | None:
         """The node that holds all slots, if one does."""
@@ -276,6 +280,8 @@ class Cache:
             self._slots = slots if len(self._nodes) > 1 or None in slots else []
         self._stale = False
         self._suspects.clear()
+        # To nodes that hold nothing any more they would stay open for good.
+        self._close_idle([*{*self._idle}.difference(self._nodes, (self._seed,))])
 
     def _ask(self, node: _Node, *words: Word) -> Any:
         try:
