@@ -206,7 +206,7 @@ class Cache:
 
         Raises:
             OSError: the node cannot be reached.
-            RefusedError: it refuses us.
+            AnswerError: it refuses us.
         """
         if self._pid != getpid():  # a process must not use its parent's
             self.close()

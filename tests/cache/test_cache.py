@@ -1,6 +1,7 @@
 """Connecting to a Valkey, and sending it many commands at once."""
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -274,9 +275,12 @@ def test_a_port_that_nothing_listens_on_is_named_in_one_sentence(open_cache: Ope
         one_sentence(caught.value)
 
 
-def test_a_host_that_does_not_exist_is_named_in_one_sentence(open_cache: OpenCache) -> None:
-    cache = open_cache(Settings(host="nowhere.invalid", tls=False))
-    with pytest.raises(CacheError, match=r"nowhere\.invalid:6379: no connection") as caught:
+@pytest.mark.parametrize("host", ["nowhere.invalid", "two..dots"])
+def test_a_host_that_does_not_exist_is_named_in_one_sentence(
+    open_cache: OpenCache, host: str
+) -> None:
+    cache = open_cache(Settings(host=host, tls=False))
+    with pytest.raises(CacheError, match=f"{re.escape(host)}:6379: no connection") as caught:
         cache.execute([put(1)])
     one_sentence(caught.value)
 
@@ -337,6 +341,16 @@ def test_a_password_without_a_user_is_that_of_the_default_user(
         assert cache.execute([put(1)]) == [b"applied"]
         with pytest.raises(CacheError, match="refuses the user or the password"):
             open_cache(server.settings()).execute([put(1)])
+
+
+def test_too_many_clients_are_not_taken_for_a_wrong_password(
+    open_cache: OpenCache, password_file: Callable[[str], str]
+) -> None:
+    with EmbeddedValkey(cluster=False, options=("--requirepass", "right")) as server:
+        settings = server.settings(password_file=password_file("right"))
+        open_cache(settings).broadcast(b"CONFIG", b"SET", b"maxclients", 1)
+        with pytest.raises(CacheError, match=f"{server.port}: max number of clients reached$"):
+            open_cache(settings).execute([put(2)])
 
 
 def test_a_right_the_user_lacks_fails_only_what_needs_it(
