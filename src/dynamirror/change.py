@@ -177,20 +177,20 @@ def _wrong(event: object, primary_key: object, new: object, old: object) -> str 
     return None if primary_key else "no key attribute"
 
 
-def newest(batch: list[Any]) -> list[Any]:
-    """Of records of one stream each item's newest, and all that do not tell their item or number.
+def newest(batch: list[Any], stream_arn: str) -> list[Any]:
+    """Of a stream's records each item's newest, and all that do not tell their item or number.
 
-    Not one of them is decoded: that a hot item has changed a hundred times costs a look at each.
+    Records of other streams stay as they are. Not one is decoded: that a hot item has changed a
+    hundred times costs a look at each.
     """
     kept: dict[object, tuple[int, Any]] = {}
     for record in batch:
         item: object
         try:
             data = record["dynamodb"]
-            number, item = (
-                int(data["SequenceNumber"]),
-                _pack((record["eventSourceARN"], data["Keys"])),
-            )
+            number, item = int(data["SequenceNumber"]), _pack(data["Keys"])
+            if record["eventSourceARN"] != stream_arn:
+                number, item = 0, len(kept)
         except (LookupError, OverflowError, RecursionError, TypeError, ValueError):
             number, item = 0, len(kept)
         held = kept.get(item)

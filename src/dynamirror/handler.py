@@ -135,7 +135,7 @@ class Replicator:
     def _entries(self, batch: list[Any]) -> tuple[list[Entry], list[Parked], int]:
         """What a batch means, and how many entries were superseded before they were made."""
         views = self._static_views(batch)
-        newest = records.newest(batch) if views else batch
+        newest = records.newest(batch, batch[0]["eventSourceARN"]) if views else batch
         entries, parked = self._decode(newest)
         if parked and newest is not batch:
             # What cannot be decoded must not hide what came before it.
