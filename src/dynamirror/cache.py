@@ -143,11 +143,11 @@ class Cache:
                     raise
                 finally:
                     self.give_back(node, connection)
-            except ConnectionError:
-                pass  # it was closed while nobody used it
-            except (AnswerError, OSError) as error:
+            except (AnswerError, TimeoutError) as error:
                 self.suspect(node)
                 raise CacheError(f"cache {node}: {_reason(error)}") from error
+            except OSError:
+                pass  # it was closed while nobody used it
             else:
                 if not isinstance(answer, AnswerError):  # a redirection perhaps
                     return answer
@@ -181,11 +181,15 @@ class Cache:
                     break
 
     def close(self) -> None:
-        """Close all connections."""
-        for idle in self._idle.values():
-            for connection in idle:
-                connection.close()
-        self._idle.clear()
+        """Close all connections that are not in use."""
+        self._close_idle([*self._idle])
+
+    def _close_idle(self, nodes: Iterable[_Node]) -> None:
+        for node in nodes:
+            idle = self._idle[node]
+            while idle:
+                with suppress(IndexError):  # another thread took the last
+                    idle.pop().close()
 
     def only_node(self) -> _Node | None:
         """The node that holds all slots, if one does."""
@@ -205,7 +209,7 @@ class Cache:
 
         Raises:
             OSError: the node cannot be reached.
-            RefusedError: it refuses us.
+            AnswerError: it refuses us.
         """
         if self._pid != getpid():  # a process must not use its parent's
             self.close()
@@ -279,6 +283,8 @@ class Cache:
             self._slots = slots if len(self._nodes) > 1 or None in slots else []
         self._stale = False
         self._suspects.clear()
+        # To nodes that hold nothing any more they would stay open for good.
+        self._close_idle([*{*self._idle}.difference(self._nodes, (self._seed,))])
 
     def _ask(self, node: _Node, *words: Word) -> Any:
         try:
@@ -336,8 +342,11 @@ class _Lane:
     def receive(self, replies: list[Any], *, leave: int = 0) -> None:
         """Read answers until no more than `leave` batches are under way."""
         while len(self._pending) > leave:
-            indices = self._pending.popleft()
-            for index, reply in zip(indices, self._read(len(indices)), strict=True):
+            indices = self._pending[0]
+            answers = self._read(len(indices))
+            # Not before: whatever is raised meanwhile, by a signal for instance, finds it here.
+            self._pending.popleft()
+            for index, reply in zip(indices, answers, strict=True):
                 if index != _NOBODY:
                     replies[index] = reply
 
@@ -435,7 +444,8 @@ class _Exchange:
                     if code == "MOVED":
                         self._cache.moved()
                     host, _, port = place[-1].rpartition(":")
-                    route = (_Node(host or (node.host if node else ""), int(port)), code == "ASK")
+                    host = host.replace("?", "") or (node.host if node else "")
+                    route = (_Node(host, int(port)), code == "ASK")
                     # That node may never have seen our scripts, and there is no third attempt.
                     self._lane(route[0]).load_scripts = True
                 elif code in ("NOSCRIPT", "TRYAGAIN") and node is not None:

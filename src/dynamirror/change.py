@@ -182,7 +182,7 @@ def _wrong(event: object, primary_key: object, new: object, old: object) -> str 
 
 
 def newest(batch: list[Any]) -> list[Any]:
-    """Of records of one stream each item's newest, and all that do not tell their item or number.
+    """Of one stream's records each item's newest, and all that do not tell their item or number.
 
     Not one of them is decoded: that a hot item has changed a hundred times costs a look at each. A
     batch is left as it is if hardly an item comes twice among the first, or if it has two streams.

@@ -61,13 +61,17 @@ class Connection:
     Raises:
         OSError: the node cannot be reached; TimeoutError if it does not answer.
         RefusedError: it does not accept the credentials.
+        AnswerError: it answers with another error before it has looked at them.
     """
 
     def __init__(self, host: str, port: int, options: Options, *, born: float = 0.0) -> None:
         self.born = born
         self._reader = libvalkey.Reader(replyError=AnswerError, notEnoughData=_NOT_YET)
         self.is_open = True
-        self._socket = socket.create_connection((host, port), options.timeout)
+        try:
+            self._socket = socket.create_connection((host, port), options.timeout)
+        except UnicodeError:  # `a..b`, for one
+            raise OSError(None, "That is no name of a host") from None
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -83,7 +87,8 @@ class Connection:
         self.send(libvalkey.pack_command((b"AUTH", user, password)))
         answer = self.read()
         if isinstance(answer, AnswerError):
-            raise RefusedError(str(answer))
+            # Others have nothing to do with who we are, such as that there are too many clients.
+            raise RefusedError(str(answer)) if answer.code == "WRONGPASS" else answer
 
     def send(self, packed: bytes) -> None:
         """Send packed commands; after an error the connection must be closed.

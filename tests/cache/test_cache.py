@@ -1,7 +1,11 @@
 """Connecting to a Valkey, and sending it many commands at once."""
 
+import os
+import re
+import signal
 from collections.abc import Callable, Iterator
 from itertools import chain
+from threading import Thread
 
 import pytest
 
@@ -199,6 +203,42 @@ def test_a_connection_cut_in_the_middle_fails_only_what_was_not_answered(
     assert again[cut:] == [b"applied"] * CHUNK
 
 
+class _LeftError(Exception):
+    """What a handler of a signal raises."""
+
+
+@pytest.fixture
+def leaves_by_signal() -> Iterator[None]:
+    """SIGUSR1 has the main thread leave whatever it is in."""
+
+    def leave(*_: object) -> None:
+        raise _LeftError
+
+    before = signal.signal(signal.SIGUSR1, leave)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_answers_that_a_signal_left_unread_are_nobodys(
+    cache: Cache, other: Cache, leaves_by_signal: None
+) -> None:
+    assert leaves_by_signal is None
+
+    def signal_once_blocked() -> None:
+        wait_until(lambda: any(b"blocked_clients:1\r" in told for told in other.broadcast("INFO")))
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    thread = Thread(target=signal_once_blocked)
+    thread.start()
+    blocking = Command(b"list", (b"BLPOP", b"list", 0))
+    with pytest.raises(_LeftError):
+        cache.execute([echo(1), blocking, echo(2)])
+    thread.join()
+    other.call("list", b"RPUSH", "list", b"another's")
+    assert cache.ask(echo(3)) == b"3"
+    assert cache.execute([echo(4), echo(5)]) == [b"4", b"5"]
+
+
 def test_connections_are_reused(cache: Cache, other: Cache) -> None:
     def connected() -> bytes:
         (info,) = other.broadcast(b"INFO", b"stats")
@@ -239,9 +279,12 @@ def test_a_port_that_nothing_listens_on_is_named_in_one_sentence(open_cache: Ope
         one_sentence(caught.value)
 
 
-def test_a_host_that_does_not_exist_is_named_in_one_sentence(open_cache: OpenCache) -> None:
-    cache = open_cache(Settings(host="nowhere.invalid", tls=False))
-    with pytest.raises(CacheError, match=r"nowhere\.invalid:6379: no connection") as caught:
+@pytest.mark.parametrize("host", ["nowhere.invalid", "two..dots"])
+def test_a_host_that_does_not_exist_is_named_in_one_sentence(
+    open_cache: OpenCache, host: str
+) -> None:
+    cache = open_cache(Settings(host=host, tls=False))
+    with pytest.raises(CacheError, match=f"{re.escape(host)}:6379: no connection") as caught:
         cache.execute([put(1)])
     one_sentence(caught.value)
 
@@ -302,6 +345,16 @@ def test_a_password_without_a_user_is_that_of_the_default_user(
         assert cache.execute([put(1)]) == [b"applied"]
         with pytest.raises(CacheError, match="refuses the user or the password"):
             open_cache(server.settings()).execute([put(1)])
+
+
+def test_too_many_clients_are_not_taken_for_a_wrong_password(
+    open_cache: OpenCache, password_file: Callable[[str], str]
+) -> None:
+    with EmbeddedValkey(cluster=False, options=("--requirepass", "right")) as server:
+        settings = server.settings(password_file=password_file("right"))
+        open_cache(settings).broadcast(b"CONFIG", b"SET", b"maxclients", 1)
+        with pytest.raises(CacheError, match=f"{server.port}: max number of clients reached$"):
+            open_cache(settings).execute([put(2)])
 
 
 def test_a_right_the_user_lacks_fails_only_what_needs_it(

@@ -1,6 +1,8 @@
 """A cluster of three real nodes, between which slots move and of which one may hang."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 
 import pytest
 from valkey.crc import key_slot
@@ -115,6 +117,72 @@ def test_a_single_read_follows_a_slot_that_moves(cluster: Cache, nodes: list[Nod
         assert cluster.ask(read) == b"value"
         give(nodes, slot, to=new)
         assert [cluster.ask(read) for _ in range(3)] == [b"value"] * 3
+
+
+@pytest.fixture
+def configure(nodes: list[Node]) -> Iterator[Callable[[str, str], None]]:
+    """Set an option of all nodes; at the end it is as it was."""
+    with ExitStack() as stack:
+
+        def configure_(name: str, value: str) -> None:
+            for node in nodes:
+                _, before = node.ask(b"CONFIG", b"GET", name)
+                stack.callback(node.ask, b"CONFIG", b"SET", name, before)
+                node.ask(b"CONFIG", b"SET", name, value)
+
+        yield configure_
+
+
+@pytest.mark.parametrize("said", ["unknown-endpoint", "hostname"])  # no host, and `?`
+def test_a_redirection_without_a_host_is_to_the_host_it_came_from(
+    cluster: Cache, nodes: list[Node], configure: Callable[[str, str], None], said: str
+) -> None:
+    (key,) = in_one_slot("hostless", 1)
+    slot, read = key_slot(key.encode()), Command(key.encode(), (b"GET", key.encode()))
+    assert cluster.execute([put(key)]) == [b"applied"]
+    configure("cluster-preferred-endpoint-type", said)
+    with slot_in_between(nodes, slot, to=(new := other_than(slot))) as source:
+        migrate(nodes, source, new, [key, fence_key(key)])
+        assert cluster.ask(read) == b"value"
+        give(nodes, slot, to=new)
+        assert cluster.execute([put(key, 2), read]) == [b"applied", b"value"]
+
+
+def test_nothing_stays_open_to_an_address_that_holds_nothing_any_more(
+    cluster: Cache, nodes: list[Node], configure: Callable[[str, str], None]
+) -> None:
+    def clients() -> list[int]:
+        return [node.ask(b"CLIENT", b"LIST").count(b"\n") for node in nodes]
+
+    everywhere = [put(key) for node in range(3) for key in keys_of(node, 1)]
+    assert cluster.execute(everywhere) == [b"applied"] * 3
+    before = clients()
+    configure("cluster-announce-hostname", "localhost")
+    configure("cluster-preferred-endpoint-type", "hostname")
+    wait_until(lambda: repr(nodes[0].ask(b"CLUSTER", b"SLOTS")).count("[b'localhost'") == 3)
+    assert cluster.broadcast(b"PING") == [b"PONG"] * 3
+    assert {node.host for node in cluster._nodes} == {"localhost"}
+    # The first is spoken to as seed, too.
+    wait_until(lambda: clients() == [before[0] + 1, *before[1:]])
+
+
+def test_who_closes_the_cache_does_not_disturb_who_uses_it(
+    nodes: list[Node], open_cache: OpenCache
+) -> None:
+    cache = open_cache(nodes[0].server.settings())
+    keys = [key for node in range(3) for key in keys_of(node, 1)]
+    reads = [Command(key.encode(), (b"GET", key.encode())) for key in keys]
+
+    def use() -> None:
+        for _ in range(15):
+            assert cache.execute(reads) == [None] * 3
+            assert [cache.ask(read) for read in reads] == [None] * 3
+
+    with ThreadPoolExecutor(4) as pool:
+        users = [pool.submit(use) for _ in range(4)]
+        while not all(user.done() for user in users):
+            cache.close()
+    assert [user.result() for user in users] == [None] * 4
 
 
 def test_a_key_that_went_ahead_of_its_slot_is_followed(cluster: Cache, nodes: list[Node]) -> None:

@@ -11,9 +11,12 @@ from dynamirror.config import Settings
 from dynamirror.errors import CacheError
 from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.scripts import Command
+from faults.wire import Wire
 
 OpenCache = Callable[[Settings], Cache]
 StartTlsProxy = Callable[[int, str], tuple[int, str]]
+# A fatal internal error, in the clear. https://www.rfc-editor.org/rfc/rfc8446#section-6
+_ALERT = bytes((21, 3, 3, 0, 2, 2, 80))
 
 
 def test_a_certificate_of_the_authority_given_is_accepted(
@@ -40,6 +43,20 @@ def test_a_tls_connection_that_was_cut_is_replaced(
         return False
 
     wait_until(answers)
+
+
+def test_a_read_over_a_connection_that_tls_gave_up_is_made_over_another(
+    single_valkey: EmbeddedValkey, start_tls_proxy: StartTlsProxy, open_cache: OpenCache
+) -> None:
+    port, ca_file = start_tls_proxy(single_valkey.port, "IP:127.0.0.1")
+    read = Command(b"k", (b"ECHO", b"1"))
+    with Wire(port) as wire:
+        cache = open_cache(Settings(host="127.0.0.1", port=wire.port, ca_file=ca_file))
+        assert cache.ask(read) == b"1"
+        wire.to_client.instead = _ALERT
+        assert cache.ask(read) == b"1"
+        assert wire.to_client.instead is None
+        cache.close()
 
 
 def test_a_certificate_of_nobody_known_is_refused(

@@ -22,11 +22,13 @@ class Direction:
         held: they wait.
         lost: they are swallowed.
         left: after so many more, the connection is reset, once.
+        instead: what comes in the place of the next, once.
     """
 
     held: bool = False
     lost: bool = False
     left: int | None = None
+    instead: bytes | None = None
 
 
 class Wire:
@@ -74,7 +76,7 @@ class Wire:
                 other, direction = ways[end]
                 if direction.held:  # since it was looked at
                     continue
-                data = _receive(end)
+                data = _receive(end, direction)
                 cut = direction.left is not None and direction.left <= len(data)
                 if cut:
                     data = data[: direction.left]
@@ -95,8 +97,11 @@ class Wire:
                     del ways[end]
 
 
-def _receive(end: socket.socket) -> bytes:
+def _receive(end: socket.socket, direction: Direction) -> bytes:
     try:
-        return end.recv(65_536)
+        data = end.recv(65_536)
     except OSError:
         return b""
+    if direction.instead is not None:
+        data, direction.instead = direction.instead, None
+    return data

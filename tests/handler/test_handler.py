@@ -206,6 +206,27 @@ def test_records_of_two_streams_are_told_apart(replicator: Replicator, cache: Ca
     assert json.loads(cache.call("users:1", b"GET", b"users:1"))["name"] == "newer"
 
 
+def test_a_batch_of_two_tables_loses_no_change_of_key(
+    build_replicator: Build, cache: Cache, tmp_path: Path
+) -> None:
+    config = tmp_path / "mirror.toml"
+    config.write_text(
+        '[[view]]\ntable = "users"\nkey = "user:{id}"\n'
+        '[[view]]\nname = "places"\ntable = "desks"\nkey = "at:{place}:{id}"\n',
+        encoding="utf-8",
+    )
+    replicator = build_replicator(DYNAMIRROR_CONFIG=str(config))
+
+    def desk(sequence: int, new: str, old: str | None = None) -> dict[str, Any]:
+        moved = record(sequence, item("1", place=new), item("1", place=old) if old else None)
+        return moved | {"eventSourceARN": STREAM_ARN.replace("users", "desks")}
+
+    assert replicator(event(record(1, item("1")), desk(1, "a")), Time()) == SUCCESS
+    moves = desk(2, "b", "a"), desk(3, "c", "b")
+    assert replicator(event(record(2, item("1")), *moves), Time()) == SUCCESS
+    assert sorted(cache.scan("at:*")) == [b"at:c:1"]
+
+
 def test_a_sort_key_needs_to_be_declared(build_replicator: Build, cache: Cache) -> None:
     mirror = build_replicator(DYNAMIRROR_KEY_SCHEMA="pk, sk")
     batch = event(composite(1, "a", "b"), composite(2, "a", "c:d"), composite(3, "a:c", "d"))

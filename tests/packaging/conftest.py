@@ -2,7 +2,7 @@
 
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,11 +29,23 @@ def arm64(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Asset:
 
 
 @pytest.fixture(scope="session")
-def native(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Asset:
-    """One for this machine and this Python, whose `mirror.toml` writes users to user:ID."""
+def build_native(kept: Path) -> Callable[[Path], Asset]:
+    """Build one for this machine and this Python, whose `mirror.toml` writes users to user:ID."""
     assert kept.is_dir()
-    machine: Architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
-    folder = tmp_path_factory.mktemp("native")
-    config = folder / "users.toml"
-    config.write_text('[[view]]\nkey = "user:{id}"\n', encoding="utf-8")
-    return build_asset(folder / "lambda.zip", architecture=machine, python=HERE, config=config)
+
+    def build(folder: Path) -> Asset:
+        machine: Architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
+        folder.mkdir(exist_ok=True)
+        config = folder / "users.toml"
+        config.write_text('[[view]]\nkey = "user:{id}"\n', encoding="utf-8")
+        return build_asset(folder / "lambda.zip", architecture=machine, python=HERE, config=config)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def native(
+    tmp_path_factory: pytest.TempPathFactory, build_native: Callable[[Path], Asset]
+) -> Asset:
+    """One that was built so."""
+    return build_native(tmp_path_factory.mktemp("native"))

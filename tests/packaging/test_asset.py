@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from dynamirror.errors import ConfigError, DynamirrorError
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path(module.__file__).with_name("requirements.txt")
+BuildNative = Callable[[Path], Asset]
 COMMAND = (sys.executable, "-m", "dynamirror.cdk.asset")
 # An ELF file's machine is at byte 18; AMD64 is 62. https://refspecs.linuxfoundation.org/elf
 AARCH64 = (183).to_bytes(2, "little")
@@ -152,6 +154,35 @@ def test_without_that_python_the_source_must_do(
     asset = build_asset(tmp_path / "lambda.zip", python="3.13")
     assert not asset.compiled
     assert not [name for name in names(asset) if name.endswith(".pyc")]
+
+
+def test_settings_and_modules_that_lie_about_leave_no_trace(
+    native: Asset, build_native: BuildNative, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    of_its_own = tmp_path / "struct.py"
+    of_its_own.write_text("raise SystemExit('this is not the struct you want')", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", str(tmp_path / "elsewhere"))
+    assert build_native(tmp_path / "build").sha256 == native.sha256
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["#!/no/such/interpreter\n", "no program\n", f'#!/bin/sh\nexec {sys.executable} "$@"\n'],
+    ids=["its interpreter is gone", "no program", "another version"],
+)
+def test_what_only_has_that_python_s_name_does_not_compile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    impostor = tmp_path / "python3.13"
+    impostor.write_text(text, encoding="utf-8")
+    impostor.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    asset = build_asset(tmp_path / "lambda.zip", python="3.13")
+    assert not asset.compiled
 
 
 def test_machine_code_is_for_the_function_s_processor(arm64: Asset) -> None:

@@ -41,6 +41,8 @@ _MACHINES: dict[Architecture, str] = {"arm64": "aarch64", "x86_64": "x86_64"}
 _OLD = ("manylinux_2_17", "manylinux2014")
 _NEW = ("manylinux_2_28", *_OLD)
 
+_WHICH = "import sys; sys.stdout.write(sys.implementation.name + ' %d.%d' % sys.version_info[:2])"
+
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell
 _MODE = 0o100644 << 16  # a file that everyone may read: Lambda runs as another user
 
@@ -147,14 +149,18 @@ def _interpreter(python: str) -> str | None:
     found = shutil.which(f"python{python}")
     if found is None:
         return None
-    # Some version managers leave a file of that name which only says that it is not installed.
-    asked = subprocess.run(  # noqa: S603 - our own words, no shell
-        [found, "-S", "-c", "import sys; sys.exit(sys.implementation.name != 'cpython')"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-    )
-    return None if asked.returncode else found
+    # Some version managers leave a file of that name which only says that it is not installed, or
+    # which starts another version.
+    told = ""
+    with suppress(OSError):
+        told = subprocess.run(  # noqa: S603 - our own words, no shell
+            [found, "-I", "-S", "-c", _WHICH],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout
+    return found if told == f"cpython {python}" else None
 
 
 def _compiled(files: Mapping[str, bytes], interpreter: str | None) -> dict[str, bytes]:
@@ -170,15 +176,20 @@ def _compiled(files: Mapping[str, bytes], interpreter: str | None) -> dict[str, 
         # What it cannot compile, Lambda compiles.
         subprocess.run(  # noqa: S603 - our own words, no shell
             [
-                *(interpreter, "-S", "-m", "compileall", "-qq", "-s", folder, "-p", "/var/task"),
-                *("--invalidation-mode", "unchecked-hash", folder),
+                *(interpreter, "-P", "-S", "-m", "compileall", "-qq", "-s", folder),
+                *("-p", "/var/task", "--invalidation-mode", "unchecked-hash", folder),
             ],
-            env=os.environ | {"PYTHONHASHSEED": "0"},
+            env=_plain_environment() | {"PYTHONHASHSEED": "0"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
         )
         return dict(_read(Path(folder), lambda path: path.suffix == ".pyc"))
+
+
+def _plain_environment() -> dict[str, str]:
+    """Ours without what tells a Python where its modules are, and what to compile to and where."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def _dependencies(
@@ -209,7 +220,7 @@ def _install(words: Sequence[str], target: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="dynamirror-") as folder:
         done = subprocess.run(  # noqa: S603 - our own words, no shell
             [
-                *(sys.executable, "-m", "pip", "install", "--quiet", "--no-input"),
+                *(sys.executable, "-P", "-m", "pip", "install", "--quiet", "--no-input"),
                 *("--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"),
                 *("--no-deps", "--no-compile", "--target", folder, *words, "-r", str(_LOCK)),
             ],
