@@ -119,7 +119,9 @@ def _newest(entries: Iterable[Entry], report: Report) -> Iterator[Entry]:
 def _command(entry: Entry, fence_ttl: bytes) -> Command:
     if isinstance(entry, Put):
         view = entry.view
-        value = view.encode(entry.item)
+        # As view.encode() would, with a call less where all of an item is written.
+        make = view.make
+        value = view.encoding.encode(entry.item) if make is None else view.encode(entry.item)
         if value is not None:
             script = PUT_HASH if view.encoding.layout is Layout.HASH else PUT
             key, fence = _keys(entry)

@@ -245,14 +245,11 @@ def _stream_label(batch: list[Any]) -> str | None:
 
 
 def _oldest(batch: list[Any]) -> float | None:
-    """When the oldest record was created, in seconds since 1970; None if none tells."""
-    try:
-        oldest = min([record["dynamodb"]["ApproximateCreationDateTime"] for record in batch])
-    except (KeyError, TypeError, ValueError):
-        oldest = None
-    if _is_time(oldest):
-        return float(oldest)
-    return min(filter(_is_time, map(_created, batch)), default=None)
+    """When the oldest record was created, in seconds since 1970; None if none tells.
+
+    It is the first that tells: a batch is of one shard, and in its order.
+    """
+    return next(filter(_is_time, map(_created, batch)), None)
 
 
 def _created(record: Any) -> Any:

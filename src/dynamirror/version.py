@@ -1,5 +1,7 @@
 """What orders two writes of one entry: the version a fence remembers."""
 
+from functools import lru_cache
+
 import msgspec
 
 _EPOCH_END = 14
@@ -22,7 +24,14 @@ class ChangeVersion(msgspec.Struct, frozen=True, gc=False):
 
     def __str__(self) -> str:
         """Fixed width, so that text order is number order, in Lua too."""
-        return f"c{self.epoch:013d}{self.sequence:040d}{self.created:010d}"
+        head, tail = _around(self.epoch, self.created)
+        return f"{head}{str(self.sequence).zfill(40)}{tail}"
+
+
+@lru_cache(maxsize=1024)
+def _around(epoch: int, created: int) -> tuple[str, str]:
+    """What stands before and after the sequence number: the same for all changes of a second."""
+    return f"c{epoch:013d}", f"{created:010d}"
 
 
 class RowVersion(msgspec.Struct, frozen=True, gc=False):
