@@ -1,8 +1,8 @@
 """The cache: connecting to it, and sending many commands at once.
 
-The client library's cluster pipelines ask the server where the keys of every EVALSHA are, and wait
-a minute for a node that hangs. So only its connections are used here, and one plain pipeline goes
-to each node: a node that hangs costs one timeout, and what the other nodes did is kept.
+One plain pipeline goes to each node: a node that hangs costs one timeout, and what the other nodes
+did is kept. Cluster clients ask the server where the keys of every EVALSHA are, and some wait a
+minute for a node that hangs.
 """
 
 import ssl
