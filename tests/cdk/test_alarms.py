@@ -245,7 +245,7 @@ def test_the_canary_runs_each_minute_and_a_run_that_fails_is_not_made_up_for(
     template: Template,
 ) -> None:
     function = functions(template)["dynamirror.functions.canary"]
-    assert function["Timeout"] == 60
+    assert function["Timeout"] == 90
     (config,) = resources(template, "AWS::Lambda::EventInvokeConfig")
     assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
     (rule,) = (
