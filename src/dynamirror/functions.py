@@ -42,13 +42,14 @@ class Audit(msgspec.Struct, frozen=True, rename=lambda name: f"DYNAMIRROR_AUDIT_
     Args:
         parts: the table is compared in so many parts, one an invocation.
         repair: write rows over what differs.
-        settle: seconds that what differs is given to arrive.
+        settle: seconds that what differs is given to arrive. What is merely late must not be told
+            as drift; four times as long, and the comparison itself, take less than Lambda gives.
         rate: read units a second; unset or 0 for no limit.
     """
 
     parts: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 288
     repair: bool = True
-    settle: Annotated[float, msgspec.Meta(ge=0, le=600)] = 15.0
+    settle: Annotated[float, msgspec.Meta(ge=0, le=600)] = 120.0
     rate: Units | None = None
 
 
