@@ -10,7 +10,6 @@ import pytest
 
 from builders import Time
 from dynamirror import functions
-from dynamirror import operations as operations_module
 from dynamirror.audit import audit_key
 from dynamirror.aws import describe_table
 from dynamirror.errors import ConfigError
@@ -20,6 +19,7 @@ from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.marker import note_gap, read_marker
 from dynamirror.operations import Operations
 from dynamirror.rebuild import LostError
+from dynamirror.verify import verify
 from sandboxes import fresh_logger
 from streams import Source
 
@@ -287,8 +287,8 @@ def test_a_change_that_is_a_minute_late_is_no_drift(
         if now[0] > 60:
             operations.cache.call(key, b"SET", key, b'{"id":"0","name":"new"}')
 
-    patient = partial(operations_module.verify, clock=lambda: now[0], wait=wait)
-    monkeypatch.setattr(operations_module, "verify", patient)
+    patient = partial(verify, clock=lambda: now[0], wait=wait)
+    monkeypatch.setattr("dynamirror.operations.verify", patient)
     found = functions.auditor({})["comparison"]
     assert now[0] > 60, "it was waited for"
     assert (found["different"], found["missing"], found["in_flight"]) == (0, 0, 0)
