@@ -7,8 +7,8 @@ from typing import Any
 from dynamirror.aws import aws_errors
 from dynamirror.errors import DynamirrorError
 
-# With so little time, a canary waits two seconds for its item, and not 45.
-_HURRY = 7
+# With so little time, a canary waits six seconds for its item, and not 45.
+_HURRY = 9
 
 
 def watching(client: Callable[[str], Any], stack: str, outputs: Mapping[str, str]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
+from math import inf
 from secrets import token_hex
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any, Final
@@ -88,15 +89,18 @@ class Canary:
         self._now = now
         self._wait = wait
 
-    def beat(self, seconds: float = SECONDS) -> Beat:
+    def beat(self, seconds: float = SECONDS, within: float = inf) -> Beat:
         """Write the canary and wait until the cache has it.
 
         Args:
-            seconds: to wait at the most.
+            seconds: to wait at the most, once it is written.
+            within: the wait ends so many seconds after the call, however long the writing took; but
+                the cache is looked at once in any case.
 
         Raises:
             ConfigError: the table cannot have a canary.
         """
+        end = self._clock() + within
         before = None
         with suppress(CacheError):  # which is told below, if it does not pass
             before = last(self._cache, self._schema.table)
@@ -105,7 +109,8 @@ class Canary:
             self.write(mark)
         except SourceError as error:
             return Beat(0, seen=False, error=str(error))
-        return self.wait_until_seen(mark, seconds, before)
+        left = max(0.0, end - self._clock())
+        return self.wait_until_seen(mark, min(seconds, left), before)
 
     def write(self, mark: Mark) -> None:
         """Put the item.

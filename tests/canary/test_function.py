@@ -12,6 +12,7 @@ from deadlines import wait_until
 from dynamirror import functions
 from dynamirror.aws import Aws
 from dynamirror.config import Settings
+from dynamirror.heartbeat import Canary
 from dynamirror.key import RESERVED
 from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.local.process import free_port
@@ -88,7 +89,7 @@ def test_a_beat_that_does_not_is_told_within_the_time_that_is_left(
     world: World, valkey: Any, deploy: Deploy, invoke: Any
 ) -> None:
     deploy(valkey.settings(), world.table)
-    answer, metrics, logged = invoke(5.2)
+    answer, metrics, logged = invoke(1.5)
     assert answer["seen"] is False
     assert metrics.values == {"CanarySeen": 0, "MirrorComplete": 0, "QuarantineSize": 0}
     (line,) = logged
@@ -97,11 +98,32 @@ def test_a_beat_that_does_not_is_told_within_the_time_that_is_left(
     assert "did not have it" in line["reason"]
 
 
+def test_a_write_that_took_long_leaves_time_to_tell_that_it_was_not_seen(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, put = [0.0], world.client.put_item
+
+    def put_slowly(**given: Any) -> Any:
+        now[0] += 35  # DynamoDB may be asked four times, of which each takes ten seconds
+        return put(**given)
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(world.client, "put_item", put_slowly)
+    canary = Canary(world.cache, world.client, world.schema, clock=lambda: now[0], wait=wait)
+    assert not canary.beat(within=60).seen
+    assert now[0] == pytest.approx(60), "and not 45 s after the write"
+    now[0] = 0.0
+    assert not canary.beat(within=20).seen
+    assert now[0] == pytest.approx(35), "the cache was looked at once, and not waited for"
+
+
 def test_a_cache_that_is_down_is_told_not_raised(
     world: World, valkey: Any, deploy: Deploy, invoke: Any
 ) -> None:
     deploy(valkey.settings(port=free_port()), world.table)
-    answer, metrics, logged = invoke(5.2)
+    answer, metrics, logged = invoke(1.5)
     assert answer["seen"] is False
     assert metrics.values == {"CanarySeen": 0}
     assert [line["message"] for line in logged] == ["canary not seen", "mirror not seen"]

@@ -241,12 +241,29 @@ def test_neither_is_there_if_it_is_not_wanted(synth: Synth) -> None:
     assert "dynamirror.functions.canary" not in functions(template)
 
 
+def invoked(template: Template, handler: str) -> dict[str, Any]:
+    """How a function is invoked by events."""
+    by_id = template.find_resources("AWS::Lambda::Function")
+    (config,) = (
+        each
+        for each in resources(template, "AWS::Lambda::EventInvokeConfig")
+        if by_id[each["FunctionName"]["Ref"]]["Properties"]["Handler"] == handler
+    )
+    return config
+
+
+@pytest.mark.parametrize(("every", "seconds"), [("5", 300), ("1440", 21_600)])
+def test_audits_that_could_not_run_do_not_pile_up(synth: Synth, every: str, seconds: int) -> None:
+    config = invoked(synth(auditEvery=every), "dynamirror.functions.auditor")
+    assert config["MaximumEventAgeInSeconds"] == seconds
+
+
 def test_the_canary_runs_each_minute_and_a_run_that_fails_is_not_made_up_for(
     template: Template,
 ) -> None:
     function = functions(template)["dynamirror.functions.canary"]
-    assert function["Timeout"] == 60
-    (config,) = resources(template, "AWS::Lambda::EventInvokeConfig")
+    assert function["Timeout"] == 90
+    config = invoked(template, "dynamirror.functions.canary")
     assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
     (rule,) = (
         rule for rule in resources(template, "AWS::Events::Rule") if "canary" in rule["Description"]

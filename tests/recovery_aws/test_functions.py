@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.marker import note_gap, read_marker
 from dynamirror.operations import Operations
 from dynamirror.rebuild import LostError
+from dynamirror.verify import verify
 from sandboxes import fresh_logger
 from streams import Source
 
@@ -267,6 +269,29 @@ def test_the_auditor_goes_through_the_parts_repairs_and_tells(
     last = json.loads(operations.cache.call(key, b"HGET", key, b"last"))
     assert last["part"] == 2
     assert operations.cache.call(key, b"HGET", key, b"next") == b"0"
+
+
+def test_a_change_that_is_a_minute_late_is_no_drift(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
+    put(operations, 1)
+    rebuilt()
+    put(operations, 1, name={"S": "new"})
+    now = [0.0]
+    key = operations.views[0].key_of({"id": {"S": "0"}})
+    assert key
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 60:
+            operations.cache.call(key, b"SET", key, b'{"id":"0","name":"new"}')
+
+    patient = partial(verify, clock=lambda: now[0], wait=wait)
+    monkeypatch.setattr("dynamirror.operations.verify", patient)
+    found = functions.auditor({})["comparison"]
+    assert now[0] > 60, "it was waited for"
+    assert (found["different"], found["missing"], found["in_flight"]) == (0, 0, 0)
 
 
 def test_an_incomplete_mirror_is_told_of_not_audited(

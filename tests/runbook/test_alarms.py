@@ -19,7 +19,7 @@ from runbook.conftest import Watch
 
 Sandbox = Callable[..., None]
 # A canary that is given this much waits a fifth of a second for its item.
-SHORT = 5.2
+SHORT = 0.3
 
 
 def beat(watch: Watch, seconds: float = 60.0) -> Callable[[], Any]:

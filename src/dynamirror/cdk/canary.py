@@ -10,6 +10,8 @@ from dynamirror.canary import NAME
 from dynamirror.cdk.inside import Inside, InsideFunction
 
 _EVERY = Duration.minutes(1)
+# Enough for one that neither writes nor sees at once to tell so; beside it, the next may run.
+_TIMEOUT = Duration.seconds(90)
 # One that could not run is not made up for: the next is due, and shows the same.
 _NO_RETRIES = 0
 _MEMORY_MB = 512
@@ -36,7 +38,7 @@ class Canary(Construct):
             inside=inside,
             handler="dynamirror.functions.canary",
             description="writes one item, and looks for it in the cache",
-            timeout=_EVERY,
+            timeout=_TIMEOUT,
             memory_mb=_MEMORY_MB,
             reads=(),
         ).function

@@ -10,6 +10,7 @@ from dynamirror.cdk.machine import RebuildMachine
 from dynamirror.cdk.watchdog import Watchdog
 
 _A_DAY = 1440  # minutes
+_LONGEST_AGE = 360  # minutes, the most that Lambda keeps an event
 
 
 class Auditor(Construct):
@@ -50,6 +51,10 @@ class Auditor(Construct):
             description="compares a part of the table with the cache",
             variables={f"DYNAMIRROR_AUDIT_{name}": value for name, value in variables.items()},
         ).function
+        # Where Lambda lacks room for hours, audits must not pile up, to read the table all at once.
+        self.function.configure_async_invoke(
+            max_event_age=Duration.minutes(min(every_minutes, _LONGEST_AGE))
+        )
         self.rule = events.Rule(
             self,
             "Rule",
