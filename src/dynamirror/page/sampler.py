@@ -212,7 +212,12 @@ class _Sample:
         """Take more entries into the sample, instead of those that are gone."""
         page = next(iter(self._scan.pages(Segment(0, 1))), None)
         new = self._unknown(page.items if page else ())
-        gone = [row.key for row in self._rows if row.table is None and row.cache is None]
+        # Rows may be older than the sample: they stay as they were while nothing can be read.
+        gone = [
+            row.key
+            for row in self._rows
+            if row.table is None and row.cache is None and row.key in self._found
+        ]
         room = MOST_ROWS - len(self._found)
         for key in islice(gone, max(0, len(new) - room)):
             del self._found[key]
