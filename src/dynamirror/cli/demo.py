@@ -1,5 +1,6 @@
 """The demo: shows a mirror at work, then proves that it is one."""
 
+import logging
 import secrets
 import shlex
 import sys
@@ -66,7 +67,7 @@ def demo(
     # In JSON mode the last line of standard output is all that a machine reads.
     screen = _Screen(Console(stderr=as_json))
     shown = DemoPage(wanted=page, port=page_port, in_browser=in_browser)
-    with options.interruptible():
+    with options.interruptible(), _logged(screen):
         prepared = Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key)
         screen.say("starting DynamoDB (MiniStack) and Valkey on this machine")
         with ExitStack() as stack:
@@ -109,6 +110,28 @@ def _summary(totals: Totals, result: Comparison, seed: int, seconds: float) -> d
     }
 
 
+class _Log(logging.Handler):
+    """What is logged, on the screen, with the reason that stands beside it."""
+
+    def __init__(self, screen: "_Screen") -> None:
+        super().__init__(logging.WARNING)
+        self._screen = screen
+
+    def emit(self, record: logging.LogRecord) -> None:
+        reason = vars(record).get("reason")
+        self._screen.say(f"{self.format(record)}: {reason}" if reason else self.format(record))
+
+
+@contextmanager
+def _logged(screen: "_Screen") -> Iterator[None]:
+    logger, handler = logging.getLogger("dynamirror"), _Log(screen)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
 class _Screen:
     """A live panel on a terminal, plain lines elsewhere."""
 
@@ -116,7 +139,7 @@ class _Screen:
         self.console = console
 
     def say(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def follow(self, phase: str, parts: Demo, steps: Iterable[float]) -> None:
         """Show what goes on while the steps are taken."""
@@ -175,7 +198,7 @@ def _print_summary(console: Console, summary: dict[str, Any], result: Comparison
         ("table", f"{loaded}{summary['written']:,} random writes, {summary['items']:,} items now"),
         ("cache", f"{written}, {summary['stale']:,} stale, {summary['entries']:,} entries now"),
         ("lag", f"p50 {_ms(lag['p50'])}, p99 {_ms(lag['p99'])}: acknowledged to visible"),
-        ("compared", f"all of it: {summary['differences']} differences"),
+        ("compared", f"all of it: {_differences(result.differences)}"),
     )
     for name, text in rows:
         grid.add_row(f"[dim]{name}[/]", text)
@@ -183,6 +206,10 @@ def _print_summary(console: Console, summary: dict[str, Any], result: Comparison
     console.print(Panel(grid, title=title, expand=False, padding=(1, 2)), highlight=False)
     for kind, keys in result.sample.items():
         console.print(f"{kind}: {', '.join(keys)}", markup=False, highlight=False)
+
+
+def _differences(number: int) -> str:
+    return "1 difference" if number == 1 else f"{number:,} differences"
 
 
 def _settings(parts: Demo) -> dict[str, str]:

@@ -1,0 +1,31 @@
+"""What the demo tells on the terminal, beside its page."""
+
+import io
+import logging
+
+import pytest
+from rich.console import Console
+
+from dynamirror.cli.demo import _differences, _logged, _Screen
+
+
+def test_what_is_logged_during_the_demo_is_told_with_its_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told = io.StringIO()
+    logger = logging.getLogger("dynamirror")
+    with _logged(_Screen(Console(file=told))):
+        logger.error("mirror incomplete", extra={"reason": "the cache lost [all] its data"})
+        logger.warning("no reason")
+    assert told.getvalue().splitlines() == [
+        "mirror incomplete: the cache lost [all] its data",
+        "no reason",
+    ]
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0, "0 differences"), (1, "1 difference"), (1200, "1,200 differences")]
+)
+def test_differences_are_counted_in_english(number: int, text: str) -> None:
+    assert _differences(number) == text
