@@ -155,6 +155,8 @@ def test_what_a_stopped_replicator_left_arrives_when_it_starts(shown: Shown, tab
     shown.demo.client.put_item(TableName=shown.demo.schema.table, Item=item)
     expect(tab.locator(".row.moving")).to_contain_text("while stopped", timeout=PATIENCE)
     assert wrong(tab).count() == 0
+    press(tab, "hang")
+    expect_told(tab, "The cache answers again; the replicator is stopped.")
     press(tab, "replicator")
     assert kept.is_alive()
     expect_told(tab, "Started: all that waited is in, 1 entry in ")

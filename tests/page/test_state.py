@@ -97,6 +97,7 @@ def test_an_entry_is_told_without_what_its_key_tells() -> None:
     value = b'{"id":"7","name":"Ada","n":12,"at":"2026-01-02T03:04:05.678+00:00"}'
     assert readable(value, view()) == "name Ada, n 12, at 03:04:05.678"
     assert readable(b'{"id":"7"}', view()) == "id 7"
+    assert readable(b'{"id":"7","name":""}', view()) == 'name ""'
     assert readable(b"garbage \xff", view()) == "garbage �"
     assert readable(b"[1]", view()) == "[1]"
     assert readable(None, view()) is None

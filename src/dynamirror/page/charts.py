@@ -9,6 +9,7 @@ from dynamirror.page.parts import card, ms, text
 from dynamirror.page.state import Point
 
 _MINUTE = 60
+_NO_VALUES = 100
 
 
 class Charts:
@@ -35,7 +36,8 @@ class Charts:
             p50s = [point.p50 for point in points if point.p50 is not None]
             worst = max((point.p99 for point in points if point.p99 is not None), default=None)
             typical = sorted(p50s)[len(p50s) // 2] if p50s else None
-            self._lag.tell(f"In the last minute: median {ms(typical)}, worst {ms(worst)}.")
+            measured = f"median {ms(typical)}, worst {ms(worst)}" if p50s else "nothing written"
+            self._lag.tell(f"In the last minute: {measured}.")
         else:
             self._lag.show(points, (lambda p: p.behind,))
             self._rate.show(points, (lambda p: p.applied,))
@@ -62,6 +64,9 @@ class _Chart:
         now = points[-1].at if points else 0.0
         for series, value in zip(self._chart.options["series"], values, strict=True):
             series["data"] = [[round(point.at - now, 1), value(point)] for point in points]
+        # Without a value, an axis would have no scale at all.
+        nothing = all(value(point) is None for point in points for value in values)
+        self._chart.options["yAxis"]["max"] = _NO_VALUES if nothing else None
 
     def tell(self, text: str) -> None:
         """The same in words."""

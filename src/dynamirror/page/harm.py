@@ -221,6 +221,7 @@ class Harm:
         self.tell(f"The cache answers nobody for {_HANG_SECONDS} s.")
         self._halt.wait(_HANG_SECONDS)
         if not self._demo.is_replicating:
+            self.tell("The cache answers again; the replicator is stopped.")
             return
         self._catch_up(monotonic())
         entries, late = self._demo.totals.applied - before, monotonic() - begin - _HANG_SECONDS

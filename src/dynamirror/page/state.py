@@ -294,7 +294,7 @@ def _fields(value: bytes, view: View) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = value if value and isinstance(value, str) else msgspec.json.encode(value).decode()
     moment = _MOMENT.fullmatch(text)
     return moment[1] if moment else text
 
