@@ -36,7 +36,7 @@ class Charts:
             p50s = [point.p50 for point in points if point.p50 is not None]
             worst = max((point.p99 for point in points if point.p99 is not None), default=None)
             typical = sorted(p50s)[len(p50s) // 2] if p50s else None
-            measured = f"median {ms(typical)}, worst {ms(worst)}" if p50s else "nothing written"
+            measured = f"median {ms(typical)}, worst {ms(worst)}" if p50s else "nothing arrived"
             self._lag.tell(f"In the last minute: {measured}.")
         else:
             self._lag.show(points, (lambda p: p.behind,))
