@@ -118,7 +118,7 @@ class Cache:
         """
         (answer,) = self.execute([command])
         if isinstance(answer, Failure):
-            raise CacheError(f"{self}: {answer.reason}")
+            raise CacheError(f"{self}: {answer.reason.removeprefix(f'{self._seed}: ')}")
         return answer
 
     def ask(self, command: Command) -> Any:
