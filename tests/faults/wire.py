@@ -77,9 +77,10 @@ class Wire:
                 if direction.held:  # since it was looked at
                     continue
                 data = _receive(end, direction)
-                cut = direction.left is not None and direction.left <= len(data)
+                left = direction.left  # which a test may set once it has the last of this
+                cut = left is not None and left <= len(data)
                 if cut:
-                    data = data[: direction.left]
+                    data = data[:left]
                 if not direction.lost:
                     with suppress(OSError):  # the other end has left; this one is read to its end
                         other.sendall(data)
@@ -89,8 +90,8 @@ class Wire:
                         one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_WHEN_CLOSED)
                         one.close()
                     return
-                if direction.left is not None:
-                    direction.left -= len(data)
+                if left is not None:
+                    direction.left = left - len(data)
                 if not data:
                     with suppress(OSError):
                         other.shutdown(socket.SHUT_WR)
