@@ -8,7 +8,7 @@ from dynamirror.attributes import utf8
 from dynamirror.cache import Cache, Failure
 from dynamirror.encoding import Layout
 from dynamirror.entry import Entry, Put
-from dynamirror.errors import CacheError, RecordError
+from dynamirror.errors import RecordError
 from dynamirror.key import fence_key
 from dynamirror.report import Report, Trouble
 from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command
@@ -72,7 +72,7 @@ def apply_all(cache: Cache, entries: Iterable[Entry], *, fence_ttl: int) -> Repo
     """
     report = apply(cache, entries, fence_ttl=fence_ttl)
     for failure in report.failed:
-        raise CacheError(f"{cache}: {failure.reason}")
+        raise cache.error(failure.reason)
     return report
 
 

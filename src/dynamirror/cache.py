@@ -118,8 +118,12 @@ class Cache:
         """
         (answer,) = self.execute([command])
         if isinstance(answer, Failure):
-            raise CacheError(f"{self}: {answer.reason.removeprefix(f'{self._seed}: ')}")
+            raise self.error(answer.reason)
         return answer
+
+    def error(self, reason: str) -> CacheError:
+        """What to raise for a Failure of what had to be carried out; names an address once."""
+        return CacheError(f"{self}: {reason.removeprefix(f'{self._seed}: ')}")
 
     def ask(self, command: Command) -> Any:
         """Carry out one command that only reads, with the least to do for it.

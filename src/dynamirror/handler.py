@@ -151,9 +151,7 @@ class Replicator:
 
     def _static_views(self, batch: list[Any]) -> tuple[View, ...]:
         """The views of the batch's table, if an item's newest record says all to all of them."""
-        views = None
-        with suppress(RecordError, KeyError, TypeError, IndexError):
-            views = self.views.bound(records.parse_stream_arn(batch[0]["eventSourceARN"]).table)
+        views = self.views.bound(_table(batch))
         return views if views and all(view.is_static for view in views) else ()
 
     def _decode(self, batch: list[Any], parked: list[Parked]) -> Iterator[Entry]:

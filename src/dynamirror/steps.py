@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import msgspec
 
 from dynamirror.cache import Failure
-from dynamirror.errors import CacheError
 from dynamirror.handler import Context
 from dynamirror.key import RESERVED
 from dynamirror.operations import Operations, VerifyRequest
@@ -269,7 +268,7 @@ def _sum(operations: Operations, step: Sum) -> Comparison:
     # They are left to expire: whoever has to ask a second time finds them.
     for text in operations.cache.execute(commands):
         if isinstance(text, Failure):
-            raise CacheError(f"{operations.cache}: {text.reason}")
+            raise operations.cache.error(text.reason)
         if text is None:
             raise LostError("the cache has lost results of the verification; verify again")
         total.add(msgspec.json.decode(text, type=Comparison))

@@ -8,7 +8,7 @@ from dynamirror.attributes import Item, utf8
 from dynamirror.cache import Cache, Failure
 from dynamirror.encoding import Layout, pack_fields
 from dynamirror.entry import Entry, Put
-from dynamirror.errors import CacheError, RecordError
+from dynamirror.errors import RecordError
 from dynamirror.scripts import Command
 from dynamirror.view import View
 
@@ -114,7 +114,7 @@ def _commands(place: Place) -> Iterator[Command]:
 
 def _checked(cache: Cache, answer: Any) -> Any:
     if isinstance(answer, Failure) and not answer.reason.startswith("WRONGTYPE"):
-        raise CacheError(f"{cache}: {answer.reason}")
+        raise cache.error(answer.reason)
     return answer
 
 

@@ -106,7 +106,7 @@ def _members(cache: Cache, view: View, key: str) -> Iterator[Found]:
         if isinstance(answer, Failure):
             if answer.reason.startswith("WRONGTYPE"):
                 return  # it is no index; the next entry makes one of it
-            raise CacheError(f"{cache}: {answer.reason}")
+            raise cache.error(answer.reason)
         cursor, flat = answer
         for member in flat[::2]:
             item_key = view.collection.item_key(partition, member, view.schema.types[1])
