@@ -18,7 +18,7 @@ from dynamirror.aws import Aws
 from dynamirror.config import Settings
 from dynamirror.errors import CacheError, ConfigError, DynamirrorError
 from dynamirror.handler import Context, log_invocation
-from dynamirror.heartbeat import SECONDS, Beat, Canary
+from dynamirror.heartbeat import SECONDS, Canary
 from dynamirror.operations import Operations, Request, Status, VerifyRequest
 from dynamirror.steps import Step, Units, take
 from dynamirror.verify import Comparison, Part
@@ -156,10 +156,7 @@ def canary(_event: Any, context: Context) -> dict[str, Any]:
     log_invocation(context)
     operations, beats = _operations(), _canary()
     left = context.get_remaining_time_in_millis() / 1000
-    try:
-        beat = beats.beat(SECONDS, within=left * _BEATING)
-    except ConfigError as error:
-        beat = Beat(0, seen=False, error=str(error))
+    beat = beats.beat(SECONDS, within=left * _BEATING)
     table = operations.table
     values: dict[metrics.Metric, float] = {metrics.CANARY_SEEN: int(beat.seen)}
     if beat.latency is not None:

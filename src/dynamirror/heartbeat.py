@@ -13,7 +13,7 @@ import msgspec
 from dynamirror.aws import aws_errors, error_code
 from dynamirror.cache import Cache
 from dynamirror.canary import ATTRIBUTE, entry_key, item_key, no_text
-from dynamirror.errors import CacheError, SourceError
+from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.view import Schema
 
 if TYPE_CHECKING:
@@ -96,9 +96,6 @@ class Canary:
             seconds: to wait at the most, once it is written.
             within: the wait ends so many seconds after the call, however long the writing took; but
                 the cache is looked at once in any case.
-
-        Raises:
-            ConfigError: the table cannot have a canary.
         """
         end = self._clock() + within
         before = None
@@ -107,7 +104,7 @@ class Canary:
         mark = Mark(round(self._now() * 1000), token_hex(8))
         try:
             self.write(mark)
-        except SourceError as error:
+        except (ConfigError, SourceError) as error:
             return Beat(0, seen=False, error=str(error))
         left = max(0.0, end - self._clock())
         return self.wait_until_seen(mark, min(seconds, left), before)

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from time import monotonic
 
-from dynamirror.errors import ConfigError
 from dynamirror.heartbeat import SECONDS, Beat, Canary
 
 logger = logging.getLogger("dynamirror")
@@ -42,10 +41,7 @@ class Beating(threading.Thread):
         """Beat until stopped."""
         while not self._halt.is_set():
             begin = monotonic()
-            try:
-                beat = self._canary.beat(SECONDS)
-            except ConfigError as error:
-                beat = Beat(0, seen=False, error=str(error))
+            beat = self._canary.beat(SECONDS)
             if self._halt.is_set():
                 return  # nothing was to be seen any more
             if not beat.seen:
