@@ -1,6 +1,7 @@
 """Verify finds every difference between a table and its mirror, and invents none."""
 
 from collections.abc import Iterable
+from time import time
 from typing import Any
 
 import pytest
@@ -172,6 +173,20 @@ def test_our_own_keys_are_not_counted(cache: Cache, key: str) -> None:
     park(cache, [Parked("users", item("x"), "1", "a reason")], at="now")
     result = mirror.compare()
     assert (result.entries, result.differences) == (7, 0)
+
+
+@pytest.mark.parametrize("encoding", [JSON, HASH], ids=lambda one: one.name)
+def test_the_clock_of_the_cache_tells_when_an_entry_goes(
+    cache: Cache, encoding: Encoding, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = int(time()) + 100
+    items = [item(str(number), until={"N": str(ends)}) for number in range(1, 4)]
+    mirror = Mirror(cache, ViewSpec(encoding=encoding, ttl="until"), items=items)
+    monkeypatch.setattr("dynamirror.stored.time", lambda: ends + 0.001)
+    assert mirror.compare().differences == 0
+    mirror.call(b"EXPIREAT", mirror.key(0), b"%d" % (ends + 1))
+    mirror.call(b"PERSIST", mirror.key(1))
+    assert mirror.compare().sample == {"different": ["users:1", "users:2"]}
 
 
 @pytest.mark.parametrize("prefix", ["*", "?:", "[ab]", "a-b:", "\\", "^x:", "a*b?c[d]\\-"])

@@ -20,7 +20,7 @@ class State(NamedTuple):
 
     Args:
         value: in the form that the view's encoding makes of an item; None for no entry.
-        expires: when it expires, in seconds since 1970; None for never.
+        expires: when it expires, or did, in seconds since 1970; None for never.
         indexed: whether its collection has it; None where it has none, or it does not matter.
     """
 
@@ -35,7 +35,6 @@ class State(NamedTuple):
 
 
 _NOTHING = State(None, indexed=False)
-_EXPIRED = State(None)  # until DynamoDB deletes the item, its place in an index is kept
 
 
 class Place(NamedTuple):
@@ -64,14 +63,18 @@ def wanted(entry: Entry) -> State:
     if value is None:
         return _NOTHING
     if expires is not None and expires <= time():
-        return _EXPIRED
+        # Until DynamoDB deletes the item, its place in an index is kept.
+        return State(None, expires)
     return State(value, expires, indexed=True)
 
 
 def agree(held: State, should_be: State) -> bool:
-    """Whether an entry is as it should be; what has expired meanwhile is."""
-    if held.value is None and should_be.expires is not None and should_be.expires <= time():
-        return True
+    """Whether an entry is as it should be; the cache's clock tells when it expires."""
+    if should_be.expires is not None and should_be.expires <= time():
+        if held.value is None:
+            return True
+        if should_be.value is None:
+            return held.expires == should_be.expires
     if held[:2] != should_be[:2]:
         return False
     return None in (held.indexed, should_be.indexed) or held.indexed == should_be.indexed
@@ -89,10 +92,10 @@ def stored(cache: Cache, places: Iterable[Place]) -> list[State]:
     states = []
     for place, group in zip(places, commands, strict=True):
         mine = [_checked(cache, next(answers)) for _ in group]
-        value = _OF_ANOTHER_KIND if isinstance(mine[0], Failure) else _value(mine[0], place.view)
-        rest = mine[1:]
-        expires = rest.pop(0) if place.view.ttl else None
-        indexed = _is_indexed(rest.pop(0)) if place.view.collection else None
+        expires = mine.pop(0) if place.view.ttl else None
+        held = mine.pop(0)
+        value = _OF_ANOTHER_KIND if isinstance(held, Failure) else _value(held, place.view)
+        indexed = _is_indexed(mine.pop(0)) if place.view.collection else None
         states.append(State(value, expires if expires and expires > 0 else None, indexed))
     return states
 
@@ -104,9 +107,10 @@ def _is_indexed(score: object) -> bool:
 
 def _commands(place: Place) -> Iterator[Command]:
     view, key = place.view, utf8(place.key)
-    yield read_command(key, view)
     if view.ttl:
+        # First: what expires between the two then has no value, rather than one that lasts.
         yield Command(key, (b"EXPIRETIME", key))
+    yield read_command(key, view)
     if view.collection:
         index = utf8(view.collection.index_key(place.item))
         yield Command(index, (b"ZSCORE", index, view.collection.member(place.item)))
