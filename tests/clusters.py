@@ -151,6 +151,23 @@ def give(nodes: list[Node], slot: int, *, to: int) -> None:
     wait_until(agreed)
 
 
+def drop(nodes: list[Node], holder: int) -> None:
+    """Make nobody the holder of a node's slots.
+
+    An older claim of its holder's may still be under way, and is believed for good: what
+    comes back is taken away again, and looked at once more.
+    """
+
+    def is_gone(node: Node) -> bool:
+        if holder_of(node, RANGES[holder][0]) is None:
+            return True
+        node.ask(b"CLUSTER", b"DELSLOTSRANGE", *RANGES[holder])
+        return False
+
+    for _ in range(2):
+        wait_until(lambda: all(is_gone(node) for node in (nodes[holder], *nodes)))
+
+
 def epoch_of(node: Node) -> int:
     """The node's own configuration epoch."""
     info = node.ask(b"CLUSTER", b"INFO")

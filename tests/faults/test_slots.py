@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import pytest
 from valkey.crc import key_slot
@@ -10,6 +9,7 @@ from valkey.crc import key_slot
 from clusters import (
     RANGES,
     Node,
+    drop,
     give,
     holder_of,
     keys_of,
@@ -121,8 +121,7 @@ def test_slots_that_nobody_holds_delay_only_what_is_in_them(
     ids = [one for triple in zip(*mine, strict=True) for one in triple]
     assert mirror.deliver(table.puts(ids, name="old")) is None
     records = table.puts(ids, name="new")
-    for node in nodes:
-        node.ask(b"CLUSTER", b"DELSLOTSRANGE", *RANGES[1])
+    drop(nodes, 1)
     try:
         reasons = []
         for _ in range(2):  # told so by the node at first; known the second time
@@ -159,12 +158,9 @@ def test_a_cluster_that_is_down_as_a_whole_delays_everything(
 
     request.addfinalizer(lambda: coverage(b"no"))
     coverage(b"yes")
-    nodes[2].ask(b"CLUSTER", b"DELSLOTSRANGE", *RANGES[2])
+    drop(nodes, 2)
     try:
-        wait_until(partial(is_down, nodes[2]))
-        for node in nodes[:2]:
-            node.ask(b"CLUSTER", b"DELSLOTSRANGE", *RANGES[2])
-            wait_until(partial(is_down, node))
+        wait_until(lambda: all(map(is_down, nodes)))
         records = [*table.puts(ids[1:], name="new"), table.delete(ids[0])]
         assert mirror.deliver(records) == number(records[0])
         assert mirror.reports[-1].applied == 0
