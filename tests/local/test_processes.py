@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import suppress
@@ -125,6 +126,20 @@ def test_a_port_taken_meanwhile_is_no_error() -> None:
 
     server = ServerProcess("thing", command, ready=lambda _port: len(ports) == 3)
     assert server.port == ports[-1]
+    server.stop()
+
+
+@linux_only
+def test_nobody_else_gets_the_port_before_the_server_listens() -> None:
+    def command(port: int, _folder: Path) -> list[str]:
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind(("127.0.0.1", port))
+        server = (
+            "import socket, sys; socket.create_server(('127.0.0.1', int(sys.argv[1]))).accept()"
+        )
+        return [sys.executable, "-c", server, str(port)]
+
+    server = ServerProcess("thing", command, ready=answers)
     server.stop()
 
 

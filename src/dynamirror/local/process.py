@@ -7,8 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -48,32 +48,41 @@ class ServerProcess:
         deadline: float = 30.0,
     ) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
-            # Between finding a free port and using it, another process may take it: try again.
-            self.port = port or free_port(highest_port)
-            self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
-            log = self.folder / "log"
-            with log.open("wb") as output:
-                self._guard = subprocess.Popen(  # noqa: S603 - our own command line
-                    [
-                        *(sys.executable, "-S", "-E", str(Path(__file__).with_name("guard.py"))),
-                        *(str(self.folder), *command(self.port, self.folder)),
-                    ],
-                    stdin=subprocess.PIPE,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, "TMPDIR": str(self.folder), **env(self.port)},
-                    start_new_session=True,
-                )
-                log_text = os.open(log, os.O_RDONLY)
-            try:
-                if self._wait(ready, deadline):
-                    return
-                tail = os.pread(log_text, 10_000, 0).decode(errors="replace")[-500:]
-            finally:
-                os.close(log_text)
+            with _held(port, highest_port) as self.port:
+                log_text = self._start(name, command, env)
+                try:
+                    if self._wait(ready, deadline):
+                        return
+                    tail = os.pread(log_text, 10_000, 0).decode(errors="replace")[-500:]
+                finally:
+                    os.close(log_text)
             self.stop()
+            # Where a port cannot be held, another process may have taken it: try again.
             if attempt == _ATTEMPTS or "in use" not in tail.lower():
                 raise DynamirrorError(f"{name} did not start: {tail.strip() or 'no output'}")
+
+    def _start(
+        self,
+        name: str,
+        command: Callable[[int, Path], Sequence[str]],
+        env: Callable[[int], Mapping[str, str]],
+    ) -> int:
+        """Start the guard; gives a descriptor of its log."""
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        log = self.folder / "log"
+        with log.open("wb") as output:
+            self._guard = subprocess.Popen(  # noqa: S603 - our own command line
+                [
+                    *(sys.executable, "-S", "-E", str(Path(__file__).with_name("guard.py"))),
+                    *(str(self.folder), *command(self.port, self.folder)),
+                ],
+                stdin=subprocess.PIPE,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, "TMPDIR": str(self.folder), **env(self.port)},
+                start_new_session=True,
+            )
+            return os.open(log, os.O_RDONLY)
 
     def _wait(self, ready: Callable[[int], bool], deadline: float) -> bool:
         end = time.monotonic() + deadline
@@ -126,6 +135,22 @@ class EmbeddedServer:
         trace: TracebackType | None,
     ) -> None:
         self.stop()
+
+
+@contextmanager
+def _held(port: int | None, highest: int) -> Iterator[int]:
+    """A port that is given to no other process before our server has it.
+
+    On Linux a server can listen on a port that is merely bound, by SO_REUSEADDR (man 7 socket), and
+    the system hands a bound port to nobody who asks for any.
+    """
+    with socket.socket() as holder:
+        port = port or free_port(highest)
+        if sys.platform == "linux":
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):  # the server will say so
+                holder.bind((HOST, port))
+        yield port
 
 
 def free_port(highest: int = 65_535) -> int:
