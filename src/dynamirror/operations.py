@@ -303,8 +303,9 @@ class Operations:
             reason = "the table's stream is off, or another than the one that the mirror follows"
         elif marker.is_complete and other_views:
             reason = "the views have changed"
-        at, canary = time.time(), heartbeat.last(self.cache, self.table)
+        canary = heartbeat.last(self.cache, self.table)
         positions = Positions(self.cache, stream).load() if stream else {}
+        at = time.time()  # now that both are read, neither is later
         made = [one.created for one in positions.values() if one.created is not None]
         written = canary.at / 1000 if canary else None
         newest = max([*made, *([written] if written else ())], default=None)
