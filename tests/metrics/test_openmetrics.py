@@ -95,17 +95,26 @@ def test_a_scrape_tells_what_was_written_and_how_the_mirror_is(
         assert mirror.url.startswith("http://127.0.0.1:")
         assert set(listening([mirror.process.pid])) == {"0100007F"}, "on this machine only"
         source.client.delete_item(TableName=source.name, Key={"id": {"S": "3"}})
-        wait_until(lambda: mirror.samples.get("dynamirror_canary_latency_seconds_count", 0) >= 1)
-        now = mirror.samples
+        now: dict[str, float] = {}
+
+        def is_counted() -> bool:
+            """A batch is seen before it is counted, and a scrape may come while it is."""
+            now.clear()
+            now.update(mirror.samples)
+            return (
+                now.get("dynamirror_canary_latency_seconds_count", 0) >= 1
+                and now["dynamirror_records_total"] >= 12 + 1
+                and now["dynamirror_records_total"] == sum(map(now.__getitem__, outcomes))
+                and now["dynamirror_replication_lag_seconds_count"]
+                == now["dynamirror_batch_duration_seconds_count"]
+            )
+
+        outcomes = [f"dynamirror_{one}_total" for one in ("applied", "stale", "coalesced")]
+        wait_until(is_counted)
         assert now["dynamirror_canary_seen"] == 1
         assert 0 < now["dynamirror_canary_latency_seconds_sum"] < 60
-        beats = now["dynamirror_records_total"] - 12
-        assert beats >= 1, "11 puts and a delete, and the canary"
-        done = ("applied", "stale", "coalesced")
-        assert sum(now[f"dynamirror_{one}_total"] for one in done) == 12 + beats
         assert now["dynamirror_failed_total"] == now["dynamirror_quarantined_total"] == 0
-        batches = now["dynamirror_replication_lag_seconds_count"]
-        assert 1 <= batches == now["dynamirror_batch_duration_seconds_count"]
+        assert now["dynamirror_replication_lag_seconds_count"] >= 1
         assert now["dynamirror_mirror_complete"] == 0
         assert now["dynamirror_quarantine_size"] == 0
         assert 0 <= now["dynamirror_shard_behind_seconds"] < 60

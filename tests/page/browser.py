@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _FLAGS = (
@@ -17,6 +17,8 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+# Milliseconds; by itself `expect` waits for five seconds.
+PATIENCE = 60_000
 MISSING = (
     "no Chromium was found: install it (on Debian: apt-get install chromium) or name it in CHROMIUM"
 )
@@ -35,6 +37,7 @@ def opened_browser() -> Iterator[Browser]:
     """Chromium, without a window."""
     # Chromium's sandbox does not start for root.
     as_root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
             executable_path=find_browser(), args=[*_FLAGS, *as_root]

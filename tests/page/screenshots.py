@@ -14,7 +14,6 @@ from page.browser import MISSING, find_browser, opened_browser
 FOLDER = Path(__file__).parents[2] / "docs/images"
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
-PATIENCE = 60_000  # milliseconds
 WRITE_SECONDS = 20.0
 # As many as are shown, with two items that nobody writes.
 IDS = 28
@@ -56,7 +55,7 @@ def main() -> None:
         tab.emulate_media(color_scheme="light")
         _press(tab, "damage")
         _break(demo)
-        expect(tab.locator(".row.wrong")).to_have_count(5, timeout=PATIENCE)
+        expect(tab.locator(".row.wrong")).to_have_count(5)
         _take(tab, "broken", "Not in sync")
         harm.finish()
 
@@ -75,13 +74,13 @@ def _break(demo: Demo) -> None:
 
 def _press(tab: Tab, name: str) -> None:
     button = tab.get_by_test_id(f"press-{name}")
-    expect(button).to_have_attribute("aria-disabled", "false", timeout=PATIENCE)
+    expect(button).to_have_attribute("aria-disabled", "false")
     button.click()
     tab.mouse.move(0, 0)
 
 
 def _take(tab: Tab, name: str, word: str) -> None:
-    expect(tab.get_by_test_id("condition")).to_have_text(word, timeout=PATIENCE)
+    expect(tab.get_by_test_id("condition")).to_have_text(word)
     tab.wait_for_timeout(1000)  # until the charts are drawn
     tab.screenshot(path=FOLDER / f"page-{name}.png")
 

@@ -17,11 +17,10 @@ from dynamirror.marker import note_gap
 from dynamirror.page.harm import Harm
 from dynamirror.page.sampler import MOST_ROWS
 from dynamirror.page.show import demo_page
-from page.browser import needs_browser, opened_browser
+from page.browser import PATIENCE, needs_browser, opened_browser
 
 pytestmark = needs_browser
 
-PATIENCE = 30_000  # milliseconds
 PHONE = {"width": 390, "height": 844}
 
 
@@ -42,7 +41,7 @@ class Shown:
         tab.on("request", lambda request: self.asked.append(request.url))
         tab.on("websocket", lambda socket: self.asked.append(socket.url))
         tab.goto(self.url)
-        expect(condition(tab)).to_have_text(re.compile(r"\w"), timeout=PATIENCE)
+        expect(condition(tab)).to_have_text(re.compile(r"\w"))
         return tab
 
 
@@ -50,7 +49,7 @@ class Shown:
 def shown() -> Iterator[Shown]:
     """A demo that is kept: nobody writes but when a viewer wants it."""
     with (
-        Demo(ids=40, rate=100, seed=7) as demo,
+        Demo(ids=25, rate=100, seed=7) as demo,  # so few that each has its row
         demo_page(demo) as (page, harm),
         opened_browser() as browser,
     ):
@@ -76,7 +75,12 @@ def condition(tab: Tab) -> Locator:
 
 
 def expect_condition(tab: Tab, word: str) -> None:
-    expect(condition(tab)).to_have_text(word, timeout=PATIENCE)
+    # Ten times a second: `expect` looks once, and some words do not stay for long.
+    tab.wait_for_function(
+        "word => document.querySelector('[data-testid=condition]')?.textContent.trim() === word",
+        arg=word,
+        polling=100,
+    )
 
 
 def button(tab: Tab, name: str) -> Locator:
@@ -85,14 +89,14 @@ def button(tab: Tab, name: str) -> Locator:
 
 def press(tab: Tab, name: str) -> None:
     """Press a button, as soon as nothing else is being done."""
-    expect(button(tab, name)).to_have_attribute("aria-disabled", "false", timeout=PATIENCE)
+    expect(button(tab, name)).to_have_attribute("aria-disabled", "false")
     button(tab, name).click()
 
 
 def expect_told(tab: Tab, text: str) -> None:
     """The newest of what happened."""
     first = tab.get_by_role("log").locator("li").first
-    expect(first).to_contain_text(text, timeout=PATIENCE)
+    expect(first).to_contain_text(text)
 
 
 def wrong(tab: Tab) -> Locator:
@@ -100,7 +104,7 @@ def wrong(tab: Tab) -> Locator:
 
 
 def expect_figure(tab: Tab, name: str, text: str) -> None:
-    expect(tab.get_by_test_id(name)).to_have_text(text, timeout=PATIENCE)
+    expect(tab.get_by_test_id(name)).to_have_text(text)
 
 
 def test_the_figures_are_the_demos_own(shown: Shown, tab: Tab) -> None:
@@ -153,7 +157,7 @@ def test_what_a_stopped_replicator_left_arrives_when_it_starts(shown: Shown, tab
     expect_condition(tab, "Stopped")
     item = {"id": {"S": "1"}, "name": {"S": "while stopped"}}
     shown.demo.client.put_item(TableName=shown.demo.schema.table, Item=item)
-    expect(tab.locator(".row.moving")).to_contain_text("while stopped", timeout=PATIENCE)
+    expect(tab.locator(".row.moving")).to_contain_text("while stopped")
     assert wrong(tab).count() == 0
     press(tab, "hang")
     expect_told(tab, "The cache answers again; the replicator is stopped.")
@@ -192,7 +196,11 @@ def test_what_a_hung_cache_did_not_take_is_in_when_it_answers(shown: Shown, tab:
 def test_a_flushed_cache_is_incomplete_until_it_is_rebuilt(shown: Shown, tab: Tab) -> None:
     press(tab, "flush")
     expect_condition(tab, "Incomplete")
-    expect(wrong(tab).first).to_contain_text("missing", timeout=PATIENCE)
+    tab.wait_for_function(
+        "() => [...document.querySelectorAll('.row.wrong')]"
+        ".some(row => row.textContent.includes('missing'))",
+        polling=100,
+    )
     expect_told(tab, "Healed in ")
     expect_condition(tab, "In sync")
     expect(wrong(tab)).to_have_count(0)
@@ -290,7 +298,7 @@ def test_a_damaged_entry_is_lit_up_readably_in_both_schemes_and_repaired(
 ) -> None:
     press(tab, "damage")
     expect_condition(tab, "Not in sync")
-    expect(wrong(tab)).to_have_count(1, timeout=PATIENCE)
+    expect(wrong(tab)).to_have_count(1)
     expect(wrong(tab)).to_contain_text("users:fragile")
     expect(wrong(tab)).to_contain_text("different")
     assert shown.demo.compare().sample == {"different": ["users:fragile"]}

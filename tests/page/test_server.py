@@ -196,7 +196,7 @@ def test_a_cache_that_does_not_answer_is_told_and_not_the_end(
         sampler.start()
         try:
             wait_until(lambda: sampler.viewed().seen.rows)
-            mirrored.cache.broadcast(b"CLIENT", b"PAUSE", 600, b"ALL")
+            mirrored.cache.broadcast(b"CLIENT", b"PAUSE", 2_000, b"ALL")
             wait_until(lambda: sampler.viewed().seen.trouble)
             assert sampler.viewed().seen.rows
             wait_until(lambda: sampler.viewed().seen.trouble is None)
@@ -214,7 +214,7 @@ def test_commands_do_not_pay_for_the_page() -> None:
 def test_the_demo_tells_where_its_page_is_and_takes_it_along(tmp_path: Path) -> None:
     (folder := tmp_path / "cwd").mkdir()
     process = subprocess.Popen(
-        [*COMMAND, "demo", "--seconds", "1"],
+        [*COMMAND, "demo", "--seconds", "3"],
         env=environment(tmp_path),
         cwd=folder,
         stdout=subprocess.PIPE,

@@ -270,8 +270,8 @@ def test_a_write_is_waited_for_until_it_is_visible(make: MakeMirrored) -> None:
         0.2, world.mirror, [{"id": "1"}], {"version": ChangeVersion(1, 2, int(at))}
     )
     reader = world.reader()
-    later.start()
     begin = time.monotonic()
+    later.start()
     answer = reader.get_item(Key={"id": "1"}, min_time=at, wait=10.0)
     assert 0.1 < time.monotonic() - begin < 5
     assert (answer["Item"]["n"], source_of(answer)) == (2, "cache")

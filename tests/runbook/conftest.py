@@ -128,6 +128,7 @@ def sandbox(
         stack.callback(forget)
         sandbox_()
         yield sandbox_
+        world.stack.close()  # what still delivers would make a sandbox again
 
 
 @pytest.fixture
