@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from deadlines import wait_until
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.local import demo as module
+from dynamirror.local.delivery import Delivery
 from dynamirror.local.demo import Demo, Totals
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from processes import descendants, is_alive, linux_only
@@ -39,6 +40,22 @@ def test_a_demo_fills_writes_drains_and_finds_no_difference(tmp_path: Path) -> N
         # What is not so must not be said to be well.
         demo.cache.call("users:loaded 1", b"SET", b"users:loaded 1", b"damaged")
         assert demo.compare().sample == {"different": ["users:loaded 1"]}
+
+
+def test_who_waits_for_a_demo_is_not_disturbed_when_its_replicator_starts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with Demo(ids=1, rate=1, seed=1) as demo:
+        demo.stop_replicator()
+        begin = Delivery.start
+
+        def start(delivery: Delivery) -> None:
+            assert demo.delivery.wait(0), "as somebody does who looks just then"
+            begin(delivery)
+
+        monkeypatch.setattr(Delivery, "start", start)
+        demo.start_replicator()
+        assert not demo.delivery.wait(0)
 
 
 @linux_only

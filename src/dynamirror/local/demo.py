@@ -161,7 +161,7 @@ class Demo:
     def start_replicator(self) -> None:
         """Go on where it was stopped, in the background."""
         arn = self.stream_arn
-        self.delivery = Delivery(
+        delivery = Delivery(
             StreamReader(self.database.aws.streams(), arn),
             self._replicate,
             Positions(self.cache, arn),
@@ -169,7 +169,8 @@ class Demo:
             discover_seconds=2,
             note_gap=partial(Watch(self.cache, self.views).note, arn),
         )
-        self.delivery.start()
+        delivery.start()  # first: somebody may be waiting for the one that is there
+        self.delivery = delivery
         self.is_replicating = True
 
     def stop_replicator(self) -> None:
