@@ -3,7 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-WORKERS ?= 2
+# One more than two cores have: tests wait a good deal.
+WORKERS ?= 3
 SEEDS ?= 5
 SECONDS ?= 20
 
