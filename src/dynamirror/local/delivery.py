@@ -147,7 +147,6 @@ class Delivery:
             self._finished |= {shard for shard, position in known.items() if position.finished}
             latest: set[str] | None = None
             while not self._stop.is_set():
-                self._look.clear()
                 asked_at = self._clock()
                 stream = self._described()
                 self._shards = stream.shards
@@ -161,6 +160,7 @@ class Delivery:
                 if stream.switched_off and self._all_finished():
                     break
                 self._look.wait(self._discover_seconds)
+                self._look.clear()  # before it is asked for the end: whoever stops it sets both
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             self._fail(error)
         for consumer in self._consumers.values():
