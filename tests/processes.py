@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -80,9 +81,10 @@ def listening(pids: Sequence[int]) -> list[str]:
     for pid in pids:
         sockets = set()
         for descriptor in (PROC / str(pid) / "fd").iterdir():
-            target = str(descriptor.readlink())
-            if target.startswith("socket:["):
-                sockets.add(target[8:-1])
+            with suppress(FileNotFoundError):  # closed meanwhile
+                target = str(descriptor.readlink())
+                if target.startswith("socket:["):
+                    sockets.add(target[8:-1])
         for table in ("net/tcp", "net/tcp6"):
             for line in _read(pid, table).decode().splitlines()[1:]:
                 _, local, _, state, *_, inode = line.split()[:10]

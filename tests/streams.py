@@ -112,7 +112,7 @@ class Tree:
         self.may_list.wait(30)
         if self.gone:
             raise StreamGoneError(self.arn)
-        shards = [Shard(shard, parent) for shard, parent in self.parents.items()]
+        shards = [Shard(shard, parent) for shard, parent in list(self.parents.items())]
         return Description(shards, switched_off=self.switched_off)
 
     def pages(self, shard: Shard, after: str | None, *, latest: bool = False) -> Iterator[Page]:

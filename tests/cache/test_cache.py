@@ -220,9 +220,11 @@ def leaves_by_signal() -> Iterator[None]:
 
 
 def test_answers_that_a_signal_left_unread_are_nobodys(
-    cache: Cache, other: Cache, leaves_by_signal: None
+    server: EmbeddedValkey, open_cache: OpenCache, other: Cache, leaves_by_signal: None
 ) -> None:
     assert leaves_by_signal is None
+    cache = open_cache(server.settings(timeout=30))  # longer than it takes to send the signal
+    cache.broadcast(b"FLUSHALL")
 
     def signal_once_blocked() -> None:
         wait_until(lambda: any(b"blocked_clients:1\r" in told for told in other.broadcast("INFO")))

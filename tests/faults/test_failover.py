@@ -78,9 +78,10 @@ def cluster_of_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
 @pytest.fixture
 def pair(cluster_of_pair: Pair) -> Pair:
     """The pair as it stands now; empty."""
-    found = cluster_of_pair
-    pair = found if found.primary.is_primary() else found.swapped()
-    wait_until(pair.settled)
+    either = (cluster_of_pair, cluster_of_pair.swapped())
+    # One that was started again takes itself for the primary until it hears of its successor.
+    wait_until(lambda: any(one.settled() for one in either))
+    pair = next(one for one in either if one.primary.is_primary())
     for node in (pair.primary, *pair.others):
         node.ask(b"FLUSHALL")
     return pair

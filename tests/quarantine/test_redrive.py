@@ -259,6 +259,7 @@ def test_redrive_beside_a_writer_ends_with_what_the_table_holds(
     history: list[Any] = []
     try:
         while healed < 20 or len(history) < 200:
+            assert thread.is_alive()
             history.append(written(mirrored, source))
             mirrored.deliver(*history[-1:], *source.choices(history, k=source.randrange(3)))
     finally:
