@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 import pytest
 
 from deadlines import wait_until
-from dynamirror.aws import describe_table
 from dynamirror.cache import Cache
 from dynamirror.cli.page import DemoPage
 from dynamirror.errors import ConfigError, DynamirrorError
@@ -24,29 +23,10 @@ from dynamirror.page.sampler import Mirrored, Sampler
 from dynamirror.page.server import Page
 from dynamirror.page.state import Condition, Shard
 from dynamirror.quarantine import Parked, park
-from dynamirror.report import Tally
 from dynamirror.stream.positions import Position, Positions
-from dynamirror.view import ViewSpec
 from processes import COMMAND, environment, linux_only
-from streams import Source
 
 EVERY = 0.05
-
-
-@pytest.fixture
-def mirrored(dynamodb: EmbeddedDynamoDB, cache: Cache) -> Mirrored:
-    """A table of one item, and an empty cache that nobody fills."""
-    source = Source(dynamodb)
-    source.put("1", name={"S": "Ada"})
-    return Mirrored(
-        title="a test",
-        cache=cache,
-        views=[ViewSpec().bind(describe_table(source.client, source.name).schema)],
-        client=source.client,
-        stream=lambda: source.arn,
-        delivery=lambda: None,
-        tally=Tally(applied=7),
-    )
 
 
 @pytest.fixture

@@ -1,0 +1,33 @@
+"""A mirror that nobody keeps, for the page to show."""
+
+import pytest
+
+from dynamirror.aws import describe_table
+from dynamirror.cache import Cache
+from dynamirror.local.dynamodb import EmbeddedDynamoDB
+from dynamirror.page.sampler import Mirrored
+from dynamirror.report import Tally
+from dynamirror.view import ViewSpec
+from streams import Source
+
+
+@pytest.fixture
+def source(dynamodb: EmbeddedDynamoDB) -> Source:
+    """A table of one item."""
+    source = Source(dynamodb)
+    source.put("1", name={"S": "Ada"})
+    return source
+
+
+@pytest.fixture
+def mirrored(source: Source, cache: Cache) -> Mirrored:
+    """That table, and an empty cache that nobody fills."""
+    return Mirrored(
+        title="a test",
+        cache=cache,
+        views=[ViewSpec().bind(describe_table(source.client, source.name).schema)],
+        client=source.client,
+        stream=lambda: source.arn,
+        delivery=lambda: None,
+        tally=Tally(applied=7),
+    )
