@@ -14,13 +14,14 @@ from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.valkey import EmbeddedValkey
 
 # What one run tries, the next one tries, and a machine that pauses fails nothing.
-# With --hypothesis-profile=default, each run tries something else.
 settings.register_profile(
     "steady",
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
+# Each run tries something else: --hypothesis-profile=anew
+settings.register_profile("anew", settings.get_profile("steady"), derandomize=False)
 settings.load_profile("steady")
 
 

@@ -110,9 +110,7 @@ def test_an_entry_whose_item_is_gone_is_found(cache: Cache, encoding: Encoding) 
     assert (result.entries, result.sample) == (7, {"left_over": ["users:1"]})
 
 
-@settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
-)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
 @given(data=st.data(), encoding=st.sampled_from(ENCODINGS))
 def test_every_difference_is_counted_once(
     cache: Cache, data: st.DataObject, encoding: Encoding

@@ -190,7 +190,7 @@ entry_lists = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(before=entry_lists, entries=entry_lists, left=st.integers(0, 30))
 def test_every_entry_has_one_outcome(
     store: Cache, before: list[Entry], entries: list[Entry], left: int

@@ -69,7 +69,7 @@ def expected(script: Script, value: bytes) -> object:
     return {PUT: value, PUT_HASH: {b"field": value}, DELETE: None}[script]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(history=writes)
 @example(history=[(PUT, ChangeVersion(1, HUGE + 1, 5)), (PUT, ChangeVersion(1, HUGE, 9))])
 @example(history=[(PUT, ChangeVersion(1, HUGE, 5)), (DELETE, ChangeVersion(1, HUGE + 1, 5))])

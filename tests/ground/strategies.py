@@ -6,14 +6,12 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from dynamirror.version import ChangeVersion, RowVersion
 
-PROMISE = settings(
-    max_examples=80, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
-)
+PROMISE = settings(max_examples=80, database=None)
 # For a promise that is asked of many things in turn.
 PROMISE_OF_EACH = settings(PROMISE, max_examples=25)
 

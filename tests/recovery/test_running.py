@@ -35,9 +35,7 @@ def forget(world: World) -> None:
         world.cache.call(key, b"DEL", key.encode())
 
 
-@settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(-4, 3))
 def test_no_run_begins_whose_horizon_is_not_later_than_the_gap(world: World, offset: int) -> None:
     forget(world)
@@ -184,9 +182,7 @@ def test_without_a_marker_the_mirror_is_incomplete(cache: Cache) -> None:
     assert marked(cache) == Marker()
 
 
-@settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), max_size=12))
 def test_the_mirror_is_complete_only_after_a_rebuild_later_than_every_gap(
     cache: Cache, events: list[tuple[bool, int]]

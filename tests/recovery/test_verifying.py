@@ -254,7 +254,7 @@ def test_there_is_no_such_sample(percent: float) -> None:
         Part.sample(percent, random.Random(0))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.lists(st.text(max_size=3), max_size=5), max_size=5), st.lists(st.text()))
 def test_the_set_of_keys_is_a_set(added: list[list[str]], asked: list[str]) -> None:
     known = {key for keys in added for key in keys}

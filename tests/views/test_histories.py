@@ -150,7 +150,7 @@ def as_json(entries: Shown) -> Iterator[tuple[str, Any, int | None]]:
 
 
 @pytest.mark.parametrize("moving", [True, False], ids=["new and old images", "new images"])
-@settings(max_examples=150, deadline=None, database=None)
+@settings(max_examples=150, database=None)
 @given(drawn=deliveries())
 def test_an_item_that_moves_leaves_no_entry_behind_in_any_view(
     store: Cache,
