@@ -20,7 +20,10 @@ from dynamirror.view import View, fingerprint
 logger = logging.getLogger("dynamirror")
 
 OTHER_STREAM: Final = "the table has another stream than before"
+OLDER_STREAM: Final = "changes of an older stream came after the table had another"
+OLDER_DATA: Final = "changes that were on their way when the cache lost its data came after that"
 NO_MARKER: Final = "the mirror has never been filled, or the cache has lost its data"
+_LOST_NOTE: Final = "the cache went back to before this was noted: "
 # A record that is about to be trimmed: others may have been, before they were read.
 _OLD_SECONDS: Final = 23 * 3600
 _LOOK_SECONDS: Final = 1.0
@@ -38,6 +41,9 @@ class Marker(msgspec.Struct, frozen=True):
             marker at all.
         reason: why they may be.
         complete: horizon of the newest rebuild that was finished; -1 for none.
+        source: ARN of the newest stream that the table was seen to have when a rebuild began; empty
+            for none.
+        born: when the marker was first written; seconds since 1970, -1 for not known.
     """
 
     stream: str = ""
@@ -45,6 +51,8 @@ class Marker(msgspec.Struct, frozen=True):
     gap: int | None = None
     reason: str = NO_MARKER
     complete: int = -1
+    source: str = ""
+    born: int = -1
 
     @property
     def is_complete(self) -> bool:
@@ -79,8 +87,12 @@ def parse_marker(flat: Sequence[bytes]) -> Marker:
         return Marker(reason="the marker cannot be read")
 
 
-def note_gap(cache: Cache, views: Sequence[View], *, stream: str, at: int, reason: str) -> None:
+def note_gap(
+    cache: Cache, views: Sequence[View], *, stream: str, at: int, reason: str, source: str = ""
+) -> None:
     """Write down that the mirror is incomplete until it is rebuilt.
+
+    A stream that is older than the marker's does not take its place.
 
     Args:
         cache: the cache.
@@ -88,12 +100,13 @@ def note_gap(cache: Cache, views: Sequence[View], *, stream: str, at: int, reaso
         stream: ARN of the stream that is followed from now on.
         at: seconds since 1970; every change made later is delivered.
         reason: why changes may be lacking.
+        source: ARN of the stream that the table has; empty where that is not known.
 
     Raises:
         CacheError: the cache did not take it.
     """
     key = marker_key(views[0].schema.table).encode()
-    cache.perform(GAP.command(key, at, reason, stream, fingerprint(views)))
+    cache.perform(GAP.command(key, at, reason, stream, fingerprint(views), source))
 
 
 def note_complete(cache: Cache, views: Sequence[View], horizon: RowVersion) -> str | None:
@@ -136,31 +149,56 @@ class Watch:
         self._looked = float("-inf")
         self.marker: Marker | None = None
 
-    def look(self, stream: str, oldest: float | None = None) -> None:
-        """Compare the marker with what is delivered.
+    def look(self, stream: str, oldest: float | None = None, *, began: float | None = None) -> None:
+        """Compare the marker with what is delivered; after a batch was written, not before.
 
         Args:
             stream: ARN of the stream that changes come from.
-            oldest: when the oldest change of a batch was made; None for no batch.
+            oldest: when the oldest change of a batch was made; None if that is not known.
+            began: when the batch came, in seconds since 1970; None for no batch.
 
         Raises:
             CacheError: the cache cannot be read, or did not take it.
         """
-        now = self._now()
         if oldest is not None and self.is_late(oldest):
             hours = _OLD_SECONDS // 3600
             reason = f"changes arrived {hours} hours late: others may have been trimmed unread"
             # Until the late ones are through, each makes the gap later; one a minute is enough.
-            if self.marker is None or now - (self.marker.gap or 0) > 60:  # noqa: PLR2004
+            if self.marker is None or self._now() - (self.marker.gap or 0) > 60:  # noqa: PLR2004
                 self.note(stream, reason)
-            return
-        if self._clock() - self._looked < _LOOK_SECONDS:
-            return
-        self.marker = read_marker(self._cache, self._table)
-        self._looked = self._clock()
-        why = difference(self.marker, stream, self._fingerprint)
-        if why is not None:
+                return
+        if self._clock() - self._looked >= _LOOK_SECONDS:
+            before = self.marker
+            self.marker = read_marker(self._cache, self._table)
+            self._looked = self._clock()
+            why = difference(self.marker, stream, self._fingerprint)
+            why = why or _lost(before, self.marker)
+            if why is not None:
+                self.note(stream, why)
+                return
+        assert self.marker is not None  # it has been looked at
+        if began is not None and (why := self._resurrects(self.marker, stream, began)):
             self.note(stream, why)
+
+    def _resurrects(self, marker: Marker, stream: str, began: float) -> str | None:
+        """Why a batch may have brought back what nothing deletes any more, or None.
+
+        A rebuild leaves no tombstone where no entry was. So a put may come back if the delete after
+        it was never delivered, or its tombstone was lost.
+        """
+        if marker.gap is not None and marker.gap > self._now():
+            return None  # that is noted already: no row has been read since
+        if _is_older(stream, marker):
+            return OLDER_STREAM
+        return OLDER_DATA if began < marker.born else None
+
+    def is_newest(self, stream: str) -> bool:
+        """Whether the table is known to have no newer stream.
+
+        Args:
+            stream: the stream's ARN.
+        """
+        return self.marker is not None and not _is_older(stream, self.marker)
 
     def is_late(self, created: float) -> bool:
         """Whether a change comes so late that others may have been trimmed before it."""
@@ -175,7 +213,11 @@ class Watch:
         at = ceil(self._now()) + _CLOCKS_SECONDS
         note_gap(self._cache, self._views, stream=stream, at=at, reason=reason)
         logger.error("mirror incomplete", extra={"table": self._table, "reason": reason})
-        self.marker = Marker(stream, self._fingerprint, at, reason)
+        held = self.marker or Marker()
+        followed = held.stream if _is_older(stream, held) else stream
+        self.marker = msgspec.structs.replace(
+            held, stream=followed, views=self._fingerprint, gap=at, reason=reason
+        )
 
 
 def difference(marker: Marker, stream: str, views: str) -> str | None:
@@ -195,10 +237,26 @@ def difference(marker: Marker, stream: str, views: str) -> str | None:
     return None
 
 
-def is_before(marker: Marker, stream: str) -> bool:
-    """Whether the gap was noted before the table's stream, another than the marker's, had begun."""
-    noted = -1 if marker.gap is None else marker.gap
-    return _is_newer(stream, marker.stream) and noted < _epoch(stream) / 1000
+def has_other_source(marker: Marker, stream: str) -> bool:
+    """Whether a table's stream is a newer one than any that the marker knows of.
+
+    Args:
+        marker: what the cache says.
+        stream: ARN of the stream that the table has.
+    """
+    return all(_is_newer(stream, known) for known in (marker.stream, marker.source))
+
+
+def _lost(before: Marker | None, now: Marker) -> str | None:
+    """Why a mirror is incomplete as it was known before, if a failover lost that; or None."""
+    if before is None or before.gap is None or now.gap is None or now.gap >= before.gap:
+        return None
+    return _LOST_NOTE + before.reason.removeprefix(_LOST_NOTE)
+
+
+def _is_older(stream: str, marker: Marker) -> bool:
+    """Whether the table has had a newer stream since, as far as the marker tells."""
+    return 0 <= _epoch(stream) < max(_epoch(marker.stream), _epoch(marker.source))
 
 
 def _is_newer(stream: str, than: str) -> bool:

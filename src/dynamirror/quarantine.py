@@ -1,8 +1,8 @@
 """Items that cannot become entries, set aside with the reason, so that no shard is ever blocked."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -45,6 +45,17 @@ class Parked:
                 if len(text) <= _LONGEST_KEY:
                     return text
         return f"record {self.sequence}".encode()
+
+
+def merged(items: Iterable[Parked]) -> list[Parked]:
+    """Make one of what was set aside of one record in several views, with all the reasons."""
+    found: dict[tuple[str, bytes, str], Parked] = {}
+    for item in items:
+        at = item.table, item.field, item.sequence
+        held = found.setdefault(at, item)
+        if item.reason not in held.reason:
+            found[at] = replace(held, reason=f"{held.reason}; {item.reason}")
+    return list(found.values())
 
 
 class Note(msgspec.Struct, frozen=True):

@@ -24,12 +24,12 @@ from dynamirror.key import RESERVED
 from dynamirror.marker import (
     OTHER_STREAM,
     difference,
-    is_before,
+    has_other_source,
     note_complete,
     note_gap,
     read_marker,
 )
-from dynamirror.quarantine import Parked, park
+from dynamirror.quarantine import Parked, merged, park
 from dynamirror.rows import CONSISTENT_MARGIN, EVENTUAL_MARGIN, RowReader
 from dynamirror.snapshot import Page, Rate, Scan, Segment
 from dynamirror.sweep import Swept, sweep
@@ -155,11 +155,18 @@ class Rebuild:
         # Which stream is followed is for those who follow it to say.
         followed = marker.stream or self.stream_arn
         reason = difference(marker, followed, fingerprint(self.views))
-        if reason is None and is_before(marker, self.stream_arn):
+        if reason is None and has_other_source(marker, self.stream_arn):
             reason = OTHER_STREAM
         if reason is not None:
             gap = now.horizon + self._margin_of(consistent=consistent) + 1
-            note_gap(self.cache, self.views, stream=followed, at=gap, reason=reason)
+            note_gap(
+                self.cache,
+                self.views,
+                stream=followed,
+                at=gap,
+                reason=reason,
+                source=self.stream_arn,
+            )
         assert gap is not None  # without a marker there was a reason
         run = None if anew else self.run()
         if run and not run.finished and run.horizon > gap and run.views == fingerprint(self.views):
@@ -294,6 +301,7 @@ class Rebuild:
             item = getattr(trouble.entry, "item", {})
             reason = f"view {trouble.entry.view.name}: {trouble.reason}"
             parked.append(self._parked(item, page, reason))
+        parked = merged(parked)
         if park(self.cache, parked, at=_now(), limit=self._quarantine_limit):
             raise CacheError(f"{self.cache}: it did not take what had to be quarantined")
         return Progress(

@@ -1,6 +1,7 @@
 """Which rebuild is begun, resumed, finished or refused; and how the marker is kept."""
 
 from collections.abc import Callable
+from math import ceil
 from time import time
 from typing import Any
 
@@ -12,6 +13,7 @@ from builders import SCHEMA, STREAM_ARN, item, view
 from deadlines import wait_until
 from dynamirror.cache import Cache
 from dynamirror.marker import (
+    OLDER_STREAM,
     Marker,
     Watch,
     marker_key,
@@ -304,6 +306,65 @@ def test_what_comes_late_from_an_older_stream_is_no_other_stream(cache: Cache) -
     times.now += 5
     watch.look(STREAM_ARN)
     assert marked(cache) == before
+
+
+def test_a_batch_of_an_older_stream_is_a_gap_but_does_not_become_the_marker_s_stream(
+    cache: Cache,
+) -> None:
+    watch, times = watching(cache)
+    complete(cache, times.now - 60)
+    watch.look(NEWER)
+    times.now += 5
+    watch.look(STREAM_ARN, times.now, began=times.now)
+    marker = marked(cache)
+    assert (marker.reason, marker.stream) == (OLDER_STREAM, NEWER)
+    assert marker.gap == ceil(times.now) + 2
+    # One that comes before that moment is covered by it; one that comes later is not.
+    times.now += 1
+    watch.look(STREAM_ARN, times.now, began=times.now)
+    assert marked(cache) == marker
+    times.now += 5
+    watch.look(STREAM_ARN, times.now, began=times.now)
+    assert marked(cache).gap == ceil(times.now) + 2
+
+
+def test_a_gap_that_a_failover_lost_is_noted_again(cache: Cache) -> None:
+    watch, times = watching(cache)
+    complete(cache, times.now - 60)
+    watch.look(STREAM_ARN, times.now)
+    key = marker_key(SCHEMA.table).encode()
+    before = cache.call(key.decode(), b"DUMP", key)
+    watch.note(STREAM_ARN, "a shard is gone")
+    assert not marked(cache).is_complete
+    for _ in range(2):
+        cache.call(key.decode(), b"RESTORE", key, b"0", before, b"REPLACE")
+        assert marked(cache).is_complete
+        times.now += 2
+        watch.look(STREAM_ARN, times.now)
+        assert not marked(cache).is_complete
+        assert marked(cache).reason.endswith("noted: a shard is gone")
+        assert marked(cache).reason.count("noted") == 1
+
+
+def test_a_gap_that_was_only_read_is_noted_again_too(cache: Cache) -> None:
+    watch, times = watching(cache)
+    complete(cache, times.now - 60)
+    key = marker_key(SCHEMA.table).encode()
+    before = cache.call(key.decode(), b"DUMP", key)
+    note_gap(cache, VIEWS, stream=STREAM_ARN, at=int(times.now), reason="another saw it")
+    watch.look(STREAM_ARN, times.now)
+    cache.call(key.decode(), b"RESTORE", key, b"0", before, b"REPLACE")
+    times.now += 1
+    watch.look(STREAM_ARN, times.now)
+    assert marked(cache).reason.endswith("noted: another saw it")
+
+
+@pytest.mark.parametrize("gap", [b"", b"x", b"-"])
+def test_a_gap_is_noted_over_one_that_cannot_be_read(cache: Cache, gap: bytes) -> None:
+    key = marker_key(SCHEMA.table)
+    cache.call(key, b"HSET", key.encode(), b"gap", gap)
+    note_gap(cache, VIEWS, stream=STREAM_ARN, at=7, reason="a test")
+    assert marked(cache).gap == 7
 
 
 def test_late_changes_make_the_gap_later_once_a_minute(cache: Cache) -> None:
