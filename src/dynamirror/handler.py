@@ -19,9 +19,9 @@ from dynamirror.canary import views_for
 from dynamirror.change import Change
 from dynamirror.config import QUARANTINE_LIMIT, Settings, load_views
 from dynamirror.entry import Entry, of_change
-from dynamirror.errors import CacheError, ConfigError, RecordError
+from dynamirror.errors import CacheError, ConfigError, RecordError, SourceError
 from dynamirror.marker import Watch
-from dynamirror.quarantine import Parked, park
+from dynamirror.quarantine import Parked, merged, park
 from dynamirror.report import Batch, Report, partial_batch_response
 from dynamirror.version import ChangeVersion
 from dynamirror.view import Schema, View, Views
@@ -34,6 +34,11 @@ logger = logging.getLogger("dynamirror")
 # Kept back from the time that Lambda gives, to answer in, beside one timeout of the cache.
 _ANSWER_SECONDS = 1.0
 _END_OF_TIME = 10**10
+_OTHER_KEY = "the record's key attributes are not the table's"
+# How soon a table is asked again for its key.
+_ASK_SECONDS = 60
+# A batch that took longer may have been given up, and the mirror rebuilt meanwhile.
+_GIVEN_UP_SECONDS = 5
 
 
 class Context(Protocol):
@@ -73,6 +78,7 @@ class Replicator:
         self._clock = clock
         self._observe = observe
         self._watches: dict[str, Watch] = {}
+        self._asked: dict[str, float] = {}
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
         """Apply one batch; returns Lambda's partial batch response.
@@ -85,7 +91,7 @@ class Replicator:
         batch = event.get("Records") if isinstance(event, Mapping) else None
         if not isinstance(batch, list):
             raise RecordError("the event has no list of Records; is it one of a DynamoDB stream?")
-        begin = self._clock()
+        begin, began = self._clock(), time()
         # A large event is a million objects, none of them garbage: the collector need not look.
         gc.freeze()
         try:
@@ -98,9 +104,14 @@ class Replicator:
         parked_now = len(parked) - len(unparked)
         self._tell(batch, begin, report, parked=parked_now, failed=len(report.failed))
         self._log(batch, report, parked)
-        if batch and not report.failed and not unparked:  # else it comes again
-            self._look(batch[0])
-        return partial_batch_response(_first_to_repeat(batch, report, unparked))
+        again = _first_to_repeat(batch, report, unparked)
+        try:
+            self._look(batch, began, done=not again)
+        except CacheError:
+            if not again:
+                raise
+            again = _all_to_repeat(batch)
+        return partial_batch_response(again)
 
     def _write(
         self, batch: list[Any], begin: float, context: Context
@@ -110,6 +121,7 @@ class Replicator:
         # A function that is given little time still uses half of it.
         end = begin + seconds - min(self._reserve, seconds / 2)
         parked: list[Parked] = []
+        self._meet(batch)
         entries, superseded = self._entries(batch, parked)
         if logger.isEnabledFor(logging.DEBUG):
             entries = list(entries)
@@ -118,7 +130,9 @@ class Replicator:
         clock = self._clock
         report = apply(self.cache, entries, fence_ttl=self.fence_ttl, in_time=lambda: clock() < end)
         report.coalesced += superseded
-        parked += _unmapped(batch, report)
+        if any(one.reason == _OTHER_KEY for one in parked) and self._has_other_key(_table(batch)):
+            return self._write(batch, begin, context)
+        parked = merged([*parked, *_unmapped(batch, report)])
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return report, parked, park(self.cache, parked, at=at, limit=self._quarantine_limit)
 
@@ -149,6 +163,35 @@ class Replicator:
             parked.clear()
         return self._decode(batch, parked), 0
 
+    def _meet(self, batch: list[Any]) -> None:
+        """Bind the views of a table that is new; if records differ about its key, it is asked."""
+        table = _table(batch)
+        if self.views.bound(table) is None:
+            named = {frozenset(change.keys) for change in _decodable(batch)}
+            if len(named) > 1:
+                self.views.meet(table, frozenset())
+
+    def _has_other_key(self, table: str) -> bool:
+        """Ask a table for its key, if the records that tell it differ; bind its views anew.
+
+        Returns whether it is another key than the one that was taken for it.
+        """
+        views, now = self.views.bound(table), self._clock()
+        if views is None or views[0].schema.types:  # the table itself was asked
+            return False
+        if now - self._asked.get(table, float("-inf")) < _ASK_SECONDS:
+            return False
+        self._asked[table] = now
+        try:
+            bound = self.views.meet(table, frozenset())
+        except SourceError as error:
+            logger.warning("key not known for sure", extra={"table": table, "reason": str(error)})
+            return False
+        if bound[0].schema.keys == views[0].schema.keys:
+            return False
+        self._watches.pop(table, None)
+        return True
+
     def _static_views(self, batch: list[Any]) -> tuple[View, ...]:
         """The views of the batch's table, if an item's newest record says all to all of them."""
         views = self.views.bound(_table(batch))
@@ -162,12 +205,18 @@ class Replicator:
                 change = records.decode(record)
                 views = self.views.of_change(change)
                 _check_keys(change, views[0].schema)
-                for view in views_for(change.keys, views):
-                    yield from of_change(view, change)
+                mine = views_for(change.keys, views)
             except RecordError as error:
                 # What was not decoded was made before it came.
                 created = change.version.created if change else ceil(time())
                 parked.append(_parked(record, str(error), created))
+                continue
+            for view in mine:
+                try:
+                    yield from of_change(view, change)
+                except RecordError as error:  # the other views can still be written
+                    reason = f"view {view.name}: {error}"
+                    parked.append(_parked(record, reason, change.version.created))
 
     def watch(self, table: str) -> Watch | None:
         """What notices that the mirror of a table is incomplete; None before the table was met."""
@@ -175,20 +224,34 @@ class Replicator:
             self._watches[table] = Watch(self.cache, views, clock=self._clock)
         return self._watches.get(table)
 
-    def _look(self, first: Any) -> None:
-        """See whether the mirror is complete, as far as a batch and the cache tell."""
-        # A record that tells no stream or time is in quarantine; the next batch has others.
-        with suppress(RecordError, KeyError, TypeError, ValueError, OverflowError):
-            stream, data = first["eventSourceARN"], first["dynamodb"]
-            created = float(data["ApproximateCreationDateTime"])
-            if watch := self.watch(records.parse_stream_arn(stream).table):
-                try:
-                    watch.look(stream, created)
-                except CacheError:
-                    # The next batch tells the rest, but not that others may have been trimmed: this
-                    # one comes again, stale and harmless, until it is noted.
-                    if watch.is_late(created):
-                        raise
+    def _look(self, batch: list[Any], began: float, *, done: bool) -> None:
+        """See whether the mirror is complete, as far as a batch and the cache tell.
+
+        Args:
+            batch: the batch.
+            began: when it came, in seconds since 1970.
+            done: whether it was wholly applied; else the rest of it comes again.
+
+        Raises:
+            CacheError: a gap that no other batch may tell of could not be noted: this one must come
+                again, stale and harmless, until it is.
+        """
+        stream, oldest = _arn(batch), _oldest(batch)
+        try:
+            watch = self.watch(records.parse_stream_arn(stream).table)
+        except RecordError:
+            return  # nothing tells of which stream it is
+        if watch is None:
+            return
+        late = oldest is not None and watch.is_late(oldest)
+        # The rest may begin with younger records, and nobody waits for one that was given up.
+        if not (done or late or time() - began > _GIVEN_UP_SECONDS):
+            return
+        try:
+            watch.look(stream, oldest, began=began)
+        except CacheError:
+            if late or not watch.is_newest(stream):
+                raise  # the next batch may not tell
 
     def _log(self, batch: list[Any], report: Report, parked: list[Parked]) -> None:
         extra = {
@@ -260,6 +323,12 @@ def _is_time(seconds: Any) -> bool:
     return isinstance(seconds, int | float) and 0 <= seconds < _END_OF_TIME
 
 
+def _decodable(batch: list[Any]) -> Iterator[Change]:
+    for record in batch:
+        with suppress(RecordError):
+            yield records.decode(record)
+
+
 def _check_keys(change: Change, schema: Schema) -> None:
     """Refuse a record that does not tell one item: it would touch no entry, or another's.
 
@@ -268,11 +337,11 @@ def _check_keys(change: Change, schema: Schema) -> None:
     """
     new, old = change.new, change.old
     if len(change.keys) != len(schema.keys):
-        raise RecordError("the record's key attributes are not the table's")
+        raise RecordError(_OTHER_KEY)
     for name in schema.keys:
         value = change.keys.get(name)
         if value is None:
-            raise RecordError("the record's key attributes are not the table's")
+            raise RecordError(_OTHER_KEY)
         if (new is not None and new.get(name) != value) or (
             old is not None and old.get(name) != value
         ):
@@ -312,6 +381,11 @@ def _first_to_repeat(batch: list[Any], report: Report, unparked: list[Parked]) -
     return [spelt[min(numbers)]]
 
 
+def _all_to_repeat(batch: list[Any]) -> list[str]:
+    spelt = [records.sequence_number(record) or "" for record in batch]
+    return [""] if "" in spelt else [min(spelt, key=int)]
+
+
 def build(
     settings: Settings, *, observe: Callable[[Batch], None] = lambda _batch: None
 ) -> Replicator:
@@ -339,16 +413,23 @@ def build(
 
 
 def _schema(settings: Settings, table: str, keys: frozenset[str]) -> Schema:
-    """Find out which of a record's key attributes is the partition key."""
+    """Find out which of the key attributes that records name is the partition key."""
     declared = settings.declared_schema(table)
     if declared is None:
         return Schema(table, tuple(keys)) if len(keys) == 1 else _described(table)
-    if set(declared.keys) != keys:
+    if keys and set(declared.keys) != keys and not _is_true(declared):
         raise ConfigError(
             f"environment: DYNAMIRROR_KEY_SCHEMA: says {', '.join(declared.keys)}, but the key of "
             f"table {table} is {' and '.join(sorted(keys))}"
         )
     return declared
+
+
+def _is_true(declared: Schema) -> bool:
+    """Whether the table is known to have the key that was declared, whatever a record names."""
+    with suppress(SourceError):
+        return _described(declared.table).keys == declared.keys
+    return False
 
 
 def _described(table: str) -> Schema:

@@ -187,7 +187,8 @@ class Redrive(msgspec.Struct, frozen=True):
         healed: items that are out.
         left: items that are not.
         overflow: how often an item could not be listed.
-        changeable: views whose keys can change, so that an entry under an old key may be left.
+        changeable: views whose keys can change, and may be another application's, so that an entry
+            under an old key may be left.
         more: how many more are left.
     """
 
@@ -388,7 +389,9 @@ class Operations:
                 healed += 1
             else:
                 left.append(LeftItem(_item(one.item), one.outcome, one.reason))
-        changeable = [view.name for view in views if view.needs_old_image]
+        changeable = [
+            view.name for view in views if view.needs_old_image and not view.owns_its_keys
+        ]
         more, unlisted = max(0, len(left) - _MOST_SHOWN), overflow(self.cache, self.table)
         return Redrive(self.table, healed, left[:_MOST_SHOWN], unlisted, changeable, more)
 

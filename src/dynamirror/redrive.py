@@ -3,19 +3,25 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 
 import msgspec
 
 from dynamirror.apply import apply_all
+from dynamirror.attributes import Item
 from dynamirror.aws import error_code
 from dynamirror.cache import Cache
 from dynamirror.canary import views_for
-from dynamirror.entry import no_entry, of_row
+from dynamirror.entry import Delete, no_entry, of_row
 from dynamirror.errors import RecordError, SourceError
 from dynamirror.quarantine import Listed, release
-from dynamirror.rows import Row, RowReader
+from dynamirror.rows import Row, RowReader, identity
+from dynamirror.sweep import as_they_should_be, entries_of
 from dynamirror.version import RowVersion
 from dynamirror.view import View
+
+# Entries under old keys that are read again at a time.
+_AT_ONCE = 500
 
 
 class Outcome(StrEnum):
@@ -73,6 +79,10 @@ def redrive(
 ) -> Iterator[Redriven]:
     """Heal items in quarantine, one by one; safe at any moment, and as often as one likes.
 
+    A record that could not be decoded does not tell which key its item had before. So where a
+    view's key can change, the view's entries in the cache are searched for what is left of these
+    items.
+
     Args:
         cache: the cache.
         views: all views of the table.
@@ -84,8 +94,27 @@ def redrive(
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
     """
-    for item in items:
-        yield _Case(cache, views, item, fence_ttl).redrive(reader)
+    cases = (_Case(cache, views, item, fence_ttl) for item in items)
+    tried: Iterable[tuple[_Case, Redriven | list[str]]]
+    tried = ((case, case.apply(reader)) for case in cases)
+    if moving := [view for view in views if view.needs_old_image and view.owns_its_keys]:
+        tried = list(tried)
+        keys = [case.item.key for case, done in tried if not isinstance(done, Redriven)]
+        _clear_old_keys(cache, moving, reader, filter(None, keys), fence_ttl=fence_ttl)
+    for case, done in tried:
+        yield done if isinstance(done, Redriven) else case.close(done)
+
+
+def _clear_old_keys(
+    cache: Cache, views: Iterable[View], reader: RowReader, keys: Iterable[Item], *, fence_ttl: int
+) -> None:
+    """Delete the entries that items have under keys they do not have any more."""
+    wanted = set(map(identity, keys))
+    for view in views if wanted else ():
+        found = (one for one in entries_of(cache, view) if identity(one.item_key) in wanted)
+        while chunk := list(islice(found, _AT_ONCE)):
+            left = [one for one in as_they_should_be(chunk, reader) if isinstance(one, Delete)]
+            apply_all(cache, left, fence_ttl=fence_ttl)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +126,8 @@ class _Case:
     item: Listed
     fence_ttl: int
 
-    def redrive(self, reader: RowReader) -> Redriven:
+    def apply(self, reader: RowReader) -> Redriven | list[str]:
+        """Write what the table holds; returns why it cannot be, or what became of the item."""
         row = self._row(reader)
         if isinstance(row, Redriven):
             return row
@@ -106,7 +136,7 @@ class _Case:
             return Redriven(self.item, Outcome.FRESH, reason, wait)
         # Once T is later than the parked change, the row is newer than that change, and so is
         # whatever the fence prefers to the row: docs/decisions/0005-redrive.md.
-        return self._close(list(self._apply(row)))
+        return list(self._apply(row))
 
     def _row(self, reader: RowReader) -> Row | Redriven:
         schema = self.views[0].schema
@@ -140,7 +170,8 @@ class _Case:
             for trouble in report.quarantined:
                 yield f"view {view.name}: {trouble.reason}"
 
-    def _close(self, reasons: list[str]) -> Redriven:
+    def close(self, reasons: list[str]) -> Redriven:
+        """Let the item out, or keep it with the reasons."""
         item, table = self.item, self.views[0].schema.table
         reason = "; ".join(reasons)
         note = msgspec.structs.replace(item.note, reason=reason) if reasons else None

@@ -264,8 +264,8 @@ class Views:
 
     Args:
         specs: what the user wrote.
-        schema_of: tells a table's schema from its name and the key attributes of one of its
-            records; raises ConfigError if it cannot.
+        schema_of: tells a table's schema from its name and the key attributes that its records
+            name, none if they differ; raises ConfigError or SourceError if it cannot.
     """
 
     def __init__(
@@ -285,8 +285,25 @@ class Views:
         """
         views = self._bound.get(change.table)
         if views is None:
-            views = self.bind(self._schema_of(change.table, frozenset(change.keys)))
+            views = self.meet(change.table, frozenset(change.keys))
         return views
+
+    def meet(self, table: str, keys: frozenset[str]) -> tuple[View, ...]:
+        """Bind the views of a table, anew if they are bound already.
+
+        Args:
+            table: the table's name.
+            keys: the key attributes that its records name; none if they differ.
+
+        Raises:
+            ConfigError: no view is for that table, or one does not fit it.
+            SourceError: the table had to be asked for its key, and cannot be.
+        """
+        schema = self._schema_of(table, keys)
+        held = self._bound.pop(table, None)
+        if held is not None and held[0].schema.keys == schema.keys:
+            self._bound[table] = held
+        return self.bind(schema)
 
     def bound(self, table: str) -> tuple[View, ...] | None:
         """The views of a table, if it has been met."""

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from builders import Time, item, record
@@ -47,7 +48,11 @@ class Table:
 
     def _record(self, new: Any, old: Any) -> Record:
         self._number += 1
-        return record(self._number, new, old, SequenceNumber=str(self._number))
+        created = int(time())  # none of them late
+        number = str(self._number)
+        return record(
+            self._number, new, old, SequenceNumber=number, ApproximateCreationDateTime=created
+        )
 
     def shown(self, key: str = "users:{id}") -> dict[str, Any]:
         """What readers should see in a view with that key."""

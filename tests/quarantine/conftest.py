@@ -28,13 +28,15 @@ FENCE_TTL = 93_600
 class Mirrored:
     """A table and its mirror; every record is made by hand, from what the table was given."""
 
-    def __init__(self, cache: Cache, server: EmbeddedDynamoDB, spec: ViewSpec, limit: int) -> None:
+    def __init__(
+        self, cache: Cache, server: EmbeddedDynamoDB, specs: Sequence[ViewSpec], limit: int
+    ) -> None:
         self.cache = cache
         self.source = Source(server)
         self.table = self.source.name
         self.arn = STREAM_ARN.replace("users", self.table)
         self.schema = Schema(self.table, ("id",), ("S",))
-        views = Views((spec,), lambda _table, _keys: self.schema)
+        views = Views(specs, lambda _table, _keys: self.schema)
         self.views: Sequence[View] = views.bind(self.schema)
         self.replicator = Replicator(cache, views, fence_ttl=FENCE_TTL, quarantine_limit=limit)
         self._numbers = itertools.count(1)
@@ -88,10 +90,10 @@ def mirror(cache: Cache, valkey: EmbeddedValkey, dynamodb: EmbeddedDynamoDB) -> 
     assert not list(cache.scan("*"))
     with ExitStack() as stack:
 
-        def make(spec: ViewSpec | None = None, limit: int = 10_000) -> Mirrored:
+        def make(*specs: ViewSpec, limit: int = 10_000) -> Mirrored:
             own = Cache(valkey.settings())
             stack.callback(own.close)
-            return Mirrored(own, dynamodb, spec or ViewSpec(), limit)
+            return Mirrored(own, dynamodb, specs or (ViewSpec(),), limit)
 
         yield make
 
