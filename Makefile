@@ -7,8 +7,9 @@ ARGS ?=
 WORKERS ?= 3
 SEEDS ?= 5
 SECONDS ?= 20
+WORLDS ?= 1000
 
-.PHONY: help demo test check bench chaos docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test check bench chaos worlds docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -31,6 +32,9 @@ bench: $(VENV)/.dev bench/original/node_modules/.installed ## measure speed, sta
 
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
 	@$(BIN)/python chaos/chaos.py --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
+
+worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cannot be written among them
+	@$(BIN)/python chaos/worlds.py --worlds $(WORLDS) $(ARGS)
 
 docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
 	@$(BIN)/python docs/reference.py

@@ -179,7 +179,7 @@ class World:
         connection.request("POST", "/_microburst/rules", json.dumps(rules), headers)
         status = connection.getresponse().status
         connection.close()
-        if status >= 300:  # noqa: PLR2004 - not a success
+        if status >= 300:
             raise SystemExit(f"chaos: the proxy refuses {rules}")
 
     def forget_positions(self) -> None:
