@@ -30,7 +30,6 @@ _STREAM_ARN = re.compile(
 )
 # A fence holds as many digits of each.
 _LONGEST_SEQUENCE = 40
-_is_digits = re.compile(f"[0-9]{{1,{_LONGEST_SEQUENCE}}}").fullmatch
 _CREATED_END = 10**10
 _EPOCH_END = 10**13
 
@@ -202,8 +201,11 @@ def newest(batch: list[Any]) -> list[Any]:
                 arn = record["eventSourceARN"]
             data = record["dynamodb"]
             text = data["SequenceNumber"]
-            # What is no number has no place among the others: it is parked, not passed over.
-            number, item = (int(text), _pack(data["Keys"])) if _is_digits(text) else (0, place)
+            # What has a sign has no place among the others: it is parked, not passed over.
+            if "0" <= text < ":":
+                number, item = int(text), _pack(data["Keys"])
+            else:
+                number, item = 0, place
         except (LookupError, OverflowError, RecursionError, TypeError, ValueError):
             number, item = 0, place
         if number > number_of(item, -1):
@@ -214,7 +216,12 @@ def newest(batch: list[Any]) -> list[Any]:
 
 
 def _is_sequence_number(text: object) -> TypeGuard[str]:
-    return isinstance(text, str) and _is_digits(text) is not None
+    return (
+        isinstance(text, str)
+        and len(text) <= _LONGEST_SEQUENCE
+        and text.isascii()
+        and text.isdigit()
+    )
 
 
 def _check_view_type(view_type: object, table: str, record: Mapping[str, Any]) -> None:

@@ -101,7 +101,7 @@ def test_what_a_table_that_cannot_be_asked_was_known_by_stays(
     assert parked(cache, table) == ['{"sku":{"S":"1"}}']
 
 
-@pytest.mark.parametrize("number", ["-1", "-" + "9" * 39, "+2", " 2", "2_0", "\u0663", 2, None])
+@pytest.mark.parametrize("number", ["-1", "-" + "9" * 39, "+2", " 2", "", 2, None])
 @pytest.mark.parametrize("place", [0, 1, 4])
 def test_a_sequence_number_that_is_none_is_parked_and_not_passed_over(
     build_replicator: Build, cache: Cache, number: Any, place: int
