@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice, repeat
+from math import inf
 from os import getpid
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Final, NamedTuple
 
 import libvalkey
@@ -24,6 +25,7 @@ from dynamirror.config import Settings
 from dynamirror.connection import AnswerError, Connection, Options, RefusedError
 from dynamirror.errors import CacheError, ConfigError
 from dynamirror.iam import IamToken
+from dynamirror.layout import Layout, Report
 from dynamirror.scripts import Command, Word
 
 # While the server works on one chunk, the next is being made.
@@ -34,6 +36,11 @@ _IAM_SESSION_SECONDS: Final = 11 * 3600
 # waited for.
 UNDER_WAY: Final = 3
 _SLOTS: Final = 16_384
+# A scan that slots moved under is repeated, after a pause in seconds that grows: the nodes need a
+# moment to hear of a move.
+_MOST_PASSES: Final = 8
+_SHORTEST_PAUSE: Final = 0.1
+_LONGEST_PAUSE: Final = 2.0
 _SCRIPT_LOADS: Final = tuple((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL)
 
 
@@ -82,6 +89,7 @@ class Cache:
         self._slots: list[_Node | None] = []  # empty while one node has them all
         self._suspects: set[_Node] = set()
         self._single = single
+        self._clustered = False
         self._stale = not single
 
     def __str__(self) -> str:
@@ -168,21 +176,77 @@ class Cache:
         return [self._ask(node, *words) for node in self._nodes]
 
     def scan(self, pattern: str) -> Iterator[bytes]:
-        """Go through all keys that fit a glob pattern; some may come twice.
+        """Iterate over all keys that match a glob pattern; some may come twice.
+
+        Every key is seen that exists throughout. Where slots moved to another node meanwhile, all
+        nodes are scanned again.
 
         Raises:
-            CacheError: a node cannot be reached or refuses.
+            CacheError: a node cannot be reached or refuses, or slots kept moving.
         """
+        before, same, pause = self._layout(), 0, _SHORTEST_PAUSE
+        for _ in range(_MOST_PASSES):
+            if before.passes < inf:
+                for node in before.nodes:
+                    yield from self._scan_node(node, pattern)
+            after = self._layout()
+            same = same + 1 if after == before else 0
+            if same >= after.passes:
+                return
+            if same == 0 or after.passes == inf:
+                sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
+            before = after
+        raise CacheError(
+            f"{self}: slots moved between nodes each time its keys were scanned ({_MOST_PASSES} "
+            "times); try again once the cluster is no longer being resharded"
+        )
+
+    def _layout(self) -> Layout:
         self._refresh_all()
-        for node in self._nodes:
-            cursor: bytes = b"0"
+        nodes = self._nodes
+        if not self._clustered:
+            return Layout(nodes, ())
+        if len(nodes) > 1:
+            return Layout(nodes, tuple(map(self._report, nodes)))
+        # ElastiCache Serverless is one node to its clients, and moves its slots unseen behind it.
+        report = Report()
+        with suppress(CacheError):
+            report = self._report(nodes[0])
+        return Layout(nodes, (Report(holders=report.holders, moving=report.moving),))
+
+    def _report(self, node: _Node) -> Report:
+        return Report.parse(self._ask(node, b"CLUSTER", b"NODES"))
+
+    def _scan_node(self, node: _Node, pattern: str) -> Iterator[bytes]:
+        """Scan one node, from the start again if the connection is lost.
+
+        A cursor means nothing to another process, which may answer at the same address.
+        """
+        for left in reversed(range(_MOST_PASSES)):
+            try:
+                yield from self._scan_once(node, pattern)
+            except _LostError:
+                if not left:
+                    raise
+            else:
+                return
+
+    def _scan_once(self, node: _Node, pattern: str) -> Iterator[bytes]:
+        connection = self._checkout(node)
+        cursor: bytes = b"0"
+        try:
             while True:
-                cursor, keys = self._ask(
-                    node, b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", 1000
+                cursor, keys = self._tell(
+                    node, connection, b"SCAN", cursor, b"MATCH", pattern.encode(), b"COUNT", 1000
                 )
                 yield from keys
                 if cursor == b"0":
-                    break
+                    # The caller has scanned the last keys' members meanwhile.
+                    self._tell(node, connection, b"SCAN", b"0", b"COUNT", 1)
+                    return
+        finally:
+            self.give_back(node, connection)
 
     def close(self) -> None:
         """Close all connections that are not in use."""
@@ -275,7 +339,7 @@ class Cache:
         except CacheError as error:
             if "cluster support disabled" not in str(error):
                 raise
-            self._nodes, self._slots = (self._seed,), []
+            self._nodes, self._slots, self._clustered = (self._seed,), [], False
         else:
             if not answer:
                 raise CacheError(f"cache {node}: no node holds any slot (is the cluster set up?)")
@@ -285,27 +349,42 @@ class Cache:
                 slots[first : last + 1] = [_Node(host, primary[1])] * (last + 1 - first)
             self._nodes = tuple(dict.fromkeys(holder for holder in slots if holder))
             self._slots = slots if len(self._nodes) > 1 or None in slots else []
+            self._clustered = True
         self._stale = False
         self._suspects.clear()
         # To nodes that hold nothing any more they would stay open for good.
         self._close_idle([*{*self._idle}.difference(self._nodes, (self._seed,))])
 
     def _ask(self, node: _Node, *words: Word) -> Any:
+        connection = self._checkout(node)
         try:
-            connection = self.checkout(node)
-            try:
-                connection.send(libvalkey.pack_command(words))
-                answer = connection.read()
-            except BaseException:
-                connection.close()
-                raise
-            finally:
-                self.give_back(node, connection)
+            return self._tell(node, connection, *words)
+        finally:
+            self.give_back(node, connection)
+
+    def _checkout(self, node: _Node) -> Connection:
+        try:
+            return self.checkout(node)
         except (AnswerError, OSError) as error:
             raise CacheError(f"cache {node}: {_reason(error)}") from error
+
+    def _tell(self, node: _Node, connection: Connection, *words: Word) -> Any:
+        try:
+            connection.send(libvalkey.pack_command(words))
+            answer = connection.read()
+        except BaseException as error:
+            connection.close()
+            if isinstance(error, OSError):
+                kind = CacheError if isinstance(error, TimeoutError) else _LostError
+                raise kind(f"cache {node}: {_reason(error)}") from error
+            raise
         if isinstance(answer, AnswerError):
             raise CacheError(f"cache {node}: {_reason(answer)}")
         return answer
+
+
+class _LostError(CacheError):
+    """A connection was lost; another may be had."""
 
 
 class _Lane:

@@ -27,6 +27,7 @@ QUARANTINE_LIMIT = 10_000
 # user of least privilege must be granted (docs/security.md).
 COMMANDS = (
     "asking",
+    "cluster|nodes",
     "cluster|slots",
     "decrby",
     "evalsha",
@@ -36,9 +37,12 @@ COMMANDS = (
     "hdel",
     "hget",
     "hgetall",
+    "hkeys",
     "hlen",
     "hset",
     "incr",
+    "info",
+    "persist",
     "scan",
     "script|load",
     "set",

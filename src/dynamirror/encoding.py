@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dynamirror.attributes import Item, plain_map, raw, to_json, typed, utf8
+from dynamirror.attributes import Item, plain_map, raw, to_json, typed_map, utf8
 
 
 class Layout(StrEnum):
@@ -38,7 +38,7 @@ def _json(item: Item) -> bytes:
 
 
 def _dynamodb_json(item: Item) -> bytes:
-    return to_json({name: typed(value) for name, value in item.items()})
+    return to_json(typed_map(item))
 
 
 def _hash(item: Item) -> bytes:

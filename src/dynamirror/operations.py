@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from dynamirror import heartbeat
+from dynamirror import eviction, heartbeat
 from dynamirror.audit import Audited, last_audit
 from dynamirror.aws import Aws, describe_schema
 from dynamirror.cache import Cache
@@ -102,6 +102,8 @@ class Status(msgspec.Struct, frozen=True):
             table, that is how far behind the mirror may be.
         positions: how far each shard was read, where that is kept in the cache.
         audited: what came of the last audit; None for none.
+        eviction: the cache's `maxmemory-policy`; None where the cache does not report it.
+        warnings: what endangers the mirror, and what to do.
     """
 
     table: str
@@ -122,6 +124,8 @@ class Status(msgspec.Struct, frozen=True):
     lag: float | None = None
     positions: dict[str, Position] = {}
     audited: Audited | None = None
+    eviction: str | None = None
+    warnings: list[str] = []
 
 
 class Vitals(msgspec.Struct, frozen=True):
@@ -310,6 +314,8 @@ class Operations:
         made = [one.created for one in positions.values() if one.created is not None]
         written = canary.at / 1000 if canary else None
         newest = max([*made, *([written] if written else ())], default=None)
+        policy = eviction.policy(self.cache)
+        warning = eviction.warning(policy)
         return Status(
             table=self.table,
             complete=marker.is_complete and not other_stream and not other_views,
@@ -330,6 +336,8 @@ class Operations:
             lag=None if newest is None else max(0.0, at - newest),
             positions=positions,
             audited=last_audit(self.cache, self.table),
+            eviction=policy,
+            warnings=[] if warning is None else [warning],
         )
 
     def vitals(self) -> Vitals:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamirror.attributes import Item, key_text
 from dynamirror.aws import aws_errors
+from dynamirror.chunks import MOST_BYTES, weight
 from dynamirror.errors import SourceError
 from dynamirror.version import RowVersion
 
@@ -25,11 +26,17 @@ CONSISTENT_MARGIN = 10
 EVENTUAL_MARGIN = 60
 # What BatchGetItem takes at the most.
 _KEYS_AT_ONCE = 100
+# Nothing is known of the items' sizes yet.
+_KEYS_AT_FIRST = 25
+_SHORTEST_PAUSE = 0.05
 _LONGEST_PAUSE = 2.0
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 _LONGEST_KEYS = (2048, 1024)  # bytes: partition key, sort key
 _MOST_DIGITS = 38
 _EXPONENTS = range(-130, 126)
+
+
+_Identity = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +124,7 @@ class RowReader:
         self._client = client
         self._table = table
         self._spend = spend
+        self._at_once = _KEYS_AT_FIRST
         self._horizon = Horizon(client, table, CONSISTENT_MARGIN if margin is None else margin)
 
     def horizon(self) -> RowVersion:
@@ -147,7 +155,9 @@ class RowReader:
         return Row(key, answer.get("Item"), before)
 
     def read_many(self, keys: Iterable[Item]) -> Iterator[Row]:
-        """Read items, a hundred at a time; rows come in the keys' order, each key once.
+        """Read items, up to a hundred at a time and fewer if they are large; each key once.
+
+        Rows come as they are read. Only those of one answer are held at a time.
 
         Args:
             keys: primary keys; binary as bytes or base64 text.
@@ -155,30 +165,38 @@ class RowReader:
         Raises:
             SourceError: the items cannot be read.
         """
-        wanted = iter({identity(key): key for key in keys}.items())
-        while chunk := dict(islice(wanted, _KEYS_AT_ONCE)):
+        waiting = {identity(key): key for key in keys}
+        pause = 0.0
+        while waiting:
+            sleep(pause)
             before = self._horizon.before()
-            found: dict[frozenset[tuple[str, str]], Item] = {}
-            left: Any = [on_the_wire(key) for key in chunk.values()]
-            names = next(iter(chunk.values())).keys()
-            pause = 0.0
-            while left:
-                sleep(pause)
-                pause = min(2 * pause, _LONGEST_PAUSE) or 0.05
-                asked: Any = {self._table: {"Keys": left, "ConsistentRead": True}}
-                with aws_errors(f"table {self._table}"):
-                    answer: Any = self._client.batch_get_item(
-                        RequestItems=asked, ReturnConsumedCapacity="TOTAL"
-                    )
-                    items = answer["Responses"].get(self._table, [])
-                    left = answer["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
-                for item in items:
-                    found[identity({name: item[name] for name in names})] = item
-                used = answer.get("ConsumedCapacity", ())
-                self._spend(sum(float(one.get("CapacityUnits", 0)) for one in used))
-            self._horizon.note(answer)
+            chunk = dict(islice(waiting.items(), self._at_once))
+            found, left = self._read_some(list(chunk.values()))
+            pause = (min(2 * pause, _LONGEST_PAUSE) or _SHORTEST_PAUSE) if left else 0.0
             for name, key in chunk.items():
-                yield Row(key, found.get(name), before)
+                if name not in left:
+                    del waiting[name]
+                    yield Row(key, found.pop(name, None), before)
+
+    def _read_some(self, keys: list[Item]) -> tuple[dict[_Identity, Item], set[_Identity]]:
+        """Read items, and tell which keys DynamoDB did not come to."""
+        asked: Any = {
+            self._table: {"Keys": list(map(on_the_wire, keys)), "ConsistentRead": True},
+        }
+        with aws_errors(f"table {self._table}"):
+            answer: Any = self._client.batch_get_item(
+                RequestItems=asked, ReturnConsumedCapacity="TOTAL"
+            )
+            items = answer["Responses"].get(self._table, [])
+            left = answer["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
+        used = answer.get("ConsumedCapacity", ())
+        self._spend(sum(float(one.get("CapacityUnits", 0)) for one in used))
+        self._horizon.note(answer)
+        if items:
+            fitting = MOST_BYTES * len(items) // sum(map(weight, items))
+            self._at_once = max(1, min(fitting, _KEYS_AT_ONCE))
+        found = {identity({name: item[name] for name in keys[0]}): item for item in items}
+        return found, set(map(identity, left))
 
 
 def on_the_wire(key: Item) -> Any:
@@ -204,7 +222,7 @@ def can_exist(key: Item) -> bool:
     return True
 
 
-def identity(key: Item) -> frozenset[tuple[str, str]]:
+def identity(key: Item) -> _Identity:
     """The same for the same key, however it is written."""
     return frozenset((name, key_text(value)) for name, value in key.items())
 

@@ -1,6 +1,8 @@
 """What the cache holds of an item, and what it should hold."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from time import time
 from typing import Any, NamedTuple
 
@@ -12,6 +14,8 @@ from dynamirror.errors import RecordError
 from dynamirror.scripts import Command
 from dynamirror.view import View
 
+# How many entries are read at a time; what they hold may be large, whatever the items are by now.
+_AT_ONCE = 100
 _OF_ANOTHER_KIND = b"a value of another kind"
 
 
@@ -80,24 +84,26 @@ def agree(held: State, should_be: State) -> bool:
     return None in (held.indexed, should_be.indexed) or held.indexed == should_be.indexed
 
 
-def stored(cache: Cache, places: Iterable[Place]) -> list[State]:
-    """What the cache holds.
+def stored(cache: Cache, places: Iterable[Place]) -> Iterator[State]:
+    """Read what the cache holds, some entries at a time; they come in the places' order.
 
     Raises:
         CacheError: the cache cannot be read.
     """
-    places = list(places)
-    commands = [list(_commands(place)) for place in places]
-    answers = iter(cache.execute(command for group in commands for command in group))
-    states = []
-    for place, group in zip(places, commands, strict=True):
-        mine = [_checked(cache, next(answers)) for _ in group]
-        expires = mine.pop(0) if place.view.ttl else None
-        held = mine.pop(0)
-        value = _OF_ANOTHER_KIND if isinstance(held, Failure) else _value(held, place.view)
-        indexed = _is_indexed(mine.pop(0)) if place.view.collection else None
-        states.append(State(value, expires if expires and expires > 0 else None, indexed))
-    return states
+    places = iter(places)
+    while some := list(islice(places, _AT_ONCE)):
+        commands = [list(_commands(place)) for place in some]
+        answers = deque(cache.execute(command for group in commands for command in group))
+        for place, group in zip(some, commands, strict=True):
+            yield _state(place, [_checked(cache, answers.popleft()) for _ in group])
+
+
+def _state(place: Place, answers: list[Any]) -> State:
+    expires = answers.pop(0) if place.view.ttl else None
+    held = answers.pop(0)
+    value = _OF_ANOTHER_KIND if isinstance(held, Failure) else _value(held, place.view)
+    indexed = _is_indexed(answers.pop(0)) if place.view.collection else None
+    return State(value, expires if expires and expires > 0 else None, indexed)
 
 
 def _is_indexed(score: object) -> bool:

@@ -1,14 +1,17 @@
 """Sweep: entries whose items are gone are found in the cache, and deleted through their fences."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import Any
 
 from dynamirror import version
 from dynamirror.apply import apply_all
 from dynamirror.attributes import Item, utf8
 from dynamirror.cache import Cache, Failure
 from dynamirror.canary import is_canary
+from dynamirror.chunks import chunked, weight
 from dynamirror.entry import Delete, Entry, Put
 from dynamirror.errors import CacheError, RecordError
 from dynamirror.key import fence_key, glob
@@ -154,19 +157,35 @@ def sweep(
             swept.entries += len(chunk)
             swept.doubtful += len(doubtful)
             entries = as_they_should_be(doubtful, reader)
-            _write(cache, entries, fence_ttl=fence_ttl, swept=swept)
+            for some in chunked(entries, entry_weight, most=_AT_ONCE):
+                _write(cache, some, fence_ttl=fence_ttl, swept=swept)
             tell(swept)
     return swept
 
 
-def as_they_should_be(found: Sequence[Found], reader: RowReader) -> list[Entry]:
-    """Read the items of keys, consistently, and tell what should be there.
+def as_they_should_be(found: Sequence[Found], reader: RowReader) -> Iterator[Entry]:
+    """Read the items of keys, consistently, and tell what should be there, in the keys' order.
+
+    Items are read as their entries are drawn.
 
     Raises:
         SourceError: the table cannot be read.
     """
-    rows = {identity(row.key): row for row in reader.read_many(one.item_key for one in found)}
-    return [one.as_it_should_be(rows[identity(one.item_key)]) for one in found]
+    names = [identity(one.item_key) for one in found]
+    wanted = Counter(names)  # an item may have left entries under several keys
+    read = reader.read_many(one.item_key for one in found)
+    rows: dict[Any, Row] = {}
+    for one, name in zip(found, names, strict=True):
+        while name not in rows:
+            row = next(read)
+            rows[identity(row.key)] = row
+        wanted[name] -= 1
+        yield one.as_it_should_be(rows[name] if wanted[name] else rows.pop(name))
+
+
+def entry_weight(entry: Entry) -> int:
+    """Estimate the memory that an entry's item takes, in bytes."""
+    return weight(entry.item)
 
 
 def _write(cache: Cache, entries: Sequence[Entry], *, fence_ttl: int, swept: Swept) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import islice
+from operator import itemgetter
 from random import Random
 from time import monotonic, sleep
 from typing import Any, Self
@@ -14,6 +15,7 @@ from dynamirror.apply import apply_all
 from dynamirror.attributes import Item, utf8
 from dynamirror.cache import Cache
 from dynamirror.canary import is_canary
+from dynamirror.chunks import chunked, weight
 from dynamirror.entry import Entry, Put, of_row
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.key import fence_key
@@ -22,7 +24,7 @@ from dynamirror.rows import RowReader
 from dynamirror.scripts import Command
 from dynamirror.snapshot import MOST_SEGMENTS, Scan, Segment
 from dynamirror.stored import Place, State, agree, stored, wanted
-from dynamirror.sweep import Found, as_they_should_be, entries_of
+from dynamirror.sweep import Found, as_they_should_be, entries_of, entry_weight
 from dynamirror.version import RowVersion
 from dynamirror.view import View
 
@@ -235,22 +237,22 @@ class _Both:
         yield from self._of_cache()
 
     def _of_table(self, items: Iterable[Item]) -> Iterator[_Doubt]:
-        puts = self._puts(items)
-        while chunk := list(islice(puts, _READ_AT_ONCE)):
-            self._seen.add([put.key for put, _state in chunk])
-            places = (Place(put.view, put.key, put.item) for put, _state in chunk)
-            for (put, state), held in zip(chunk, stored(self.cache, places), strict=True):
+        for chunk in chunked(self._puts(items), itemgetter(2), most=_READ_AT_ONCE):
+            self._seen.add([put.key for put, *_ in chunk])
+            places = (Place(put.view, put.key, put.item) for put, *_ in chunk)
+            for (put, state, _), held in zip(chunk, stored(self.cache, places), strict=True):
                 if not agree(held, state):
                     kind = "missing" if held.value is None else "different"
                     yield _Doubt(Found(put.view, put.key, put.view.schema.key_of(put.item)), kind)
             self.tell(self.result)
 
-    def _puts(self, items: Iterable[Item]) -> Iterator[tuple[Put, State]]:
-        """What entries the items should have, and with which values."""
+    def _puts(self, items: Iterable[Item]) -> Iterator[tuple[Put, State, int]]:
+        """What entries the items should have, with which values, and what memory both take."""
         for item in items:
             if is_canary(item, self.views[0].schema):
                 continue
             self.result.items += 1
+            size = weight(item)
             for view in self.views:
                 try:
                     put = of_row(view, item, item, _ROW)
@@ -260,7 +262,7 @@ class _Both:
                     self.result.found("unmappable", str(error))
                     continue
                 if isinstance(put, Put) and not (state := wanted(put)).is_never:
-                    yield put, state
+                    yield put, state, size + len(state.value or b"")
 
     def _of_cache(self) -> Iterator[_Doubt]:
         for view in self.views:
@@ -310,9 +312,14 @@ class _Doubts:
         keys = [fence_key(doubt.found.key).encode() for doubt in doubts]
         fences = self.cache.execute([Command(key, (b"GET", key)) for key in keys])
         entries = as_they_should_be([doubt.found for doubt in doubts], self.reader)
-        held = stored(self.cache, [doubt.found.place for doubt in doubts])
+        looked = zip(doubts, fences, entries, strict=True)
+        for some in chunked(looked, lambda one: entry_weight(one[2]), most=_READ_AT_ONCE):
+            self._judge(some)
+
+    def _judge(self, looked: Sequence[tuple[_Doubt, Any, Entry]]) -> None:
+        held = stored(self.cache, [doubt.found.place for doubt, *_ in looked])
         to_repair: list[tuple[_Doubt, Entry]] = []
-        for doubt, fence, entry, state in zip(doubts, fences, entries, held, strict=True):
+        for (doubt, fence, entry), state in zip(looked, held, strict=True):
             should_be = wanted(entry)
             if agree(state, should_be):
                 continue  # it has arrived

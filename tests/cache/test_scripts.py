@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dynamirror.cache import Cache
+from dynamirror.cache import Cache, Failure
 from dynamirror.encoding import pack_fields
 from dynamirror.key import fence_key
 from dynamirror.local.valkey import EmbeddedValkey
@@ -159,6 +159,44 @@ def test_a_hash_replaces_all_fields(cache: Cache) -> None:
     assert held(cache, "k") == {b"b": b"3"}
 
 
+@pytest.mark.parametrize(("before", "after"), [(12_000, 1), (1, 12_000), (12_000, 11_999)])
+def test_a_hash_of_any_size_gives_way_to_one_of_any_size(
+    cache: Cache, before: int, after: int
+) -> None:
+    old = {b"field-%d" % number: b"old" for number in range(before)}
+    new = {b"field-%d" % number: b"new" for number in range(before - 1, before - 1 + after)}
+    cache.execute([call("k", PUT_HASH, OLD, pack_fields(old))])
+    assert cache.execute([call("k", PUT_HASH, NEW, pack_fields(new))]) == [b"applied"]
+    assert held(cache, "k") == new
+
+
+@pytest.mark.parametrize("until", ["", "4102444800", "1"])
+def test_an_earlier_expiry_of_a_hash_is_replaced(cache: Cache, until: str) -> None:
+    fields = pack_fields({b"a": b"1"})
+    cache.execute([call("k", PUT_HASH, OLD, fields, b"4102444000")])
+    assert cache.execute([call("k", PUT_HASH, NEW, fields, until.encode())]) == [b"applied"]
+    expected = {"": -1, "4102444800": 4_102_444_800, "1": -2}[until]
+    assert cache.call("k", b"EXPIRETIME", "k") == expected
+
+
+@pytest.mark.parametrize("withheld", ["set", "hkeys", "hset", "hdel", "persist", "expireat"])
+def test_a_hash_is_never_lost_by_a_command_withheld(
+    cache: Cache, open_with_acl: Callable[..., Cache], withheld: str
+) -> None:
+    """What is there may be of two versions; the fence does not pretend that it is the newer."""
+    until = b"4102444800" if withheld == "expireat" else b""
+    fields = pack_fields({b"b": b"3", b"c": b"4"})
+    cache.execute([call("k", PUT_HASH, OLD, pack_fields({b"a": b"1", b"b": b"2"}))])
+    confined = open_with_acl("~*", "+@all", f"-{withheld}")
+    (answer,) = confined.execute([call("k", PUT_HASH, NEW, fields, until)])
+    assert isinstance(answer, Failure)
+    assert cache.call("k", b"HEXISTS", "k", b"b") == 1
+    assert cache.call("k", b"GET", fence_key("k")) == str(OLD).encode()
+    assert cache.execute([call("k", PUT_HASH, NEW, fields, until)]) == [b"applied"]
+    assert held(cache, "k") == {b"b": b"3", b"c": b"4"}
+    assert cache.call("k", b"GET", fence_key("k")) == str(NEW).encode()
+
+
 @pytest.mark.parametrize("size", [1, 499, 500, 501, 5_000])
 def test_a_hash_of_any_size_is_written_whole(cache: Cache, size: int) -> None:
     fields = {b"field-%d" % number: b"value-%d" % number for number in range(size)}
@@ -228,6 +266,18 @@ def test_a_full_cache_refuses_a_write_whole(full: Cache, script: Script) -> None
     assert "used memory > 'maxmemory'" in answer.reason
     assert held(full, "k") == b"before"
     assert full.call("k", b"GET", fence_key("k")) == str(OLD).encode()
+
+
+def test_a_full_cache_leaves_a_hash_as_it_is(cache: Cache) -> None:
+    cache.execute([call("k", PUT_HASH, OLD, pack_fields({b"a": b"1", b"b": b"2"}))])
+    cache.broadcast(b"CONFIG", b"SET", b"maxmemory-policy", b"noeviction", b"maxmemory", b"1")
+    try:
+        (answer,) = cache.execute([call("k", PUT_HASH, NEW, pack_fields({b"b": b"3"}))])
+    finally:
+        cache.broadcast(b"CONFIG", b"SET", b"maxmemory", b"0")
+    assert "used memory > 'maxmemory'" in answer.reason
+    assert held(cache, "k") == {b"a": b"1", b"b": b"2"}
+    assert cache.call("k", b"GET", fence_key("k")) == str(OLD).encode()
 
 
 def test_a_full_cache_can_still_be_emptied(full: Cache) -> None:

@@ -69,7 +69,7 @@ def granted(access: str) -> set[str]:
     return {word[1:] for word in access.split() if word.startswith("+")}
 
 
-@pytest.mark.parametrize("withheld", ["set", "hset", "unlink"])
+@pytest.mark.parametrize("withheld", ["set", "hset", "hkeys", "hdel", "persist", "unlink"])
 @pytest.mark.parametrize("encoding", [JSON, HASH], ids=["json", "hash"])
 def test_what_a_command_withheld_keeps_from_being_written_is_written_once_it_is_granted(
     login: Login, admin: Cache, encoding: Encoding, withheld: str
@@ -170,14 +170,14 @@ FORBIDDEN: list[tuple[Any, ...]] = [
     ("EVAL", "return 1", "0"),
     ("SCRIPT", "FLUSH"),
     ("FUNCTION", "LIST"),
-    ("CLUSTER", "NODES"),
     ("ACL", "LIST"),
     ("CLIENT", "KILL", "TYPE", "normal"),
     ("SHUTDOWN",),
     ("PUBLISH", "channel", "message"),
     ("MONITOR",),
-    ("INFO",),
 ]
+# What the operator's commands need, and nobody who only reads.
+OPERATORS: list[tuple[Any, ...]] = [("CLUSTER", "NODES"), ("INFO",), ("SCAN", "0")]
 FOREIGN: list[tuple[Any, ...]] = [
     ("GET", "{users:1}"),
     ("GET", "foreign:{users:1}"),
@@ -189,6 +189,11 @@ FOREIGN: list[tuple[Any, ...]] = [
 @pytest.mark.parametrize("access", [REPLICATOR, READER], ids=["replicator", "reader"])
 def test_any_other_command_is_refused(login: Login, access: str, words: tuple[str, ...]) -> None:
     assert "has no permissions to run the" in refused(login(access), *words)
+
+
+@pytest.mark.parametrize("words", OPERATORS, ids=" ".join)
+def test_readers_are_refused_what_operators_need(login: Login, words: tuple[str, ...]) -> None:
+    assert "has no permissions to run the" in refused(login(READER), *words)
 
 
 @pytest.mark.parametrize("words", FOREIGN, ids=" ".join)

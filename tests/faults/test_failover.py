@@ -8,6 +8,7 @@ that delivering again, or reading the items from the table, makes it good.
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 import pytest
 
@@ -118,6 +119,19 @@ def test_a_failover_that_was_asked_for_loses_nothing(
     mirror.deliver_again(more, number(more[0]))
     assert entries(cluster) == table.shown()
     assert pair.primary.errors("MOVED") == before, "the new primary was known already"
+
+
+def test_a_failover_during_a_scan_hides_no_key(pair: Pair, cluster: Cache) -> None:
+    """The replica's cursors are not the primary's."""
+    mirror, table = Mirror(cluster), Table()
+    assert mirror.deliver(table.puts(IDS)) is None
+    scan = cluster.scan("*")
+    seen = set(islice(scan, 100))
+    pair.replica.ask(b"CLUSTER", b"FAILOVER")
+    wait_until(pair.swapped().settled)
+    seen |= set(scan)
+    shown = {key.encode() for key in table.shown()}
+    assert {key for key in seen if key.startswith(b"users:")} == shown
 
 
 def test_a_primary_that_dies_is_replaced_and_found_by_a_later_batch(

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from valkey.crc import key_slot
 
+from builders import STREAM_ARN, view
 from clusters import (
     RANGES,
     Node,
@@ -19,9 +22,18 @@ from clusters import (
     slot_in_between,
 )
 from deadlines import wait_until
+from dynamirror import quarantine
+from dynamirror.apply import apply_all
 from dynamirror.cache import CHUNK, Cache
+from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
+from dynamirror.entry import of_row
 from dynamirror.key import fence_key
-from dynamirror.view import ViewSpec
+from dynamirror.marker import note_complete, note_gap, read_marker
+from dynamirror.quarantine import Parked
+from dynamirror.reader import Reader
+from dynamirror.verify import compare
+from dynamirror.version import RowVersion
+from dynamirror.view import Schema, ViewSpec
 from faults.mirroring import Mirror, Table, entries, number
 
 ONE_SLOT = ViewSpec(key="{{moving}}:{id}")
@@ -170,3 +182,149 @@ def test_a_cluster_that_is_down_as_a_whole_delays_everything(
     wait_until(lambda: all(map(knows_all, nodes)))
     mirror.deliver_again(records, number(records[0]))
     assert entries(cluster) == table.shown()
+
+
+PAIR = Schema("users", ("pk", "sk"), ("S", "S"))
+ENCODINGS = (JSON, DYNAMODB_JSON, HASH, attribute("name"))
+FAR = 4_102_444_800
+
+
+def in_the_slot(sort: int, until: int | None, **attributes: str) -> dict[str, Any]:
+    """An item whose entry, fence and index are in the slot."""
+    texts = {"pk": "moving", "sk": str(sort), **attributes}
+    item: dict[str, Any] = {name: {"S": text} for name, text in texts.items()}
+    return item if until is None else item | {"until": {"N": str(until)}}
+
+
+def stages(ttl: str | None) -> list[list[dict[str, Any]]]:
+    """What a table holds, again and again: fields come and go, many and few, and so do times."""
+    many = {f"field-{number}": "old" for number in range(3_000)}
+    later = FAR + 1 if ttl else None
+    return [
+        [
+            in_the_slot(1, FAR, name="a", gone="x"),
+            in_the_slot(2, None, name="a", **many),
+            in_the_slot(3, FAR, name="a", same="x"),
+            in_the_slot(4, None, name="a"),
+        ],
+        [
+            in_the_slot(1, None, name="b", new="y"),
+            in_the_slot(2, later, name="b", **(many | {"field-7": "new"})),
+            in_the_slot(3, FAR, name="b", same="x"),
+        ],
+        [
+            in_the_slot(1, later, name="c", **many),
+            in_the_slot(2, None, name="c"),
+            in_the_slot(3, None, name="c", same="x"),
+        ],
+    ]
+
+
+@pytest.mark.parametrize("ahead", [False, True], ids=["behind", "ahead"])
+@pytest.mark.parametrize("collection", [False, True], ids=["alone", "collection"])
+@pytest.mark.parametrize("ttl", [None, "until"], ids=["for good", "ttl"])
+@pytest.mark.parametrize("encoding", ENCODINGS, ids=lambda encoding: encoding.name)
+def test_every_script_writes_every_encoding_in_a_slot_that_moves_key_by_key(
+    cluster: Cache,
+    nodes: list[Node],
+    *,
+    encoding: Encoding,
+    ttl: str | None,
+    collection: bool,
+    ahead: bool,
+) -> None:
+    spec = ViewSpec(key="users:{{{pk}}}:{sk}", encoding=encoding, ttl=ttl, collection=collection)
+    mirrored = view(spec, PAIR)
+    first, *later = stages(ttl)
+
+    def write(horizon: int, items: list[dict[str, Any]]) -> int:
+        there = {item["sk"]["S"]: item for item in items}
+        rows = (
+            of_row(mirrored, PAIR.key_of(item), there.get(item["sk"]["S"]), RowVersion(horizon))
+            for item in first
+        )
+        return apply_all(cluster, filter(None, rows), fence_ttl=93_600).applied
+
+    assert write(1, first) == len(first)
+    with slot_in_between(nodes, SLOT, to=(target := other_than(SLOT))) as source:
+        if ahead:
+            keys = nodes[source].ask(b"CLUSTER", b"GETKEYSINSLOT", SLOT, 1_000)
+            migrate(nodes, source, target, keys)
+        assert write(2, later[0]) == len(first)
+        assert compare(later[0], cluster, [mirrored]).sample == {}
+        if not ahead:
+            keys = nodes[source].ask(b"CLUSTER", b"GETKEYSINSLOT", SLOT, 1_000)
+            migrate(nodes, source, target, keys)
+        give(nodes, SLOT, to=target)
+        assert write(3, later[1]) == len(first)
+        result = compare(later[1], cluster, [mirrored])
+        assert (result.sample, result.items, result.entries) == ({}, 3, 3)
+
+
+def test_an_item_is_never_absent_while_its_slot_moves_and_it_is_written(
+    cluster: Cache, nodes: list[Node]
+) -> None:
+    spec = ViewSpec(key="users:{{{pk}}}:{sk}", encoding=HASH)
+    mirrored = view(spec, PAIR)
+    ids = range(60)
+    note_gap(cluster, [mirrored], stream=STREAM_ARN, at=1, reason="new")
+    note_complete(cluster, [mirrored], RowVersion(2))
+    nobody: Any = SimpleNamespace(dynamodb=lambda: None)
+    names = set[str]()
+
+    def write(horizon: int) -> None:
+        for number in ids:
+            item = in_the_slot(number, None, **{f"v{horizon}": "x"})
+            row = of_row(mirrored, item, item, RowVersion(horizon))
+            assert row is not None
+            assert apply_all(cluster, [row], fence_ttl=93_600).applied == 1
+            answer = reader.get_item(Key={"pk": "moving", "sk": str(number)})
+            assert answer["ResponseMetadata"]["dynamirror"]["source"] == "cache"
+            names.update(answer["Item"])
+            assert f"v{horizon}" in answer["Item"]
+            assert len(answer["Item"]) == 3
+
+    with Reader(
+        nodes[0].server.settings(),
+        "users",
+        views=[spec],
+        aws=nobody,
+        schema=PAIR,
+        on_miss="absent",
+    ) as reader:
+        write(3)
+        with slot_in_between(nodes, SLOT, to=(target := other_than(SLOT))) as source:
+            write(4)
+            for number in ids[::2]:
+                key = f"users:{{moving}}:{number}"
+                migrate(nodes, source, target, [key, fence_key(key)])
+            write(5)
+        assert names == {"pk", "sk", "v3", "v4", "v5"}
+
+
+def test_marker_and_quarantine_are_written_in_a_slot_that_moves_key_by_key(
+    cluster: Cache, nodes: list[Node]
+) -> None:
+    schema = Schema("moving", ("id",), ("S",))
+    mirrored = view(ViewSpec(), schema)
+    parked = [Parked("moving", {"id": {"S": str(number)}}, "1", "bad") for number in range(3)]
+
+    def park(*some: Parked, limit: int = 2) -> int:
+        return len(quarantine.park(cluster, some, at="now", limit=limit))
+
+    note_gap(cluster, [mirrored], stream=STREAM_ARN, at=1, reason="new")
+    assert park(*parked) == 0
+    assert quarantine.overflow(cluster, "moving") > 0
+    with slot_in_between(nodes, SLOT, to=(target := other_than(SLOT))) as source:
+        for horizon in (10, 20):
+            note_gap(cluster, [mirrored], stream=STREAM_ARN, at=horizon, reason="late")
+            assert not read_marker(cluster, "moving").is_complete
+            assert note_complete(cluster, [mirrored], RowVersion(horizon + 1)) is None
+            assert read_marker(cluster, "moving").is_complete
+            assert park(*parked) == 0
+            listed = quarantine.listed(cluster, "moving")
+            assert len(listed) == 2
+            assert quarantine.release(cluster, "moving", listed[0], instead=None)
+            if horizon == 10:
+                keys = nodes[source].ask(b"CLUSTER", b"GETKEYSINSLOT", SLOT, 1_000)
+                migrate(nodes, source, target, keys)

@@ -1,15 +1,17 @@
 """How an item becomes the bytes of an entry."""
 
 import json
+from collections.abc import Callable
 from decimal import Decimal
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.attributes import plain, raw, to_json
+from dynamirror.attributes import Item, plain, plain_map, raw, to_json, typed_map
 from dynamirror.encoding import (
     DYNAMODB_JSON,
     HASH,
@@ -163,3 +165,34 @@ def test_no_encoding_writes_a_malformed_item_or_tells_what_is_in_it(
 def test_a_lone_surrogate_in_a_name_is_refused(encoding: Encoding) -> None:
     with pytest.raises(RecordError):
         encoding.encode({"\ud800": {"S": "x"}})
+
+
+def unsorted(count: int) -> list[str]:
+    """Names in an order on which msgspec's own sort is quadratic."""
+    names = [f"a{number:06}é{chr(0x1F600 + number % 50)}" for number in range(count)]
+    return [*names[1:], names[0]]
+
+
+@pytest.mark.parametrize("count", [2, 199, 200, 201, 5_000])
+@pytest.mark.parametrize("encoding", [JSON, DYNAMODB_JSON], ids=["json", "dynamodb-json"])
+def test_however_wide_a_map_is_its_names_are_sorted_and_the_bytes_are_the_same(
+    encoding: Encoding, count: int
+) -> None:
+    wide = {name: {"S": "text"} for name in unsorted(count)}
+    for image in (wide, {"m": {"M": wide}}, {"l": {"L": [{"M": {"deep": {"M": wide}}}]}}):
+        written = encoding.encode(image)
+        assert written is not None
+        value = msgspec.json.decode(written)
+        assert written == msgspec.json.encode(value, order="sorted")
+        assert value == (plain_map if encoding is JSON else typed_map)(image)
+
+
+@pytest.mark.parametrize("make", [plain_map, typed_map])
+def test_the_names_of_a_wide_map_are_in_order_before_msgspec_sorts_them(
+    make: Callable[[Item], dict[str, Any]],
+) -> None:
+    names = unsorted(1_000)
+    wide = {name: {"S": "text"} for name in names}
+    nested = make({"m": {"M": wide}})["m"]
+    assert list(make(wide)) == sorted(names)
+    assert list(nested.get("M", nested)) == sorted(names)

@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,56 @@ def place(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_
     made = Place(dynamodb, valkey, cache, tmp_path)
     yield made
     made.operations.cache.close()
+
+
+@pytest.fixture
+def evicting(cache: Cache) -> Iterator[Callable[[str], None]]:
+    """Set the eviction policy; it is as it was at the end."""
+
+    def set_(policy: str) -> None:
+        cache.broadcast(b"CONFIG", b"SET", b"maxmemory-policy", policy)
+
+    yield set_
+    set_("noeviction")
+
+
+@pytest.mark.parametrize("policy", ["allkeys-lru", "allkeys-lfu", "allkeys-random"])
+def test_a_policy_that_evicts_entries_is_a_warning_that_says_what_to_do(
+    place: Place, evicting: Callable[[str], None], policy: str
+) -> None:
+    place.be_complete()
+    evicting(policy)
+    now = place.operations.status()
+    assert now.complete
+    assert now.eviction == policy
+    (warning,) = now.warnings
+    assert policy in warning
+    assert "set maxmemory-policy to noeviction" in warning
+    assert f"  warning     {warning}" in lines(now)
+    done = subprocess.run(
+        [*COMMAND, "status", "--json"], env=place.env, capture_output=True, check=True
+    )
+    assert json.loads(done.stdout)["warnings"] == [warning]
+
+
+@pytest.mark.parametrize("policy", ["noeviction", "volatile-lru", "volatile-ttl"])
+def test_a_policy_that_spares_entries_is_no_warning(
+    place: Place, evicting: Callable[[str], None], policy: str
+) -> None:
+    evicting(policy)
+    now = place.operations.status()
+    assert (now.eviction, now.warnings) == (policy, [])
+    assert f"  eviction    {policy}" in lines(now)
+
+
+def test_a_policy_that_may_not_be_read_is_unknown(place: Place, cache: Cache) -> None:
+    cache.broadcast(b"ACL", b"SETUSER", b"default", b"-info")
+    try:
+        now = place.operations.status()
+    finally:
+        cache.broadcast(b"ACL", b"SETUSER", b"default", b"+info")
+    assert (now.eviction, now.warnings) == (None, [])
+    assert "  eviction    unknown" in lines(now)
 
 
 def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -> None:

@@ -130,6 +130,9 @@ def lines(now: Status) -> Iterator[str]:
         yield f"  audit       {_audit(now)}"
     more = f", and {now.overflow} times one was not listed" if now.overflow else ""
     yield f"  quarantine  {now.quarantined:,} items{more}"
+    yield f"  eviction    {now.eviction or 'unknown'}"
+    for warning in now.warnings:
+        yield f"  warning     {warning}"
 
 
 def _audit(now: Status) -> str:

@@ -238,7 +238,7 @@ class _Sample:
     def _compared(self, delivery: Delivery | None) -> list[Row]:
         found = sorted(self._found.values(), key=lambda one: natural(one.key))
         now = monotonic()
-        entries = as_they_should_be(found, self._reader)
+        entries = list(as_they_should_be(found, self._reader))
         held = stored(self._cache, [one.place for one in found])
         rows = []
         for one, entry, state in zip(found, entries, held, strict=True):

@@ -6,19 +6,41 @@
 local packed = ARGV[3]
 local left, at = struct.unpack('>I4', packed)
 -- The fence moves last: should a command be refused half-way, the entry is written again. But before
--- anything is taken away, see that there is memory: write what the fence holds, or what gives way to
+-- the entry is touched, see that there is memory: write what the fence holds, or what gives way to
 -- all. Once a script has written, no lack of memory stops it.
 redis.call('SET', fence, held or 'r0000000000', 'EX', fence_ttl)
-redis.call('UNLINK', entry)
+-- The entry must not be missing for a moment: while its slot moves key by key, the node that it moves
+-- from refuses to make a key. So new fields come before old ones go.
+local fields, gone = redis.pcall('HKEYS', entry), {}
+if fields.err then
+  if string.sub(fields.err, 1, 9) ~= 'WRONGTYPE' then return fields end
+  -- No key can change its type. In a moving slot HSET is now refused, and the write comes again.
+  redis.call('UNLINK', entry)
+  fields = {}
+end
+for _, field in ipairs(fields) do gone[field] = true end
 while left > 0 do
   -- In slices: what unpack() gives is bound by Lua's stack.
   local count = math.min(left, 1000)
   local parts = { struct.unpack('>' .. string.rep('I4c0', count), packed, at) }
   at = table.remove(parts) -- the last it gives is where it stopped
   redis.call('HSET', entry, unpack(parts))
+  for index = 1, count, 2 do gone[parts[index]] = nil end
   left = left - count
 end
-if ARGV[4] and ARGV[4] ~= '' then redis.call('EXPIREAT', entry, ARGV[4]) end
+local rest = {}
+for _, field in ipairs(fields) do
+  if gone[field] then rest[#rest + 1] = field end
+end
+for index = 1, #rest, 1000 do
+  redis.call('HDEL', entry, unpack(rest, index, math.min(index + 999, #rest)))
+end
+-- Last of all, since a time that has passed deletes the entry at once.
+if ARGV[4] and ARGV[4] ~= '' then
+  redis.call('EXPIREAT', entry, ARGV[4])
+else
+  redis.call('PERSIST', entry)
+end
 if KEYS[3] then
   local said = redis.pcall('ZADD', KEYS[3], 0, ARGV[5])
   if type(said) == 'table' then

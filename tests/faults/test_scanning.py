@@ -1,0 +1,215 @@
+"""Every key is listed, or an error is raised, while slots move and nodes fail during a scan."""
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from valkey.crc import key_slot
+
+from builders import view
+from clusters import (
+    RANGES,
+    Node,
+    give,
+    in_one_slot,
+    keys_of,
+    migrate,
+    other_than,
+    process_of,
+    slot_in_between,
+)
+from deadlines import wait_until
+from dynamirror import cache as module
+from dynamirror.cache import Cache
+from dynamirror.config import Settings
+from dynamirror.encoding import JSON
+from dynamirror.errors import CacheError
+from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.rows import Row
+from dynamirror.scripts import Command
+from dynamirror.sweep import Swept, entries_of, sweep
+from dynamirror.verify import Comparison, verify
+from dynamirror.version import RowVersion
+from dynamirror.view import Schema, ViewSpec
+from faults.test_slots import borrowed, move, moved
+
+OpenCache = Callable[[Settings], Cache]
+SLOT = key_slot(b"moving")
+GET = Command(b"key-1", (b"GET", b"key-1"))
+# Of the last node, which is scanned last: what moves from it to the first is easily missed.
+SLOTS = (10_923, 14_000)
+
+
+@pytest.fixture
+def last_moves(nodes: list[Node]) -> Iterator[Callable[[], None]]:
+    """Move slots of the node that is scanned last to the one that is scanned first."""
+    with borrowed(nodes, SLOTS, source=2):
+
+        def move_() -> None:
+            move(nodes, SLOTS, source=2, target=0)
+            wait_until(lambda: moved(nodes, SLOTS, 0))
+
+        yield move_
+
+
+def fill(cache: Cache, keys: list[str]) -> set[bytes]:
+    """Write plain keys."""
+    answers = cache.execute(Command(key.encode(), (b"SET", key, b"1")) for key in keys)
+    assert answers == [b"OK"] * len(keys)
+    return {key.encode() for key in keys}
+
+
+def everywhere(prefix: str = "users:", each: int = 900) -> list[str]:
+    """Keys of all three nodes."""
+    return [key for node in range(3) for key in keys_of(node, each, prefix)]
+
+
+def test_keys_whose_slots_move_to_a_node_already_scanned_are_listed(
+    cluster: Cache, last_moves: Callable[[], None]
+) -> None:
+    keys = fill(cluster, everywhere())
+    scan = cluster.scan("users:*")
+    seen = set(islice(scan, 901))  # the first node is through
+    last_moves()
+    assert seen | set(scan) == keys
+
+
+def test_slots_that_leave_and_come_back_during_a_scan_hide_no_key(
+    cluster: Cache, nodes: list[Node], last_moves: Callable[[], None]
+) -> None:
+    keys = fill(cluster, everywhere(each=2_500))
+    with borrowed(nodes, SLOTS, source=2):
+        last_moves()
+
+        def return_() -> None:
+            move(nodes, SLOTS, source=0, target=2)
+            wait_until(lambda: moved(nodes, SLOTS, 2))
+
+        # At the last node while the first is scanned, and at the first while the last is.
+        acts = iter([(0, return_), (1, last_moves)])
+        node, act = next(acts)
+        seen = set()
+        for key in cluster.scan("users:*"):
+            seen.add(key)
+            if RANGES[node][0] <= key_slot(key) <= RANGES[node][1]:
+                act()
+                node, act = next(acts, (2, lambda: None))
+        assert seen == keys
+
+
+class NoTable:
+    """An empty table."""
+
+    def read_many(self, keys: Any) -> Iterator[Row]:
+        """Find nothing."""
+        return (Row(key, None, RowVersion(2_000)) for key in keys)
+
+    def pages(self, _segment: Any) -> Iterator[Any]:
+        """Hold nothing."""
+        return iter(())
+
+
+def once(act: Callable[[], object]) -> Callable[[Any], object]:
+    """Act when first told of progress, after some entries of the first node."""
+    times = count()
+
+    def tell(progress: Swept | Comparison) -> None:
+        if progress.entries > 0 and next(times) == 2:
+            act()
+
+    return tell
+
+
+def test_a_sweep_removes_orphans_whose_slots_move_under_it(
+    cluster: Cache, last_moves: Callable[[], None]
+) -> None:
+    fill(cluster, everywhere())
+    nobody: Any = NoTable()
+    sweep(cluster, [view()], nobody, RowVersion(1_000), fence_ttl=93_600, tell=once(last_moves))
+    assert set(cluster.scan("users:*")) == set()
+
+
+def test_verify_finds_orphans_whose_slots_move_under_it(
+    cluster: Cache, last_moves: Callable[[], None]
+) -> None:
+    keys = fill(cluster, everywhere())
+    nobody: Any = NoTable()
+    result = verify(
+        cluster, [view()], nobody, nobody, settle=0, tell=once(last_moves), wait=lambda _: None
+    )
+    assert (result.left_over, result.entries) == (len(keys), len(keys))
+
+
+def test_keys_that_move_one_by_one_to_a_node_already_scanned_are_listed(
+    cluster: Cache, nodes: list[Node]
+) -> None:
+    """The slot is still half-way at the end, so its holder never changed."""
+    hidden = in_one_slot("moving", 30)
+    assert RANGES[0][1] < SLOT
+    keys = fill(cluster, [*keys_of(0, 900), *hidden])
+    with slot_in_between(nodes, SLOT, to=0) as source:
+        scan = cluster.scan("*")
+        seen = set(islice(scan, 901 - len(hidden)))
+        migrate(nodes, source, 0, hidden)
+        seen |= set(scan)
+        assert seen == keys
+        assert set(cluster.scan("*")) == keys
+
+
+def test_an_index_that_moves_while_its_members_are_read_hides_none(
+    cluster: Cache, nodes: list[Node]
+) -> None:
+    """A cursor of ZSCAN means nothing to another node."""
+    schema = Schema("users", ("pk", "sk"), ("S", "S"))
+    mirrored = view(ViewSpec(key="users:{{{pk}}}:{sk}", encoding=JSON, collection=True), schema)
+    assert mirrored.collection is not None
+    index = mirrored.collection.index_key({"pk": {"S": "moving"}, "sk": {"S": "x"}})
+    members = [b"%05d" % number for number in range(5_000)]
+    words = [word for member in members for word in (b"0", member)]
+    cluster.call(index, b"ZADD", index, *words)
+    with slot_in_between(nodes, SLOT, to=(target := other_than(SLOT))) as source:
+        found = entries_of(cluster, mirrored)
+        seen = [one.item_key["sk"]["S"] for one in islice(found, 1_500)]
+        migrate(nodes, source, target, [index])
+        give(nodes, SLOT, to=target)
+        seen += [one.item_key["sk"]["S"] for one in found]
+        assert set(seen) == {member.decode() for member in members}
+
+
+def test_slots_that_never_rest_are_an_error(
+    cluster: Cache, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
+    fill(cluster, keys_of(0, 1))
+
+    def scan() -> None:
+        for _ in cluster.scan("*"):
+            for node in nodes:  # as one does that takes a slot
+                node.ask(b"CLUSTER", b"BUMPEPOCH")
+
+    with pytest.raises(CacheError, match="being resharded"):
+        scan()
+
+
+def test_a_node_that_starts_again_during_a_scan_hides_no_key(
+    tmp_path: Path, open_cache: OpenCache
+) -> None:
+    """Its cursors are of no use to the process that follows."""
+    options = ("--dir", str(tmp_path), "--appendonly", "yes", "--appendfsync", "always")
+    with ExitStack() as stack:
+        server = stack.enter_context(EmbeddedValkey(cluster=False, options=options))
+        cache = open_cache(server.settings())
+        keys = fill(cache, [f"key-{number}" for number in range(5_000)])
+        scan = cache.scan("*")
+        seen = set(islice(scan, 1_500))
+        os.kill(process_of(server), signal.SIGKILL)
+        server.stop()
+        again = EmbeddedValkey(cluster=False, options=options, port=server.port)
+        stack.callback(again.stop)
+        wait_until(lambda: open_cache(again.settings()).execute([GET]) == [b"1"])
+        assert seen | set(scan) == keys
