@@ -39,7 +39,8 @@ class Node:
         self._folder = Path(tempfile.mkdtemp(prefix="chaos-node-"))
         self.server = self._start(slots, None)
         self.port = self.server.port
-        self.direct = Cache(self.server.settings(), single=True)
+        # The machine is kept busy: what is asked directly may take its time.
+        self.direct = Cache(self.server.settings(timeout=30.0), single=True)
         self.name: bytes = self.ask(b"CLUSTER", b"MYID")
 
     def _start(self, slots: tuple[int, int] | None, port: int | None) -> EmbeddedValkey:

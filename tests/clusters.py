@@ -9,7 +9,7 @@ from typing import Any
 
 from valkey.crc import key_slot
 
-from deadlines import wait_until
+from deadlines import settle
 from dynamirror.cache import Cache
 from dynamirror.local.valkey import EmbeddedValkey
 
@@ -19,6 +19,9 @@ RANGES = ((0, 5_460), (5_461, 10_922), (10_923, 16_383))
 OPTIONS = ("--cluster-require-full-coverage", "no")
 # A replica's first copy, and the end of a primary whose replica has not answered.
 AT_ONCE = ("--repl-diskless-sync-delay", "0", "--shutdown-timeout", "0")
+
+# Seconds to wait for an answer of a node that is asked directly: the machine may be busy.
+_PATIENCE = 60.0
 
 
 class Node:
@@ -39,7 +42,7 @@ class Node:
             self._options += ("--appendfsync", "no", *AT_ONCE)
         self.server = EmbeddedValkey(slots=slots, options=self._options)
         self.port = self.server.port
-        self.direct = Cache(self.server.settings(), single=True)
+        self.direct = Cache(self.server.settings(timeout=_PATIENCE), single=True)
         self.name: bytes = self.ask(b"CLUSTER", b"MYID")
 
     def __str__(self) -> str:
@@ -86,7 +89,7 @@ def three_nodes(folders: Sequence[Path | None] = (None, None, None)) -> Iterator
             stack.callback(nodes[-1].close)
         for node in nodes[1:]:
             nodes[0].ask(b"CLUSTER", b"MEET", HOST, node.port)
-        wait_until(lambda: all(map(knows_all, nodes)))
+        settle(lambda: all(map(knows_all, nodes)))
         yield nodes
 
 
@@ -142,14 +145,14 @@ def give(nodes: list[Node], slot: int, *, to: int) -> None:
         epoch, *others = sorted(map(epoch_of, nodes), reverse=True)
         return epoch_of(nodes[to]) == epoch > max(others)
 
-    wait_until(newest)
+    settle(newest)
     for index in sorted(range(len(nodes)), key=lambda index: index != to):
         nodes[index].ask(b"CLUSTER", b"SETSLOT", slot, b"NODE", nodes[to].name)
 
     def agreed() -> bool:
         return all(holder_of(node, slot) == nodes[to].port for node in nodes)
 
-    wait_until(agreed)
+    settle(agreed)
 
 
 def drop(nodes: list[Node], holder: int) -> None:
@@ -166,7 +169,7 @@ def drop(nodes: list[Node], holder: int) -> None:
         return False
 
     for _ in range(2):
-        wait_until(lambda: all(is_gone(node) for node in (nodes[holder], *nodes)))
+        settle(lambda: all(is_gone(node) for node in (nodes[holder], *nodes)))
 
 
 def epoch_of(node: Node) -> int:

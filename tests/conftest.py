@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from deadlines import done, settle
 from dynamirror.cache import Cache
 from dynamirror.config import Settings
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
@@ -43,7 +44,7 @@ def single_valkey() -> Iterator[EmbeddedValkey]:
 def cache(valkey: EmbeddedValkey) -> Iterator[Cache]:
     """The cluster, empty."""
     cache = Cache(valkey.settings())
-    cache.broadcast(b"FLUSHALL")
+    settle(done(lambda: cache.broadcast(b"FLUSHALL")))
     yield cache
     cache.close()
 

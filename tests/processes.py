@@ -1,10 +1,11 @@
 """Our own command line as a process, and which processes are there (Linux)."""
 
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -29,16 +30,31 @@ def environment(folder: Path, **variables: str) -> dict[str, str]:
     return kept | {"TMPDIR": str(folder), _MARK: str(folder)} | variables
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let what is started meanwhile take SIGINT, whatever this process does with it.
+
+    A shell without job control has its background processes ignore it, and so do all that they
+    start. What is handled, and not ignored, is as by default after exec().
+    """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def start(*arguments: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
     """Start `dynamirror` with its output in pipes."""
-    return subprocess.Popen(
-        [*COMMAND, *arguments],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    with interruptible():
+        return subprocess.Popen(
+            [*COMMAND, *arguments],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 def run(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:

@@ -79,6 +79,10 @@ class Memory(dict[str, Position]):
         """Keep one position."""
         self[shard_id] = position
 
+    def forget(self, shard_id: str) -> None:
+        """Keep it no longer."""
+        self.pop(shard_id, None)
+
 
 class Tree:
     """A made-up stream: each shard with its parent and its pages; `open` ones do not end."""

@@ -1,5 +1,6 @@
 """Lambda's event filter: which records the views can do without, said in AWS's patterns."""
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -36,20 +37,29 @@ def patterns(
     views = Views(specs, lambda _table, _keys: schema).bind(schema)
     carries_old = view_type == "NEW_AND_OLD_IMAGES"
     # Without old images, only the key tells what an item may have had before.
-    for known in (None, schema.keys) if carries_old else (schema.keys,):
-        found = _with_canary(_patterns(views, schema.keys, known), schema.keys[0])
-        if found and len(found) <= _MOST and all(len(str(one)) < _LONGEST for one in found):
+    knowns = (None, schema.keys) if carries_old else (schema.keys,)
+    for known, most in product(knowns, range(_MOST, 0, -1)):
+        found = _with_canary(_patterns(views, schema.keys, known, most), schema.keys[0])
+        if found and len(found) <= _MOST and all(length(one) <= _LONGEST for one in found):
             return found
     return ()
 
 
+def length(pattern: Mapping[str, Any]) -> int:
+    """Return how long a pattern is as AWS gets it: JSON without spaces, in bytes of UTF-8.
+
+    AWS counts characters; no text has fewer bytes.
+    """
+    return len(json.dumps(pattern, ensure_ascii=False, separators=(",", ":")).encode())
+
+
 def _patterns(
-    views: Iterable[View], keys: Collection[str], known: Collection[str] | None
+    views: Iterable[View], keys: Collection[str], known: Collection[str] | None, most: int
 ) -> list[dict[str, Any]]:
     """The patterns; none if a view needs any record."""
     found: list[dict[str, Any]] = []
     for view in views:
-        for alternative in _merged(_alternatives(view.when, keys, known)):
+        for alternative in _alternatives(view.when, keys, known, most):
             if not alternative:
                 return []
             fields = {name: {"S": list(texts)} for name, texts in alternative.items()}
@@ -75,17 +85,19 @@ def _with_canary(found: Sequence[dict[str, Any]], partition: str) -> tuple[dict[
 
 
 def _alternatives(
-    condition: Condition | None, keys: Collection[str], known: Collection[str] | None
+    condition: Condition | None, keys: Collection[str], known: Collection[str] | None, most: int
 ) -> list[_Alternative]:
-    """Of an item for which the condition holds, one of these is true; the empty one of any item."""
+    """Of an item for which the condition holds, one of these is true; the empty one of any item.
+
+    There are `most` of them at the most: a filter has few patterns.
+    """
     match condition:
         case Combined(together=together, parts=parts):
-            of_parts = [_alternatives(part, keys, known) for part in parts]
+            of_parts = [_alternatives(part, keys, known, most) for part in parts]
             if together is any:
-                return [one for alternatives in of_parts for one in alternatives]
-            if len(of_parts) > _MOST:  # do not multiply without end
-                of_parts = [one for one in of_parts if len(one) == 1]
-            return [_all_of(chosen) for chosen in product(*of_parts)]
+                either = _merged(one for alternatives in of_parts for one in alternatives)
+                return either if len(either) <= most else [{}]
+            return _all_of_parts(of_parts, most)
         case Test(name=name) if known is None or name in known:
             # What leads into maps is another field in a record.
             plain = name in keys or ("." not in name and not name.startswith("$"))
@@ -93,6 +105,16 @@ def _alternatives(
             return [{name: texts} if texts else {}]
         case _:
             return [{}]
+
+
+def _all_of_parts(parts: Iterable[list[_Alternative]], most: int) -> list[_Alternative]:
+    """The alternatives where all parts hold, without the parts that would make too many of them."""
+    together: list[_Alternative] = [{}]
+    for part in sorted(parts, key=len):  # those that multiply nothing come first
+        more = _merged(_all_of(chosen) for chosen in product(together, part))
+        if len(more) <= most:
+            together = more
+    return together
 
 
 def _all_of(alternatives: Iterable[_Alternative]) -> _Alternative:
@@ -107,6 +129,8 @@ def _merged(alternatives: Iterable[_Alternative]) -> list[_Alternative]:
     """The same in fewer: texts of one attribute stand side by side."""
     merged: list[_Alternative] = []
     for one in alternatives:
+        if one in merged:
+            continue
         for index, other in enumerate(merged):
             if len(one) == 1 and one.keys() == other.keys():
                 ((name, texts),) = one.items()

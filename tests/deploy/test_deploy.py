@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deadlines import wait_until
-from processes import alive, environment, linux_only
+from processes import alive, environment, interruptible, linux_only
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 LONG = 400.0
@@ -40,14 +40,16 @@ STEPS = [
 def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Start `make deploy-local`, and stop it should the test end before it."""
     folder.mkdir(exist_ok=True)
-    with subprocess.Popen(
-        [sys.executable, str(DEPLOY / "local.py")],
-        env=environment(folder),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as run:
+    with interruptible():
+        process = subprocess.Popen(
+            [sys.executable, str(DEPLOY / "local.py")],
+            env=environment(folder),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    with process as run:
         try:
             yield run
         finally:

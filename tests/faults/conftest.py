@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from clusters import Node, three_nodes
+from deadlines import done, settle
 from dynamirror.cache import Cache
 from dynamirror.config import Settings
 from dynamirror.local.valkey import EmbeddedValkey
@@ -39,7 +40,7 @@ def cluster(nodes: list[Node], open_cache: OpenCache) -> Cache:
 def single(single_valkey: EmbeddedValkey, open_cache: OpenCache) -> Cache:
     """A single Valkey, empty."""
     cache = open_cache(single_valkey.settings())
-    cache.broadcast(b"FLUSHALL")
+    settle(done(lambda: cache.broadcast(b"FLUSHALL")))
     return cache
 
 

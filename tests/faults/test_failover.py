@@ -6,7 +6,7 @@ that delivering again, or reading the items from the table, makes it good.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,11 +14,12 @@ import pytest
 
 from builders import CREATED, view
 from clusters import HOST, Node, hung, keys_of, knows_all, three_nodes
-from deadlines import wait_until
+from deadlines import settle, wait_until
 from dynamirror.apply import apply
 from dynamirror.cache import CHUNK, Cache
 from dynamirror.config import Settings
 from dynamirror.entry import of_row
+from dynamirror.errors import CacheError
 from dynamirror.version import RowVersion
 from faults.mirroring import FENCE_TTL, Mirror, Table, entries, number
 
@@ -68,7 +69,7 @@ def cluster_of_pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         replica = Node(None, folder / "b")
         stack.callback(replica.close)
         replica.ask(b"CLUSTER", b"MEET", HOST, nodes[0].port)
-        wait_until(lambda: knows_all(replica))
+        settle(lambda: knows_all(replica))
         replica.ask(b"CLUSTER", b"REPLICATE", nodes[0].name)
         pair = Pair(nodes[0], replica, nodes[1:])
         for node in pair.all:  # so that a death is noticed soon
@@ -81,7 +82,7 @@ def pair(cluster_of_pair: Pair) -> Pair:
     """The pair as it stands now; empty."""
     either = (cluster_of_pair, cluster_of_pair.swapped())
     # One that was started again takes itself for the primary until it hears of its successor.
-    wait_until(lambda: any(one.settled() for one in either))
+    settle(lambda: any(one.settled() for one in either))
     pair = next(one for one in either if one.primary.is_primary())
     for node in (pair.primary, *pair.others):
         node.ask(b"FLUSHALL")
@@ -92,6 +93,27 @@ def pair(cluster_of_pair: Pair) -> Pair:
 def cluster(pair: Pair, open_cache: OpenCache) -> Cache:
     """The cluster, reached through a node that outlives all tests."""
     return open_cache(pair.others[0].server.settings(timeout=0.5))
+
+
+def test_an_answer_that_comes_late_does_not_end_the_set_up(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hasty = Cache(pair.primary.server.settings(timeout=0.05), single=True)
+    monkeypatch.setattr(pair.primary, "direct", hasty)
+    late = []
+    with closing(hasty), ExitStack() as stack:
+        stack.enter_context(hung(pair.primary.server))
+
+        def settled() -> bool:
+            try:
+                return pair.settled()
+            except CacheError as error:
+                late.append(error)
+                stack.close()  # it goes on
+                raise
+
+        settle(settled)
+    assert late
 
 
 def test_a_failover_that_was_asked_for_loses_nothing(
@@ -111,7 +133,7 @@ def test_a_failover_that_was_asked_for_loses_nothing(
     mirror.deliver_again(records, identifier)
     assert entries(cluster) == table.shown()
 
-    wait_until(pair.swapped().settled)
+    settle(pair.swapped().settled)
     # A cache that only looks on is told of no move, but looks at the primaries.
     assert {role[0] for role in watching.broadcast(b"ROLE")} == {b"master"}
     more = [table.delete(IDS[0]), *table.puts(IDS[1:], name="newest")]
@@ -170,7 +192,7 @@ def test_a_primary_that_hangs_is_replaced_and_does_no_harm_when_it_wakes(
         assert pair.replica.is_primary()
         assert entries(cluster) == table.shown()
     # It finds the commands that it was sent when it hung, and is then told of its successor.
-    wait_until(pair.swapped().settled)
+    settle(pair.swapped().settled)
     assert entries(cluster) == table.shown()
     assert mirror.deliver(records) is None
     assert mirror.reports[-1].applied == 0

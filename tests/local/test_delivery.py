@@ -16,7 +16,8 @@ from dynamirror.cache import Cache
 from dynamirror.config import Settings
 from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.handler import Replicator
-from dynamirror.local.delivery import Delivery, PositionStore
+from dynamirror.local.consumer import PositionStore
+from dynamirror.local.delivery import Delivery
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.invoker import EventSourceMapping, Function
 from dynamirror.local.process import HOST, ServerProcess, answers, free_port
@@ -343,7 +344,9 @@ def test_positions_that_cannot_be_kept_are_kept_later() -> None:
     with delivering(tree.reader(), function, positions) as delivery:
         catch_up(delivery)
     assert function.ids == ["1", "2"]
-    assert positions == {"s": Position(record(2)["dynamodb"]["SequenceNumber"], finished=True)}
+    newest = record(2)["dynamodb"]
+    created = newest["ApproximateCreationDateTime"]
+    assert positions == {"s": Position(newest["SequenceNumber"], finished=True, since=created)}
 
 
 def test_what_fails_while_the_cache_is_down_is_applied_once_it_is_up(

@@ -25,7 +25,7 @@ from dynamirror.operations import Operations, Status
 from dynamirror.stream.positions import Position, Positions
 from dynamirror.verify import Comparison
 from dynamirror.version import RowVersion
-from processes import COMMAND, environment, linux_only, start
+from processes import COMMAND, environment, interruptible, linux_only, start
 from streams import Source
 
 AT = 1_790_000_000
@@ -184,13 +184,15 @@ def test_on_a_terminal_it_is_redrawn_in_place(place: Place) -> None:
     ours, theirs = pty.openpty()
     seen = b""
     env = {**place.env, "TERM": "xterm", "COLUMNS": "200"}
-    with subprocess.Popen(
-        [*COMMAND, "status", "--watch", "--every", "0.1"],
-        env=env,
-        stdin=subprocess.DEVNULL,
-        stdout=theirs,
-        stderr=subprocess.PIPE,
-    ) as process:
+    with interruptible():
+        watch = subprocess.Popen(
+            [*COMMAND, "status", "--watch", "--every", "0.1"],
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=theirs,
+            stderr=subprocess.PIPE,
+        )
+    with watch as process:
         os.close(theirs)
 
         def drawn_twice() -> bool:

@@ -1,15 +1,13 @@
 """Zips that are built once for the whole run, from dependencies downloaded for it."""
 
 import platform
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from dynamirror.cdk.asset import Architecture, Asset, build_asset
-
-HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+from pythons import HERE, OTHER
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -21,11 +19,18 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield folder
 
 
+@pytest.fixture(autouse=True)
+def _no_other_python(monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
+    """Of all that may be installed, only the Python that runs the tests is found."""
+    monkeypatch.setenv("PATH", str(kept))
+
+
 @pytest.fixture(scope="session")
 def arm64(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Asset:
-    """One for another processor and, mostly, another Python than this one."""
-    assert kept.is_dir()
-    return build_asset(tmp_path_factory.mktemp("arm64") / "lambda.zip", python="3.13")
+    """One for another processor and another Python than this one, which is not here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(kept))
+        return build_asset(tmp_path_factory.mktemp("arm64") / "lambda.zip", python=OTHER)
 
 
 @pytest.fixture(scope="session")

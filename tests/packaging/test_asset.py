@@ -14,10 +14,12 @@ import pytest
 from dynamirror.cdk import asset as module
 from dynamirror.cdk.asset import Asset, build_asset, main
 from dynamirror.errors import ConfigError, DynamirrorError
+from pythons import OTHER
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path(module.__file__).with_name("requirements.txt")
 BuildNative = Callable[[Path], Asset]
+TAG = f"cpython-{OTHER.replace('.', '')}"
 COMMAND = (sys.executable, "-m", "dynamirror.cdk.asset")
 # An ELF file's machine is at byte 18; AMD64 is 62. https://refspecs.linuxfoundation.org/elf
 AARCH64 = (183).to_bytes(2, "little")
@@ -41,7 +43,7 @@ def test_time_place_user_and_download_leave_no_trace(arm64: Asset, tmp_path: Pat
     again = tmp_path / "elsewhere" / "other.zip"
     env = os.environ | {"TZ": "Asia/Kathmandu", "XDG_CACHE_HOME": str(tmp_path / "kept")}
     subprocess.run(
-        [*COMMAND, "--python", "3.13", "--output", str(again)],
+        [*COMMAND, "--python", OTHER, "--output", str(again)],
         env=env | {"PYTHONHASHSEED": "7"},
         cwd=tmp_path,
         umask=0o077,
@@ -53,20 +55,20 @@ def test_time_place_user_and_download_leave_no_trace(arm64: Asset, tmp_path: Pat
 
 def test_a_repeated_build_needs_no_network(arm64: Asset, no_index: None, tmp_path: Path) -> None:
     assert no_index is None
-    assert build_asset(tmp_path / "lambda.zip", python="3.13").sha256 == arm64.sha256
+    assert build_asset(tmp_path / "lambda.zip", python=OTHER).sha256 == arm64.sha256
 
 
 def test_damaged_downloads_are_made_anew(
     arm64: Asset, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (whole,) = kept.glob("dynamirror/lambda-arm64-3.13-*.zip")
+    (whole,) = kept.glob(f"dynamirror/lambda-arm64-{OTHER}-*.zip")
     damaged = tmp_path / "dynamirror" / whole.name
     damaged.parent.mkdir()
     data = bytearray(whole.read_bytes())
     data[len(data) // 2] ^= 1
     damaged.write_bytes(data)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert build_asset(tmp_path / "lambda.zip", python="3.13").sha256 == arm64.sha256
+    assert build_asset(tmp_path / "lambda.zip", python=OTHER).sha256 == arm64.sha256
     assert damaged.read_bytes() == whole.read_bytes()
 
 
@@ -97,8 +99,8 @@ def test_a_zip_is_at_most_ten_megabytes(arm64: Asset, native: Asset) -> None:
         "dynamirror/stream/__init__.py",
         "aws_lambda_powertools/__init__.py",
         "jmespath/__init__.py",
-        "libvalkey/libvalkey.cpython-313-aarch64-linux-gnu.so",
-        "msgspec/_core.cpython-313-aarch64-linux-gnu.so",
+        f"libvalkey/libvalkey.{TAG}-aarch64-linux-gnu.so",
+        f"msgspec/_core.{TAG}-aarch64-linux-gnu.so",
         "typing_extensions.py",
     ],
 )
@@ -147,11 +149,8 @@ def test_modules_are_compiled_where_that_python_is_here(native: Asset, tmp_path:
     assert f"{tmp_path}/dynamirror/__pycache__/handler.{tag}.pyc matches" in done.stderr
 
 
-def test_without_that_python_the_source_must_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("shutil.which", lambda _name: None)
-    asset = build_asset(tmp_path / "lambda.zip", python="3.13")
+def test_without_that_python_the_source_must_do(tmp_path: Path) -> None:
+    asset = build_asset(tmp_path / "lambda.zip", python=OTHER)
     assert not asset.compiled
     assert not [name for name in names(asset) if name.endswith(".pyc")]
 
@@ -177,11 +176,11 @@ def test_settings_and_modules_that_lie_about_leave_no_trace(
 def test_what_only_has_that_python_s_name_does_not_compile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
 ) -> None:
-    impostor = tmp_path / "python3.13"
+    impostor = tmp_path / f"python{OTHER}"
     impostor.write_text(text, encoding="utf-8")
     impostor.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    asset = build_asset(tmp_path / "lambda.zip", python="3.13")
+    asset = build_asset(tmp_path / "lambda.zip", python=OTHER)
     assert not asset.compiled
 
 
@@ -216,7 +215,7 @@ def test_the_lock_travels_in_the_wheel(tmp_path: Path) -> None:
 def test_mirror_toml_travels_at_the_root(tmp_path: Path, arm64: Asset) -> None:
     config = tmp_path / "of-users.toml"
     config.write_bytes(b'[[view]]\nkey = "user:{id}"\n')
-    built = build_asset(tmp_path / "lambda.zip", python="3.13", config=config)
+    built = build_asset(tmp_path / "lambda.zip", python=OTHER, config=config)
     with zipfile.ZipFile(built.path) as archive:
         assert archive.read("mirror.toml") == config.read_bytes()
     assert {*names(built)} - {*names(arm64)} == {"mirror.toml"}
@@ -244,9 +243,9 @@ def test_what_pip_says_is_told_in_one_sentence(
     assert no_index is None
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "kept"))
     with pytest.raises(DynamirrorError, match="No matching distribution found for") as caught:
-        build_asset(tmp_path / "lambda.zip", python="3.12")
+        build_asset(tmp_path / "lambda.zip", python=OTHER)
     assert "\n" not in str(caught.value)
-    assert "Python 3.12 on arm64" in str(caught.value)
+    assert f"Python {OTHER} on arm64" in str(caught.value)
     assert [*tmp_path.iterdir()] == []
 
 

@@ -15,6 +15,8 @@ positions = st.builds(
     after=st.none() | st.integers(1, 10**40 - 1).map(str),
     finished=st.booleans(),
     created=st.none() | st.floats(0, 1e10),
+    since=st.none() | st.floats(0, 1e10),
+    latest=st.booleans(),
 )
 
 
@@ -50,3 +52,27 @@ def test_they_are_lost_with_the_cache(cache: Cache) -> None:
     Positions(cache, STREAM_ARN).save("shard", Position("100"))
     cache.broadcast(b"FLUSHALL")
     assert Positions(cache, STREAM_ARN).load() == {}
+
+
+def test_what_was_stored_before_there_were_more_fields_is_read(cache: Cache) -> None:
+    positions = Positions(cache, STREAM_ARN)
+    for name, text in (
+        ("a", b'{"after":"12","finished":false,"created":1790000000.0}'),
+        ("b", b'{"after":null,"finished":true,"created":null}'),
+        ("c", b'{"after":"7","finished":true}'),
+    ):
+        cache.call(positions.key, b"HSET", positions.key.encode(), name.encode(), text)
+    assert positions.load() == {
+        "a": Position("12", created=1_790_000_000.0),
+        "b": Position(finished=True),
+        "c": Position("7", finished=True),
+    }
+
+
+def test_one_that_is_forgotten_is_gone(cache: Cache) -> None:
+    positions = Positions(cache, STREAM_ARN)
+    positions.save("a", Position("1"))
+    positions.save("b", Position("2"))
+    positions.forget("a")
+    positions.forget("a")
+    assert positions.load() == {"b": Position("2")}

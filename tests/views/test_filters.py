@@ -1,5 +1,6 @@
 """Lambda's event filter lets every record pass that a view needs."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dynamirror import filters
 from dynamirror.change import decode
 from dynamirror.config import parse_views
 from dynamirror.entry import of_change
-from dynamirror.filters import patterns
+from dynamirror.filters import length, patterns
 from dynamirror.view import Schema, ViewSpec
 from ground.strategies import PROMISE
 from views.test_histories import Step, histories
@@ -137,3 +139,52 @@ def test_where_patterns_cannot_say_it_all_records_pass(whens: tuple[str, ...]) -
 
 def test_without_old_images_nothing_that_can_change_is_asked() -> None:
     assert asked('when = { type = "user" }', view_type=NEW) == []
+
+
+@pytest.mark.parametrize("text", ['"', "\\", "\n", "\u00e9", "\u20ac", "\U0001f600", "x"])
+def test_a_pattern_is_as_long_as_its_json(text: str) -> None:
+    for count in range(500, 4100, 7):
+        asked = patterns([ViewSpec(key="v:{PK}:{SK}", when={"SK": text * count})], SCHEMA, NEW)
+        # What CDK makes of it, in UTF-8.
+        sizes = [len(json.dumps(one, separators=(",", ":"), ensure_ascii=False)) for one in asked]
+        assert all(size <= 4096 for size in sizes)
+    assert patterns([ViewSpec(key="v:{PK}:{SK}", when={"SK": text * 500})], SCHEMA, NEW)
+
+
+def test_a_text_that_is_long_only_in_json_is_not_asked() -> None:
+    assert patterns([ViewSpec(key="v:{PK}:{SK}", when={"SK": '"' * 3900})], SCHEMA, NEW) == ()
+    assert patterns([ViewSpec(key="v:{PK}:{SK}", when={"SK": "x" * 3900})], SCHEMA, NEW) != ()
+
+
+def wide(count: int, names: str) -> dict[str, Any]:
+    """That of each of so many groups one condition holds, each on an attribute of its own."""
+    return {"all": [{"any": [{f"{name}{group}": "x"} for name in names]} for group in range(count)]}
+
+
+@pytest.mark.parametrize("count", [2, 5, 10, 1000])
+def test_a_wide_condition_is_asked_in_part(count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    merged = filters._merged
+
+    def counted(alternatives: Any) -> Any:
+        given = list(alternatives)
+        made.append(len(given))
+        return merged(given)
+
+    monkeypatch.setattr(filters, "_merged", counted)
+    when = wide(count, "abcde")
+    found = patterns([ViewSpec(key="v:{PK}:{SK}", when={"SK": "s", **when})], SCHEMA, BOTH)
+    assert max(made) <= 25
+    # Five groups do not fit twice, once for each image: what the key tells is asked alone.
+    assert [one["dynamodb"] for one in found] == [{"Keys": {"SK": {"S": ["s"]}}}, CANARY]
+    found = patterns([ViewSpec(key="v:{PK}:{SK}", when=wide(count, "ab"))], SCHEMA, BOTH)
+    assert len(found) == 5
+    assert all(length(one) <= 4096 for one in found)
+
+
+def test_of_a_condition_that_is_too_wide_that_part_is_asked_which_multiplies_nothing() -> None:
+    groups = [{"any": [{name: "1"}, {name.upper(): "2"}]} for name in "abc"]
+    spec = ViewSpec(key="v:{PK}:{SK}", when={"all": [*groups, {"SK": "s"}]})
+    found = [one["dynamodb"] for one in patterns([spec], SCHEMA, BOTH)]
+    assert len(found) == 5
+    assert all("SK" in fields for one in found if one != CANARY for fields in one.values())

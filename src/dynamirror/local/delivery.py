@@ -7,34 +7,17 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from time import monotonic
-from typing import Protocol
+from time import monotonic, time
 
 from dynamirror.backoff import Backoff
 from dynamirror.errors import CacheError, SourceError
+from dynamirror.local.consumer import Consumer, PositionStore
 from dynamirror.local.invoker import Counts, EventSourceMapping, Function, Invoker
 from dynamirror.stream.positions import Position
-from dynamirror.stream.reader import (
-    Description,
-    Record,
-    ShardGoneError,
-    StreamGoneError,
-    StreamReader,
-    TrimmedError,
-)
+from dynamirror.stream.reader import Description, StreamGoneError, StreamReader
 from dynamirror.stream.shards import Shard, readable
 
 logger = logging.getLogger("dynamirror")
-
-
-class PositionStore(Protocol):
-    """Where positions are kept: `stream.positions.Positions`, or memory."""
-
-    def load(self) -> dict[str, Position]:
-        """Read all positions."""
-
-    def save(self, shard_id: str, position: Position) -> None:
-        """Keep one position."""
 
 
 class Delivery:
@@ -50,6 +33,7 @@ class Delivery:
         note_gap: is told why changes made before now may never be delivered; a CacheError says that
             it must be told again.
         clock: monotonic seconds.
+        now: seconds since 1970.
     """
 
     def __init__(
@@ -63,6 +47,7 @@ class Delivery:
         discover_seconds: float = 10.0,
         note_gap: Callable[[str], object] = lambda _reason: None,
         clock: Callable[[], float] = monotonic,
+        now: Callable[[], float] = time,
     ) -> None:
         self._reader = reader
         self._positions = positions
@@ -71,12 +56,13 @@ class Delivery:
         self._poll_seconds = poll_seconds
         self._discover_seconds = discover_seconds
         self._clock = clock
+        self._now = now
         self._stop = threading.Event()
         self._look = threading.Event()
         self._backoff = Backoff(self._stop)
         self._invoker = Invoker(function, self._mapping, self._stop, clock=clock)
-        self._consumers: dict[str, _Consumer] = {}
-        self._finished: set[str] = set()
+        self._consumers: dict[str, Consumer] = {}
+        self._finished: dict[str, Position] = {}
         self._shards: list[Shard] = []
         self._listed_at = -1.0
         self._begun = clock()
@@ -143,28 +129,35 @@ class Delivery:
 
     def _supervise(self) -> None:
         try:
-            known = self._positions_loaded()
-            self._finished |= {shard for shard, position in known.items() if position.finished}
-            latest: set[str] | None = None
-            while not self._stop.is_set():
-                asked_at = self._clock()
-                stream = self._described()
-                self._shards = stream.shards
-                if latest is None:
-                    self._notice_lost_shards(known)
-                    # What a shard that comes later holds was written from now on: all of it counts.
-                    new_here = self._mapping.latest and not known
-                    latest = {shard.id for shard in self._shards} if new_here else set()
-                self._begin(self._shards, latest)
-                self._listed_at = asked_at
-                if stream.switched_off and self._all_finished():
-                    break
-                self._look.wait(self._discover_seconds)
-                self._look.clear()  # before it is asked for the end: whoever stops it sets both
+            self._follow(self._positions_loaded())
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             self._fail(error)
-        for consumer in self._consumers.values():
+        for consumer in list(self._consumers.values()):
             consumer.join()
+
+    def _follow(self, known: Mapping[str, Position]) -> None:
+        self._finished |= {shard: one for shard, one in known.items() if one.finished}
+        first, latest = True, set[str]()
+        while not self._stop.is_set():
+            asked_at = self._clock()
+            stream = self._described()
+            if self._stop.is_set():
+                return
+            self._shards = stream.shards
+            if first:
+                self._notice_lost_shards(known)
+                # What a shard that comes later holds was written from now on: all of it counts.
+                if self._mapping.latest and not known:
+                    latest = {shard.id for shard in self._shards}
+            # Where nothing is known, nothing can be missed: the marker tells what came before.
+            self._begin(latest, fresh=first and not known)
+            self._tend()
+            first = False
+            self._listed_at = asked_at
+            if stream.switched_off and self._all_finished():
+                return
+            self._look.wait(self._discover_seconds)
+            self._look.clear()  # before it is asked for the end: whoever stops it sets both
 
     def _described(self) -> Description:
         failures = 0
@@ -179,12 +172,19 @@ class Delivery:
         return Description([])
 
     def _notice_lost_shards(self, known: Mapping[str, Position]) -> None:
-        """A shard that was not read to its end, and is listed no more, was trimmed."""
+        """Note a gap for each shard that was not read to its end and is listed no more."""
         listed = {shard.id for shard in self._shards}
         for shard, position in known.items():
             if not position.finished and shard not in listed:
                 self._lose(f"shard {shard} was trimmed before it was read to its end")
                 self._give_up(shard, position.after)
+
+    def _notice_lost_parents(self, begun: list[Shard], known: Mapping[str, Position]) -> None:
+        """Note a gap for each shard that was trimmed before it was seen: only its child is left."""
+        there = {*known, *self._finished, *self._consumers, *(one.id for one in self._shards)}
+        for parent in {one.parent: None for one in begun if one.id not in known}:
+            if parent is not None and parent not in there:
+                self._lose(f"shard {parent} was trimmed before it was read")
 
     def _lose(self, reason: str) -> None:
         """Records are gone."""
@@ -193,10 +193,10 @@ class Delivery:
         self._told(reason)
 
     def _give_up(self, shard: str, after: str | None) -> None:
-        """Once it is noted that a shard is lost, it is not lost again at the next start."""
+        """Save that a shard is lost, so that it is not lost again at the next start."""
         if not self._stop.is_set():  # else it may not have been noted
             with suppress(CacheError):
-                self._positions.save(shard, Position(after, finished=True))
+                self._positions.save(shard, Position(after, finished=True, since=self._now()))
 
     def _told(self, reason: str) -> None:
         """Do not go on before it is noted: positions would move on, and nobody would know."""
@@ -223,18 +223,25 @@ class Delivery:
                 self._backoff.wait(failures, error)
         return {}
 
-    def _begin(self, shards: list[Shard], latest: Collection[str]) -> None:
-        new = [s for s in readable(shards, self._finished) if s.id not in self._consumers]
-        positions = self._positions_loaded() if new else {}
+    def _begin(self, latest: Collection[str], *, fresh: bool) -> None:
+        readable_now = readable(self._shards, self._finished)
+        new = [shard for shard in readable_now if shard.id not in self._consumers]
+        known = self._positions_loaded() if new else {}
+        if self._stop.is_set():
+            return  # what was not loaded is not unknown
+        if not fresh:
+            self._notice_lost_parents(new, known)
         for shard in new:
-            self._consumers[shard.id] = _Consumer(
+            position = known.get(shard.id) or self._first_position(
+                shard, known, latest=shard.id in latest, fresh=fresh
+            )
+            self._consumers[shard.id] = Consumer(
                 shard,
-                positions.get(shard.id, Position()).after,
+                position,
                 reader=self._reader,
                 invoker=self._invoker,
                 positions=self._positions,
                 mapping=self._mapping,
-                latest=shard.id in latest,
                 poll_seconds=self._poll_seconds,
                 stop=self._stop,
                 ended=self._ended,
@@ -242,136 +249,54 @@ class Delivery:
                 give_up=self._give_up,
                 told=self._told,
                 clock=self._clock,
+                now=self._now,
             )
             self._consumers[shard.id].start()
 
-    def _ended(self, shard: Shard, error: BaseException | None) -> None:
-        """A consumer tells that its shard is finished, or why it cannot go on."""
-        if error is not None:
-            self._fail(error)
+    def _first_position(
+        self, shard: Shard, known: Mapping[str, Position], *, latest: bool, fresh: bool
+    ) -> Position:
+        """Where a shard begins that has no position: what is left of it is younger than `since`."""
+        if shard.parent is None and not fresh:
+            return Position()
+        parent = known.get(shard.parent or "") or self._finished.get(shard.parent or "")
+        if parent is not None:
+            since = parent.created if parent.since is None else parent.since
         else:
-            self._finished.add(shard.id)
+            since = self._now()  # a gap was noted just now, or the marker tells what came before
+        return Position(since=since, latest=latest)
+
+    def _tend(self) -> None:
+        """Save again what the cache has lost of finished shards, and remove what no longer matters.
+
+        A finished shard matters while it is listed, and until its children are begun: their
+        positions show that no shard in between was lost.
+        """
+        if not self._shards:
+            return
+        listed = {shard.id for shard in self._shards}
+        with suppress(CacheError):  # the next look does it
+            known = self._positions.load()
+            finished = dict(self._finished)
+            for shard in (listed & finished.keys()) - known.keys():
+                self._positions.save(shard, finished[shard])
+            awaited = {shard.parent for shard in self._shards if shard.id not in known}
+            ended = {shard for shard, position in known.items() if position.finished}
+            for shard in (ended | finished.keys()) - listed - awaited:
+                if shard in ended:
+                    self._positions.forget(shard)
+                self._finished.pop(shard, None)
+                self._consumers.pop(shard, None)
+
+    def _ended(self, shard: Shard, end: Position | BaseException) -> None:
+        """Take from a consumer where its shard ended, or why it cannot go on."""
+        if isinstance(end, BaseException):
+            self._fail(end)
+        else:
+            self._finished[shard.id] = end
             self._look.set()  # its children may be read now
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self._stop.set()
         self._look.set()
-
-
-class _Consumer(threading.Thread):
-    """Reads one shard to its end."""
-
-    def __init__(
-        self,
-        shard: Shard,
-        after: str | None,
-        *,
-        reader: StreamReader,
-        invoker: Invoker,
-        positions: PositionStore,
-        mapping: EventSourceMapping,
-        latest: bool,
-        poll_seconds: float,
-        stop: threading.Event,
-        ended: Callable[[Shard, BaseException | None], None],
-        lose: Callable[[str], None],
-        give_up: Callable[[str, str | None], None],
-        told: Callable[[str], None],
-        clock: Callable[[], float],
-    ) -> None:
-        super().__init__(name=f"shard {shard.id}", daemon=True)
-        self._shard = shard
-        self._after = after
-        self._latest = latest
-        self._reader = reader
-        self._invoker = invoker
-        self._positions = positions
-        self._window = mapping.maximum_batching_window
-        self._full = mapping.batch_size * mapping.parallelization_factor
-        self._poll_seconds = poll_seconds
-        self._stopping = stop
-        self._ended = ended
-        self._lose = lose
-        self._give_up = give_up
-        self._told = told
-        self._clock = clock
-        self._backoff = Backoff(stop)
-        self._failures = 0
-        self.idle_since = -1.0
-        self.done = False
-
-    def run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                self._consume()
-            except TrimmedError as error:
-                self._lose(str(error))
-                self._after, self._latest = None, False
-            except ShardGoneError as error:
-                if self._is_gone(error):
-                    return
-            except (SourceError, CacheError) as error:
-                self._failures += 1
-                self._backoff.wait(self._failures, error)
-            except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-                self._ended(self._shard, error)
-                return
-            else:
-                return
-
-    def _is_gone(self, error: ShardGoneError) -> bool:
-        """Whether the shard is listed no more, in which case that is told."""
-        self._failures += 1
-        self._backoff.wait(self._failures, error)
-        try:
-            listed = {shard.id for shard in self._reader.describe().shards}
-        except StreamGoneError as gone:
-            self._ended(self._shard, gone)
-            return True
-        except SourceError:
-            return False
-        if self._shard.id in listed:
-            return False
-        self._lose(str(error))
-        self._give_up(self._shard.id, self._after)
-        self.done = True
-        self._ended(self._shard, None)
-        return True
-
-    def _consume(self) -> None:
-        buffer: list[Record] = []
-        waiting_since = asked_at = self._clock()
-        for page in self._reader.pages(self._shard, self._after, latest=self._latest):
-            if self._latest:
-                self._latest = False  # should it begin again, what came since counts
-                self._told("reading began with what was written from then on")
-            if not buffer:
-                waiting_since = self._clock()
-            buffer += page.records
-            due = page.closed or self._clock() - waiting_since >= self._window
-            while buffer and (due or len(buffer) >= self._full):
-                if not self._deliver(buffer[: self._full]):
-                    return
-                del buffer[: self._full]
-            if page.closed:
-                self._positions.save(self._shard.id, Position(self._after, finished=True))
-                self.done = True
-                self._ended(self._shard, None)
-                return
-            if not page.records:
-                if not buffer:
-                    self.idle_since = asked_at
-                self._stopping.wait(self._poll_seconds)
-            if self._stopping.is_set():
-                return
-            self._failures = 0
-            asked_at = self._clock()
-
-    def _deliver(self, records: list[Record]) -> bool:
-        if not self._invoker.deliver(records):
-            return False
-        newest = records[-1]["dynamodb"]
-        self._after, created = newest["SequenceNumber"], newest["ApproximateCreationDateTime"]
-        self._positions.save(self._shard.id, Position(self._after, created=created))
-        return True

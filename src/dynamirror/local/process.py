@@ -45,7 +45,7 @@ class ServerProcess:
         ready: Callable[[int], bool],
         port: int | None = None,
         highest_port: int = 65_535,
-        deadline: float = 30.0,
+        deadline: float = 60.0,
     ) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
             with _held(port, highest_port) as self.port:

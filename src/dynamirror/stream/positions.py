@@ -14,11 +14,16 @@ class Position(msgspec.Struct, frozen=True):
         after: sequence number of the last record dealt with; None for none.
         finished: whether the shard is closed and all of it was dealt with.
         created: when that record was created, in seconds since 1970; None where it is not known.
+        since: a moment, in seconds since 1970, before which no record was created that is still to
+            come from the shard or its children; None where it is not known.
+        latest: whether reading began at the shard's end and no record has come since.
     """
 
     after: str | None = None
     finished: bool = False
     created: float | None = None
+    since: float | None = None
+    latest: bool = False
 
 
 class Positions:
@@ -54,3 +59,11 @@ class Positions:
         """
         text = msgspec.json.encode(position)
         self._cache.call(self.key, b"HSET", self.key.encode(), shard_id.encode(), text)
+
+    def forget(self, shard_id: str) -> None:
+        """Remove the position of a shard.
+
+        Raises:
+            CacheError: the cache did not take it.
+        """
+        self._cache.call(self.key, b"HDEL", self.key.encode(), shard_id.encode())
