@@ -37,11 +37,13 @@ class Aws:
         region: AWS region; default the environment's.
         endpoint_url: where to find DynamoDB and its streams; default AWS.
         credentials: access key and secret; default the environment's.
+        session: makes the clients, with its own credentials; default a new one for each.
     """
 
     region: str | None = None
     endpoint_url: str | None = None
     credentials: tuple[str, str] | None = None
+    session: boto3.Session | None = None
 
     def dynamodb(self) -> "DynamoDBClient":
         """Make a client for tables."""
@@ -60,6 +62,8 @@ class Aws:
             return make(service, **self._options(read_timeout))
 
     def _session(self) -> boto3.Session:
+        if self.session is not None:
+            return self.session
         key, secret = self.credentials or (None, None)
         return boto3.Session(
             # boto3 by itself heeds AWS_DEFAULT_REGION only.

@@ -35,6 +35,10 @@ _IAM_SESSION_SECONDS: Final = 11 * 3600
 # Chunks that a node may have while the next is made: fewer, and a node a millisecond away has to be
 # waited for.
 UNDER_WAY: Final = 3
+# Connections to a node that may rest: these few for good, more for a while, and no more than that.
+_FEW_IDLE: Final = 4
+_MOST_IDLE: Final = 64
+_IDLE_SECONDS: Final = 60.0
 _SLOTS: Final = 16_384
 # A scan that slots moved under is repeated, after a pause in seconds that grows: the nodes need a
 # moment to hear of a move.
@@ -83,7 +87,9 @@ class Cache:
         self._clock = clock
         self._session_seconds = _IAM_SESSION_SECONDS if settings.iam_cache else float("inf")
         self._options = _options(settings)
+        # The one that was used last is used next: so those that rest longest stand first.
         self._idle: defaultdict[_Node, list[Connection]] = defaultdict(list)
+        self._closed = 0
         self._pid = getpid()
         self._nodes: tuple[_Node, ...] = (self._seed,)
         self._slots: list[_Node | None] = []  # empty while one node has them all
@@ -249,7 +255,8 @@ class Cache:
             self.give_back(node, connection)
 
     def close(self) -> None:
-        """Close all connections that are not in use."""
+        """Close all connections, those in use when they are given back."""
+        self._closed += 1
         self._close_idle([*self._idle])
 
     def _close_idle(self, nodes: Iterable[_Node]) -> None:
@@ -290,12 +297,26 @@ class Cache:
                 if young and (trusting or connection.is_idle()):
                     return connection
                 connection.close()
-        return Connection(node.host, node.port, self._options, born=now)
+        closed = self._closed
+        connection = Connection(node.host, node.port, self._options, born=now)
+        connection.closed_before = closed
+        return connection
 
     def give_back(self, node: _Node, connection: Connection) -> None:
-        """Return a connection."""
-        if connection.is_open:
-            self._idle[node].append(connection)
+        """Return a connection; those that have rested too long are closed."""
+        if not connection.is_open:
+            return
+        if connection.closed_before != self._closed:
+            connection.close()
+            return
+        connection.used = now = self._clock()
+        idle = self._idle[node]
+        idle.append(connection)
+        while len(idle) > _FEW_IDLE:
+            with suppress(IndexError):  # another thread took the last
+                if len(idle) <= _MOST_IDLE and now - idle[0].used <= _IDLE_SECONDS:
+                    break
+                idle.pop(0).close()
 
     def suspect(self, node: _Node) -> None:
         """A node did not answer: learn anew who holds what, and do not ask that node first."""

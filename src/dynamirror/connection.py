@@ -56,7 +56,8 @@ class Connection:
         host: name or address of the node.
         port: its port.
         options: how to connect.
-        born: when, in seconds of any clock; kept for whoever asks.
+        born: when, in seconds of any clock; kept for whoever asks, as are `used`, when it was
+            last, and `closed_before`, how often its owner had closed all others.
 
     Raises:
         OSError: the node cannot be reached; TimeoutError if it does not answer.
@@ -65,7 +66,8 @@ class Connection:
     """
 
     def __init__(self, host: str, port: int, options: Options, *, born: float = 0.0) -> None:
-        self.born = born
+        self.born = self.used = born
+        self.closed_before = 0
         self._reader = libvalkey.Reader(replyError=AnswerError, notEnoughData=_NOT_YET)
         self.is_open = True
         try:

@@ -100,10 +100,10 @@ class Mirrored:
             entries = (of_row(view, item, item, version) for item in items)
             apply(self.cache, filter(None, entries), fence_ttl=FENCE_TTL)
 
-    def is_complete(self) -> None:
+    def is_complete(self, since: int = 1) -> None:
         """Have the cache say so."""
-        note_gap(self.cache, self.views, stream=ARN, at=1, reason="new")
-        assert note_complete(self.cache, self.views, RowVersion(2)) is None
+        note_gap(self.cache, self.views, stream=ARN, at=since, reason="new")
+        assert note_complete(self.cache, self.views, RowVersion(since + 1)) is None
 
     def is_incomplete(self) -> None:
         """Have the cache say so."""

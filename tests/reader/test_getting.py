@@ -113,24 +113,6 @@ def test_a_key_of_any_type_is_found_however_it_is_written(
         assert (answer["Item"]["name"], source_of(answer)) == ("Eve", "cache")
 
 
-@pytest.mark.parametrize(
-    ("key", "error", "says"),
-    [
-        ({}, ValueError, "lacks id"),
-        ({"id": 7}, ValueError, "of type S, not N"),
-        ({"id": "7", "name": "Eve"}, ValueError, "is id alone"),
-        ({"id": 1.5}, TypeError, "use Decimal"),
-        ({"id": True}, TypeError, "cannot stand in a key"),
-        ({"id": "\ud800"}, ValueError, "not valid Unicode"),
-    ],
-)
-def test_a_key_that_does_not_fit_the_table_is_refused(
-    make: MakeMirrored, key: dict[str, Any], error: type[Exception], says: str
-) -> None:
-    with pytest.raises(error, match=says):
-        make().reader().get_item(Key=key)
-
-
 def test_what_the_cache_has_not_the_table_tells(make: MakeMirrored) -> None:
     world = eve(make, TYPED, mirrored=False)
     reader = world.reader()
@@ -215,12 +197,11 @@ def test_a_batch_takes_from_each_what_it_has(make: MakeMirrored) -> None:
     assert reader.counts == Counts(hits=5, misses=250)
 
 
-def test_a_batch_that_dynamodb_would_refuse_is_refused(make: MakeMirrored) -> None:
+def test_a_batch_that_is_not_of_the_readers_table_alone_is_refused(make: MakeMirrored) -> None:
     world = make()
     requests: list[dict[str, Any]] = [
         {"other": {"Keys": []}},
         {world.name: {"Keys": []}, "other": {"Keys": []}},
-        {world.name: {"Keys": [{"id": "1"}, {"id": "1"}]}},
         {world.name: {"Keys": [], "ProjectionExpression": "id"}},
     ]
     for request in requests:

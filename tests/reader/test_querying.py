@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from boto3.dynamodb.conditions import Attr, Key
+from boto3.dynamodb.conditions import Key
 
 from dynamirror.attributes import sort_bytes
 from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
@@ -167,19 +167,6 @@ def test_entries_that_have_gone_are_left_out_and_paging_goes_on(make: MakeMirror
     assert [int(item["n"]) for items, _ in back for item in items] == left[::-1]
 
 
-def test_a_page_without_a_limit_ends_after_a_megabyte(make: MakeMirrored) -> None:
-    world = make(INDEXED, keys={"pk": "S", "sk": "N"})
-    world.put(*({"pk": "p", "sk": number, "about": "x" * 300_000} for number in range(9)))
-    world.mirror(*({"pk": "p", "sk": number} for number in range(9)))
-    world.is_complete()
-    found = pages(world.reader().query, KeyConditionExpression=Key("pk").eq("p"))
-    assert [[int(item["sk"]) for item in items] for items, _ in found] == [
-        [0, 1, 2, 3],
-        [4, 5, 6, 7],
-        [8],
-    ]
-
-
 @pytest.mark.parametrize("encoding", [JSON, DYNAMODB_JSON, HASH, attribute("n")])
 def test_in_every_encoding_index_and_table_answer_alike(
     make: MakeMirrored, encoding: Encoding
@@ -210,55 +197,6 @@ def test_the_age_is_that_of_the_oldest_item(make: MakeMirrored) -> None:
     age = age_of(reader.query(KeyConditionExpression=whole & Key("sk").gt(1), age=True))
     assert age is not None
     assert age < 60
-
-
-@pytest.mark.parametrize(
-    ("arguments", "error", "says"),
-    [
-        ({"KeyConditionExpression": "pk = :p"}, TypeError, "built with boto3's Key"),
-        ({"KeyConditionExpression": Key("sk").eq(1)}, ValueError, "says what pk is"),
-        ({"KeyConditionExpression": Key("pk").gt("p")}, ValueError, "pk >: not in a key"),
-        (
-            {"KeyConditionExpression": Key("pk").eq("p") & Key("n").eq(1)},
-            ValueError,
-            "n =: not in a key",
-        ),
-        (
-            {"KeyConditionExpression": Key("pk").eq("p") & Attr("sk").ne(1)},
-            ValueError,
-            "sk <>: not in a key",
-        ),
-        (
-            {"KeyConditionExpression": Key("pk").eq("p") | Key("sk").eq(1)},
-            ValueError,
-            "OR: not in a key",
-        ),
-        (
-            {"KeyConditionExpression": Key("pk").eq("p") & Key("sk").gt(1) & Key("sk").lt(1)},
-            ValueError,
-            "sk <: not in a key",
-        ),
-        (
-            {"KeyConditionExpression": Key("pk").eq("p") & Key("sk").eq("1")},
-            ValueError,
-            "of type N, not S",
-        ),
-        (
-            {"KeyConditionExpression": Key("pk").eq("p") & Key("sk").between(2, 1)},
-            ValueError,
-            "must not be beyond",
-        ),
-        ({"Limit": 0}, ValueError, "at least 1"),
-        ({"ExclusiveStartKey": {"pk": "p"}}, ValueError, "lacks sk"),
-        ({"ExclusiveStartKey": {"pk": "q", "sk": 1}}, ValueError, "another partition"),
-    ],
-)
-def test_what_dynamodb_would_refuse_is_refused(
-    make: MakeMirrored, arguments: dict[str, Any], error: type[Exception], says: str
-) -> None:
-    reader = make(INDEXED, keys={"pk": "S", "sk": "N"}).reader()
-    with pytest.raises(error, match=says):
-        reader.query(**{"KeyConditionExpression": Key("pk").eq("p"), **arguments})
 
 
 def test_a_view_without_an_index_cannot_be_queried(make: MakeMirrored) -> None:

@@ -1,31 +1,48 @@
 """`AsyncReader`: the same calls as coroutines."""
 
-from asyncio import to_thread
-from typing import Any, Self
+from asyncio import get_running_loop
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from functools import partial
+from typing import Any, Self, TypeVar
 
 from dynamirror.reader.guarded import Counts
 from dynamirror.reader.synchronous import Reader, Response
 
+_THREADS = 32
+_Result = TypeVar("_Result")
+
 
 class AsyncReader:
-    """A `Reader` whose calls run on asyncio's threads, so that none holds up the loop.
+    """A `Reader` whose calls run on threads of its own, so that none holds up the loop.
+
+    Calls beyond the number of threads wait until one is free. asyncio's own threads are left to
+    others: a cache that hangs holds up no `asyncio.to_thread`.
 
     Args:
         reader: does the reading; closed with this one.
+        threads: how many calls run at once.
     """
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, *, threads: int = _THREADS) -> None:
         self._reader = reader
+        self._executor = _executor(threads)
 
     @classmethod
-    async def open(cls, *arguments: Any, **options: Any) -> Self:
+    async def open(cls, *arguments: Any, threads: int = _THREADS, **options: Any) -> Self:
         """Make one, with the arguments of `Reader`, which may ask DynamoDB about the table.
 
         Raises:
-            ConfigError: there is no such view, or its entries cannot be found by primary key.
+            ConfigError: as `Reader`.
             SourceError: the table cannot be described.
         """
-        return cls(await to_thread(Reader, *arguments, **options))
+        executor = _executor(1)
+        try:
+            reader = await _run(executor, Reader, *arguments, **options)
+        finally:
+            executor.shutdown(wait=False)
+        return cls(reader, threads=threads)
 
     async def __aenter__(self) -> Self:
         return self
@@ -34,8 +51,16 @@ class AsyncReader:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections to the cache."""
-        await to_thread(self._reader.close)
+        """Wait for the calls under way, and close the connections to the cache."""
+        closing = _executor(1)
+        try:
+            await _run(closing, self._close)
+        finally:
+            closing.shutdown(wait=False)
+
+    def _close(self) -> None:
+        self._executor.shutdown()
+        self._reader.close()
 
     @property
     def counts(self) -> Counts:
@@ -44,12 +69,24 @@ class AsyncReader:
 
     async def get_item(self, **arguments: Any) -> Response:
         """As `Reader.get_item`."""
-        return await to_thread(self._reader.get_item, **arguments)
+        return await _run(self._executor, self._reader.get_item, **arguments)
 
     async def batch_get_item(self, **arguments: Any) -> Response:
         """As `Reader.batch_get_item`."""
-        return await to_thread(self._reader.batch_get_item, **arguments)
+        return await _run(self._executor, self._reader.batch_get_item, **arguments)
 
     async def query(self, **arguments: Any) -> Response:
         """As `Reader.query`."""
-        return await to_thread(self._reader.query, **arguments)
+        return await _run(self._executor, self._reader.query, **arguments)
+
+
+def _executor(threads: int) -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(threads, thread_name_prefix="dynamirror-reader")
+
+
+async def _run(
+    executor: ThreadPoolExecutor, call: Callable[..., _Result], *arguments: Any, **options: Any
+) -> _Result:
+    """Run a call on a thread, in the context that it is made in, as `asyncio.to_thread` does."""
+    run = partial(copy_context().run, call, *arguments, **options)
+    return await get_running_loop().run_in_executor(executor, run)

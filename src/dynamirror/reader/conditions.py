@@ -1,13 +1,16 @@
 """Key conditions of a query: boto3's objects, as a range of an index and as DynamoDB has them."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from boto3.dynamodb.conditions import ConditionBase
+from boto3.dynamodb.conditions import ConditionBase, ConditionExpressionBuilder, Key
+from botocore.exceptions import ClientError
 
 from dynamirror.attributes import AttributeValue, Item, sort_bytes
-from dynamirror.reader.values import key_attribute
+from dynamirror.reader.refusing import check_key, check_number, refusal
+from dynamirror.reader.values import attribute_of
 from dynamirror.rows import on_the_wire
 from dynamirror.view import Schema
 
@@ -47,6 +50,13 @@ class Range:
     low: Edge | None = None
     high: Edge | None = None
 
+    def holds(self, member: bytes) -> bool:
+        """Whether a member is in it."""
+        low, high = self.low, self.high
+        above = low is None or member > low.member or (low.inside and member == low.member)
+        below = high is None or member < high.member or (high.inside and member == high.member)
+        return above and below
+
     def after(self, member: bytes, *, forward: bool) -> "Range":
         """What is left of it behind a member, in the direction of reading."""
         edge = Edge(member, inside=False)
@@ -83,11 +93,7 @@ class KeyCondition:
         return {self.schema.keys[0]: self.partition}
 
     def range(self) -> Range:
-        """The part of the partition's index.
-
-        Raises:
-            RecordError: an operand cannot be a sort key.
-        """
+        """The part of the partition's index."""
         edges = [sort_bytes(operand) for operand in self.operands]
         match self.operator:
             case "":
@@ -120,53 +126,113 @@ class KeyCondition:
         }
 
 
+class _Part(NamedTuple):
+    """A condition on one attribute."""
+
+    name: str
+    operator: str
+    operands: tuple[AttributeValue, ...]
+
+
 def parse(condition: object, schema: Schema) -> KeyCondition:
     """Read a condition on a table's primary key, such as `Key("pk").eq(1) & Key("sk").gt(2)`.
 
     Raises:
-        TypeError: it is none of boto3's objects, or a value cannot stand in a key.
-        ValueError: DynamoDB would not take it as a key condition.
+        ClientError: DynamoDB would refuse it.
+        DynamoDBNeedsKeyConditionError: it is on an `Attr`; boto3 refuses that.
+        TypeError: it is none of boto3's objects, or DynamoDB has no such values.
+        ValueError: a text is not valid Unicode.
     """
     if not isinstance(condition, ConditionBase):
         raise TypeError(
             'KeyConditionExpression must be built with boto3\'s Key, as in Key("pk").eq("a")'
         )
-    partition: AttributeValue | None = None
-    sort: tuple[str, tuple[AttributeValue, ...]] = ("", ())
-    for name, operator, operands in _parts(condition):
-        if name == schema.keys[0] and operator == "=" and partition is None:
-            (partition,) = _typed(operands, name, schema)
-        elif name in schema.keys[1:] and not sort[0] and operator in _FORMS:
-            sort = operator, _typed(operands, name, schema)
-        else:
-            raise ValueError(f"{name} {operator}: not in a key condition of table {schema.table}")
-    if partition is None:
-        raise ValueError(f"a key condition of table {schema.table} says what {schema.keys[0]} is")
-    operator, operands = sort
-    if operator == "BETWEEN" and sort_bytes(operands[0]) > sort_bytes(operands[1]):
-        raise ValueError("BETWEEN: the first value must not be beyond the second")
-    if operator == "begins_with" and schema.types[1] == "N":
-        raise ValueError("begins_with does not go with a number")
-    return KeyCondition(schema, partition, operator, operands)
+    parts = _parts(condition)
+    for part in parts:
+        _check_operands(part)
+    given = {part.name: part for part in parts}
+    if len(given) < len(parts):
+        raise _refusal("KeyConditionExpressions must only contain one condition per key")
+    if len(parts) > len(schema.keys):
+        raise _refusal(
+            f"The number of query conditions ({len(parts)}) exceeds the number of key attributes "
+            f"defined in the schema ({len(schema.keys)})"
+        )
+    for name in schema.keys[: len(parts)]:
+        if name not in given:
+            raise _refusal(f"Query condition missed key schema element: {name}")
+    for place, name in enumerate(schema.keys[: len(parts)]):
+        _check_fit(given[name], schema.types[place], place)
+    partition = given[schema.keys[0]]
+    if partition.operator != "=":
+        raise _refusal("Query key condition not supported")
+    sort = given.get(schema.keys[-1]) if len(parts) > 1 else None
+    return KeyCondition(
+        schema,
+        partition.operands[0],
+        sort.operator if sort else "",
+        sort.operands if sort else (),
+    )
 
 
-def _parts(condition: ConditionBase) -> list[tuple[str, str, tuple[Any, ...]]]:
+def _parts(condition: ConditionBase) -> list[_Part]:
     built: Any = condition.get_expression()
     operator, values = built["operator"], built["values"]
     if operator == "AND":
         return [part for inner in values for part in _parts(inner)]
-    name = getattr(values[0], "name", None)
-    return [(name or "a condition", operator, tuple(values[1:]))]
+    if operator in ("OR", "NOT"):
+        raise _refusal(f"Invalid operator used in KeyConditionExpression: {operator}")
+    if not isinstance(values[0], Key):
+        ConditionExpressionBuilder().build_expression(condition, is_key_condition=True)  # refuses
+    return [_Part(values[0].name, operator, tuple(map(attribute_of, values[1:])))]
 
 
-def _typed(operands: tuple[Any, ...], name: str, schema: Schema) -> tuple[AttributeValue, ...]:
-    tag = schema.types[schema.keys.index(name)]
-    values = tuple(key_attribute(operand) for operand in operands)
-    for value in values:
-        if tag not in value:
-            (other,) = value
-            raise ValueError(f"{name} of table {schema.table} is of type {tag}, not {other}")
-    return values
+def _check_operands(part: _Part) -> None:
+    """Refuse what DynamoDB refuses before it looks at the table."""
+    tags = [tag for operand in part.operands for tag in operand]
+    for operand, tag in zip(part.operands, tags, strict=True):
+        if tag == "N" and (reason := check_number(operand[tag])):
+            raise _refusal(reason)
+    if part.operator == "begins_with" and tags[0] not in ("S", "B"):
+        raise _refusal(
+            "Invalid KeyConditionExpression: Incorrect operand type for operator or function; "
+            f"operator or function: begins_with, operand type: {tags[0]}"
+        )
+    if part.operator == "BETWEEN":
+        low, high = part.operands
+        bounds = (
+            f"lower bound operand: AttributeValue: {_shown(low)}, "
+            f"upper bound operand: AttributeValue: {_shown(high)}"
+        )
+        requires = "Invalid KeyConditionExpression: The BETWEEN operator requires"
+        if tags[0] != tags[1]:
+            raise _refusal(f"{requires} same data type for lower and upper bounds; {bounds}")
+        if tags[0] in ("S", "N", "B") and sort_bytes(low) > sort_bytes(high):
+            raise _refusal(
+                f"{requires} upper bound to be greater than or equal to lower bound; {bounds}"
+            )
+
+
+def _check_fit(part: _Part, tag: str, place: int) -> None:
+    """Refuse operands that are no values of a key attribute."""
+    for operand in part.operands:
+        if tag not in operand:
+            raise _refusal(
+                "One or more parameter values were invalid: Condition parameter type does not "
+                "match schema type"
+            )
+        if reason := check_key(part.name, operand, place):
+            raise _refusal(reason)
+
+
+def _shown(value: AttributeValue) -> str:
+    ((tag, content),) = value.items()
+    text = b64encode(content).decode() if isinstance(content, bytes) else content
+    return f"{{{tag}:{text}}}"
+
+
+def _refusal(message: str) -> ClientError:
+    return refusal("Query", message)
 
 
 def _next(prefix: bytes) -> bytes | None:

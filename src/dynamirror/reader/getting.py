@@ -1,15 +1,17 @@
 """Reading items by their primary keys."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import floor
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
+from dynamirror.marker import Marker
+from dynamirror.reader import table
 from dynamirror.reader.guarded import DOWN
 from dynamirror.reader.source import Place, Source, fence_command, version_of
 from dynamirror.reader.values import Values
-from dynamirror.rows import RowReader, identity
+from dynamirror.rows import identity
 from dynamirror.version import ChangeVersion, RowVersion, Version
 
 _SHORTEST_PAUSE = 0.002
@@ -23,11 +25,13 @@ class Answer(NamedTuple):
         item: the item; None if there is none.
         source: cache or table.
         age: seconds since what it shows was written or read; None if not known or not asked for.
+        own: metadata of DynamoDB's answer; None if there is not just one.
     """
 
     item: Values | None
     source: str
     age: float | None = None
+    own: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,9 @@ def get(source: Source, places: Sequence[Place], wish: Wish) -> list[Answer]:
     """Read items; the answers are in the places' order.
 
     Raises:
-        SourceError: the table had to be read and cannot be.
+        ClientError: the table had to be read, and DynamoDB refused.
+        BotoCoreError: it cannot be reached.
+        SourceError: its answer was damaged.
     """
     found: dict[int, Answer] = {}
     if not wish.consistent:
@@ -61,16 +67,22 @@ def get(source: Source, places: Sequence[Place], wish: Wish) -> list[Answer]:
     return [found[index] for index in range(len(places))]
 
 
-def missed(source: Source, place: Place, reply: Any) -> Answer:
+def missed(source: Source, place: Place, reply: Any, seen: Marker | None) -> Answer:
     """What to answer where the cache had nothing, or was down.
 
+    Args:
+        source: what is read from.
+        place: where the item is.
+        reply: the cache's.
+        seen: the marker as it was seen before the cache was asked.
+
     Raises:
-        SourceError: the table had to be read and cannot be.
+        As `get`.
     """
     if reply is DOWN:
         source.counter.add(fallbacks=1)
-    elif _are_absent(source, 1):
-        return Answer(None, "cache")
+    elif found := _second_look(source, [place], Wish(), seen):
+        return found[0]
     (answer,) = _from_table(source, [place])
     return answer
 
@@ -82,6 +94,7 @@ def _from_cache(source: Source, places: Sequence[Place], wish: Wish) -> dict[int
     down: list[int] = []
     late = list(range(len(places)))
     end, pause = monotonic() + wish.wait, _SHORTEST_PAUSE
+    seen = source.vouching.seen
     while late:
         looked, still = _look(source, [places[index] for index in late], wish), []
         for index, (reply, version) in zip(late, looked, strict=True):
@@ -99,8 +112,38 @@ def _from_cache(source: Source, places: Sequence[Place], wish: Wish) -> dict[int
         sleep(min(pause, left))
         pause = min(2 * pause, _LONGEST_PAUSE)
     source.counter.add(hits=len(found), fallbacks=len(down) + len(late))
-    if missing and _are_absent(source, len(missing)):
+    if missing:
+        again = _second_look(source, [places[index] for index in missing], wish, seen)
+        found |= {missing[index]: answer for index, answer in again.items()}
+    return found
+
+
+def _second_look(
+    source: Source, places: Sequence[Place], wish: Wish, seen: Marker | None
+) -> dict[int, Answer]:
+    """Answers to those of missing entries that the cache can be believed in; counts all.
+
+    They are absent if the marker is complete, and was the same before they were looked for. If it
+    was not, they are looked for again.
+    """
+    found: dict[int, Answer] = {}
+    missing = list(range(len(places)))
+    marker = source.vouching.look() if source.believes else None
+    if marker is not None and marker != seen:
+        seen, missing = marker, []
+        for index, (reply, version) in enumerate(_look(source, places, wish)):
+            if reply is DOWN or not is_visible(version, wish.min_time):
+                continue
+            if (item := source.entry(reply)) is None:
+                missing.append(index)
+            else:
+                found[index] = Answer(item, "cache", source.age(version))
+        marker = source.vouching.look() if missing else marker
+    hits = len(found)
+    if marker is not None and marker == seen:
         found |= {index: Answer(None, "cache") for index in missing}
+    left = len(places) - len(found) if source.absent else 0
+    source.counter.add(hits=hits, misses=len(places) - hits, fallbacks=left)
     return found
 
 
@@ -129,21 +172,12 @@ def is_visible(version: Version | None, min_time: float | None) -> bool:
     return False
 
 
-def _are_absent(source: Source, count: int) -> bool:
-    """Whether entries that are missing can be taken for absent; counts them."""
-    # A full cache evicts what has an expiry: there, what is missing may be in the table.
-    absent = source.absent and source.view.ttl is None and source.vouched()
-    source.counter.add(misses=count, fallbacks=count if source.absent and not absent else 0)
-    return absent
-
-
 def _from_table(source: Source, places: Sequence[Place]) -> list[Answer]:
-    if not places:
-        return []
-    rows = RowReader(source.client, source.view.schema.table)
+    name = source.view.schema.table
     if len(places) == 1:
-        found = {identity(places[0].item): rows.read(places[0].item).item}
-    else:
-        read = rows.read_many(place.item for place in places)
-        found = {identity(row.key): row.item for row in read}
-    return [Answer(source.as_entry(found[identity(place.item)]), "table", 0.0) for place in places]
+        answer = table.read(source.client, name, places[0].item)
+        item = source.as_entry(answer.get("Item"))
+        return [Answer(item, "table", 0.0, answer["ResponseMetadata"])]
+    found = table.read_many(source.client, name, [place.item for place in places])
+    items = (found.get(identity(place.item)) for place in places)
+    return [Answer(source.as_entry(item), "table", 0.0) for item in items]

@@ -10,7 +10,6 @@ from typing import Any, Final, NamedTuple
 
 from dynamirror.cache import Cache, Failure
 from dynamirror.errors import CacheError
-from dynamirror.marker import marker_key, parse_marker
 from dynamirror.reader.breaker import Breaker
 from dynamirror.scripts import Command
 
@@ -104,16 +103,6 @@ class Guarded:
             self._note(node, node in down)
         return answers
 
-    def vouches(self, table: str, views: str) -> bool:
-        """Whether what the cache has not, the table has not: as the mirror's marker tells.
-
-        Args:
-            table: the table's name.
-            views: fingerprint of the views that are read.
-        """
-        key = marker_key(table).encode()
-        return vouched(self.ask(Command(key, (b"HGETALL", key))), views)
-
     def _judged(self, answer: Any) -> Any:
         if not isinstance(answer, Failure):
             return answer
@@ -133,12 +122,3 @@ class Guarded:
             breaker.succeeded()
         elif breaker.failed():
             logger.warning("cache left alone", extra={"node": str(node), "reason": self._reason})
-
-
-def vouched(marker: Any, views: str) -> bool:
-    """The same, of what was read."""
-    if marker is DOWN or not marker:
-        return False
-    parsed = parse_marker(marker)
-    # Read in other views than were written, what is missing tells nothing.
-    return parsed.is_complete and parsed.views == views

@@ -1,14 +1,21 @@
 """Reading the items of one partition in order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from dynamirror.attributes import Item, key_text, sort_bytes
-from dynamirror.aws import aws_errors
-from dynamirror.marker import marker_key
+from dynamirror.marker import Marker
+from dynamirror.reader import table
 from dynamirror.reader.conditions import KeyCondition
-from dynamirror.reader.guarded import DOWN, vouched
+from dynamirror.reader.guarded import DOWN
+from dynamirror.reader.refusing import (
+    START_INVALID,
+    START_NOT_IN_RANGE,
+    START_OUTSIDE,
+    refusal,
+)
+from dynamirror.reader.sizes import Room, item_size
 from dynamirror.reader.source import Source, fence_command, oldest, version_of
 from dynamirror.reader.values import Values, primary_key, values_of
 from dynamirror.rows import on_the_wire
@@ -19,8 +26,8 @@ if TYPE_CHECKING:
 
 # Members of an index, and so entries, that are read at once.
 _AT_ONCE = 200
-# As DynamoDB: a page ends with the item that makes it this long.
-_PAGE_BYTES = 1 << 20
+# So often the marker may change while a query is under way.
+_ATTEMPTS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +56,14 @@ class Page:
         items: the items.
         last: the primary key after which the next page begins; None for the last page.
         ages: of the items, where they are asked for.
+        own: metadata of DynamoDB's answer; None if it did not answer.
     """
 
     source: str
     items: list[Values] = field(default_factory=list)
     last: Values | None = None
     ages: list[float | None] = field(default_factory=list)
+    own: Mapping[str, Any] | None = None
 
     @property
     def age(self) -> float | None:
@@ -66,14 +75,18 @@ def start_key(given: Any, condition: KeyCondition) -> Item:
     """The primary key after which to begin.
 
     Raises:
-        ValueError: it is none of this query's.
-        TypeError: a value cannot stand in a key.
+        ClientError: DynamoDB would refuse it.
+        ParamValidationError: it is no mapping.
+        TypeError: DynamoDB has no such values.
+        ValueError: a text is not valid Unicode.
     """
-    item = primary_key(given, condition.schema, {})
+    schema = condition.schema
+    item = primary_key(given, schema, {}, "Query", of="ExclusiveStartKey", prefix=START_INVALID)
     assert item is not None
-    name = condition.schema.keys[0]
-    if key_text(item[name]) != key_text(condition.partition):
-        raise ValueError("ExclusiveStartKey is a key of another partition")
+    if key_text(item[schema.keys[0]]) != key_text(condition.partition):
+        raise refusal("Query", START_OUTSIDE)
+    if not condition.range().holds(sort_bytes(item[schema.keys[1]])):
+        raise refusal("Query", START_NOT_IN_RANGE)
     return item
 
 
@@ -81,48 +94,65 @@ def from_table(source: Source, query: Query) -> Page:
     """Ask the table.
 
     Raises:
-        SourceError: it cannot be read.
+        ClientError: DynamoDB refused.
+        BotoCoreError: it cannot be reached.
+        SourceError: its answer was damaged.
     """
-    table = source.view.schema.table
-    arguments: Any = query.condition.expression()
+    arguments = {**query.condition.expression(), "ScanIndexForward": query.forward}
     if query.limit is not None:
         arguments["Limit"] = query.limit
     if query.start is not None:
         arguments["ExclusiveStartKey"] = on_the_wire(query.start)
-    with aws_errors(f"table {table}"):
-        answer: Any = source.client.query(
-            TableName=table, ConsistentRead=True, ScanIndexForward=query.forward, **arguments
-        )
-        items = (source.as_entry(item) for item in answer["Items"])
+    answer = table.query(source.client, source.view.schema.table, arguments)
+    items = (source.as_entry(item) for item in answer["Items"])
     last = answer.get("LastEvaluatedKey")
     shown = [item for item in items if item is not None]
-    return Page("table", shown, None if last is None else values_of(last))
+    return Page(
+        "table",
+        shown,
+        None if last is None else values_of(last),
+        own=answer["ResponseMetadata"],
+    )
 
 
 def from_index(source: Source, query: Query, *, dated: bool) -> Page | None:
-    """Ask the partition's index; None if the cache is down or the mirror is not complete."""
-    reading = _Reading(source, query, dated)
-    while not reading.done:
-        if not reading.go_on():
-            return None
-    return reading.page
+    """Ask the partition's index; None if the cache is down or the mirror is not complete.
+
+    What was read counts only if the marker said complete before, and says the same after it.
+    """
+    marker = source.vouching.begin()
+    for _ in range(_ATTEMPTS):
+        if marker is None:
+            break
+        reading = _Reading(source, query, marker, dated=dated)
+        while not reading.done:
+            if not reading.go_on():
+                break
+        else:
+            return reading.page
+        if reading.marker == marker:  # something else was in the way
+            break
+        marker = reading.marker
+    return None
 
 
 class _Reading:
     """A query under way."""
 
-    def __init__(self, source: Source, query: Query, dated: bool) -> None:  # noqa: FBT001 - its own
+    def __init__(self, source: Source, query: Query, marker: Marker, *, dated: bool) -> None:
         collection = source.view.collection
         assert collection is not None
         self._source, self._query, self._dated = source, query, dated
+        self._begun = marker
+        self.marker: Marker | None = marker
         self._collection: Collection = collection
         self._index = collection.index_key(query.condition.item).encode()
         self._range = query.condition.range()
         if query.start is not None:
             self._begin_after(sort_bytes(query.start[collection.sort]))
         self._left = query.limit
-        self._bytes = 0
         self.page = Page("cache")
+        self._room = Room(self.page.items)
         self.done = False
 
     def go_on(self) -> bool:
@@ -152,35 +182,52 @@ class _Reading:
         commands = [place.reading for place in places]
         if self._dated:
             commands = [fence_command(place.key) for place in places] + commands
-        marker = marker_key(self._source.view.schema.table).encode()
         # The marker last: had the cache lost its data before, it would be gone, too.
-        *replies, said = self._source.cache.execute(
-            [*commands, Command(marker, (b"HGETALL", marker))]
-        )
-        if not vouched(said, self._source.views) or DOWN in replies:
-            return False
+        *replies, said = self._source.cache.execute([*commands, self._source.vouching.reading])
         entries = replies[-len(places) :] if places else []
-        # A full cache evicts what has an expiry: there, what is missing may be in the table.
-        if self._source.view.ttl and any(self._source.entry(entry) is None for entry in entries):
+        if not self._is_vouched(said) or DOWN in replies:
+            return False
+        items = [self._source.entry(entry) for entry in entries]
+        if None in items and not (
+            # A full cache evicts what has an expiry: there, what is missing may be in the table.
+            self._source.view.ttl is None
+            # Other nodes may have answered after the marker's.
+            and self._is_vouched(self._source.cache.ask(self._source.vouching.reading))
+        ):
             return False
         fences = replies[: len(places)] if self._dated else [None] * len(places)
-        for member, key, entry, fence in zip(members, keys, entries, fences, strict=True):
-            self._take(member, key, entry, fence)
+        for member, key, item, entry, fence in zip(
+            members, keys, items, entries, fences, strict=True
+        ):
+            if item is None:  # it has just been deleted
+                self._pass(member, key)
+            elif self._room.holds(item, self._sent(item, entry)):
+                self.page.items.append(item)
+                self.page.ages.append(self._source.age(version_of(fence)))
+                self._pass(member, key)
+            else:
+                self.done = True  # the next page begins with it
             if self.done:
                 break
         return True
 
-    def _take(self, member: bytes, key: Item, entry: Any, fence: Any) -> None:
-        item = self._source.entry(entry)
-        if item is not None:  # else it has just expired or been deleted
-            self.page.items.append(item)
-            self.page.ages.append(self._source.age(version_of(fence)))
-            self._bytes += len(entry) if isinstance(entry, bytes) else sum(map(len, entry))
+    def _is_vouched(self, said: Any) -> bool:
+        self.marker = self._source.vouching.saw(said)
+        return self.marker == self._begun
+
+    def _pass(self, member: bytes, key: Item) -> None:
+        """Go on behind a member."""
         self._begin_after(member)
         self.page.last = values_of(key)
         if self._left is not None:
             self._left -= 1
-        self.done = self._left == 0 or self._bytes >= _PAGE_BYTES
+        self.done = self._left == 0
+
+    def _sent(self, item: Values, entry: Any) -> int:
+        """The bytes that came for an item, names included."""
+        if self._source.view.encoding.attributes is not None:
+            return item_size(item)
+        return len(entry) if isinstance(entry, bytes) else sum(map(len, entry))
 
     def _begin_after(self, member: bytes) -> None:
         self._range = self._range.after(member, forward=self._query.forward)

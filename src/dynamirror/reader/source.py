@@ -16,6 +16,7 @@ from dynamirror.errors import RecordError
 from dynamirror.key import fence_key
 from dynamirror.reader.guarded import Counter, Guarded
 from dynamirror.reader.values import Values, decoder, primary_key
+from dynamirror.reader.vouching import Vouching
 from dynamirror.scripts import Command
 from dynamirror.stored import read_command, wanted
 from dynamirror.version import ChangeVersion, RowVersion, Version, parse
@@ -71,19 +72,34 @@ class Source:
     absent: bool = False
     counter: Counter = field(default_factory=Counter)
     now: Callable[[], float] = time
+    vouching: Vouching = field(init=False)
     _decode: Callable[[Any], Values] = field(init=False)
 
     def __post_init__(self) -> None:
+        vouching = Vouching(self.cache, self.view.schema.table, self.views)
+        object.__setattr__(self, "vouching", vouching)
         object.__setattr__(self, "_decode", decoder(self.view))
 
-    def place(self, given: Mapping[str, Any]) -> Place | None:
+    @property
+    def believes(self) -> bool:
+        """Whether what a complete mirror lacks may count as absent."""
+        # A full cache evicts what has an expiry: there, what is missing may be in the table.
+        return self.absent and self.view.ttl is None
+
+    def place(self, given: Mapping[str, Any], operation: str) -> Place | None:
         """Where an item is, from its primary key in Python's types; None if not in this view.
 
+        Args:
+            given: the primary key.
+            operation: what it is for, such as GetItem.
+
         Raises:
-            ValueError: the given key does not fit the table.
-            TypeError: a value cannot stand in a key.
+            ClientError: DynamoDB would refuse the key.
+            ParamValidationError: it is no mapping.
+            TypeError: DynamoDB has no such values.
+            ValueError: a text is not valid Unicode.
         """
-        item = primary_key(given, self.view.schema, self.view.pinned)
+        item = primary_key(given, self.view.schema, self.view.pinned, operation)
         if item is None:
             return None
         return self.place_of(item)
@@ -120,10 +136,6 @@ class Source:
         if self.view.encoding.layout is Layout.HASH and value is not None:
             value = unpack_fields(value)
         return self.entry(value)
-
-    def vouched(self) -> bool:
-        """Whether the mirror is complete, so that what is missing in it is absent."""
-        return self.cache.vouches(self.view.schema.table, self.views)
 
     def age(self, version: Version | None) -> float | None:
         """Seconds since what a version stands for; None if that is not known."""

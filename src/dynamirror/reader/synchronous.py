@@ -1,8 +1,11 @@
 """`Reader`: DynamoDB's reads, answered by the cache where it can and by the table where it must."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from botocore.exceptions import ParamValidationError
 
 from dynamirror.aws import Aws, describe_schema
 from dynamirror.cache import Cache
@@ -11,10 +14,16 @@ from dynamirror.errors import ConfigError
 from dynamirror.reader import conditions
 from dynamirror.reader.getting import Answer, Wish, get, missed
 from dynamirror.reader.guarded import DOWN, Counts, Guarded
+from dynamirror.reader.metadata import metadata
 from dynamirror.reader.querying import Page, Query, from_index, from_table, start_key
+from dynamirror.reader.refusing import DUPLICATES, misfit, refusal
 from dynamirror.reader.source import Source, oldest
 from dynamirror.rows import identity
 from dynamirror.view import Schema, View, Views, ViewSpec, fingerprint
+
+if TYPE_CHECKING:
+    import boto3
+    from types_boto3_dynamodb import DynamoDBClient
 
 Response = dict[str, Any]
 
@@ -30,15 +39,19 @@ class Reader:
         table: the table's name.
         view: name of the view; needed if the table has several.
         views: all views of the cache, as the mirror has them; default those of `settings.config`.
-        aws: how to reach DynamoDB.
-        schema: the table's keys and their types; default DynamoDB is asked.
+        client: boto3's DynamoDB client, which readers may share; default one is made.
+        session: boto3's session, to make the client from.
+        aws: how to reach DynamoDB where no client is given.
+        cache: connections to the cache that readers share, and that are not closed with this one.
+        schema: the table's keys and their types; default DynamoDB is asked, once.
         on_miss: what an entry that the cache has not means: read the `table`, or the item is
             `absent`, which is believed only while the mirror is complete.
         failures: of a node of the cache, in a row, after which it is left alone.
         pause: seconds for which it is; then one caller tries again.
 
     Raises:
-        ConfigError: there is no such view, or its entries cannot be found by primary key.
+        ConfigError: there is no such view, its entries cannot be found by primary key, or
+            arguments do not go together.
         SourceError: the table cannot be described.
     """
 
@@ -49,7 +62,10 @@ class Reader:
         *,
         view: str | None = None,
         views: Sequence[ViewSpec] | None = None,
+        client: "DynamoDBClient | None" = None,
+        session: "boto3.Session | None" = None,
         aws: Aws | None = None,
+        cache: Cache | None = None,
         schema: Schema | None = None,
         on_miss: Literal["table", "absent"] = "table",
         failures: int = 3,
@@ -57,15 +73,17 @@ class Reader:
     ) -> None:
         if on_miss not in ("table", "absent"):
             raise ConfigError(f"on_miss: must be 'table' or 'absent', not {on_miss!r}")
-        client = (aws or Aws()).dynamodb()
+        client = _client(client, session, aws)
         if schema is None or not schema.types:
             schema, _ = describe_schema(client, table)
         known = schema
         specs = load_views(settings.config) if views is None else views
         bound = Views(specs, lambda *_: known).bind(known)
-        self._cache = Cache(settings)
+        chosen = _chosen(bound, view)
+        self._cache = cache or Cache(settings)
+        self._shares = cache is not None
         self._source = Source(
-            view=_chosen(bound, view),
+            view=chosen,
             views=fingerprint(bound),
             cache=Guarded(self._cache, failures=failures, pause=pause),
             client=client,
@@ -79,8 +97,9 @@ class Reader:
         self.close()
 
     def close(self) -> None:
-        """Close the connections to the cache."""
-        self._cache.close()
+        """Close the connections to the cache, unless they are shared."""
+        if not self._shares:
+            self._cache.close()
 
     @property
     def counts(self) -> Counts:
@@ -107,23 +126,26 @@ class Reader:
             age: tell how many seconds ago what is shown was written.
 
         Raises:
-            ValueError: the key does not fit the table.
-            TypeError: a value cannot stand in a key.
-            SourceError: the table had to be read and cannot be.
+            ClientError: DynamoDB refused, or would refuse, the request.
+            BotoCoreError: boto3 would not send it, or the table had to be read and cannot be.
+            TypeError: DynamoDB has no such values.
+            ValueError: a text is not valid Unicode.
+            SourceError: DynamoDB's answer was damaged.
         """
         source = self._source
-        place = source.place(Key)
+        place = source.place(Key, "GetItem")
         if place is None:  # the view is for other items
             return _response(Answer(None, "cache"))
         if ConsistentRead or age or min_time is not None:
             (answer,) = get(source, [place], Wish(ConsistentRead, min_time, wait, age))
             return _response(answer)
+        seen = source.vouching.seen
         reply = source.cache.ask(place.reading)
         item = None if reply is DOWN else source.entry(reply)
         if item is None:
-            return _response(missed(source, place, reply))
+            return _response(missed(source, place, reply, seen))
         source.counter.add(hits=1)
-        return {"Item": item, "ResponseMetadata": _metadata("cache")}
+        return {"Item": item, "ResponseMetadata": metadata("cache")}
 
     def batch_get_item(
         self,
@@ -142,24 +164,25 @@ class Reader:
             age: tell how many seconds ago the oldest item that is shown was written.
 
         Raises:
-            ValueError: another table is named, or a key does not fit the table or comes twice.
-            TypeError: a value cannot stand in a key.
-            SourceError: the table had to be read and cannot be.
+            ValueError: another table is named, or what a reader does not know.
+            As `get_item`.
         """
         table = self._source.view.schema.table
         asked = RequestItems.get(table)
         if asked is None or len(RequestItems) > 1 or asked.keys() - {"Keys", "ConsistentRead"}:
             raise ValueError(f'RequestItems must be {{"{table}": {{"Keys": [...]}}}}')
-        places = [place for key in asked["Keys"] if (place := self._source.place(key))]
+        places = [
+            place for key in asked["Keys"] if (place := self._source.place(key, "BatchGetItem"))
+        ]
         if len({identity(place.item) for place in places}) < len(places):
-            raise ValueError("RequestItems: a key comes twice")
+            raise refusal("BatchGetItem", DUPLICATES)
         wish = Wish(bool(asked.get("ConsistentRead")), min_time, wait, age)
         answers = get(self._source, places, wish)
         sources = {answer.source for answer in answers}
         return {
             "Responses": {table: [one.item for one in answers if one.item is not None]},
             "UnprocessedKeys": {},
-            "ResponseMetadata": _metadata(
+            "ResponseMetadata": metadata(
                 sources.pop() if len(sources) == 1 else "mixed" if sources else "cache",
                 oldest([one.age for one in answers if one.item is not None]),
             ),
@@ -189,17 +212,15 @@ class Reader:
 
         Raises:
             ConfigError: the view keeps no index.
-            ValueError: the condition or the key does not fit the table.
-            TypeError: the condition is none, or a value cannot stand in a key.
-            SourceError: the table had to be asked and cannot be.
+            TypeError: the condition is none of boto3's objects.
+            As `get_item`.
         """
         view = self._source.view
         if view.collection is None:
             raise ConfigError(
                 f"view {view.name} keeps no index to query; set `collection = true` in it"
             )
-        if Limit is not None and Limit < 1:
-            raise ValueError("Limit must be at least 1")
+        _check_limit(Limit)
         condition = conditions.parse(KeyConditionExpression, view.schema)
         start = None if ExclusiveStartKey is None else start_key(ExclusiveStartKey, condition)
         query = Query(condition, ScanIndexForward, Limit, start)
@@ -232,17 +253,53 @@ def _chosen(views: Sequence[View], name: str | None) -> View:
     return view
 
 
+def _client(
+    client: "DynamoDBClient | None", session: "boto3.Session | None", aws: Aws | None
+) -> "DynamoDBClient":
+    """The client to read with."""
+    if client is None:
+        aws = aws or Aws()
+        return (aws if session is None else replace(aws, session=session)).dynamodb()
+    if aws is not None or session is not None:
+        raise ConfigError("client: goes with neither session nor aws, which make another")
+    # A resource's own client converts values of Python, and would convert ours again.
+    probe: Any = {"TableName": "t", "Key": {"id": "text"}}
+    client.meta.events.emit(
+        "before-parameter-build.dynamodb.GetItem",
+        params=probe,
+        model=client.meta.service_model.operation_model("GetItem"),
+        context={},
+    )
+    if probe["Key"] != {"id": "text"}:
+        raise ConfigError(
+            'client: must be made by boto3.client("dynamodb"), not be that of a resource'
+        )
+    return client
+
+
+def _check_limit(limit: object) -> None:
+    """Refuse what boto3 refuses.
+
+    Raises:
+        ParamValidationError: it is no number of items.
+    """
+    if limit is None:
+        return
+    if not isinstance(limit, int):
+        raise misfit("Limit", limit, int)
+    if limit < 1:
+        raise ParamValidationError(
+            report=f"Invalid value for parameter Limit, value: {limit}, valid min value: 1"
+        )
+
+
 def _response(answer: Answer) -> Response:
-    metadata = {"ResponseMetadata": _metadata(answer.source, answer.age)}
-    return metadata if answer.item is None else {"Item": answer.item, **metadata}
+    told = {"ResponseMetadata": metadata(answer.source, answer.age, answer.own)}
+    return told if answer.item is None else {"Item": answer.item, **told}
 
 
 def _page_response(page: Page) -> Response:
     response = {"Items": page.items, "Count": len(page.items), "ScannedCount": len(page.items)}
     if page.last is not None:
         response["LastEvaluatedKey"] = page.last
-    return {**response, "ResponseMetadata": _metadata(page.source, page.age)}
-
-
-def _metadata(source: str, age: float | None = None) -> Response:
-    return {"dynamirror": {"source": source, "age": age}}
+    return {**response, "ResponseMetadata": metadata(page.source, page.age, page.own)}

@@ -10,69 +10,93 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
-from boto3.dynamodb.types import Binary
+from boto3.dynamodb.types import Binary, TypeSerializer
 
 from dynamirror.attributes import AttributeValue, Item
 from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON
+from dynamirror.reader.refusing import NO_MATCH, SHORT, check_key, misfit, refusal
 from dynamirror.view import Schema, View
 
 Values = dict[str, Any]
 
+_serialise: Callable[[Any], AttributeValue] = TypeSerializer().serialize
 
-def key_attribute(value: object) -> AttributeValue:
-    """A value that can stand in a primary key, in DynamoDB JSON.
+
+def attribute_of(value: object) -> AttributeValue:
+    """Convert a value to DynamoDB JSON, binary as bytes.
+
+    A number may be one that DynamoDB refuses.
 
     Raises:
-        TypeError: it is none.
+        TypeError: DynamoDB has no such values.
     """
     match value:
         case str():
             return {"S": value}
         case int() | Decimal() if not isinstance(value, bool):
-            return {"N": str(value)}
+            number = Decimal(value)
+            if not number.is_finite():
+                raise TypeError("Infinity and NaN not supported")
+            return {"N": str(number)}
         case bytes() | bytearray():
             return {"B": bytes(value)}
         case Binary():
             content: Any = value  # whose type hints lack what makes it bytes
             return {"B": bytes(content)}
-        case float():
-            raise TypeError("float cannot stand for a number of DynamoDB; use Decimal")
         case _:
-            raise TypeError(f"{type(value).__name__} cannot stand in a key")
+            return _serialise(value)  # or say why not, as boto3 does
 
 
-def primary_key(given: Mapping[str, Any], schema: Schema, pinned: Mapping[str, str]) -> Item | None:
+def primary_key(
+    given: Mapping[str, Any],
+    schema: Schema,
+    pinned: Mapping[str, str],
+    operation: str,
+    *,
+    of: str = "Key",
+    prefix: str = "",
+) -> Item | None:
     """The primary key of an item, in DynamoDB JSON.
 
     Args:
         given: in Python's types; what is pinned may be left out.
         schema: the table; the types of its key attributes must be known.
         pinned: the texts that a view holds key attributes to.
+        operation: what it is for, such as GetItem.
+        of: the argument it is given in.
+        prefix: begins what is said of a key that DynamoDB would refuse.
 
     Returns:
         The key; None if the view is not for the item.
 
     Raises:
-        ValueError: the given key does not fit the table.
-        TypeError: a value cannot stand in a key.
+        ClientError: DynamoDB would refuse the key.
+        ParamValidationError: it is no mapping.
+        TypeError: DynamoDB has no such values.
+        ValueError: a text is not valid Unicode.
     """
+    if type(given) is not dict and not isinstance(given, Mapping):
+        raise misfit(of, given, dict)
     key: dict[str, AttributeValue] = {}
     apart = False
     for name, tag in zip(schema.keys, schema.types, strict=True):
         if name in given:
             value = given[name]
             # The usual one first: this is run for every read.
-            key[name] = {"S": value} if type(value) is str else key_attribute(value)
+            key[name] = {"S": value} if type(value) is str else attribute_of(value)
             if tag not in key[name]:
-                (other,) = key[name]
-                raise ValueError(f"{name} of table {schema.table} is of type {tag}, not {other}")
+                raise refusal(operation, prefix + NO_MATCH)
             apart |= name in pinned and key[name] != {"S": pinned[name]}
+            if type(value) is str and 0 < len(value) <= SHORT:
+                continue
+            if reason := check_key(name, key[name], schema.keys.index(name)):
+                raise refusal(operation, prefix + reason)
         elif name in pinned:
             key[name] = {"S": pinned[name]}
         else:
-            raise ValueError(f"the key of table {schema.table} lacks {name}")
+            raise refusal(operation, prefix + NO_MATCH)
     if len(given) > len(key) or not key.keys() >= given.keys():
-        raise ValueError(f"the key of table {schema.table} is {', '.join(schema.keys)} alone")
+        raise refusal(operation, prefix + NO_MATCH)
     return None if apart else key
 
 
