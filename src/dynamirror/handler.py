@@ -18,8 +18,9 @@ from dynamirror.cache import Cache
 from dynamirror.canary import views_for
 from dynamirror.change import Change
 from dynamirror.config import QUARANTINE_LIMIT, Settings, load_views
+from dynamirror.declared import key_schema
 from dynamirror.entry import Entry, of_change
-from dynamirror.errors import CacheError, ConfigError, RecordError, SourceError
+from dynamirror.errors import CacheError, RecordError, SourceError
 from dynamirror.marker import Watch
 from dynamirror.quarantine import Parked, merged, park
 from dynamirror.report import Batch, Report, partial_batch_response
@@ -400,7 +401,7 @@ def build(
     """
 
     def schema_of(table: str, keys: frozenset[str]) -> Schema:
-        return _schema(settings, table, keys)
+        return key_schema(settings, table, keys)
 
     views = Views(load_views(settings.config), schema_of)
     return Replicator(
@@ -410,33 +411,6 @@ def build(
         quarantine_limit=settings.quarantine_limit,
         observe=observe,
     )
-
-
-def _schema(settings: Settings, table: str, keys: frozenset[str]) -> Schema:
-    """Find out which of the key attributes that records name is the partition key."""
-    declared = settings.declared_schema(table)
-    if declared is None:
-        return Schema(table, tuple(keys)) if len(keys) == 1 else _described(table)
-    if keys and set(declared.keys) != keys and not _is_true(declared):
-        raise ConfigError(
-            f"environment: DYNAMIRROR_KEY_SCHEMA: says {', '.join(declared.keys)}, but the key of "
-            f"table {table} is {' and '.join(sorted(keys))}"
-        )
-    return declared
-
-
-def _is_true(declared: Schema) -> bool:
-    """Whether the table is known to have the key that was declared, whatever a record names."""
-    with suppress(SourceError):
-        return _described(declared.table).keys == declared.keys
-    return False
-
-
-def _described(table: str) -> Schema:
-    # boto3 takes long to import, and is needed only for what was not declared.
-    from dynamirror.aws import Aws, describe_schema  # noqa: PLC0415
-
-    return describe_schema(Aws().dynamodb(), table)[0]
 
 
 @once

@@ -123,7 +123,7 @@ def note_complete(cache: Cache, views: Sequence[View], horizon: RowVersion) -> s
 class Watch:
     """Notices that a mirror has become incomplete, and writes it down.
 
-    It looks at the marker once a second at the most.
+    It looks at the marker once a second at the most, unless another stream than the marker's comes.
 
     Args:
         cache: the cache.
@@ -167,7 +167,8 @@ class Watch:
             if self.marker is None or self._now() - (self.marker.gap or 0) > 60:  # noqa: PLR2004
                 self.note(stream, reason)
                 return
-        if self._clock() - self._looked >= _LOOK_SECONDS:
+        other = self.marker is not None and stream != self.marker.stream
+        if other or self._clock() - self._looked >= _LOOK_SECONDS:
             before = self.marker
             self.marker = read_marker(self._cache, self._table)
             self._looked = self._clock()

@@ -298,6 +298,15 @@ def test_a_watch_looks_once_a_second(cache: Cache) -> None:
     assert marked(cache).gap is not None
 
 
+def test_a_watch_looks_at_once_when_another_stream_comes(cache: Cache) -> None:
+    watch, times = watching(cache)
+    complete(cache, times.now - 60)
+    watch.look(STREAM_ARN, times.now)
+    watch.look(NEWER, times.now)
+    assert not marked(cache).is_complete
+    assert marked(cache).stream == NEWER
+
+
 def test_what_comes_late_from_an_older_stream_is_no_other_stream(cache: Cache) -> None:
     watch, times = watching(cache)
     complete(cache, times.now - 60)
