@@ -87,11 +87,24 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml
 
 .PHONY: install
 install:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
 		|| { echo "dynamirror needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12 ..." >&2; exit 1; }
-	@$(PYTHON) -c 'import ensurepip' 2>/dev/null \
-		|| { echo "$(PYTHON) has no venv module (on Debian: apt-get install python3-venv)." >&2; exit 1; }
 	@echo "setting up $(VENV) ($(LOCK))"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(MAKE) --no-print-directory venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/$(LOCK).txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+
+# Debian and Ubuntu leave out of Python what venv takes pip from; any pip or uv will do, too.
+.PHONY: venv
+venv:
+	@rm -rf $(VENV)
+	@if $(PYTHON) -c 'import venv, ensurepip' 2>/dev/null; then \
+		$(PYTHON) -m venv $(VENV); \
+	elif command -v uv >/dev/null; then \
+		uv venv --quiet --seed --python $(PYTHON) $(VENV); \
+	elif $(PYTHON) -c 'import venv, pip' 2>/dev/null; then \
+		$(PYTHON) -m venv --without-pip $(VENV) \
+			&& $(PYTHON) -m pip --python $(BIN)/python install --quiet --disable-pip-version-check pip; \
+	else \
+		echo "$(PYTHON) cannot make a virtual environment. On Debian and Ubuntu: apt-get install python3-venv. Elsewhere install pip or uv." >&2; exit 1; \
+	fi
