@@ -28,6 +28,13 @@ class Clock:
 
 
 @pytest.fixture
+def server() -> Iterator[EmbeddedValkey]:
+    """A Valkey that nobody else is connected to."""
+    with EmbeddedValkey(cluster=False) as server:
+        yield server
+
+
+@pytest.fixture
 def clock() -> Clock:
     """The pool's clock."""
     return Clock()
@@ -36,7 +43,7 @@ def clock() -> Clock:
 @pytest.fixture
 def pool(server: EmbeddedValkey, clock: Clock) -> Iterator[Cache]:
     """A cache whose connections are counted."""
-    cache = Cache(server.settings(), clock=clock)
+    cache = Cache(server.settings(timeout=30), clock=clock)
     yield cache
     cache.close()
 

@@ -50,12 +50,6 @@ def world(make: MakeMirrored) -> Mirrored:
     return world
 
 
-def clients(cache: Cache) -> int:
-    """How many connections the cache has."""
-    (listed,) = cache.broadcast(b"CLIENT", b"LIST")
-    return len(listed.splitlines())
-
-
 def read_all(world: Mirrored, reader: Reader, *, consistent: bool = False) -> list[Any]:
     """The answers of every call to what the cache has and has not."""
     keys = [{"pk": "p", "sk": number} for number in range(3)]
@@ -162,7 +156,7 @@ def test_what_an_answer_from_the_cache_has_boto3s_has_too(world: Mirrored) -> No
 
 
 def test_readers_share_a_client_and_connections_to_the_cache(
-    make: MakeMirrored, client: Any, cache: Cache, monkeypatch: pytest.MonkeyPatch
+    make: MakeMirrored, client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     worlds = [make(SPEC, keys=KEYS) for _ in range(3)]
     for world in worlds:
@@ -174,14 +168,13 @@ def test_readers_share_a_client_and_connections_to_the_cache(
 
     monkeypatch.setattr(boto3, "Session", session)
     shared = Cache(worlds[0].settings)
-    before = clients(cache)
     readers = [world.reader(client=client, aws=None, cache=shared) for world in worlds]
     key = {"pk": "p", "sk": 0}
     assert {source_of(reader.get_item(Key=key)) for reader in readers} == {"cache"}
-    assert clients(cache) == before + 1
+    assert [len(idle) for idle in shared._idle.values()] == [1]
     readers[0].close()
     assert source_of(readers[1].get_item(Key=key)) == "cache"
-    assert clients(cache) == before + 1
+    assert [len(idle) for idle in shared._idle.values()] == [1]
     shared.close()
 
 

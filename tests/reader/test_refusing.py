@@ -67,6 +67,10 @@ BAD_NUMBERS = [
     (10**5000, OVERFLOW),
     (Decimal("-1E+126"), OVERFLOW),
     (Decimal("9.9E-131"), UNDERFLOW),
+    (
+        Decimal("-Infinity"),
+        "The parameter cannot be converted to a numeric value: -Infinity",
+    ),
 ]
 # One past each of DynamoDB's limits; the emulator is as strict on all but the length of keys.
 KEYS: list[tuple[dict[str, str], dict[str, Any], str]] = [
@@ -81,6 +85,8 @@ KEYS: list[tuple[dict[str, str], dict[str, Any], str]] = [
     *(({"id": "N"}, {"id": number}, says) for number, says in BAD_NUMBERS),
     ({"id": "S"}, {}, MISMATCH),
     ({"id": "S"}, {"id": 7}, MISMATCH),
+    ({"id": "S"}, {"id": Decimal("9E-131")}, UNDERFLOW),
+    ({"pk": "S", "sk": "N"}, {"pk": "", "sk": Decimal("9E-131")}, UNDERFLOW),
     ({"id": "S"}, {"id": "7", "name": "Eve"}, MISMATCH),
     ({"id": "S"}, {"id": True}, MISMATCH),
     ({"id": "S"}, {"id": None}, MISMATCH),

@@ -77,7 +77,7 @@ def missed(source: Source, place: Place, reply: Any, seen: Marker | None) -> Ans
         seen: the marker as it was seen before the cache was asked.
 
     Raises:
-        As `get`.
+        ClientError: as `get`, as are the others.
     """
     if reply is DOWN:
         source.counter.add(fallbacks=1)

@@ -58,9 +58,11 @@ def misfit(parameter: str, value: object, kind: type) -> ParamValidationError:
 
 def check_number(text: str) -> str:
     """Return why DynamoDB refuses a number, or nothing."""
+    number = Decimal(text)
+    if not number.is_finite():
+        return f"The parameter cannot be converted to a numeric value: {text}"
     if len(text) <= _MOST_DIGITS and "E" not in text:
         return ""
-    number = Decimal(text)
     if number.adjusted() >= _EXPONENTS.stop:
         return (
             "Number overflow. Attempting to store a number with magnitude larger than supported "

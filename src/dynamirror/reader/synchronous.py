@@ -165,7 +165,7 @@ class Reader:
 
         Raises:
             ValueError: another table is named, or what a reader does not know.
-            As `get_item`.
+            ClientError: as `get_item`, as are the others.
         """
         table = self._source.view.schema.table
         asked = RequestItems.get(table)
@@ -213,7 +213,7 @@ class Reader:
         Raises:
             ConfigError: the view keeps no index.
             TypeError: the condition is none of boto3's objects.
-            As `get_item`.
+            ClientError: as `get_item`, as are the others.
         """
         view = self._source.view
         if view.collection is None:

@@ -42,7 +42,7 @@ def read_many(client: "DynamoDBClient", table: str, keys: Sequence[Item]) -> Fou
     """Read items, a hundred at a time, consistently; returns those that there are.
 
     Raises:
-        As `read`.
+        ClientError: as `read`, as are the others.
     """
     found: Found = {}
     for first in range(0, len(keys), _KEYS_AT_ONCE):
@@ -65,7 +65,7 @@ def query(client: "DynamoDBClient", table: str, arguments: Mapping[str, Any]) ->
     """Read a page of a query, consistently; returns DynamoDB's answer.
 
     Raises:
-        As `read`.
+        ClientError: as `read`, as are the others.
     """
     with _whole_answers(table):
         answer: Any = client.query(TableName=table, ConsistentRead=True, **arguments)

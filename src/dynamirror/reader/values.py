@@ -14,7 +14,7 @@ from boto3.dynamodb.types import Binary, TypeSerializer
 
 from dynamirror.attributes import AttributeValue, Item
 from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON
-from dynamirror.reader.refusing import NO_MATCH, SHORT, check_key, misfit, refusal
+from dynamirror.reader.refusing import NO_MATCH, SHORT, check_key, check_number, misfit, refusal
 from dynamirror.view import Schema, View
 
 Values = dict[str, Any]
@@ -34,10 +34,10 @@ def attribute_of(value: object) -> AttributeValue:
         case str():
             return {"S": value}
         case int() | Decimal() if not isinstance(value, bool):
-            number = Decimal(value)
-            if not number.is_finite():
+            number = str(Decimal(value))
+            if number in ("Infinity", "NaN"):
                 raise TypeError("Infinity and NaN not supported")
-            return {"N": str(number)}
+            return {"N": number}
         case bytes() | bytearray():
             return {"B": bytes(value)}
         case Binary():
@@ -85,19 +85,29 @@ def primary_key(
             # The usual one first: this is run for every read.
             key[name] = {"S": value} if type(value) is str else attribute_of(value)
             if tag not in key[name]:
-                raise refusal(operation, prefix + NO_MATCH)
+                raise refusal(operation, _bad_number(given) or prefix + NO_MATCH)
             apart |= name in pinned and key[name] != {"S": pinned[name]}
             if type(value) is str and 0 < len(value) <= SHORT:
                 continue
             if reason := check_key(name, key[name], schema.keys.index(name)):
-                raise refusal(operation, prefix + reason)
+                raise refusal(operation, _bad_number(given) or prefix + reason)
         elif name in pinned:
             key[name] = {"S": pinned[name]}
         else:
-            raise refusal(operation, prefix + NO_MATCH)
+            raise refusal(operation, _bad_number(given) or prefix + NO_MATCH)
     if len(given) > len(key) or not key.keys() >= given.keys():
-        raise refusal(operation, prefix + NO_MATCH)
+        raise refusal(operation, _bad_number(given) or prefix + NO_MATCH)
     return None if apart else key
+
+
+def _bad_number(given: Mapping[str, Any]) -> str:
+    """Return why DynamoDB refuses a number in a key, which it reads before all else, or nothing.
+
+    Raises:
+        TypeError: DynamoDB has no such values.
+    """
+    values = [attribute_of(value) for value in given.values()]
+    return next(filter(None, (check_number(one["N"]) for one in values if "N" in one)), "")
 
 
 def value_of(value: AttributeValue) -> Any:
