@@ -1,4 +1,4 @@
-"""A real browser, if this machine has one, that speaks to nobody by itself."""
+"""A local Chromium that sends no requests of its own."""
 
 import os
 import shutil
@@ -17,15 +17,16 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
-# Milliseconds; by itself `expect` waits for five seconds.
+# In milliseconds; Playwright's default is five seconds.
 PATIENCE = 60_000
 MISSING = (
-    "no Chromium was found: install it (on Debian: apt-get install chromium) or name it in CHROMIUM"
+    "no Chromium was found: install it (on Debian: apt-get install chromium) or set CHROMIUM "
+    "to its path"
 )
 
 
 def find_browser() -> str | None:
-    """Where Chromium or Chrome is; None if there is none."""
+    """Return the path of Chromium or Chrome, or None if there is none."""
     return os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
 
 
@@ -34,13 +35,13 @@ needs_browser = pytest.mark.skipif(find_browser() is None, reason=MISSING)
 
 @contextmanager
 def opened_browser() -> Iterator[Browser]:
-    """Chromium, without a window."""
+    """Run Chromium without a window."""
     # Chromium's sandbox does not start for root.
-    as_root = ("--no-sandbox",) if os.geteuid() == 0 else ()
+    root_flags = ("--no-sandbox",) if os.geteuid() == 0 else ()
     expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=find_browser(), args=[*_FLAGS, *as_root]
+            executable_path=find_browser(), args=[*_FLAGS, *root_flags]
         )
         try:
             yield browser

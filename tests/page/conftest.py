@@ -1,11 +1,11 @@
-"""A mirror that nobody keeps, for the page to show."""
+"""A mirror without a replicator, for the page to show."""
 
 import pytest
 
 from dynamirror.aws import describe_table
 from dynamirror.cache import Cache
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.page.sampler import Mirrored
+from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.report import Tally
 from dynamirror.view import ViewSpec
 from streams import Source
@@ -13,16 +13,16 @@ from streams import Source
 
 @pytest.fixture
 def source(dynamodb: EmbeddedDynamoDB) -> Source:
-    """A table of one item."""
+    """Create a table of one item."""
     source = Source(dynamodb)
     source.put("1", name={"S": "Ada"})
     return source
 
 
 @pytest.fixture
-def mirrored(source: Source, cache: Cache) -> Mirrored:
-    """That table, and an empty cache that nobody fills."""
-    return Mirrored(
+def mirror(source: Source, cache: Cache) -> MirrorSource:
+    """Return that table and an empty cache."""
+    return MirrorSource(
         title="a test",
         cache=cache,
         views=[ViewSpec().bind(describe_table(source.client, source.name).schema)],

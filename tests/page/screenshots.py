@@ -1,4 +1,4 @@
-"""Takes the pictures of the page that the documentation shows: `make screenshots`."""
+"""Take the documentation's pictures of the page: `make screenshots`."""
 
 import sys
 import threading
@@ -15,19 +15,19 @@ FOLDER = Path(__file__).parents[2] / "docs/images"
 DESKTOP = ViewportSize(width=1280, height=900)
 PHONE = ViewportSize(width=390, height=844)
 WRITE_SECONDS = 20.0
-# As many as are shown, with two items that nobody writes.
+# With the probe and the fragile item, as many entries as the page shows.
 IDS = 28
 GARBAGE = b'{"name":"somebody else"}'
 
 
 def main() -> None:
-    """Take them all."""
+    """Take every picture."""
     if find_browser() is None:
         sys.exit(MISSING)
     FOLDER.mkdir(parents=True, exist_ok=True)
     with (
         Demo(ids=IDS, rate=60, seed=7) as demo,
-        demo_page(demo) as (page, harm),
+        demo_page(demo) as (page, injector),
         opened_browser() as browser,
     ):
         stop = threading.Event()
@@ -57,18 +57,18 @@ def main() -> None:
         _break(demo)
         expect(tab.locator(".row.wrong")).to_have_count(5)
         _take(tab, "broken", "Not in sync")
-        harm.finish()
+        injector.finish()
 
 
 def _break(demo: Demo) -> None:
-    """One entry of each kind that can be wrong, and one more."""
+    """Make one entry missing, one different, and two orphaned."""
     items = demo.client.scan(TableName=demo.schema.table)["Items"]
     held = {int(item["id"]["S"]) for item in items if item["id"]["S"].isdecimal()}
-    there, gone = sorted(held), sorted(set(range(1, IDS + 1)) - held)
-    for number in (there[0], gone[0], gone[1]):
+    present, deleted = sorted(held), sorted(set(range(1, IDS + 1)) - held)
+    for number in (present[0], deleted[0], deleted[1]):
         key = f"{demo.schema.table}:{number}"
         demo.cache.call(key, b"SET", key.encode(), GARBAGE)
-    key = f"{demo.schema.table}:{there[2]}"
+    key = f"{demo.schema.table}:{present[2]}"
     demo.cache.call(key, b"DEL", key.encode())
 
 
@@ -81,7 +81,7 @@ def _press(tab: Tab, name: str) -> None:
 
 def _take(tab: Tab, name: str, word: str) -> None:
     expect(tab.get_by_test_id("condition")).to_have_text(word)
-    tab.wait_for_timeout(1000)  # until the charts are drawn
+    tab.wait_for_timeout(1000)  # ECharts draws later
     tab.screenshot(path=FOLDER / f"page-{name}.png")
 
 

@@ -1,4 +1,4 @@
-"""The demo's page, in a real browser: what it shows, and what its buttons do."""
+"""The demo's page and its buttons, in a real browser."""
 
 import itertools
 import re
@@ -14,14 +14,14 @@ from playwright.sync_api import Page as Tab
 from deadlines import wait_until
 from dynamirror.local.demo import Demo
 from dynamirror.marker import note_gap
-from dynamirror.page.harm import Harm
-from dynamirror.page.sampler import MOST_ROWS
+from dynamirror.page.fault_injector import FaultInjector
 from dynamirror.page.show import demo_page
 from page.browser import PATIENCE, needs_browser, opened_browser
 
 pytestmark = needs_browser
 
 PHONE = {"width": 390, "height": 844}
+WRITES = 50
 
 
 @dataclass
@@ -29,17 +29,17 @@ class Shown:
     """A demo and its page in a browser."""
 
     demo: Demo
-    harm: Harm
+    injector: FaultInjector
     url: str
     browser: Browser
-    asked: list[str] = field(default_factory=list)
+    requests: list[str] = field(default_factory=list)
 
     def open(self, **options: object) -> Tab:
-        """A new tab; all that it asks for is noted."""
+        """Open a tab that records its requests."""
         tab = self.browser.new_page(**options)  # type: ignore[arg-type]
         tab.set_default_timeout(PATIENCE)
-        tab.on("request", lambda request: self.asked.append(request.url))
-        tab.on("websocket", lambda socket: self.asked.append(socket.url))
+        tab.on("request", lambda request: self.requests.append(request.url))
+        tab.on("websocket", lambda socket: self.requests.append(socket.url))
         tab.goto(self.url)
         expect(condition(tab)).to_have_text(re.compile(r"\w"))
         return tab
@@ -47,23 +47,25 @@ class Shown:
 
 @pytest.fixture(scope="module")
 def shown() -> Iterator[Shown]:
-    """A demo that is kept: nobody writes but when a viewer wants it."""
+    """Run a demo that writes only when a viewer starts it."""
     with (
-        Demo(ids=25, rate=100, seed=7) as demo,  # so few that each has its row
-        demo_page(demo) as (page, harm),
+        Demo(ids=25, rate=100, seed=7) as demo,  # few enough for a row each
+        demo_page(demo) as (page, injector),
         opened_browser() as browser,
     ):
-        for _ in demo.write(1):
-            pass
+        stop = threading.Event()
+        for _ in demo.write(PATIENCE / 1000, stop=stop):
+            if demo.totals.written > WRITES and len(demo.totals.lags) > 1:
+                stop.set()
         for _ in demo.drain():
             pass
-        harm.go_on()
-        yield Shown(demo, harm, page.url, browser)
+        injector.resume()
+        yield Shown(demo, injector, page.url, browser)
 
 
 @pytest.fixture
 def tab(shown: Shown) -> Iterator[Tab]:
-    """A tab that shows a mirror in sync."""
+    """Open a tab that shows a mirror in sync."""
     tab = shown.open()
     expect_condition(tab, "In sync")
     yield tab
@@ -75,7 +77,7 @@ def condition(tab: Tab) -> Locator:
 
 
 def expect_condition(tab: Tab, word: str) -> None:
-    # Ten times a second: `expect` looks once, and some words do not stay for long.
+    # Ten times a second: some words are gone before `expect` polls again.
     tab.wait_for_function(
         "word => document.querySelector('[data-testid=condition]')?.textContent.trim() === word",
         arg=word,
@@ -88,13 +90,13 @@ def button(tab: Tab, name: str) -> Locator:
 
 
 def press(tab: Tab, name: str) -> None:
-    """Press a button, as soon as nothing else is being done."""
+    """Press a button as soon as no action is running."""
     expect(button(tab, name)).to_have_attribute("aria-disabled", "false")
     button(tab, name).click()
 
 
-def expect_told(tab: Tab, text: str) -> None:
-    """The newest of what happened."""
+def expect_event(tab: Tab, text: str) -> None:
+    """Wait until the newest event contains a text."""
     first = tab.get_by_role("log").locator("li").first
     expect(first).to_contain_text(text)
 
@@ -107,16 +109,16 @@ def expect_figure(tab: Tab, name: str, text: str) -> None:
     expect(tab.get_by_test_id(name)).to_have_text(text)
 
 
-def test_the_figures_are_the_demos_own(shown: Shown, tab: Tab) -> None:
+def test_the_page_shows_the_demos_figures(shown: Shown, tab: Tab) -> None:
     totals, lag = shown.demo.totals, shown.demo.totals.lag_ms()
-    assert totals.written > 10
+    assert totals.written > WRITES
     for name in ("written", "applied", "coalesced", "stale", "quarantined", "failed"):
         expect_figure(tab, name, f"{getattr(totals, name):,}")
     expect_figure(tab, "lag-p50", f"{lag['p50']:g} ms")
     expect_figure(tab, "lag-p99", f"{lag['p99']:g} ms")
     rows = tab.locator(".row.same:visible")
     expect(rows.first).to_be_visible()
-    told = {
+    shown_values = {
         key: None if value == "no entry" else value
         for key, value in zip(
             rows.locator(".key").all_inner_texts(),
@@ -124,19 +126,18 @@ def test_the_figures_are_the_demos_own(shown: Shown, tab: Tab) -> None:
             strict=True,
         )
     }
-    assert 0 < len(told) <= MOST_ROWS
     items = shown.demo.client.scan(TableName=shown.demo.schema.table)["Items"]
     names = {f"users:{item['id']['S']}": item["name"]["S"] for item in items}
-    for key, value in told.items():
+    for key, value in shown_values.items():
         if key in names:
             assert value is not None
             assert value.startswith(f"name {names[key]}, timestamp ")
         else:
             assert value is None
-    assert names.keys() & told.keys()
+    assert names.keys() & shown_values.keys()
 
 
-def test_what_is_written_shows_and_the_table_rests_again(shown: Shown, tab: Tab) -> None:
+def test_writes_show_until_they_are_stopped(shown: Shown, tab: Tab) -> None:
     before = shown.demo.totals.written
     press(tab, "writes")
     expect(button(tab, "writes")).to_contain_text("Stop writing")
@@ -150,9 +151,11 @@ def test_what_is_written_shows_and_the_table_rests_again(shown: Shown, tab: Tab)
     expect_figure(tab, "written", f"{shown.demo.totals.written:,}")
 
 
-def test_what_a_stopped_replicator_left_arrives_when_it_starts(shown: Shown, tab: Tab) -> None:
-    kept = threading.Thread(target=shown.demo.wait, daemon=True)
-    kept.start()
+def test_changes_wait_for_a_stopped_replicator_and_arrive_when_it_starts(
+    shown: Shown, tab: Tab
+) -> None:
+    waiting = threading.Thread(target=shown.demo.wait, daemon=True)
+    waiting.start()
     press(tab, "replicator")
     expect_condition(tab, "Stopped")
     item = {"id": {"S": "1"}, "name": {"S": "while stopped"}}
@@ -160,35 +163,35 @@ def test_what_a_stopped_replicator_left_arrives_when_it_starts(shown: Shown, tab
     expect(tab.locator(".row.moving")).to_contain_text("while stopped")
     assert wrong(tab).count() == 0
     press(tab, "hang")
-    expect_told(tab, "The cache answers again; the replicator is stopped.")
+    expect_event(tab, "The cache answers again; the replicator is stopped.")
     press(tab, "replicator")
-    assert kept.is_alive()
-    expect_told(tab, "Started: all that waited is in, 1 entry in ")
+    assert waiting.is_alive()
+    expect_event(tab, "Started: all waiting changes were applied, 1 entry in ")
     expect_condition(tab, "In sync")
     assert shown.demo.compare().differences == 0
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "event"),
     [("twice", "changes again: "), ("backwards", "one by one, the newest first: ")],
 )
-def test_what_comes_again_is_refused(shown: Shown, tab: Tab, name: str, told: str) -> None:
+def test_changes_delivered_again_are_refused(shown: Shown, tab: Tab, name: str, event: str) -> None:
     stale = shown.demo.totals.stale
     press(tab, name)
-    expect_told(tab, told)
-    expect_told(tab, ", 0 applied.")
+    expect_event(tab, event)
+    expect_event(tab, ", 0 applied.")
     assert shown.demo.totals.stale > stale
     expect_figure(tab, "stale", f"{shown.demo.totals.stale:,}")
     expect_condition(tab, "In sync")
     assert shown.demo.compare().differences == 0
 
 
-def test_what_a_hung_cache_did_not_take_is_in_when_it_answers(shown: Shown, tab: Tab) -> None:
+def test_changes_for_a_hung_cache_are_applied_when_it_answers(shown: Shown, tab: Tab) -> None:
     press(tab, "hang")
     expect_condition(tab, "Catching up")
     item = {"id": {"S": "2"}, "name": {"S": "while it hung"}}
     shown.demo.client.put_item(TableName=shown.demo.schema.table, Item=item)
-    expect_told(tab, "none lost")
+    expect_event(tab, "none lost")
     expect_condition(tab, "In sync")
     assert shown.demo.compare().differences == 0
 
@@ -201,36 +204,36 @@ def test_a_flushed_cache_is_incomplete_until_it_is_rebuilt(shown: Shown, tab: Ta
         ".some(row => row.textContent.includes('missing'))",
         polling=100,
     )
-    expect_told(tab, "Healed in ")
+    expect_event(tab, "Healed in ")
     expect_condition(tab, "In sync")
     expect(wrong(tab)).to_have_count(0)
     assert shown.demo.compare().differences == 0
 
 
-def test_what_somebody_else_flushed_can_be_rebuilt(shown: Shown, tab: Tab) -> None:
+def test_a_cache_flushed_from_outside_can_be_rebuilt(shown: Shown, tab: Tab) -> None:
     expect(button(tab, "rebuild")).to_be_hidden()
     demo = shown.demo
     demo.cache.broadcast(b"FLUSHALL")
-    # The gap is long past, so that a rebuild need not wait.
+    # After an old gap, a rebuild need not wait.
     note_gap(demo.cache, demo.views, stream=demo.stream_arn, at=1, reason="a test")
     expect_condition(tab, "Incomplete")
     expect(button(tab, "rebuild")).to_be_visible()
     press(tab, "rebuild")
-    expect_told(tab, "Healed in ")
+    expect_event(tab, "Healed in ")
     expect_condition(tab, "In sync")
     assert shown.demo.compare().differences == 0
 
 
-def test_what_a_viewer_began_is_ended_before_the_demo_compares(shown: Shown) -> None:
-    shown.harm.press("replicator")
-    shown.harm.finish()
+def test_a_viewers_action_ends_before_the_demo_compares(shown: Shown) -> None:
+    shown.injector.press("replicator")
+    shown.injector.finish()
     assert shown.demo.is_replicating
-    events = shown.harm.events()
-    shown.harm.press("flush")
-    shown.harm.finish()
-    assert shown.harm.events() == events
+    events = shown.injector.events()
+    shown.injector.press("flush")
+    shown.injector.finish()
+    assert shown.injector.events() == events
     assert shown.demo.compare().differences == 0
-    shown.harm.go_on()
+    shown.injector.resume()
 
 
 def test_the_keyboard_reaches_every_button(shown: Shown, tab: Tab) -> None:
@@ -260,7 +263,7 @@ def test_the_keyboard_reaches_every_button(shown: Shown, tab: Tab) -> None:
 
 
 def _buttons(shown: Shown) -> list[str]:
-    return [one.name for one in shown.harm.buttons()]
+    return [offered.name for offered in shown.injector.buttons()]
 
 
 CONTRAST = """() => {
@@ -308,14 +311,14 @@ def test_a_damaged_entry_is_lit_up_readably_in_both_schemes_and_repaired(
         tab.wait_for_function(f"{is_dark} === {str(scheme == 'dark').lower()}")
         assert tab.evaluate(CONTRAST) == []
     press(tab, "repair")
-    expect_told(tab, "1 differed, 1 repaired")
+    expect_event(tab, "1 differed, 1 repaired")
     expect_condition(tab, "In sync")
     expect(wrong(tab)).to_have_count(0)
     assert tab.evaluate(CONTRAST) == []
     assert shown.demo.compare().differences == 0
 
 
-def test_a_phone_needs_not_scroll_sideways(shown: Shown) -> None:
+def test_a_phone_need_not_scroll_sideways(shown: Shown) -> None:
     tab = shown.open(viewport=PHONE)
     expect_condition(tab, "In sync")
     assert tab.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
@@ -329,12 +332,12 @@ def test_a_phone_needs_not_scroll_sideways(shown: Shown) -> None:
     tab.close()
 
 
-def test_what_is_drawn_has_words_and_what_can_be_pressed_a_name(tab: Tab) -> None:
+def test_charts_have_descriptions_and_buttons_have_names(tab: Tab) -> None:
     assert tab.title() == "dynamirror"
     assert tab.locator("html").get_attribute("lang") == "en-US"
     buttons = tab.get_by_role("button").all()
     assert len(buttons) >= 7
-    assert all(one.get_attribute("aria-label") or one.inner_text().strip() for one in buttons)
+    assert all(each.get_attribute("aria-label") or each.inner_text().strip() for each in buttons)
     charts = tab.locator("[role=img]").all()
     assert len(charts) == 2
     assert all(re.search(r"[0-9]", chart.get_attribute("aria-label") or "") for chart in charts)
@@ -347,19 +350,21 @@ def test_what_is_drawn_has_words_and_what_can_be_pressed_a_name(tab: Tab) -> Non
     assert len(set(identifiers)) == len(identifiers)
 
 
-def test_viewers_share_one_look_at_the_mirror(shown: Shown, tab: Tab) -> None:
+def test_viewers_share_one_sampler(shown: Shown, tab: Tab) -> None:
     second = shown.open()
     press(tab, "twice")
-    expect_told(tab, "changes again: ")
-    expect_told(second, "changes again: ")
+    expect_event(tab, "changes again: ")
+    expect_event(second, "changes again: ")
     names = [thread.name for thread in threading.enumerate()]
     assert names.count("page sampler") == 1
     second.close()
 
 
-def test_nothing_is_asked_of_anybody_else(shown: Shown, tab: Tab) -> None:
+def test_the_page_requests_nothing_from_other_hosts(shown: Shown, tab: Tab) -> None:
     expect(tab.locator(".row.same").first).to_be_visible()
-    assert len(shown.asked) > 10
-    assert any(url.startswith("ws://") for url in shown.asked)
-    hosts = {urlsplit(url).netloc for url in shown.asked if not url.startswith(("data:", "blob:"))}
+    assert len(shown.requests) > 10
+    assert any(url.startswith("ws://") for url in shown.requests)
+    hosts = {
+        urlsplit(url).netloc for url in shown.requests if not url.startswith(("data:", "blob:"))
+    }
     assert hosts == {urlsplit(shown.url).netloc}

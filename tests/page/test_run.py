@@ -1,4 +1,4 @@
-"""The page of a mirror that runs: it shows the same, and does nothing."""
+"""The page of a mirror under `run`: the same state, without buttons."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_run_shows_the_table_and_the_cache_and_no_buttons(
     source = Source(dynamodb)
     source.put("1", name={"S": "<i>Ada</i>"})
     view = ViewSpec().bind(describe_table(source.client, source.name).schema)
-    # The gap is long past, so that the first rebuild need not wait.
+    # After an old gap, the first rebuild need not wait.
     note_gap(cache, [view], stream=source.arn, at=1, reason="a test")
     variables = valkey.settings().to_env() | {"AWS_ENDPOINT_URL": dynamodb.endpoint_url}
     env = environment(tmp_path, **variables)

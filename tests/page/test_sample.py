@@ -3,20 +3,19 @@
 import pytest
 
 from dynamirror.errors import CacheError
-from dynamirror.page import sampler
-from dynamirror.page.sampler import Mirrored
+from dynamirror.page.entry_sample import EntrySample
+from dynamirror.page.mirror_source import MirrorSource
+from dynamirror.page.observer import Observer
 from streams import Source
 
 
 def test_a_sample_is_renewed_after_the_cache_did_not_answer(
-    mirrored: Mirrored, source: Source, monkeypatch: pytest.MonkeyPatch
+    mirror: MirrorSource, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sampler, "MOST_ROWS", 1)
-    monkeypatch.setattr(sampler, "_LOOK_AROUND_SECONDS", -1.0)
-    sample = sampler._Sample(mirrored)
+    observer = Observer(mirror, EntrySample(mirror, most_rows=1, refresh_seconds=-1.0))
 
     def shown() -> list[str]:
-        return [row.key.removeprefix(f"{source.name}:") for row in sample.look(None).rows]
+        return [row.key.removeprefix(f"{source.name}:") for row in observer.observe(None).rows]
 
     def delete(item_id: str) -> None:
         source.client.delete_item(TableName=source.name, Key={"id": {"S": item_id}})
@@ -30,10 +29,10 @@ def test_a_sample_is_renewed_after_the_cache_did_not_answer(
         def execute(_commands: object) -> None:
             raise CacheError("no answer in time")
 
-        hanging.setattr(mirrored.cache, "execute", execute)
+        hanging.setattr(mirror.cache, "execute", execute)
         assert shown() == ["1"]
     delete("2")
     source.put("3")
     for _ in range(3):
-        seen = shown()
-    assert seen == ["3"]
+        keys = shown()
+    assert keys == ["3"]

@@ -1,4 +1,4 @@
-"""The page's server, as anybody on the machine may speak to it."""
+"""The page's server, as any process on the machine may use it."""
 
 import http.client
 import subprocess
@@ -19,24 +19,25 @@ from dynamirror.local.demo import Demo
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
 from dynamirror.local.process import answers
 from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.page.sampler import Mirrored, Sampler
-from dynamirror.page.server import Page
+from dynamirror.page.mirror_source import MirrorSource
+from dynamirror.page.sampler import Sampler
+from dynamirror.page.server import LivePage
 from dynamirror.page.state import Condition, Shard
 from dynamirror.quarantine import Parked, park
 from dynamirror.stream.positions import Position, Positions
 from processes import COMMAND, environment, linux_only
 
-EVERY = 0.05
+INTERVAL = 0.05
 
 
 @pytest.fixture
-def page(mirrored: Mirrored) -> Iterator[Page]:
-    with Page(mirrored, every=EVERY) as page:
+def page(mirror: MirrorSource) -> Iterator[LivePage]:
+    with LivePage(mirror, interval=INTERVAL) as page:
         yield page
 
 
 def ask(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, str, Mapping[str, str]]:
-    """GET it; gives status, text and headers."""
+    """Send a GET request, and return status, text and headers."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection("127.0.0.1", parts.port, timeout=30)
     try:
@@ -48,7 +49,7 @@ def ask(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, str, M
         connection.close()
 
 
-def test_it_is_served_with_what_the_browser_must_not_do(page: Page) -> None:
+def test_the_page_is_served_with_a_policy_for_the_browser(page: LivePage) -> None:
     status, text, headers = ask(page.url)
     assert status == 200
     assert "dynamirror" in text
@@ -69,21 +70,19 @@ def socket_headers(origin: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "10.0.0.1"])
-def test_whoever_calls_it_by_another_name_is_refused(page: Page, host: str) -> None:
-    """A site may give its own name our address, and would be told everything."""
+def test_a_request_by_another_host_name_is_refused(page: LivePage, host: str) -> None:
+    """A site may point its own name at our address, and could then read the page."""
     assert ask(page.url, {"Host": host})[0] == 400
     assert ask(page.url, {"Host": urlsplit(page.url).netloc})[0] == 200
 
 
-def test_another_site_is_refused(page: Page) -> None:
+def test_another_site_is_refused(page: LivePage) -> None:
     own = page.url.rstrip("/")
-    port = urlsplit(page.url).port
-    assert port
     wire = f"{own}/_nicegui_ws/socket.io/?EIO=4&transport=websocket"
     for origin in (
         "http://evil.example",
         "null",
-        f"http://127.0.0.1:{port + 1}",
+        f"http://127.0.0.1:{page.port + 1}",
         f"https{own[4:]}",
     ):
         assert ask(page.url, {"Origin": origin})[0] == 403
@@ -92,106 +91,106 @@ def test_another_site_is_refused(page: Page) -> None:
 
 
 @linux_only
-def test_nobody_but_this_machine_can_reach_it(page: Page) -> None:
-    port = urlsplit(page.url).port
-    assert port
+def test_nobody_but_this_machine_can_reach_it(page: LivePage) -> None:
     tables = [Path(f"/proc/net/{name}") for name in ("tcp", "tcp6")]
     texts = [table.read_text() for table in tables if table.exists()]
     lines = [line.split() for text in texts for line in text.splitlines()]
     listening = [local for _, local, _, state, *_ in lines if state == "0A"]
-    assert [one for one in listening if one.endswith(f":{port:04X}")] == [f"0100007F:{port:04X}"]
+    port = f"{page.port:04X}"
+    assert [address for address in listening if address.endswith(f":{port}")] == [
+        f"0100007F:{port}"
+    ]
 
 
-def test_a_port_that_is_taken_is_told(mirrored: Mirrored, valkey: EmbeddedValkey) -> None:
+def test_a_taken_port_is_an_error(mirror: MirrorSource, valkey: EmbeddedValkey) -> None:
     with pytest.raises(ConfigError, match=rf"--page-port: {valkey.port} cannot be used: Address"):
-        Page(mirrored, port=valkey.port, every=EVERY)
+        LivePage(mirror, port=valkey.port, interval=INTERVAL)
 
 
-def test_a_process_shows_one_page_after_the_other(mirrored: Mirrored) -> None:
+def test_a_process_shows_one_page_after_the_other(mirror: MirrorSource) -> None:
     for _ in range(2):
-        with Page(mirrored, every=EVERY) as page:
+        with LivePage(mirror, interval=INTERVAL) as page:
             assert ask(page.url)[0] == 200
-            with pytest.raises(DynamirrorError, match="shows a page already"):
-                Page(mirrored, every=EVERY)
-        port = urlsplit(page.url).port
-        assert port
-        assert not answers(port)
+            with pytest.raises(DynamirrorError, match="serves a page already"):
+                LivePage(mirror, interval=INTERVAL)
+        assert not answers(page.port)
 
 
 def commands(cache: Cache) -> int:
-    """How many commands the server has carried out, but for this one."""
+    """Return how many commands the server has executed, without this one."""
     (info,) = cache.broadcast(b"INFO", b"commandstats")
     lines = [line for line in info.decode().splitlines() if ":calls=" in line]
     counts = {line.partition(":")[0]: int(line.split("=")[1].split(",")[0]) for line in lines}
-    ours = ("cmdstat_info", "cmdstat_cluster|slots")
-    return sum(count for name, count in counts.items() if name not in ours)
+    own = ("cmdstat_info", "cmdstat_cluster|slots")
+    return sum(count for name, count in counts.items() if name not in own)
 
 
-def test_the_mirror_is_read_only_while_somebody_looks(mirrored: Mirrored) -> None:
-    sampler = Sampler(mirrored, every=EVERY)
+def test_the_mirror_is_read_only_while_somebody_looks(mirror: MirrorSource) -> None:
+    ticks: list[None] = []
+    sampler = Sampler(replace(mirror, delivery=lambda: ticks.append(None)), interval=INTERVAL)
     sampler.start()
     try:
-        before = commands(mirrored.cache)
-        wait_until(lambda: len(sampler._history) > 5)
-        assert commands(mirrored.cache) == before
-        wait_until(lambda: sampler.viewed().number > 3)
-        assert commands(mirrored.cache) > before
-        snapshot = sampler.viewed()
+        before = commands(mirror.cache)
+        wait_until(lambda: len(ticks) > 5)
+        assert commands(mirror.cache) == before
+        wait_until(lambda: sampler.view().number > 3)
+        assert commands(mirror.cache) > before
+        state = sampler.view()
     finally:
         sampler.stop()
-    assert snapshot.condition is Condition.STOPPED
-    assert snapshot.tally.applied == 7
-    (row,) = snapshot.seen.rows
+    assert state.condition is Condition.STOPPED
+    assert state.tally.applied == 7
+    (row,) = state.observation.rows
     assert (row.table, row.cache) == ("name Ada", None)
-    assert snapshot.seen.reason
-    assert snapshot.buttons == ()
+    assert state.observation.reason
+    assert state.buttons == ()
 
 
-def test_shards_and_quarantine_are_told(mirrored: Mirrored) -> None:
-    arn, key = mirrored.stream(), {"id": {"S": "2"}}
-    Positions(mirrored.cache, arn).save("shard-1", Position("123"))
-    Positions(mirrored.cache, arn).save("shard-0", Position("99", finished=True))
-    park(mirrored.cache, [Parked(mirrored.table, key, "5", "too odd")], at="now")
-    sampler = Sampler(mirrored, every=EVERY)
+def test_shards_and_quarantine_are_shown(mirror: MirrorSource) -> None:
+    arn, key = mirror.stream(), {"id": {"S": "2"}}
+    Positions(mirror.cache, arn).save("shard-1", Position("123"))
+    Positions(mirror.cache, arn).save("shard-0", Position("99", finished=True))
+    park(mirror.cache, [Parked(mirror.table, key, "5", "too odd")], at="now")
+    sampler = Sampler(mirror, interval=INTERVAL)
     sampler.start()
     try:
-        wait_until(lambda: sampler.viewed().seen.rows)
-        seen = sampler.viewed().seen
+        wait_until(lambda: sampler.view().observation.rows)
+        observation = sampler.view().observation
     finally:
         sampler.stop()
-    assert list(seen.shards) == [
+    assert list(observation.shards) == [
         Shard("shard-0", "99", finished=True),
         Shard("shard-1", "123", finished=False),
     ]
-    assert seen.quarantined == 1
-    (parked,) = seen.parked
+    assert observation.quarantined == 1
+    (parked,) = observation.parked
     assert (parked.item, parked.reason) == ('{"id":{"S":"2"}}', "too odd")
 
 
-def test_a_cache_that_does_not_answer_is_told_and_not_the_end(
-    mirrored: Mirrored, valkey: EmbeddedValkey
+def test_a_cache_that_does_not_answer_is_reported_and_the_sampler_goes_on(
+    mirror: MirrorSource, valkey: EmbeddedValkey
 ) -> None:
     with closing(Cache(valkey.settings(timeout=0.2))) as cache:
-        sampler = Sampler(replace(mirrored, cache=cache), every=EVERY)
+        sampler = Sampler(replace(mirror, cache=cache), interval=INTERVAL)
         sampler.start()
         try:
-            wait_until(lambda: sampler.viewed().seen.rows)
-            mirrored.cache.broadcast(b"CLIENT", b"PAUSE", 2_000, b"ALL")
-            wait_until(lambda: sampler.viewed().seen.trouble)
-            assert sampler.viewed().seen.rows
-            wait_until(lambda: sampler.viewed().seen.trouble is None)
+            wait_until(lambda: sampler.view().observation.rows)
+            mirror.cache.broadcast(b"CLIENT", b"PAUSE", 2_000, b"ALL")
+            wait_until(lambda: sampler.view().observation.trouble)
+            assert sampler.view().observation.rows
+            wait_until(lambda: sampler.view().observation.trouble is None)
         finally:
             sampler.stop()
 
 
-def test_commands_do_not_pay_for_the_page() -> None:
+def test_other_commands_do_not_import_the_page() -> None:
     code = (
         "import sys, dynamirror.cli; sys.exit('nicegui' in sys.modules or 'uvicorn' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_demo_tells_where_its_page_is_and_takes_it_along(tmp_path: Path) -> None:
+def test_the_demo_prints_its_pages_url_and_ends_the_page_with_itself(tmp_path: Path) -> None:
     (folder := tmp_path / "cwd").mkdir()
     process = subprocess.Popen(
         [*COMMAND, "demo", "--seconds", "3"],
@@ -224,7 +223,7 @@ def test_the_demo_tells_where_its_page_is_and_takes_it_along(tmp_path: Path) -> 
 WITHOUT = "import sys; sys.modules['nicegui'] = None; from dynamirror.cli import main; main()"
 
 
-def test_without_nicegui_the_demo_goes_on(tmp_path: Path) -> None:
+def test_without_nicegui_the_demo_runs_without_a_page(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, "demo", "--seconds", "0.2"],
         env=environment(tmp_path),
@@ -234,14 +233,14 @@ def test_without_nicegui_the_demo_goes_on(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    said = "no page: NiceGUI is not installed; install dynamirror with the extra `page`"
-    assert said in done.stdout.splitlines()
+    message = "no page: NiceGUI is not installed; install dynamirror with the extra `page`"
+    assert message in done.stdout.splitlines()
 
 
-def test_without_nicegui_run_says_so(
-    mirrored: Mirrored, dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, tmp_path: Path
+def test_without_nicegui_run_refuses_a_page(
+    mirror: MirrorSource, dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    where = ["--table", mirrored.table, "--endpoint-url", dynamodb.endpoint_url]
+    where = ["--table", mirror.table, "--endpoint-url", dynamodb.endpoint_url]
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, "run", "--page", *where],
         env=environment(tmp_path, **valkey.settings().to_env()),
@@ -257,8 +256,8 @@ def test_without_nicegui_run_says_so(
 
 
 def test_no_page_is_served_where_none_is_wanted() -> None:
-    said: list[str] = []
-    none = DemoPage(wanted=False, port=None, in_browser=False)
-    with none.imported(), none.of(Demo(ids=1, rate=1, seed=1), said.append):
-        assert none.url is None
-    assert said == []
+    messages: list[str] = []
+    demo_page = DemoPage(wanted=False, port=None, in_browser=False)
+    with demo_page.imported(), demo_page.of(Demo(ids=1, rate=1, seed=1), messages.append):
+        assert demo_page.url is None
+    assert messages == []

@@ -1,4 +1,4 @@
-"""What the demo tells on the terminal, beside its page."""
+"""The demo's output on the terminal, beside its page."""
 
 import io
 import logging
@@ -9,15 +9,15 @@ from rich.console import Console
 from dynamirror.cli.demo import _differences, _logged, _Screen
 
 
-def test_what_is_logged_during_the_demo_is_told_with_its_reason(
+def test_a_log_record_of_the_demo_is_printed_with_its_reason(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    told = io.StringIO()
+    terminal = io.StringIO()
     logger = logging.getLogger("dynamirror")
-    with _logged(_Screen(Console(file=told))):
+    with _logged(_Screen(Console(file=terminal))):
         logger.error("mirror incomplete", extra={"reason": "the cache lost [all] its data"})
         logger.warning("no reason")
-    assert told.getvalue().splitlines() == [
+    assert terminal.getvalue().splitlines() == [
         "mirror incomplete: the cache lost [all] its data",
         "no reason",
     ]

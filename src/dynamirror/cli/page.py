@@ -1,4 +1,4 @@
-"""The live page, which costs nothing unless it is served: NiceGUI is imported only then."""
+"""The live page for `demo` and `run`. NiceGUI is imported only to serve a page."""
 
 import threading
 import webbrowser
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dynamirror.config import Settings
     from dynamirror.handler import Replicator
     from dynamirror.local.follow import Follower
-    from dynamirror.page.harm import Harm
+    from dynamirror.page.fault_injector import FaultInjector
     from dynamirror.report import Tally
 
 Port = Annotated[
@@ -28,71 +28,69 @@ Port = Annotated[
 
 
 class DemoPage:
-    """The page of the demo, or none.
+    """The demo's page, if one is wanted and NiceGUI is installed.
 
     Args:
-        wanted: whether there is to be one, if it can be.
-        port: to listen on; None for any free one.
-        in_browser: whether to open it in a browser.
+        wanted: whether to serve a page.
+        port: port to listen on; None for any free one.
+        in_browser: whether to open the page in a browser.
     """
 
     def __init__(self, *, wanted: bool, port: int | None, in_browser: bool) -> None:
         self._wanted = wanted
         self._port = port
         self._in_browser = in_browser
-        self._importing: threading.Thread | None = None
-        self._harm: Harm | None = None
+        self._injector: FaultInjector | None = None
         self.url: str | None = None
 
     @contextmanager
     def imported(self) -> Iterator[None]:
-        """Import meanwhile what takes half a second: servers take longer to start."""
-        if self._wanted and _is_installed():
-            target = import_module
-            self._importing = threading.Thread(target=target, args=("dynamirror.page.show",))
-            self._importing.start()
+        """Import NiceGUI in a thread while the body runs, and wait for the import at its end.
+
+        The import takes half a second or more, while the demo waits for its servers anyway.
+        """
+        if not self._wanted or not _is_installed():
+            yield
+            return
+        importing = threading.Thread(target=import_module, args=("dynamirror.page.show",))
+        importing.start()
         try:
             yield
         finally:
-            if self._importing is not None:
-                self._importing.join()
+            importing.join()
 
     @contextmanager
     def of(self, demo: Demo, say: Callable[[str], object]) -> Iterator[None]:
-        """Serve it for as long as the demo runs.
-
-        Args:
-            demo: runs already.
-            say: is told where the page is, or why there is none.
+        """Serve a running demo's page while the body runs, and print its URL with `say`.
 
         Raises:
-            DynamirrorError: it cannot be served.
+            DynamirrorError: the page cannot be served.
         """
         if not self._wanted:
             yield
             return
         if not _is_installed():
-            say(f"no page: {_missing()}")
+            say(f"no page: {_MISSING}")
             yield
             return
         from dynamirror.page.show import demo_page  # noqa: PLC0415 - NiceGUI
 
-        with demo_page(demo, port=self._port) as (page, harm):
-            self._harm, self.url = harm, page.url
+        with demo_page(demo, port=self._port) as (page, injector):
+            self._injector, self.url = injector, page.url
             say(f"watch it, and break it: {page.url}")
             if self._in_browser:
                 webbrowser.open(page.url)
             yield
 
     def finish(self) -> None:
-        """Let what a viewer has begun come to its end."""
-        if self._harm is not None:
-            self._harm.finish()
+        """Wait for a viewer's running action, and refuse new ones."""
+        if self._injector is not None:
+            self._injector.finish()
 
     def go_on(self) -> None:
-        """Let viewers do what they like, and write."""
-        if self._harm is not None:
-            self._harm.go_on()
+        """Accept viewers' actions again, writes included."""
+        if self._injector is not None:
+            self._injector.resume()
 
 
 @contextmanager
@@ -108,7 +106,7 @@ def of_run(
     port: int | None,
     say: Callable[[str], object],
 ) -> Iterator[None]:
-    """Serve the page of a mirror that runs, if it is wanted.
+    """Serve the page of a mirror under `run` while the body runs, if a page is wanted.
 
     Raises:
         ConfigError: NiceGUI is not installed, or the port is taken.
@@ -116,7 +114,7 @@ def of_run(
     with ExitStack() as stack:
         if wanted:
             if not _is_installed():
-                raise ConfigError(f"--page: {_missing()}")
+                raise ConfigError(f"--page: {_MISSING}")
             from dynamirror.page.show import run_page  # noqa: PLC0415 - NiceGUI
 
             page = run_page(
@@ -130,5 +128,4 @@ def _is_installed() -> bool:
     return find_spec("nicegui") is not None
 
 
-def _missing() -> str:
-    return "NiceGUI is not installed; install dynamirror with the extra `page`"
+_MISSING = "NiceGUI is not installed; install dynamirror with the extra `page`"

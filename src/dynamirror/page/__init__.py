@@ -1,1 +1,1 @@
-"""The live page: what a mirror does, in a browser on the same machine."""
+"""The live page: shows what a mirror does, in a browser on the same machine."""

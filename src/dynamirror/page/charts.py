@@ -1,4 +1,4 @@
-"""The charts: what happened in the last minute, drawn and in words."""
+"""Draw the last minute as charts, and describe it in words."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -6,46 +6,48 @@ from typing import Any
 from nicegui import ui
 
 from dynamirror.page.parts import card, ms, text
+from dynamirror.page.percentile import percentile
 from dynamirror.page.state import Point
 
 _MINUTE = 60
-_NO_VALUES = 100
+_EMPTY_AXIS_TOP = 100
 
 
 class Charts:
-    """Lag and throughput.
+    """Lag and throughput; the lag is an upper bound unless single writes are measured."""
 
-    Args:
-        measured: whether the lag of single writes is measured.
-    """
-
-    def __init__(self, *, measured: bool) -> None:
-        self._measured = measured
-        name = "Lag: written to visible, ms" if measured else "Behind the table at the most, s"
-        lines = ("median", "99th percentile") if measured else ("behind",)
-        self._lag = _Chart(name, lines, "lag", logarithmic=measured)
-        both = ("written", "applied") if measured else ("applied",)
-        self._rate = _Chart("Changes a second", both, "rate")
+    def __init__(self, *, measures_lag: bool) -> None:
+        self._measures_lag = measures_lag
+        title = "Lag: written to visible, ms" if measures_lag else "Lag: upper bound, s"
+        lines = ("median", "99th percentile") if measures_lag else ("behind",)
+        self._lag = _Chart(title, lines, "lag", logarithmic=measures_lag)
+        lines = ("written", "applied") if measures_lag else ("applied",)
+        self._rate = _Chart("Changes a second", lines, "rate")
 
     def show(self, points: Sequence[Point]) -> None:
-        """Draw what happened, oldest first."""
+        """Draw the points, oldest first."""
         last = points[-1] if points else None
-        if self._measured:
+        if self._measures_lag:
             self._lag.show(points, (lambda p: p.p50, lambda p: p.p99))
             self._rate.show(points, (lambda p: p.written, lambda p: p.applied))
-            p50s = [point.p50 for point in points if point.p50 is not None]
-            worst = max((point.p99 for point in points if point.p99 is not None), default=None)
-            typical = sorted(p50s)[len(p50s) // 2] if p50s else None
-            measured = f"median {ms(typical)}, worst {ms(worst)}" if p50s else "nothing arrived"
-            self._lag.tell(f"In the last minute: {measured}.")
+            self._lag.describe(_lag_summary(points))
         else:
             self._lag.show(points, (lambda p: p.behind,))
             self._rate.show(points, (lambda p: p.applied,))
             behind = last.behind if last else None
-            self._lag.tell("Not known." if behind is None else f"Now {behind:.1f} s.")
+            self._lag.describe("Not known." if behind is None else f"Now {behind:.1f} s.")
         applied = f"{last.applied:,.0f} applied" if last else "nothing"
         written = f"{last.written:,.0f} written, " if last and last.written is not None else ""
-        self._rate.tell(f"Now {written}{applied} a second.")
+        self._rate.describe(f"Now {written}{applied} a second.")
+
+
+def _lag_summary(points: Sequence[Point]) -> str:
+    medians = [point.p50 for point in points if point.p50 is not None]
+    typical = percentile(medians, 50)
+    if typical is None:
+        return "In the last minute: nothing arrived."
+    worst = max((point.p99 for point in points if point.p99 is not None), default=None)
+    return f"In the last minute: median {ms(round(typical, 1))}, worst {ms(worst)}."
 
 
 class _Chart:
@@ -64,18 +66,18 @@ class _Chart:
         now = points[-1].at if points else 0.0
         for series, value in zip(self._chart.options["series"], values, strict=True):
             series["data"] = [[round(point.at - now, 1), value(point)] for point in points]
-        # Without a value, an axis would have no scale at all.
-        nothing = all(value(point) is None for point in points for value in values)
-        self._chart.options["yAxis"]["max"] = _NO_VALUES if nothing else None
+        # ECharts draws no scale on an axis without values.
+        is_empty = all(value(point) is None for point in points for value in values)
+        self._chart.options["yAxis"]["max"] = _EMPTY_AXIS_TOP if is_empty else None
 
-    def tell(self, text: str) -> None:
-        """The same in words."""
+    def describe(self, text: str) -> None:
+        """Set the text below the chart, which screen readers get instead of the picture."""
         self._text.set_text(text)
         self._picture.props["aria-label"] = f"{self._title}. {text}"
 
 
 def _options(lines: Sequence[str], *, logarithmic: bool) -> dict[str, Any]:
-    # The colours are names for style.css, which knows whether it is dark.
+    # style.css replaces these colours with those of the light or dark scheme.
     colours = ("#000001", "#000002")
     value_axis: dict[str, Any] = {
         "type": "log" if logarithmic else "value",

@@ -1,37 +1,32 @@
-"""Small parts that the page is made of."""
+"""Small parts of the page."""
 
 from nicegui import ui
 from nicegui.elements.mixins.text_element import TextElement as Text
 
-_SECOND = 1000
+_SECOND_MS = 1000
 __all__ = ["Text", "card", "icon", "ms", "text"]
 
 
-def card(title: str, name: str) -> ui.element:
-    """A card with a title.
-
-    Args:
-        title: what it is called.
-        name: its classes, for style.css.
-    """
-    made = ui.element("section").classes(f"card {name}").props(f'aria-label="{title}"')
-    with made:
+def card(title: str, classes: str) -> ui.element:
+    """Add a card with a heading, and return it."""
+    section = ui.element("section").classes(f"card {classes}").props(f'aria-label="{title}"')
+    with section:
         text("h3", title)
-    return made
+    return section
 
 
 def text(tag: str, content: str) -> Text:
-    """A text in an HTML element of its own."""
+    """Add an HTML element with a text, and return it."""
     return Text(tag=tag, text=content)
 
 
 def icon(name: str) -> ui.icon:
-    """An icon, which repeats what a text beside it says."""
+    """Add an icon that repeats the text beside it, and return it."""
     return ui.icon(name).props("aria-hidden=true")
 
 
 def ms(value: float | None) -> str:
-    """Milliseconds, or seconds if there are many."""
+    """Return milliseconds as text, in seconds from 1 s on, or `-` for None."""
     if value is None:
         return "-"
-    return f"{value:g} ms" if value < _SECOND else f"{value / _SECOND:.1f} s"
+    return f"{value:g} ms" if value < _SECOND_MS else f"{value / _SECOND_MS:.1f} s"

@@ -1,4 +1,4 @@
-"""The page of the demo, and the page of a mirror that runs."""
+"""Serve the page of the demo, or of a mirror under `run`."""
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -9,31 +9,27 @@ from dynamirror.config import Settings
 from dynamirror.handler import Replicator
 from dynamirror.local.demo import Demo
 from dynamirror.local.follow import Follower
-from dynamirror.page.harm import Harm
-from dynamirror.page.sampler import Mirrored
-from dynamirror.page.server import Page
+from dynamirror.page.fault_injector import FaultInjector
+from dynamirror.page.mirror_source import MirrorSource
+from dynamirror.page.server import LivePage
 from dynamirror.report import Tally
 
-_DEMO_SECONDS = 0.5
-_RUN_SECONDS = 2.0
-# The page must tell that the cache hangs, instead of hanging with it.
-_CACHE_SECONDS = 0.5
+_DEMO_INTERVAL = 0.5
+_RUN_INTERVAL = 2.0
+# The page must report a hanging cache instead of hanging with it.
+_CACHE_TIMEOUT = 0.5
 
 
 @contextmanager
-def demo_page(demo: Demo, *, port: int | None = None) -> Iterator[tuple[Page, Harm]]:
-    """Serve the page of a demo that runs, with buttons that do harm.
-
-    Args:
-        demo: the demo.
-        port: to listen on; None for any free one.
+def demo_page(demo: Demo, *, port: int | None = None) -> Iterator[tuple[LivePage, FaultInjector]]:
+    """Serve the page of a running demo, with buttons that break and repair the mirror.
 
     Raises:
-        DynamirrorError: it cannot be served.
+        DynamirrorError: the page cannot be served.
     """
-    harm = Harm(demo)
-    with closing(Cache(demo.valkey.settings(timeout=_CACHE_SECONDS))) as cache:
-        mirrored = Mirrored(
+    injector = FaultInjector(demo)
+    with closing(Cache(demo.valkey.settings(timeout=_CACHE_TIMEOUT))) as cache:
+        mirror = MirrorSource(
             title=f"DynamoDB table {demo.schema.table} → Valkey, both on this machine",
             cache=cache,
             views=demo.views,
@@ -43,16 +39,16 @@ def demo_page(demo: Demo, *, port: int | None = None) -> Iterator[tuple[Page, Ha
             tally=demo.totals,
             written=lambda: demo.totals.written,
             lags=demo.totals.lags,
-            events=harm.events,
-            buttons=harm.buttons,
-            press=harm.press,
-            pinned=harm.pinned,
+            events=injector.events,
+            buttons=injector.buttons,
+            press=injector.press,
+            pinned=injector.pinned,
         )
-        with Page(mirrored, port=port, every=_DEMO_SECONDS) as page:
+        with LivePage(mirror, port=port, interval=_DEMO_INTERVAL) as page:
             try:
-                yield page, harm
+                yield page, injector
             finally:
-                harm.close()
+                injector.close()
 
 
 @contextmanager
@@ -65,25 +61,16 @@ def run_page(
     settings: Settings,
     tally: Tally,
     port: int | None = None,
-) -> Iterator[Page]:
-    """Serve the page of a mirror that runs; it only looks.
-
-    Args:
-        follower: what delivers.
-        replicator: what applies.
-        aws: where the table is.
-        table: its name.
-        settings: where the cache is.
-        tally: the outcomes so far.
-        port: to listen on; None for any free one.
+) -> Iterator[LivePage]:
+    """Serve the page of a mirror under `run`, without buttons.
 
     Raises:
-        DynamirrorError: it cannot be served.
+        DynamirrorError: the page cannot be served.
     """
     client = aws.dynamodb()
     views = replicator.views.bind(describe_table(client, table).schema)
     with closing(Cache(settings)) as cache:
-        mirrored = Mirrored(
+        mirror = MirrorSource(
             title=f"DynamoDB table {table} → {cache}",
             cache=cache,
             views=views,
@@ -92,5 +79,5 @@ def run_page(
             delivery=lambda: follower.delivery,
             tally=tally,
         )
-        with Page(mirrored, port=port, every=_RUN_SECONDS) as page:
+        with LivePage(mirror, port=port, interval=_RUN_INTERVAL) as page:
             yield page

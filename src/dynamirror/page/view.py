@@ -1,23 +1,16 @@
-"""How the page looks: builds it once for a viewer, then changes what changed."""
+"""Build the page for each viewer, and update the parts that change."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from nicegui import ui
 
+from dynamirror.page.buttons import Buttons
 from dynamirror.page.charts import Charts
+from dynamirror.page.entry_table import EntryTable
 from dynamirror.page.parts import Text, card, icon, ms, text
-from dynamirror.page.sampler import MOST_ROWS, Sampler
-from dynamirror.page.state import (
-    Button,
-    Condition,
-    Event,
-    Parked,
-    Row,
-    Shard,
-    Snapshot,
-    Verdict,
-)
+from dynamirror.page.sampler import Sampler
+from dynamirror.page.state import Condition, Event, PageState, ParkedRow, Shard
 
 _STYLE = Path(__file__).with_name("style.css")
 _ICONS = {
@@ -34,7 +27,6 @@ _TONES = {
     Condition.INCOMPLETE: "bad",
     Condition.STOPPED: "rest",
 }
-_VERDICT_ICONS = {Verdict.SAME: "check", Verdict.MOVING: "schedule"}
 _OUTCOMES = ("applied", "coalesced", "stale", "quarantined", "failed")
 _MOST_EVENTS = 8
 _MOST_SHARDS = 12
@@ -42,53 +34,47 @@ _MOST_PARKED = 10
 
 
 def build(sampler: Sampler) -> None:
-    """Build the page for one viewer, and keep it up to date.
-
-    Args:
-        sampler: looks at the mirror.
-    """
+    """Build the page for one viewer, and update it twice a second."""
     ui.add_css(_STYLE.read_text("utf-8"))
     page = _PageView(sampler)
-    page.show(sampler.viewed())
-    ui.timer(0.5, lambda: page.show(sampler.viewed()))
+    page.show(sampler.view())
+    ui.timer(0.5, lambda: page.show(sampler.view()))
 
 
 class _PageView:
-    """The parts of the page, and what they showed last."""
-
     def __init__(self, sampler: Sampler) -> None:
-        mirrored = sampler.mirrored
+        mirror = sampler.mirror
         self._number = -1
         with ui.element("main").classes("page"):
             with ui.element("header").classes("top"):
                 text("h1", "dynamirror")
-                text("p", mirrored.title).classes("muted")
+                text("p", mirror.title).classes("muted")
             self._headline = _Headline()
-            self._figures = _Figures(measured=mirrored.lags is not None)
+            self._figures = _Figures(measures_lag=mirror.lags is not None)
             with ui.element("div").classes("columns"):
                 with ui.element("div").classes("wide"):
                     with ui.element("div").classes("charts"):
-                        self._charts = Charts(measured=mirrored.lags is not None)
-                    self._rows = _Rows()
+                        self._charts = Charts(measures_lag=mirror.lags is not None)
+                    self._rows = EntryTable()
                 with ui.element("div").classes("side"):
-                    self._buttons = _Buttons(mirrored.buttons(), mirrored.press)
-                    self._events = _Events() if mirrored.buttons() else None
+                    self._buttons = Buttons(mirror.buttons(), mirror.press)
+                    self._events = _Events() if mirror.buttons() else None
                     self._shards = _Shards()
                     self._parked = _Quarantine()
 
-    def show(self, snapshot: Snapshot) -> None:
-        if snapshot.number == self._number:
+    def show(self, state: PageState) -> None:
+        if state.number == self._number:
             return
-        self._number = snapshot.number
-        self._headline.show(snapshot)
-        self._figures.show(snapshot)
-        self._buttons.show(snapshot)
+        self._number = state.number
+        self._headline.show(state)
+        self._figures.show(state)
+        self._buttons.show(state)
         if self._events:
-            self._events.show(snapshot.events)
-        self._rows.show(snapshot.seen.rows)
-        self._charts.show(snapshot.history)
-        self._shards.show(snapshot.seen.shards)
-        self._parked.show(snapshot.seen.parked, snapshot.seen.quarantined)
+            self._events.show(state.events)
+        self._rows.show(state.observation.rows)
+        self._charts.show(state.history)
+        self._shards.show(state.observation.shards)
+        self._parked.show(state.observation.parked, state.observation.quarantined)
 
 
 class _Headline:
@@ -99,18 +85,18 @@ class _Headline:
                 self._word = text("h2", "").props("data-testid=condition")
                 self._detail = text("p", "").props("data-testid=detail")
 
-    def show(self, snapshot: Snapshot) -> None:
-        self._card.classes(replace=f"headline {_TONES[snapshot.condition]}")
-        self._icon.set_name(_ICONS[snapshot.condition])
-        self._word.set_text(snapshot.condition.value)
-        self._detail.set_text(snapshot.detail)
+    def show(self, state: PageState) -> None:
+        self._card.classes(replace=f"headline {_TONES[state.condition]}")
+        self._icon.set_name(_ICONS[state.condition])
+        self._word.set_text(state.condition.value)
+        self._detail.set_text(state.detail)
 
 
 class _Figures:
-    def __init__(self, *, measured: bool) -> None:
+    def __init__(self, *, measures_lag: bool) -> None:
         self._figures: dict[str, Text] = {}
         with ui.element("dl").classes("figures"):
-            if measured:
+            if measures_lag:
                 self._add("lag-p50", "lag, median")
                 self._add("lag-p99", "lag, 99th percentile")
                 self._add("written", "written to the table")
@@ -122,65 +108,15 @@ class _Figures:
             text("dt", label)
             self._figures[name] = text("dd", "-").props(f"data-testid={name}")
 
-    def show(self, snapshot: Snapshot) -> None:
-        values: dict[str, str] = {name: f"{getattr(snapshot.tally, name):,}" for name in _OUTCOMES}
-        values["lag-p50"] = ms(snapshot.lag_ms.get("p50"))
-        values["lag-p99"] = ms(snapshot.lag_ms.get("p99"))
-        values["written"] = "-" if snapshot.written is None else f"{snapshot.written:,}"
+    def show(self, state: PageState) -> None:
+        values: dict[str, str] = {name: f"{getattr(state.tally, name):,}" for name in _OUTCOMES}
+        values["lag-p50"] = ms(state.lag_ms.get("p50"))
+        values["lag-p99"] = ms(state.lag_ms.get("p99"))
+        values["written"] = "-" if state.written is None else f"{state.written:,}"
         for name, figure in self._figures.items():
             figure.set_text(values[name])
             if name in ("quarantined", "failed"):
                 figure.classes(replace="bad" if values[name] != "0" else "")
-
-
-class _Buttons:
-    """What a viewer may do, harm first."""
-
-    def __init__(self, buttons: Sequence[Button], press: Callable[[str], object]) -> None:
-        self._press = press
-        self._shown: dict[str, _PushButton] = {}
-        if not buttons:
-            return
-        with card("Break it, and watch it heal", "break"):
-            self._list = ui.element("div").classes("buttons")
-        self._arrange(buttons)
-
-    def _arrange(self, buttons: Sequence[Button]) -> None:
-        for button in buttons:
-            if button.name not in self._shown:
-                with self._list:
-                    self._shown[button.name] = _PushButton(button, self._press)
-
-    def show(self, snapshot: Snapshot) -> None:
-        busy = any(button.busy for button in snapshot.buttons)
-        self._arrange(snapshot.buttons)
-        for button in snapshot.buttons:
-            needed = snapshot.condition is Condition.INCOMPLETE and not busy
-            offered = button.name != "rebuild" or button.busy or needed
-            self._shown[button.name].show(button, waits=busy, offered=offered)
-
-
-class _PushButton:
-    def __init__(self, button: Button, press: Callable[[str], object]) -> None:
-        self._element = ui.element("button").props("type=button")
-        self._element.props(f"data-testid=press-{button.name}")
-        self._element.on("click", lambda: press(button.name))
-        with self._element:
-            self._icon = icon(button.icon)
-            with ui.element("span"):
-                self._label = text("span", button.label).classes("label")
-                self._hint = text("span", button.hint).classes("hint muted")
-
-    def show(self, button: Button, *, waits: bool, offered: bool) -> None:
-        self._icon.set_name("autorenew" if button.busy else button.icon)
-        self._label.set_text(button.label)
-        self._hint.set_text(button.hint)
-        tones = ["push", "heals" if button.heals else "harms"]
-        tones += ["busy"] * button.busy + ["gone"] * (not offered)
-        self._element.classes(replace=" ".join(tones))
-        # Not disabled, which would take the focus away from who uses the keyboard.
-        self._element.props(f"aria-disabled={str(waits).lower()}")
-        self._element.props(f"aria-busy={str(button.busy).lower()}")
 
 
 class _Events:
@@ -205,62 +141,10 @@ class _Events:
                     text("span", event.text)
 
 
-class _Rows:
-    """Table and cache, side by side."""
-
-    def __init__(self) -> None:
-        with card("Table and cache, row by row", "rows"):
-            self._count = text("p", "").classes("muted count").props("data-testid=sample")
-            with ui.element("div").props('role=table aria-label="Table and cache, row by row"'):
-                with ui.element("div").classes("row head").props("role=row"):
-                    for name in ("key", "the table says", "the cache holds", "state"):
-                        text("span", name).props("role=columnheader")
-                self._rows = [_RowView() for _ in range(MOST_ROWS)]
-
-    def show(self, rows: Sequence[Row]) -> None:
-        wrong = sum(row.verdict.is_wrong for row in rows)
-        moving = sum(row.verdict is Verdict.MOVING for row in rows)
-        count = f"{len(rows)} entries of the mirror: {wrong} wrong, {moving} on the way."
-        self._count.set_text(count if rows else "No entries yet.")
-        for index, view in enumerate(self._rows):
-            view.show(rows[index] if index < len(rows) else None)
-
-
-class _RowView:
-    def __init__(self) -> None:
-        self._before: Row | None = None
-        with ui.element("div").classes("row").props("role=row") as self._row:
-            self._key = text("span", "").classes("key").props("role=cell")
-            self._table = text("span", "").classes("value table").props("role=cell")
-            self._cache = text("span", "").classes("value cache").props("role=cell")
-            with ui.element("span").classes("verdict").props("role=cell"):
-                self._icon = icon("check")
-                self._verdict = text("span", "")
-        self._row.classes("gone")
-
-    def show(self, row: Row | None) -> None:
-        if row == self._before:
-            return
-        self._before = row
-        if row is None:
-            self._row.classes(replace="row gone")
-            return
-        wrong = row.verdict.is_wrong
-        tone = "wrong" if wrong else "moving" if row.verdict is Verdict.MOVING else "same"
-        self._row.classes(replace=f"row {tone}")
-        self._key.set_text(row.key)
-        self._table.set_text("no item" if row.table is None else row.table)
-        self._table.classes(replace=f"value table{' none' if row.table is None else ''}")
-        self._cache.set_text("no entry" if row.cache is None else row.cache)
-        self._cache.classes(replace=f"value cache{' none' if row.cache is None else ''}")
-        self._icon.set_name(_VERDICT_ICONS.get(row.verdict, "priority_high"))
-        self._verdict.set_text(row.verdict.value)
-
-
 class _Shards:
     def __init__(self) -> None:
         self._before: Sequence[Shard] | None = None
-        with card("Shards, and how far each is read", "shards"):
+        with card("Shards and their checkpoints", "shards"):
             self._list = ui.element("ul")
 
     def show(self, shards: Sequence[Shard]) -> None:
@@ -275,28 +159,28 @@ class _Shards:
                     read = "read to its end" if shard.finished else shard.after or "not read yet"
                     text("span", read).classes("mono muted")
             if not shards:
-                text("li", "None has been read yet.").classes("muted")
+                text("li", "No shard has been read yet.").classes("muted")
             elif len(shards) > _MOST_SHARDS:
                 text("li", f"and {len(shards) - _MOST_SHARDS:,} more").classes("muted")
 
 
 class _Quarantine:
     def __init__(self) -> None:
-        self._before: tuple[Sequence[Parked], int] | None = None
+        self._before: tuple[Sequence[ParkedRow], int] | None = None
         with card("Quarantine", "parked"):
             self._list = ui.element("ul")
 
-    def show(self, parked: Sequence[Parked], count: int) -> None:
+    def show(self, parked: Sequence[ParkedRow], count: int) -> None:
         if (parked, count) == self._before:
             return
         self._before = parked, count
         self._list.clear()
         with self._list:
             if not count:
-                text("li", "Empty: every item has its entry.").classes("muted")
-            for one in parked[:_MOST_PARKED]:
+                text("li", "The quarantine is empty.").classes("muted")
+            for item in parked[:_MOST_PARKED]:
                 with ui.element("li"):
-                    text("span", one.item).classes("mono")
-                    text("span", one.reason).classes("muted")
+                    text("span", item.item).classes("mono")
+                    text("span", item.reason).classes("muted")
             if count > len(parked):
                 text("li", f"{count - len(parked):,} more: `dynamirror quarantine` lists them.")

@@ -1,0 +1,65 @@
+"""The part of the page that shows table and cache side by side."""
+
+from collections.abc import Sequence
+
+from nicegui import ui
+
+from dynamirror.page.entry_sample import MOST_ROWS
+from dynamirror.page.parts import card, icon, text
+from dynamirror.page.state import EntryRow, Verdict
+
+_ICONS = {Verdict.SAME: "check", Verdict.MOVING: "schedule"}
+_TITLE = "Table and cache, entry by entry"
+
+
+class EntryTable:
+    """One line per entry of the sample."""
+
+    def __init__(self) -> None:
+        with card(_TITLE, "rows"):
+            self._count = text("p", "").classes("muted count").props("data-testid=sample")
+            with ui.element("div").props(f'role=table aria-label="{_TITLE}"'):
+                with ui.element("div").classes("row head").props("role=row"):
+                    for name in ("key", "expected from the table", "held by the cache", "state"):
+                        text("span", name).props("role=columnheader")
+                self._lines = [_Line() for _ in range(MOST_ROWS)]
+
+    def show(self, rows: Sequence[EntryRow]) -> None:
+        """Show the entries in this order."""
+        wrong = sum(row.verdict.is_wrong for row in rows)
+        moving = sum(row.verdict is Verdict.MOVING for row in rows)
+        count = f"{len(rows)} entries of the mirror: {wrong} wrong, {moving} on the way."
+        self._count.set_text(count if rows else "No entries yet.")
+        for index, line in enumerate(self._lines):
+            line.show(rows[index] if index < len(rows) else None)
+
+
+class _Line:
+    def __init__(self) -> None:
+        self._before: EntryRow | None = None
+        with ui.element("div").classes("row").props("role=row") as self._row:
+            self._key = text("span", "").classes("key").props("role=cell")
+            self._table = text("span", "").classes("value table").props("role=cell")
+            self._cache = text("span", "").classes("value cache").props("role=cell")
+            with ui.element("span").classes("verdict").props("role=cell"):
+                self._icon = icon("check")
+                self._verdict = text("span", "")
+        self._row.classes("gone")
+
+    def show(self, row: EntryRow | None) -> None:
+        if row == self._before:
+            return
+        self._before = row
+        if row is None:
+            self._row.classes(replace="row gone")
+            return
+        wrong = row.verdict.is_wrong
+        tone = "wrong" if wrong else "moving" if row.verdict is Verdict.MOVING else "same"
+        self._row.classes(replace=f"row {tone}")
+        self._key.set_text(row.key)
+        self._table.set_text("no item" if row.table is None else row.table)
+        self._table.classes(replace=f"value table{' none' if row.table is None else ''}")
+        self._cache.set_text("no entry" if row.cache is None else row.cache)
+        self._cache.classes(replace=f"value cache{' none' if row.cache is None else ''}")
+        self._icon.set_name(_ICONS.get(row.verdict, "priority_high"))
+        self._verdict.set_text(row.verdict.value)

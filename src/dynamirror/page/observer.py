@@ -1,0 +1,54 @@
+"""Read what the page shows of table and cache."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from dynamirror.errors import DynamirrorError
+from dynamirror.local.delivery import Delivery
+from dynamirror.marker import read_marker
+from dynamirror.page.entry_sample import EntrySample
+from dynamirror.page.mirror_source import MirrorSource
+from dynamirror.page.state import EntryRow, Observation, ParkedRow, Shard
+from dynamirror.quarantine import count, listed
+from dynamirror.stream.positions import Positions
+
+_MOST_PARKED = 10
+# A longer quarantine is counted, but not read.
+_MOST_LISTED = 500
+
+
+class Observer:
+    """Observes one mirror; by default with an entry sample of the usual size."""
+
+    def __init__(self, mirror: MirrorSource, sample: EntrySample | None = None) -> None:
+        self._mirror = mirror
+        self._sample = sample or EntrySample(mirror)
+        self._latest = Observation()
+
+    def observe(self, delivery: Delivery | None) -> Observation:
+        """Read table and cache, and return the observation; after an error, the one before."""
+        try:
+            self._latest = self._observed(self._sample.compare(delivery))
+        except DynamirrorError as error:
+            self._latest = replace(self._latest, trouble=str(error))
+        return self._latest
+
+    def _observed(self, rows: Sequence[EntryRow]) -> Observation:
+        cache, table = self._mirror.cache, self._mirror.table
+        marker = read_marker(cache, table)
+        checkpoints = Positions(cache, self._mirror.stream()).load()
+        quarantined = count(cache, table)
+        items: Sequence[Any] = ()
+        if 0 < quarantined <= _MOST_LISTED:
+            items = listed(cache, table)[:_MOST_PARKED]
+        return Observation(
+            rows=rows,
+            reason=None if marker.is_complete else marker.reason,
+            shards=tuple(
+                Shard(shard, checkpoint.after, checkpoint.finished)
+                for shard, checkpoint in sorted(checkpoints.items())
+            ),
+            parked=tuple(ParkedRow(item.name, item.note.reason) for item in items),
+            quarantined=quarantined,
+        )

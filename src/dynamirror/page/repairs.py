@@ -1,0 +1,73 @@
+"""The repairs that a viewer may start in the demo's mirror."""
+
+from time import monotonic
+
+from dynamirror.local.heal import Healer
+from dynamirror.page.action_context import ActionContext, count_entries
+from dynamirror.rebuild import Rebuild
+from dynamirror.rows import RowReader
+from dynamirror.snapshot import Scan
+from dynamirror.verify import verify
+
+_SETTLE_SECONDS = 1.0
+# The emulator stamps changes and answers by one clock, rounded to the second.
+_MARGIN_SECONDS = 1
+
+
+def start_replicator(context: ActionContext) -> None:
+    """Start the delivery of changes, and wait until the mirror has caught up."""
+    demo = context.demo
+    before, begin = demo.totals.applied, monotonic()
+    demo.start_replicator()
+    context.wait_for_delivery(begin)
+    applied, took = demo.totals.applied - before, monotonic() - begin
+    context.log.add_event(
+        f"Started: all waiting changes were applied, {count_entries(applied)} in {took:.1f} s.",
+        good=True,
+    )
+
+
+def rebuild(context: ActionContext) -> None:
+    """Rebuild the mirror as `dynamirror run` does."""
+    demo, begin = context.demo, monotonic()
+    reports: list[str] = []
+    steps = Rebuild(
+        demo.cache,
+        demo.views,
+        demo.client,
+        fence_ttl=demo.replicator.fence_ttl,
+        stream_arn=demo.stream_arn,
+        margin=_MARGIN_SECONDS,
+    )
+    healer = Healer(steps, stream_arn=lambda: demo.stream_arn, tell=reports.append)
+    healer.start()
+    try:
+        context.wait_until(lambda: bool(healer.complete), "rebuilt")
+    finally:
+        healer.stop()
+    if len(reports) <= 1:
+        context.log.add_event("Nothing to rebuild: the mirror is complete.", good=True)
+        return
+    context.log.add_event(f"Healed in {monotonic() - begin:.1f} s: {reports[-1]}.", good=True)
+
+
+def repair(context: ActionContext) -> None:
+    """Compare everything, and repair what differs."""
+    demo, begin = context.demo, monotonic()
+    result = verify(
+        demo.cache,
+        demo.views,
+        Scan(demo.client, demo.schema.table, margin=_MARGIN_SECONDS),
+        RowReader(demo.client, demo.schema.table, margin=_MARGIN_SECONDS),
+        settle=_SETTLE_SECONDS,
+        repair=True,
+        fence_ttl=demo.replicator.fence_ttl,
+    )
+    differences = "nothing differed"
+    if result.differences:
+        differences = f"{result.differences:,} differed, {result.repaired:,} repaired"
+    context.log.add_event(
+        f"Compared {result.items:,} items with {result.entries:,} entries in "
+        f"{monotonic() - begin:.1f} s: {differences}.",
+        good=True,
+    )
