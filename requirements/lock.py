@@ -1,4 +1,4 @@
-"""Renews the hash-locked requirements; the files name no registry and no URL."""
+"""Renew the hash-locked requirements; the files name no registry and no URL."""
 
 import subprocess
 import sys
@@ -7,6 +7,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent
 
+PROJECT = ROOT / "pyproject.toml"
 DEV = HERE / "dev.txt"
 DEMO = HERE / "demo.txt"
 # What the Lambda zip is built from; it travels in the wheel, beside the module that builds.
@@ -14,7 +15,7 @@ ASSET = ROOT / "src/dynamirror/cdk/requirements.txt"
 
 # Every lock is constrained by the widest one, so that a package has one version everywhere.
 LOCKS = {
-    DEV: ["--python-version", "3.11", "--extra", "dev"],
+    DEV: ["--python-version", "3.11", "--all-extras", "--group", f"{PROJECT}:dev"],
     DEMO: ["--python-version", "3.11", "--extra", "page", str(HERE / "build.in")],
     # Lambda's Python 3.11 is past 3.11.3, from which on no package needs a marker; a marker would
     # be evaluated for the Python that builds, not for the one in Lambda.
@@ -33,7 +34,7 @@ def compile_lock(path: Path, options: list[str]) -> None:
             *options,
             *constraint,
             *("--output-file", str(path)),
-            str(ROOT / "pyproject.toml"),
+            str(PROJECT),
         ],
         check=True,
         stdout=subprocess.DEVNULL,
