@@ -8,7 +8,7 @@ WORKERS ?= 3
 SEEDS ?= 5
 SECONDS ?= 20
 
-.PHONY: help demo test check bench chaos docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test test-fast check bench chaos docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -20,11 +20,15 @@ demo: $(VENV)/.demo ## mirror a live DynamoDB table into Valkey, here, and prove
 test: check ## run every check and every test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-check: $(VENV)/.dev ## lint, types and import floors
+test-fast: $(VENV)/.dev ## run the pure, simulation and one-server tests, for the edit loop
+	@$(BIN)/python -m pytest -m "not slow" --hypothesis-profile=quick -n $(WORKERS) --dist worksteal $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, import floors and prose
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python tools/prose.py
 
 bench: $(VENV)/.dev bench/original/node_modules/.installed ## measure speed, start, memory and cost, and write docs/performance.md
 	@$(BIN)/python bench/bench.py $(ARGS)
