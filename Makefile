@@ -54,8 +54,18 @@ cdk: $(VENV)/.dev node_modules/.cdk ## the CDK command line, as in make cdk ARGS
 deploy-local: $(VENV)/.dev node_modules/.cdk ## deploy to the emulator, see a change arrive in the cache, destroy
 	@$(BIN)/python deploy/local.py $(ARGS)
 
+# Exact versions with hashes, for every platform and Python; the files name no registry and no URL. Every lock is
+# constrained by the widest one, so that a package has one version everywhere. The last is for the Lambda zip, and
+# travels in the wheel. Python 3.11.3 is the first for which no package there needs a marker, which would be evaluated
+# for the Python that builds.
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
-	@$(BIN)/python requirements/lock.py
+	@$(COMPILE) --python-version 3.11 --all-extras --group dev --output-file requirements/dev.txt >/dev/null
+	@$(COMPILE) --python-version 3.11 --extra page requirements/build.in --constraint requirements/dev.txt \
+		--output-file requirements/demo.txt >/dev/null
+	@$(COMPILE) --python-version 3.11.3 --constraint requirements/dev.txt \
+		--output-file src/dynamirror/cdk/requirements.txt >/dev/null
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) cdk.out site node_modules bench/original/node_modules build dist

@@ -67,6 +67,23 @@ def test_what_a_page_links_to_in_the_repository_is_in_the_site(site: Path) -> No
     assert "Compare as text" in (site / "source/src/dynamirror/scripts/fence.lua.html").read_text()
 
 
+@pytest.mark.parametrize(
+    ("page", "anchor", "argument"),
+    [
+        ("reader.html", "dynamirror.Reader.get_item", "ConsistentRead"),
+        ("reader.html", "dynamirror.AsyncReader.query", "KeyConditionExpression"),
+        ("cdk-constructs.html", "dynamirror.cdk.mirror.Mirror", "batch_size"),
+    ],
+)
+def test_the_reference_shows_public_docstrings(
+    site: Path, page: str, anchor: str, argument: str
+) -> None:
+    text = (site / page).read_text(encoding="utf-8")
+    _before, found, section = text.partition(f'id="{anchor}"')
+    assert found
+    assert argument in section
+
+
 def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
     (docs := tmp_path / "docs").mkdir()
     (docs / "sources.py").symlink_to(ROOT / "docs/sources.py")
