@@ -38,7 +38,7 @@ chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SEC
 
 docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
 	@$(BIN)/python docs/reference.py
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 	@echo "site/index.html; for its search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 screenshots: $(VENV)/.dev ## take the pictures of the live page in docs/images, with a real browser
