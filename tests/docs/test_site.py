@@ -71,7 +71,7 @@ def test_what_a_page_links_to_in_the_repository_is_in_the_site(site: Path) -> No
     ("page", "anchor", "argument"),
     [
         ("reader.html", "dynamirror.Reader.get_item", "ConsistentRead"),
-        ("reader.html", "dynamirror.AsyncReader.query", "KeyConditionExpression"),
+        ("reader.html", "dynamirror.Reader.query", "KeyConditionExpression"),
         ("cdk-constructs.html", "dynamirror.cdk.mirror.Mirror", "batch_size"),
     ],
 )
