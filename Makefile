@@ -9,7 +9,7 @@ SEEDS ?= 5
 SECONDS ?= 20
 WORLDS ?= 1000
 
-.PHONY: help demo test check bench chaos worlds docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test test-fast check bench chaos worlds docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -21,11 +21,15 @@ demo: $(VENV)/.demo ## mirror a live DynamoDB table into Valkey, here, and prove
 test: check ## run every check and every test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
-check: $(VENV)/.dev ## lint, types and import floors
+test-fast: $(VENV)/.dev ## run the pure, simulation and one-server tests, for the edit loop
+	@$(BIN)/python -m pytest -m "not slow" --hypothesis-profile=quick -n $(WORKERS) --dist worksteal $(ARGS)
+
+check: $(VENV)/.dev ## lint, types, import floors and prose
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python tools/prose.py
 
 bench: $(VENV)/.dev bench/original/node_modules/.installed ## measure speed, start, memory and cost, and write docs/performance.md
 	@$(BIN)/python bench/bench.py $(ARGS)
@@ -38,7 +42,7 @@ worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cann
 
 docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
 	@$(BIN)/python docs/reference.py
-	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 	@echo "site/index.html; for its search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 screenshots: $(VENV)/.dev ## take the pictures of the live page in docs/images, with a real browser
@@ -54,8 +58,18 @@ cdk: $(VENV)/.dev node_modules/.cdk ## the CDK command line, as in make cdk ARGS
 deploy-local: $(VENV)/.dev node_modules/.cdk ## deploy to the emulator, see a change arrive in the cache, destroy
 	@$(BIN)/python deploy/local.py $(ARGS)
 
+# Exact versions with hashes, for every platform and Python; the files name no registry and no URL. Every lock is
+# constrained by the widest one, so that a package has one version everywhere. The last is for the Lambda zip, and
+# travels in the wheel. Python 3.11.3 is the first for which no package there needs a marker, which would be evaluated
+# for the Python that builds.
+COMPILE = $(BIN)/uv pip compile --quiet --upgrade --universal --generate-hashes \
+	--no-header --no-annotate --no-emit-index-url --no-emit-find-links pyproject.toml
 lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
-	@$(BIN)/python requirements/lock.py
+	@$(COMPILE) --python-version 3.11 --all-extras --group dev --output-file requirements/dev.txt >/dev/null
+	@$(COMPILE) --python-version 3.11 --extra page requirements/build.in --constraint requirements/dev.txt \
+		--output-file requirements/demo.txt >/dev/null
+	@$(COMPILE) --python-version 3.11.3 --constraint requirements/dev.txt \
+		--output-file src/dynamirror/cdk/requirements.txt >/dev/null
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) cdk.out site node_modules bench/original/node_modules build dist

@@ -1,7 +1,8 @@
-"""Write the parts of the reference that stand in the code: `python docs/reference.py`.
+"""Generate parts of the reference from the code: `python docs/reference.py`.
 
-Each page has them between `<!-- generated: NAME -->` and `<!-- end -->`. With `--check` nothing is
-written; the exit status is 1 if a page is not as the code is.
+Each part stands in its page between `<!-- generated: NAME -->` and `<!-- end -->`. With `--check`,
+nothing is written, and the exit status is 1 if a page is out of date. mkdocstrings generates the
+pages of classes; it cannot show environment variables, context options or a command line.
 """
 
 import ast
@@ -18,7 +19,7 @@ _STACK = _DOCS.parent / "src/dynamirror/cdk/stack.py"
 
 
 def command_line() -> str:
-    """All commands and options, as Typer documents them from what `--help` shows."""
+    """Return all commands and options, as Typer documents them from `--help`."""
     done = subprocess.run(
         [sys.executable, "-m", "typer", "dynamirror.cli", "utils", "docs", "--name", "dynamirror"],
         capture_output=True,
@@ -26,13 +27,13 @@ def command_line() -> str:
         check=True,
     )
     _title, _, rest = done.stdout.partition("\n")
-    # Typer cuts what it says in these lists short; the headings below say the same.
+    # Typer truncates the texts of these lists, which repeat the headings below.
     rest = re.sub(r"\*\*Commands\*\*:\n\n(\* .*\n)+\n?", "", rest)
     return rest.strip().replace("```console\n$ ", "```text\n")
 
 
 def settings() -> str:
-    """The environment variables, from the docstring of `Settings`."""
+    """Return a table of the environment variables, from the docstring of `Settings`."""
     meanings = _entries(inspect.getdoc(Settings) or "", "Args:")
     fields = dict(zip(Settings.__struct_fields__, Settings.__struct_encode_fields__, strict=True))
     defaults = dict(
@@ -54,7 +55,7 @@ def _shown(value: object) -> str:
 
 
 def context() -> dict[str, str]:
-    """What `-c name=value` may set, from the docstring of `DynamirrorStack`."""
+    """Return the meaning of each `-c name=value`, from the docstring of `DynamirrorStack`."""
     tree = ast.parse(_STACK.read_text(encoding="utf-8"))
     (stack,) = (
         node
@@ -65,7 +66,7 @@ def context() -> dict[str, str]:
 
 
 def cdk_options() -> str:
-    """The options of the stack as a table."""
+    """Return a table of the stack's options."""
     rows = ["| option | meaning |", "|---|---|"]
     for names, meaning in context().items():
         rows.append(f"| {', '.join(f'`{name}`' for name in names.split(', '))} | {meaning} |")
@@ -73,7 +74,7 @@ def cdk_options() -> str:
 
 
 def _entries(docstring: str, section: str) -> dict[str, str]:
-    """What a section of a docstring says of each name."""
+    """Return the text for each name in a section of a docstring."""
     block = docstring.partition(f"{section}\n")[2].split("\n\n")[0]
     found: dict[str, str] = {}
     depth = min(len(line) - len(line.lstrip()) for line in block.splitlines())
@@ -91,10 +92,10 @@ def _as_markdown(text: str) -> str:
 
 
 def renewed(page: str, name: str, text: str) -> str:
-    """A page with what the code says in its place.
+    """Return a page with its generated part replaced.
 
     Raises:
-        SystemExit: the page has no such place.
+        SystemExit: the page has no markers for that part.
     """
     begin, end = f"<!-- generated: {name} -->\n\n", "\n\n<!-- end -->"
     before, found, rest = page.partition(begin)
@@ -105,7 +106,7 @@ def renewed(page: str, name: str, text: str) -> str:
 
 
 def main() -> int:
-    """Write or check all pages; the exit status."""
+    """Write or check all pages, and return the exit status."""
     stale = []
     for name, title, text in (
         ("command-line.md", "commands", command_line()),
@@ -119,7 +120,7 @@ def main() -> int:
             if "--check" not in sys.argv:
                 (_DOCS / name).write_text(after, encoding="utf-8")
     if stale and "--check" in sys.argv:
-        print(f"not as the code is: {', '.join(stale)}; run python docs/reference.py")
+        print(f"out of date: {', '.join(stale)}; run python docs/reference.py")
         return 1
     return 0
 

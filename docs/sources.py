@@ -1,6 +1,6 @@
-"""MkDocs hook: what pages link to outside docs/ becomes part of the site.
+"""MkDocs hook: add the files outside docs/ that pages link to.
 
-The same relative link then works where the repository is looked at and in the built site.
+The same relative link then works in the repository and in the built site.
 """
 
 import re
@@ -16,7 +16,7 @@ _LANGUAGES = {".py": "python", ".lua": "lua", ".toml": "toml", ".json": "json", 
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Put every page of a folder where the navigation names the folder."""
+    """Replace each folder in the navigation by its pages."""
     docs = Path(config.docs_dir)
     for entry in config.nav or ():
         for title, target in entry.items():
@@ -41,7 +41,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead links that leave docs/ to the pages made for them."""
+    """Point links that leave docs/ to the pages added for them."""
     del files
     if page.is_homepage:
         page.meta["hide"] = ["navigation"]
@@ -60,7 +60,7 @@ def _page_of(path: str) -> str:
 
 
 def _outside(markdown: str, page: str, config: MkDocsConfig) -> dict[str, str]:
-    """Links to what is there, but not in docs/: paths in the repository by link."""
+    """Return the links to existing files outside docs/, with their paths in the repository."""
     docs = Path(config.docs_dir)
     found = {}
     for link in _LINK.findall(markdown):

@@ -1,8 +1,10 @@
 """Real servers, started once for the whole run."""
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import chain
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -23,7 +25,47 @@ settings.register_profile(
 )
 # Each run tries something else: --hypothesis-profile=anew
 settings.register_profile("anew", settings.get_profile("steady"), derandomize=False)
+# `make test-fast` tries less.
+settings.register_profile("quick", settings.get_profile("steady"), max_examples=20)
 settings.load_profile("steady")
+
+# Fixtures that start more than one Valkey, DynamoDB or emulated AWS, or that build something.
+_SLOW_FIXTURES = frozenset(
+    {"alarms", "cloud", "cluster_nodes", "dynamodb", "kept", "lambda_code", "synth"}
+)
+_SERVERS = frozenset({"single_valkey", "valkey"})
+# A test module that imports one of these starts processes, a browser, a demo or CDK.
+_SLOW_IMPORTS = frozenset(
+    {"aws_cdk", "clusters", "dynamirror.local.demo", "playwright", "processes", "subprocess"}
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `make test-fast` leaves out."""
+    for item in items:
+        if isinstance(item, pytest.Function) and _is_slow(item):
+            item.add_marker("slow")
+
+
+def _is_slow(test: pytest.Function) -> bool:
+    needs = set(test.fixturenames)
+    is_property = getattr(test.function, "is_hypothesis_test", False)
+    return bool(
+        needs & _SLOW_FIXTURES
+        or (is_property and needs & _SERVERS)
+        or _imported(test.module) & _SLOW_IMPORTS
+    )
+
+
+@functools.cache
+def _imported(module: ModuleType) -> set[str]:
+    """Return the modules that a test module imports, or imports names from, and their parents."""
+    names = {
+        getattr(value, "__name__" if isinstance(value, ModuleType) else "__module__", None) or ""
+        for value in vars(module).values()
+    }
+    parts = [name.split(".") for name in names if isinstance(name, str)]
+    return {".".join(part[:end]) for part in parts for end in range(1, len(part) + 1)}
 
 
 @pytest.fixture(scope="session")

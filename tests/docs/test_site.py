@@ -1,4 +1,4 @@
-"""The site is built without a complaint, and asks no other host for anything."""
+"""The site builds without a warning, and loads nothing from another host."""
 
 import os
 import re
@@ -17,7 +17,7 @@ _FETCHED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "sou
 
 
 class Fetched(HTMLParser):
-    """The addresses that a page makes a browser fetch."""
+    """Collects the addresses that a browser fetches for a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -43,14 +43,14 @@ def build(root: Path, site: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built site."""
+    """Return the folder of the built site."""
     folder = tmp_path_factory.mktemp("site")
     done = build(ROOT, folder)
     assert done.returncode == 0, done.stderr
     return folder
 
 
-def test_the_site_asks_no_other_host(site: Path) -> None:
+def test_the_site_loads_nothing_from_another_host(site: Path) -> None:
     pages = [path.read_text(encoding="utf-8") for path in site.rglob("*.html")]
     fetched = {address for page in pages for address in Fetched(page).addresses}
     assert any(address.endswith("bundle.js") or "bundle" in address for address in fetched)
@@ -61,13 +61,30 @@ def test_the_site_asks_no_other_host(site: Path) -> None:
     assert not any('class="mermaid"' in page for page in pages)
 
 
-def test_what_a_page_links_to_in_the_repository_is_in_the_site(site: Path) -> None:
+def test_files_that_a_page_links_to_are_in_the_site(site: Path) -> None:
     page = (site / "ordering.html").read_text(encoding="utf-8")
     assert 'href="source/src/dynamirror/scripts/fence.lua.html"' in page
     assert "Compare as text" in (site / "source/src/dynamirror/scripts/fence.lua.html").read_text()
 
 
-def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("page", "anchor", "argument"),
+    [
+        ("reader.html", "dynamirror.Reader.get_item", "ConsistentRead"),
+        ("reader.html", "dynamirror.Reader.query", "KeyConditionExpression"),
+        ("cdk-constructs.html", "dynamirror.cdk.mirror.Mirror", "batch_size"),
+    ],
+)
+def test_the_reference_shows_public_docstrings(
+    site: Path, page: str, anchor: str, argument: str
+) -> None:
+    text = (site / page).read_text(encoding="utf-8")
+    _before, found, section = text.partition(f'id="{anchor}"')
+    assert found
+    assert argument in section
+
+
+def test_a_broken_link_fails_the_build(tmp_path: Path) -> None:
     (docs := tmp_path / "docs").mkdir()
     (docs / "sources.py").symlink_to(ROOT / "docs/sources.py")
     for name, text in {
@@ -83,8 +100,8 @@ def test_a_link_that_leads_nowhere_fails_the_build(tmp_path: Path) -> None:
     assert "'../src/none.py'" in done.stderr
 
 
-@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
-def test_links_beside_the_docs_lead_somewhere(name: str) -> None:
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
+def test_links_beside_the_docs_are_not_broken(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
     links = [link for link in re.findall(r"\]\(([^)\s]+)\)", text) if not urlsplit(link).scheme]
     assert [link for link in links if not (ROOT / link.partition("#")[0]).exists()] == []

@@ -1,4 +1,4 @@
-"""The tutorial, followed to the letter."""
+"""The tutorial works as it is written."""
 
 import os
 import re
@@ -15,14 +15,14 @@ from processes import alive, environment, linux_only
 
 
 @linux_only
-def test_the_tutorial_works_when_it_is_pasted(tmp_path: Path) -> None:
-    """All its `bash` blocks in one shell, as they stand, in this virtual environment."""
+def test_the_tutorial_works_when_pasted(tmp_path: Path) -> None:
+    """Run all its `bash` blocks in one shell and this virtual environment."""
     page = (ROOT / "docs/try.md").read_text(encoding="utf-8")
     script = "".join(block.text for block in blocks(page) if block.language == "bash")
     (tmp_path / ".venv").symlink_to(Path(sys.executable).parents[1])
     shell = shutil.which("bash")
     assert shell
-    with (tmp_path / "said").open("w+") as file:
+    with (tmp_path / "output").open("w+") as file:
         process = subprocess.Popen(
             [shell, "-e", "-o", "pipefail", "-c", script],
             cwd=tmp_path,
@@ -38,15 +38,15 @@ def test_the_tutorial_works_when_it_is_pasted(tmp_path: Path) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
         file.seek(0)
-        said = file.read()
-    assert status == 0, said
-    states = re.findall(r"the mirror is (complete|incomplete)[,:\n]", said)
-    assert states == ["complete", "incomplete", "complete", "complete"], said
-    comparisons = re.findall(r"entries: (.*)\n", said)
+        output = file.read()
+    assert status == 0, output
+    states = re.findall(r"the mirror is (complete|incomplete)[,:\n]", output)
+    assert states == ["complete", "incomplete", "complete", "complete"], output
+    comparisons = re.findall(r"entries: (.*)\n", output)
     assert comparisons == [
         "0 missing, 0 different, 0 left over",
         "0 missing, 0 different, 1 left over",
     ]
-    assert "1 of 1 differences repaired" in said
+    assert "1 of 1 differences repaired" in output
     wait_until(lambda: not (tmp_path / "demo.env").exists())
     wait_until(lambda: not alive(tmp_path))

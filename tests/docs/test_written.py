@@ -1,4 +1,4 @@
-"""What README and docs tell people to type is there, and a page that errs is found out."""
+"""README and docs show existing commands, settings and files only."""
 
 import ast
 import re
@@ -13,12 +13,11 @@ from dynamirror.config import TableSpec, _File, _ViewTable
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_tells_to_type_is_there(page: Path) -> None:
+def test_a_page_shows_existing_names_only(page: Path) -> None:
     assert faults(page.read_text(encoding="utf-8")) == []
 
 
-def test_pages_are_not_passed_over() -> None:
-    """Commands, programs and files were found at all."""
+def test_commands_are_found_in_pages() -> None:
     texts = [page.read_text(encoding="utf-8") for page in PAGES]
     typed = [words for text in texts for block in blocks(text) for words in commands(block.text)]
     prose = [words for text in texts for span in spans(text) for words in commands(span)]
@@ -28,7 +27,7 @@ def test_pages_are_not_passed_over() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "said"),
+    ("page", "fault"),
     [
         ("```\ndynamirror mirror --table users\n```", "mirror --table users: no such command"),
         ("```\n.venv/bin/dynamirror run --tabel users\n```", "No such option: --tabel"),
@@ -49,12 +48,12 @@ def test_pages_are_not_passed_over() -> None:
         ("```python\nfrom dynamirror import Writer\n```", "dynamirror has no Writer"),
     ],
 )
-def test_a_page_that_errs_is_found_out(page: str, said: str) -> None:
-    (fault, *_more) = faults(page)
-    assert said in fault
+def test_a_false_statement_is_found(page: str, fault: str) -> None:
+    (found, *_more) = faults(page)
+    assert fault in found
 
 
-def test_the_reference_pages_are_as_the_code_is() -> None:
+def test_the_reference_pages_are_up_to_date() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "docs/reference.py"), "--check"],
         capture_output=True,
@@ -64,7 +63,7 @@ def test_the_reference_pages_are_as_the_code_is() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_reference_page_that_is_not_as_the_code_is_is_refused(tmp_path: Path) -> None:
+def test_a_reference_page_that_is_out_of_date_is_refused(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     for name in ("reference.py", "command-line.md", "settings.md", "cdk-options.md"):
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
@@ -74,12 +73,12 @@ def test_a_reference_page_that_is_not_as_the_code_is_is_refused(tmp_path: Path) 
     done = subprocess.run([*script, "--check"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.count("command-line.md")) == (1, 1)
     subprocess.run(script, check=True)
-    mended = (tmp_path / "docs/command-line.md").read_text(encoding="utf-8")
-    assert mended == (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
+    renewed = (tmp_path / "docs/command-line.md").read_text(encoding="utf-8")
+    assert renewed == (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
 
 
-def test_the_stack_tells_all_options_that_it_asks_for() -> None:
-    asked = set()
+def test_the_stack_documents_all_options_that_it_reads() -> None:
+    read = set()
     for path in (ROOT / "src/dynamirror/cdk").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             match node:
@@ -87,8 +86,8 @@ def test_the_stack_tells_all_options_that_it_asks_for() -> None:
                     func=ast.Attribute(attr="text" | "flag" | "number"),
                     args=[ast.Constant(value=str(name)), *_],
                 ):
-                    asked.add(name)
-    assert {"batchSize", "config", "heal"} <= asked <= context()
+                    read.add(name)
+    assert {"batchSize", "config", "heal"} <= read <= context()
 
 
 def test_the_page_of_mirror_toml_names_every_field_and_no_other() -> None:
@@ -99,5 +98,5 @@ def test_the_page_of_mirror_toml_names_every_field_and_no_other() -> None:
     assert set(sections) == {f"[[{name}]]" for name in _File.__struct_fields__}
     for name, kind in (("[[view]]", _ViewTable), ("[[table]]", TableSpec)):
         firsts = re.findall(r"^\| (`.*?) \|", sections[name], re.MULTILINE)
-        told = [field for first in firsts for field in re.findall(r"`(\w+)`", first)]
-        assert sorted(told) == sorted(kind.__struct_fields__)
+        documented = [field for first in firsts for field in re.findall(r"`(\w+)`", first)]
+        assert sorted(documented) == sorted(kind.__struct_fields__)

@@ -1,4 +1,4 @@
-"""What README and docs tell people to type, found and checked without running it."""
+"""Find the commands, settings and code that README and docs show, and check them unrun."""
 
 import ast
 import os
@@ -19,7 +19,10 @@ from dynamirror.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
-    [*(ROOT / "docs").rglob("*.md"), *(ROOT / name for name in ("README.md", "CONTRIBUTING.md"))]
+    [
+        *(ROOT / "docs").rglob("*.md"),
+        *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
+    ]
 )
 _FENCED = re.compile(r"^(`{3,})(\w*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 _SPAN = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
@@ -32,24 +35,24 @@ _SEPARATORS = frozenset(";&|<>()")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block: its language, or nothing, and what it holds."""
+    """A fenced block: its language, which may be empty, and its text."""
 
     language: str
     text: str
 
 
 def blocks(text: str) -> list[Block]:
-    """The fenced blocks of a page."""
+    """Return the fenced blocks of a page."""
     return [Block(language, body) for _fence, language, body in _FENCED.findall(text)]
 
 
 def spans(text: str) -> list[str]:
-    """What stands between backquotes in the prose of a page."""
+    """Return the code spans in the prose of a page."""
     return _SPAN.findall(_FENCED.sub("", text))
 
 
 def commands(shell: str) -> Iterator[list[str]]:
-    """The `dynamirror` and `make` commands of a piece of shell, each as its words."""
+    """Yield the `dynamirror` and `make` commands in shell text, each as its words."""
     for line in shell.replace("\\\n", " ").splitlines():
         if not re.search(r"\b(dynamirror|make) ", line):
             continue
@@ -66,7 +69,7 @@ def commands(shell: str) -> Iterator[list[str]]:
 
 
 def faults(page: str) -> list[str]:
-    """What a page says that is not so, one sentence each."""
+    """Return the false statements of a page, one sentence each."""
     found = []
     for block in blocks(page):
         match block.language:
@@ -96,14 +99,14 @@ def faults(page: str) -> list[str]:
 
 
 def _is_short(span: str) -> bool:
-    """Tell a command without `dynamirror` before it, as in `verify --repair`."""
+    """Return whether a span is a command without `dynamirror`, as in `verify --repair`."""
     first, _, rest = span.partition(" ")
     command: Any = typer.main.get_command(cli.app)
     return first in command.commands and rest.startswith("-")
 
 
 def check_command(words: list[str]) -> list[str]:
-    """A command line as it is typed: it must parse, from the first word to the last."""
+    """Return why a command line does not parse as typed."""
     if words[0] == "make":
         return check_make(words[1:])
     command, arguments = _command(words[1:])
@@ -125,13 +128,13 @@ def check_command(words: list[str]) -> list[str]:
 
 
 def check_names(words: list[str]) -> list[str]:
-    """A command in prose: it may lack arguments, but command and options must be there."""
+    """Return the unknown names in a command in prose, which may lack arguments."""
     if words[0] == "make":
         return check_make(words[1:])
     command, arguments = _command(words[1:])
-    known = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
-    given = [word.partition("=")[0] for word in arguments if word.startswith("-")]
-    unknown = [name for name in given if name not in {*known, "--help"}]
+    known = {name for param in command.params for name in (*param.opts, *param.secondary_opts)}
+    options = [word.partition("=")[0] for word in arguments if word.startswith("-")]
+    unknown = [name for name in options if name not in {*known, "--help"}]
     if hasattr(command, "commands") and arguments and not arguments[0].startswith("-"):
         unknown.append(arguments[0])
     return [f"{shlex.join(words)}: no {name}" for name in unknown]
@@ -145,7 +148,7 @@ def _command(words: list[str]) -> tuple[Any, list[str]]:
 
 
 def check_make(words: list[str]) -> list[str]:
-    """Targets and variables must be those of the Makefile."""
+    """Return the targets and variables that the Makefile does not have."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z][a-z-]*):", makefile, re.MULTILINE))
     variables = set(re.findall(r"^([A-Z]+) [?:]?=", makefile, re.MULTILINE))
@@ -158,7 +161,7 @@ def check_make(words: list[str]) -> list[str]:
 
 
 def check_toml(text: str) -> list[str]:
-    """A `mirror.toml`, or a part of one, must be read without complaint."""
+    """Return why a `mirror.toml`, or a part of one, is refused."""
     whole = text if "[[view]]" in text else f"[[view]]\n{text}"
     try:
         config.parse_views(whole)
@@ -169,7 +172,7 @@ def check_toml(text: str) -> list[str]:
 
 
 def check_json(text: str) -> list[str]:
-    """JSON must be JSON."""
+    """Return why a text is not JSON."""
     try:
         msgspec.json.decode(text)
     except msgspec.DecodeError as error:
@@ -178,7 +181,7 @@ def check_json(text: str) -> list[str]:
 
 
 def check_python(text: str) -> list[str]:
-    """A program must be one, and what it imports of ours must be there."""
+    """Return the names that a program imports from dynamirror and that do not exist."""
     wrong = []
     for node in ast.walk(ast.parse(text)):
         if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith("dynamirror"):
@@ -196,14 +199,14 @@ def check_python(text: str) -> list[str]:
 
 @cache
 def context() -> frozenset[str]:
-    """The options of the stack, as its docstring names them."""
-    told = runpy.run_path(str(ROOT / "docs/reference.py"))["context"]()
-    return frozenset(name for names in told for name in names.split(", "))
+    """Return the options of the stack, as its docstring names them."""
+    entries = runpy.run_path(str(ROOT / "docs/reference.py"))["context"]()
+    return frozenset(name for names in entries for name in names.split(", "))
 
 
 @cache
 def sources() -> str:
-    """All of our code as one text."""
+    """Return all of our code as one text."""
     return "\n".join(
         path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py"))
     )
