@@ -1,4 +1,4 @@
-"""Zips that are built once for the whole run, from dependencies downloaded for it."""
+"""Zips built once for the whole run, from dependencies that this run downloads."""
 
 import platform
 import sys
@@ -14,7 +14,7 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 @pytest.fixture(scope="session", autouse=True)
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where this run keeps what it downloaded: a folder that is empty at first."""
+    """Provide an empty folder for the downloads of this run."""
     folder = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
@@ -22,16 +22,14 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="session")
-def arm64(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Asset:
-    """One for another processor and, mostly, another Python than this one."""
-    assert kept.is_dir()
+def arm64(tmp_path_factory: pytest.TempPathFactory) -> Asset:
+    """Build an asset for arm64 and Python 3.13, usually unlike this machine."""
     return build_asset(tmp_path_factory.mktemp("arm64") / "lambda.zip", python="3.13")
 
 
 @pytest.fixture(scope="session")
-def build_native(kept: Path) -> Callable[[Path], Asset]:
-    """Build one for this machine and this Python, whose `mirror.toml` writes users to user:ID."""
-    assert kept.is_dir()
+def build_native() -> Callable[[Path], Asset]:
+    """Build for this machine and this Python, with a `mirror.toml` that writes to user:ID."""
 
     def build(folder: Path) -> Asset:
         machine: Architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
@@ -47,5 +45,5 @@ def build_native(kept: Path) -> Callable[[Path], Asset]:
 def native(
     tmp_path_factory: pytest.TempPathFactory, build_native: Callable[[Path], Asset]
 ) -> Asset:
-    """One that was built so."""
+    """Build such an asset."""
     return build_native(tmp_path_factory.mktemp("native"))
