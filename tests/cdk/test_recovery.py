@@ -212,7 +212,7 @@ def test_watchdog_and_auditor_are_optional(synth: Synth) -> None:
     assert set(OURS) - set(functions(template)) == {"dynamirror.functions.auditor"}
 
 
-def test_another_teams_app_recovers_a_mirror_of_what_it_has() -> None:
+def test_another_app_deploys_recovery_for_its_own_mirror() -> None:
     stack = Stack(App(), "Theirs")
     table = dynamodb.Table.from_table_attributes(
         stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from aws_cdk import App, Stack, Validations
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk.assertions import Match, Template
 from cdk_nag import AwsSolutionsChecks
 
-from dynamirror.cache import Cache
-from dynamirror.cdk import CacheEndpoint, LambdaCode, Mirror, MirroredTable, Network
+from dynamirror.cache import Cache as CacheClient
+from dynamirror.cdk import Cache, CacheEndpoint, LambdaCode, Mirror, MirroredTable, Network
 from dynamirror.config import COMMANDS, READER_COMMANDS, Settings
 from dynamirror.errors import ConfigError, DynamirrorError
 from templates import (
@@ -181,7 +182,7 @@ def test_an_existing_table_is_mirrored_and_not_changed(synth: Synth) -> None:
 
 @pytest.mark.parametrize("template_key", ["{id}", "my[a]*:{id}", "users:{id}"])
 def test_valkey_takes_the_access_strings_and_grants_just_the_keys_of_the_views(
-    template_key: str, tmp_path: Path, synth: Synth, cache: Cache
+    template_key: str, tmp_path: Path, synth: Synth, cache: CacheClient
 ) -> None:
     config = tmp_path / "mirror.toml"
     config.write_text(f'[[view]]\nkey = "{template_key}"\n', encoding="utf-8")
@@ -246,7 +247,17 @@ def test_a_stream_that_cannot_feed_a_mirror_is_refused_at_synth(lambda_code: Lam
         )
 
 
-def test_another_teams_app_points_a_mirror_at_what_it_has(lambda_code: LambdaCode) -> None:
+def test_a_vpc_without_private_subnets_is_refused_in_one_sentence() -> None:
+    stack = Stack(App(), "Theirs")
+    vpc = ec2.Vpc.from_vpc_attributes(
+        stack, "Vpc", vpc_id="vpc-1", availability_zones=["a"], public_subnet_ids=["subnet-1"]
+    )
+    network = Network(stack, "Network", vpc=vpc)
+    with pytest.raises(ConfigError, match=r"^network: the VPC has neither isolated nor [^\n]+$"):
+        Cache(stack, "Cache", network=network, key_patterns=("orders:*",))
+
+
+def test_another_app_mirrors_its_own_table_to_its_own_cache(lambda_code: LambdaCode) -> None:
     stack = Stack(App(), "Theirs")
     table = dynamodb.Table.from_table_attributes(
         stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN

@@ -78,12 +78,7 @@ class AlarmRule:
 
 
 def alarm_rules(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRule]:
-    """Yield the rules that the parts of a mirror need.
-
-    Args:
-        mirror: the mirror.
-        thresholds: the values beyond which alarms are raised.
-    """
+    """Yield the rules for the parts that a mirror has."""
     yield from _replicator(mirror, thresholds)
     if mirror.canary:
         yield from _canary(mirror, thresholds)

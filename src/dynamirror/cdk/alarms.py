@@ -17,8 +17,6 @@ class Alarms(Construct):
     An alarm is left out if the mirror lacks the part that it watches.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         mirror: the mirror to watch.
         thresholds: the values beyond which alarms are raised.
         topic: SNS topic notified when an alarm is raised and when it ends; None for none.

@@ -204,10 +204,7 @@ def _interpreter(python: str) -> str | None:
 
 
 def _compiled(files: Mapping[str, bytes], interpreter: str | None) -> dict[str, bytes]:
-    """Return the bytecode of modules, which Python never compares with the source.
-
-    Without an interpreter there is none.
-    """
+    """Return the bytecode of modules, which Python never compares with the source."""
     if interpreter is None:
         return {}
     with tempfile.TemporaryDirectory(prefix="dynamirror-") as folder:

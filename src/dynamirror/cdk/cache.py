@@ -46,8 +46,6 @@ class Cache(Construct):
     `ttl`. Without fences, order may be lost (docs/ordering.md), so leave the cache room.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         network: network of the cache.
         key_patterns: glob patterns of the keys that the replicator writes.
         max_storage_gb: storage in GB beyond which fences are evicted and writes fail; None for no

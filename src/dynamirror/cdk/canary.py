@@ -25,8 +25,6 @@ class Canary(Construct):
     other item.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         context: what the mirror's functions share.
     """
 

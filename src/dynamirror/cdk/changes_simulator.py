@@ -14,8 +14,6 @@ class ChangesSimulator(Construct):
     """Deploy a function that makes random changes, and the rule that runs it.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         table: table to write to; its key is `id` (S).
         code: code that the function runs.
         changes_count: number of writes of one run.

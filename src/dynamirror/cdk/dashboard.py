@@ -29,8 +29,6 @@ class Dashboard(Construct):
     """Create the dashboard of one mirror, the most important graphs first.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         mirror: the mirror to show.
         alarms: alarms to show on top.
         runbook: address of the runbook, for links.

@@ -52,8 +52,6 @@ class MirrorFunction(Construct):
     """Create a function that may read the table, connect to the cache and write its logs.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         context: what the mirror's functions share.
         handler: dotted name of the handler.
         description: what the function does.

@@ -38,10 +38,7 @@ class MirroredTable:
     view_type: dynamodb.StreamViewType = dynamodb.StreamViewType.NEW_AND_OLD_IMAGES
 
     def key_patterns(self, config: str | None) -> tuple[str, ...]:
-        """Return the glob patterns of the keys that the views write.
-
-        Args:
-            config: path of `mirror.toml`; None for the default view.
+        """Return the glob patterns of the keys that the views of a `mirror.toml` write.
 
         Raises:
             ConfigError: a view is malformed, does not fit the table, or the stream cannot feed it.
@@ -53,9 +50,6 @@ class MirroredTable:
 
     def filters(self, config: str | None) -> list[Mapping[str, Any]]:
         """Return Lambda's filters for the records that the views need; none if they need all.
-
-        Args:
-            config: path of `mirror.toml`; None for the default view.
 
         Raises:
             ConfigError: a view is malformed, or does not fit the table.
@@ -76,8 +70,6 @@ class Mirror(Construct):
     """Deploy the replicator, fed by the table's stream.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         source: table to mirror.
         endpoint: cache to write to, from `Cache` or an existing one.
         network: network of the replicator, with a route to the cache.
@@ -157,14 +149,7 @@ class Mirror(Construct):
 def environment(
     scope: Construct, *, source: MirroredTable, endpoint: CacheEndpoint, code: LambdaCode
 ) -> dict[str, str]:
-    """Return the settings of a function that uses the cache, as environment variables.
-
-    Args:
-        scope: construct in the region of the cache.
-        source: table to mirror.
-        endpoint: cache to use.
-        code: code that the function runs.
-    """
+    """Return the settings of a function that uses the cache, as environment variables."""
     settings = Settings(
         host=endpoint.host,
         port=endpoint.port,

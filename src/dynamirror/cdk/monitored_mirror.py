@@ -43,14 +43,7 @@ class MonitoredMirror:
     def own_metric(
         self, metric: Metric, statistic: str, period: Duration = MINUTE, *, label: str | None = None
     ) -> cloudwatch.Metric:
-        """Return one of dynamirror's own metrics, as the functions write it.
-
-        Args:
-            metric: entry of the catalogue.
-            statistic: CloudWatch statistic of a period's values.
-            period: length of a period.
-            label: name in a graph; default the metric's name.
-        """
+        """Return one of dynamirror's own metrics, with an optional label for graphs."""
         return cloudwatch.Metric(
             namespace=NAMESPACE,
             metric_name=metric.name,
@@ -70,11 +63,6 @@ class MonitoredMirror:
         but not the dimension, and aws-cdk's own construct uses another one.
         `aws cloudwatch list-metrics` shows `clusterId`:
         https://github.com/open-constructs/aws-cdk-library/pull/68
-
-        Args:
-            name: name of the metric.
-            statistic: CloudWatch statistic of a period's values.
-            period: length of a period.
         """
         assert self.cache
         return cloudwatch.Metric(
@@ -115,12 +103,6 @@ def function_metric(
     """Return one of Lambda's metrics of a function.
 
     The names are in https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html.
-
-    Args:
-        function: the function.
-        name: name of the metric.
-        statistic: CloudWatch statistic of a period's values.
-        period: length of a period.
     """
     return cloudwatch.Metric(
         namespace="AWS/Lambda",

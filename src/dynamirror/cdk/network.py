@@ -18,8 +18,6 @@ class Network(Construct):
     NAT.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         vpc: existing VPC with isolated or private subnets; default a new one.
         max_azs: number of availability zones of a new VPC.
 

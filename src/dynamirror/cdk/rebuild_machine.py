@@ -30,8 +30,6 @@ class RebuildMachine(Construct):
         settle: seconds for which verify and repair wait for changes in flight.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         context: what the mirror's functions share.
         worker: function that runs the steps.
         segments: default of `segments`.

@@ -17,8 +17,6 @@ class Auditor(Construct):
     """Compare one part of the table with the cache on a schedule, and repair it.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         context: what the mirror's functions share.
         interval_minutes: minutes between two audits.
         parts: number of parts of the table, one for each audit; the default covers the table in
@@ -69,8 +67,6 @@ class Recovery(Construct):
     """Deploy backfill, verification and repair, and the function behind `--via`.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         context: what the mirror's functions share.
         heal: whether a watchdog rebuilds an incomplete mirror; a new mirror is incomplete.
         audit: whether an auditor compares the table with the cache on a schedule.

@@ -39,13 +39,6 @@ def add_monitoring(
 ) -> dict[str, str]:
     """Create canary, alarms and dashboard, and return the stack outputs that name them.
 
-    Args:
-        scope: the stack.
-        options: options of the stack.
-        context: what the mirror's functions share.
-        mirror: mirror to monitor.
-        recovery: functions and state machines to monitor.
-
     Raises:
         ConfigError: an option is wrong.
     """

@@ -15,11 +15,6 @@ def stack_table(
 ) -> MirroredTable:
     """Return the table that the options name, or create one.
 
-    Args:
-        scope: the stack.
-        options: options of the stack.
-        removal_policy: what happens to a new table when the stack is deleted.
-
     Raises:
         ConfigError: an option of the table is missing or wrong.
     """

@@ -18,8 +18,6 @@ class LoggedStateMachine(Construct):
     The logs hold no data, because checkpoints contain primary keys.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         context: what the mirror's functions share.
         worker: function that runs the steps.
         start: first state.

@@ -22,8 +22,6 @@ class AlarmTopic(Construct):
     admits CloudWatch.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         email: mail address of the subscriber.
 
     Raises:

@@ -21,8 +21,6 @@ class Watchdog(Construct):
     The watchdog starts none while another one runs. It resumes a failed rebuild after an hour.
 
     Args:
-        scope: the stack or construct that contains this one.
-        id: its name in that scope.
         context: what the mirror's functions share.
         worker: function that checks the mirror.
         rebuild: state machine to start.
