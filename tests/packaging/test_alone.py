@@ -1,5 +1,6 @@
-"""The zip alone, as Lambda runs it: its own runtime client, boto3, and nothing else of ours."""
+"""The zip alone, as Lambda runs it: with Lambda's runtime client and boto3 only."""
 
+import ast
 import json
 import subprocess
 import sys
@@ -18,33 +19,40 @@ import pytest
 
 from builders import STREAM_ARN, item, record
 from dynamirror.cache import Cache
+from dynamirror.cdk import asset
 from dynamirror.cdk.asset import Asset
 from dynamirror.local.valkey import EmbeddedValkey
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is for Linux")
 
-# What the managed runtime brings: boto3 with what it needs, and the runtime interface client.
+# Part of the managed runtime: boto3 with its dependencies, and the runtime interface client.
 PROVIDED = (
     *("boto3", "botocore", "s3transfer", "jmespath", "dateutil", "six", "urllib3"),
     *("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py"),
 )
-# No site-packages, no user's folder, no PYTHONPATH: what is imported is in one of two folders.
+# Without site-packages, user's folder and PYTHONPATH, all imports come from two folders.
 ISOLATED = (sys.executable, "-S", "-E", "-I", "-B", "-c")
 ONLY_THESE = "import sys; sys.path[:0] = sys.argv[1:3]; "
 SERVE = ONLY_THESE + (
     "from awslambdaric.__main__ import main; main(['awslambdaric', 'dynamirror.handler.handler'])"
 )
-TELL_ORIGINS = ONLY_THESE + (
-    "import dynamirror.handler, dynamirror.functions, dynamirror.simulator;"
+# The modules of the handlers that the stack deploys.
+HANDLERS = ("dynamirror.handler", "dynamirror.functions", "dynamirror.simulator")
+PRINT_ORIGINS = ONLY_THESE + (
+    f"import {', '.join(HANDLERS)};"
     "import aws_lambda_powertools, libvalkey, json;"
     "origins = {n: getattr(m, '__file__', None) for n, m in sys.modules.items()};"
     "print(json.dumps(origins))"
 )
+IMPORT_ALL = ONLY_THESE + "import importlib; [*map(importlib.import_module, sys.argv[3:])]"
+# Packages that applications, operators and CDK apps use, and that no handler imports.
+NOT_PACKAGED = ("cdk", "cli", "local", "page", "reader")
 SECONDS = 60.0
+SOURCE = Path(asset.__file__).parents[1]
 
 
 class RuntimeApi(ThreadingHTTPServer):
-    """Lambda's side: hands out invocations, takes what becomes of them.
+    """Lambda's side of the Runtime API: it hands out invocations and receives outcomes.
 
     https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
     """
@@ -58,11 +66,11 @@ class RuntimeApi(ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """Host and port, as AWS_LAMBDA_RUNTIME_API has them."""
+        """Host and port, in the format of AWS_LAMBDA_RUNTIME_API."""
         return f"127.0.0.1:{self.server_port}"
 
     def invoke(self, request: str, event: Mapping[str, Any]) -> tuple[str, Any]:
-        """Have one event handled; returns the path the outcome was posted to, and the outcome."""
+        """Have the function handle an event, and return the path and body of its outcome."""
         self.invocations.put((request, event))
         return self.outcomes.get(timeout=SECONDS)
 
@@ -74,7 +82,7 @@ class _Exchange(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         assert self.path == "/2018-06-01/runtime/invocation/next"
         invocation = self.server.invocations.get()
-        if invocation is None:  # the function is gone
+        if invocation is None:  # the function has ended
             self.close_connection = True
             return
         request, event = invocation
@@ -115,7 +123,7 @@ def runtime_api() -> Iterator[RuntimeApi]:
 
 @pytest.fixture(scope="module")
 def folders(native: Asset, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """The unpacked zip, and what the runtime provides."""
+    """Unpack the zip into one folder, and link what the runtime provides into another."""
     task, runtime = tmp_path_factory.mktemp("task"), tmp_path_factory.mktemp("runtime")
     with zipfile.ZipFile(native.path) as archive:
         archive.extractall(task)
@@ -133,7 +141,7 @@ def folders(native: Asset, tmp_path_factory: pytest.TempPathFactory) -> tuple[st
 def function(
     folders: tuple[str, str], api: RuntimeApi, valkey: EmbeddedValkey, log: Path
 ) -> Iterator[None]:
-    """The function as a process, with the environment that Lambda and the stack give it."""
+    """Run the function as a process, with the environment that Lambda and the stack set."""
     env = {
         "AWS_LAMBDA_RUNTIME_API": api.address,
         "AWS_LAMBDA_FUNCTION_NAME": "mirror",
@@ -164,14 +172,40 @@ def function(
 
 
 def connections(cache: Cache) -> set[bytes]:
-    """The numbers of the server's clients."""
+    """Return the ids of the server's clients."""
     (text,) = cache.broadcast(b"CLIENT", b"LIST")
     return {line.split(b" ", 1)[0] for line in text.splitlines()}
 
 
+def packaged(task: Path) -> dict[str, Path]:
+    """Return the paths of our modules in an unpacked zip, by dotted name."""
+    return {
+        ".".join(path.relative_to(task).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in task.glob("dynamirror/**/*.py")
+    }
+
+
+def imported(path: Path) -> set[str]:
+    """Return the modules of ours that a module imports, even inside a function."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=aliases):
+                names |= {alias.name for alias in aliases}
+            case ast.ImportFrom(module=str(module), names=aliases):
+                names |= {module, *(f"{module}.{alias.name}" for alias in aliases)}
+    ours = {name for name in names if name.partition(".")[0] == "dynamirror"}
+    return {name for name in ours if is_module(SOURCE.parent.joinpath(*name.split(".")))}
+
+
+def is_module(path: Path) -> bool:
+    """Return whether a path without suffix is a module or a package."""
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
 def test_all_but_boto3_comes_from_the_zip(folders: tuple[str, str]) -> None:
     done = subprocess.run(
-        [*ISOLATED, TELL_ORIGINS, *folders],
+        [*ISOLATED, PRINT_ORIGINS, *folders],
         cwd=folders[0],
         env={},
         capture_output=True,
@@ -191,6 +225,44 @@ def test_all_but_boto3_comes_from_the_zip(folders: tuple[str, str]) -> None:
     ):
         assert Path(origins[name]).is_relative_to(task)
     assert Path(origins["boto3"]).is_relative_to(runtime)
+
+
+def test_every_module_in_the_zip_finds_its_imports_there(folders: tuple[str, str]) -> None:
+    task = Path(folders[0])
+    done = subprocess.run(
+        [*ISOLATED, IMPORT_ALL, *folders, *sorted(packaged(task))],
+        cwd=task,
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_import_of_the_handlers_is_in_the_zip(folders: tuple[str, str]) -> None:
+    in_zip = packaged(Path(folders[0]))
+    assert set(HANDLERS) <= in_zip.keys()
+    # The package itself imports a reader on first use, which no handler does.
+    missing = {
+        name: absent
+        for name, path in in_zip.items()
+        if name != "dynamirror" and (absent := imported(path) - set(in_zip))
+    }
+    assert missing == {}
+
+
+def test_packages_that_no_handler_imports_are_not_in_the_zip(folders: tuple[str, str]) -> None:
+    root = Path(folders[0], "dynamirror")
+    for name in NOT_PACKAGED:
+        assert find_spec(f"dynamirror.{name}"), f"there is no such package: {name}"
+        assert not (root / name).exists()
+
+
+def test_each_packaged_name_is_a_module_of_ours() -> None:
+    assert [name for name in asset._PACKAGED if not (SOURCE / name).exists()] == []
+    assert len({*asset._PACKAGED}) == len(asset._PACKAGED)
 
 
 def test_the_zip_alone_mirrors_under_lambda_s_runtime_client(

@@ -53,8 +53,8 @@ def test_time_place_user_and_download_leave_no_trace(arm64: Asset, tmp_path: Pat
     assert again.read_bytes() == arm64.path.read_bytes()
 
 
-def test_a_repeated_build_needs_no_network(arm64: Asset, no_index: None, tmp_path: Path) -> None:
-    assert no_index is None
+@pytest.mark.usefixtures("no_index")
+def test_a_repeated_build_needs_no_network(arm64: Asset, tmp_path: Path) -> None:
     assert build_asset(tmp_path / "lambda.zip", python=OTHER).sha256 == arm64.sha256
 
 
@@ -111,7 +111,7 @@ def test_what_the_handlers_import_is_in_it(arm64: Asset, name: str) -> None:
 @pytest.mark.parametrize(
     "pattern",
     [
-        r"dynamirror/(cli|page|local|cdk|__main__)\b",
+        r"dynamirror/(cli|page|local|cdk|reader|__main__)\b",
         r"(boto3|botocore|s3transfer|async_timeout|aws_cdk|pip)\b",
         r"bin/",
         r".*\.dist-info/",
@@ -237,10 +237,10 @@ def test_a_python_that_lambda_or_we_do_not_know_is_refused(tmp_path: Path, pytho
         build_asset(tmp_path / "lambda.zip", python=python)
 
 
+@pytest.mark.usefixtures("no_index")
 def test_what_pip_says_is_told_in_one_sentence(
-    tmp_path: Path, no_index: None, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert no_index is None
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "kept"))
     with pytest.raises(DynamirrorError, match="No matching distribution found for") as caught:
         build_asset(tmp_path / "lambda.zip", python=OTHER)

@@ -13,7 +13,6 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from cdk.conftest import make_stack  # sets jsii up, before anything imports CDK
 from dynamirror.aws import Aws, describe_table
 from dynamirror.cache import Cache
 from dynamirror.local.dynamodb import REGION, create_table, write_items
@@ -21,6 +20,7 @@ from dynamirror.local.process import HOST, ServerProcess, answers
 from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.marker import note_gap
 from dynamirror.operations import Operations
+from templates import make_stack  # prepares jsii, before any import of aws_cdk
 
 EMULATOR = Path(__file__).parents[2] / "deploy" / "emulator.py"
 ROLE = "arn:aws:iam::000000000000:role/any"

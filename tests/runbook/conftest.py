@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from builders import Time
-from cdk.conftest import make_stack  # sets jsii up, before anything imports CDK
 from dynamirror import functions, handler
 from dynamirror.local.valkey import EmbeddedValkey
 from recovery.conftest import make_world, world
 from recovery.world import World
 from runbook.cloudwatch import Definition, Points, state
 from sandboxes import fresh_logger
+from templates import make_stack  # prepares jsii, before any import of aws_cdk
 
 __all__ = ["make_world", "world"]  # fixtures
 

@@ -1,1 +1,87 @@
-"""CDK constructs: one concern each, to deploy a mirror next to a table that already exists."""
+"""CDK constructs that deploy a mirror next to a DynamoDB table, one concern each.
+
+Each name is imported on first use: building the Lambda asset then needs no aws_cdk.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dynamirror.cdk.alarm_rules import Thresholds
+    from dynamirror.cdk.alarms import Alarms
+    from dynamirror.cdk.cache import Cache, CacheEndpoint, grant_connect
+    from dynamirror.cdk.canary import Canary
+    from dynamirror.cdk.changes_simulator import ChangesSimulator
+    from dynamirror.cdk.dashboard import Dashboard
+    from dynamirror.cdk.function import LambdaCode
+    from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
+    from dynamirror.cdk.mirror import Mirror, MirroredTable
+    from dynamirror.cdk.monitored_mirror import MonitoredMirror
+    from dynamirror.cdk.network import Network
+    from dynamirror.cdk.rebuild_machine import RebuildMachine
+    from dynamirror.cdk.recovery import Auditor, Recovery
+    from dynamirror.cdk.stack import DynamirrorStack
+    from dynamirror.cdk.state_machine import LoggedStateMachine
+    from dynamirror.cdk.topic import AlarmTopic
+    from dynamirror.cdk.watchdog import Watchdog
+
+__all__ = [
+    "AlarmTopic",
+    "Alarms",
+    "Auditor",
+    "Cache",
+    "CacheEndpoint",
+    "Canary",
+    "ChangesSimulator",
+    "Dashboard",
+    "DynamirrorStack",
+    "FunctionContext",
+    "LambdaCode",
+    "LoggedStateMachine",
+    "Mirror",
+    "MirrorFunction",
+    "MirroredTable",
+    "MonitoredMirror",
+    "Network",
+    "RebuildMachine",
+    "Recovery",
+    "Thresholds",
+    "Watchdog",
+    "grant_connect",
+]
+
+_MODULES = {
+    "AlarmTopic": "topic",
+    "Alarms": "alarms",
+    "Auditor": "recovery",
+    "Cache": "cache",
+    "CacheEndpoint": "cache",
+    "Canary": "canary",
+    "ChangesSimulator": "changes_simulator",
+    "Dashboard": "dashboard",
+    "DynamirrorStack": "stack",
+    "FunctionContext": "function_context",
+    "LambdaCode": "function",
+    "LoggedStateMachine": "state_machine",
+    "Mirror": "mirror",
+    "MirrorFunction": "function_context",
+    "MirroredTable": "mirror",
+    "MonitoredMirror": "monitored_mirror",
+    "Network": "network",
+    "RebuildMachine": "rebuild_machine",
+    "Recovery": "recovery",
+    "Thresholds": "alarm_rules",
+    "Watchdog": "watchdog",
+    "grant_connect": "cache",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of a construct and return the construct.
+
+    Raises:
+        AttributeError: the package has no such name.
+    """
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,7 +1,7 @@
-"""The Lambda function's zip, built without Docker.
+"""The Lambda functions' zip, built without Docker.
 
-It is the same to the byte on every machine that has the function's version of Python, or has not:
-with it, the modules are compiled beforehand, which Lambda would do anew at every cold start.
+Two machines build the same bytes if both have the functions' version of Python, or neither has.
+With it, the modules are compiled in advance, which Lambda would repeat at every cold start.
 """
 
 import argparse
@@ -29,9 +29,49 @@ _PACKAGE = Path(__file__).parents[1]
 _LOCK = Path(__file__).with_name("requirements.txt")
 _CONFIG = "mirror.toml"
 
-# Of our own package, what the function never imports; the floors below do without.
-_NOT_OURS = {"cli", "local", "cdk", "page", "__main__.py"}
-_OURS = {".py", ".lua"}
+# The modules of our package that the handlers import.
+_PACKAGED = (
+    "__init__.py",
+    "apply.py",
+    "attributes.py",
+    "audit.py",
+    "aws.py",
+    "cache.py",
+    "canary.py",
+    "change.py",
+    "condition.py",
+    "config.py",
+    "connection.py",
+    "emf.py",
+    "encoding.py",
+    "entry.py",
+    "errors.py",
+    "functions.py",
+    "handler.py",
+    "heartbeat.py",
+    "iam.py",
+    "key.py",
+    "marker.py",
+    "metrics.py",
+    "operations.py",
+    "quarantine.py",
+    "rebuild.py",
+    "redrive.py",
+    "report.py",
+    "rows.py",
+    "scripts",
+    "shape.py",
+    "simulator.py",
+    "snapshot.py",
+    "steps.py",
+    "stored.py",
+    "stream",
+    "sweep.py",
+    "verify.py",
+    "version.py",
+    "view.py",
+)
+_PACKAGED_SUFFIXES = {".py", ".lua"}
 _UNUSED = {"bin", "tests", "test", "__pycache__"}
 _UNUSED_SUFFIXES = {".pyi", ".pyc", ".typed"}
 
@@ -43,20 +83,20 @@ _NEW = ("manylinux_2_28", *_OLD)
 
 _WHICH = "import sys; sys.stdout.write(sys.implementation.name + ' %d.%d' % sys.version_info[:2])"
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest that a zip can tell
-_MODE = 0o100644 << 16  # a file that everyone may read: Lambda runs as another user
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time in a zip
+_MODE = 0o100644 << 16  # readable by everyone: Lambda runs as another user
 
 
 @dataclass(frozen=True, slots=True)
 class Asset:
-    """A zip that was built.
+    """Describe a zip that was built.
 
     Args:
-        path: where it is.
-        sha256: its hash in hex.
-        zipped: its size in bytes.
-        unpacked: the size of the files in it, in bytes.
-        compiled: whether its modules are compiled.
+        path: path of the zip.
+        sha256: SHA-256 of the zip, in hex.
+        zipped: size of the zip in bytes.
+        unpacked: total size of its files in bytes.
+        compiled: whether the zip contains bytecode.
     """
 
     path: Path
@@ -66,7 +106,7 @@ class Asset:
     compiled: bool
 
     def __str__(self) -> str:
-        """One line: path and sizes."""
+        """Return path and sizes in one line."""
         zipped, unpacked = self.zipped / 1e6, self.unpacked / 1e6
         how = "compiled" if self.compiled else "not compiled"
         return f"{self.path}: {zipped:.1f} MB, {unpacked:.1f} MB unpacked, {how}"
@@ -79,16 +119,16 @@ def build_asset(
     python: str = "3.14",
     config: Path | None = None,
 ) -> Asset:
-    """Build the function's zip: our package, its locked dependencies and `mirror.toml`.
+    """Build the functions' zip: our package, its locked dependencies and `mirror.toml`.
 
-    Dependencies are downloaded once per lock, architecture and Python, and kept in
-    $XDG_CACHE_HOME/dynamirror or ~/.cache/dynamirror; a repeated build needs no network.
+    Dependencies are downloaded once for each lock, architecture and Python, and cached in
+    $XDG_CACHE_HOME/dynamirror or ~/.cache/dynamirror. A repeated build needs no network.
 
     Args:
-        output: the zip to write; appears whole or not at all.
-        architecture: the processor of the function.
-        python: Python version of the function, such as 3.13.
-        config: a `mirror.toml` to put at the root.
+        output: path of the zip, which is written atomically.
+        architecture: processor architecture of the functions.
+        python: Python version of the functions, such as 3.13.
+        config: path of a `mirror.toml` to put at the root; None for none.
 
     Raises:
         ConfigError: the architecture, the Python version or `mirror.toml` is wrong.
@@ -105,8 +145,8 @@ def build_asset(
         load_views(str(config))
         files[_CONFIG] = config.read_bytes()
     interpreter = _interpreter(python)
-    ours = {f"{_PACKAGE.name}/{name}": data for name, data in _read(_PACKAGE, _is_ours)}
-    files |= ours | _compiled(ours, interpreter)
+    sources = {f"{_PACKAGE.name}/{name}": data for name, data in _read(_PACKAGE, _is_packaged)}
+    files |= sources | _compiled(sources, interpreter)
     files |= _dependencies(architecture, python, interpreter)
     zipped = _pack(files)
     try:
@@ -122,8 +162,8 @@ def build_asset(
     )
 
 
-def _is_ours(path: PurePosixPath) -> bool:
-    return path.parts[0] not in _NOT_OURS and path.suffix in _OURS
+def _is_packaged(path: PurePosixPath) -> bool:
+    return path.parts[0] in _PACKAGED and path.suffix in _PACKAGED_SUFFIXES
 
 
 def _is_used(path: PurePosixPath) -> bool:
@@ -142,29 +182,29 @@ def _read(folder: Path, wanted: Callable[[PurePosixPath], bool]) -> Iterator[tup
 
 
 def _interpreter(python: str) -> str | None:
-    """A Python of that version, if one is here."""
-    mine = f"{sys.version_info.major}.{sys.version_info.minor}"
-    if python == mine and sys.implementation.name == "cpython":
+    """Return the path of an interpreter of a version, or None."""
+    running = f"{sys.version_info.major}.{sys.version_info.minor}"
+    if python == running and sys.implementation.name == "cpython":
         return sys.executable
     found = shutil.which(f"python{python}")
     if found is None:
         return None
-    # Some version managers leave a file of that name which only says that it is not installed, or
+    # The file may be a version manager's stub, which only prints that the version is missing, or
     # which starts another version.
-    told = ""
+    answer = ""
     with suppress(OSError):
-        told = subprocess.run(  # noqa: S603 - our own words, no shell
+        answer = subprocess.run(  # noqa: S603 - our own arguments, no shell
             [found, "-I", "-S", "-c", _WHICH],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             check=False,
         ).stdout
-    return found if told == f"cpython {python}" else None
+    return found if answer == f"cpython {python}" else None
 
 
 def _compiled(files: Mapping[str, bytes], interpreter: str | None) -> dict[str, bytes]:
-    """The modules' bytecode, which is never compared with the source; none without a Python."""
+    """Return the bytecode of modules, which Python never compares with the source."""
     if interpreter is None:
         return {}
     with tempfile.TemporaryDirectory(prefix="dynamirror-") as folder:
@@ -173,8 +213,8 @@ def _compiled(files: Mapping[str, bytes], interpreter: str | None) -> dict[str, 
                 path = Path(folder, name)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
-        # What it cannot compile, Lambda compiles.
-        subprocess.run(  # noqa: S603 - our own words, no shell
+        # Lambda compiles the modules that this fails to compile.
+        subprocess.run(  # noqa: S603 - our own arguments, no shell
             [
                 *(interpreter, "-P", "-S", "-m", "compileall", "-qq", "-s", folder),
                 *("-p", "/var/task", "--invalidation-mode", "unchecked-hash", folder),
@@ -188,37 +228,37 @@ def _compiled(files: Mapping[str, bytes], interpreter: str | None) -> dict[str, 
 
 
 def _plain_environment() -> dict[str, str]:
-    """Ours without what tells a Python where its modules are, and what to compile to and where."""
+    """Return our environment without the variables that configure Python."""
     return {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
 
 
 def _dependencies(
     architecture: Architecture, python: str, interpreter: str | None
 ) -> dict[str, bytes]:
-    """The files of the locked dependencies, from the last time if they were installed before."""
+    """Return the files of the locked dependencies, from our download cache if they are there."""
     platforms = _OLD if python == "3.11" else _NEW
     words = [
         *("--python-version", python, "--implementation", "cp"),
         *(f"--platform={platform}_{_MACHINES[architecture]}" for platform in platforms),
     ]
-    made_of = _LOCK.read_bytes() + repr((words, interpreter is not None)).encode()
-    key = hashlib.sha256(made_of).hexdigest()[:16]
+    inputs = _LOCK.read_bytes() + repr((words, interpreter is not None)).encode()
+    key = hashlib.sha256(inputs).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dynamirror"
-    kept = folder / f"lambda-{architecture}-{python}-{key}.zip"
-    # One that is missing or damaged is made anew.
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(kept) as archive:
+    download = folder / f"lambda-{architecture}-{python}-{key}.zip"
+    # A missing or damaged zip is downloaded again.
+    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(download) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
     files = _install(words, f"Python {python} on {architecture}")
     files |= _compiled(files, interpreter)
-    # Where nothing can be kept, the next build downloads again.
+    # Without a writable cache, the next build downloads again.
     with suppress(OSError):
-        _write(kept, _pack(files))
+        _write(download, _pack(files))
     return files
 
 
 def _install(words: Sequence[str], target: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory(prefix="dynamirror-") as folder:
-        done = subprocess.run(  # noqa: S603 - our own words, no shell
+        done = subprocess.run(  # noqa: S603 - our own arguments, no shell
             [
                 *(sys.executable, "-P", "-m", "pip", "install", "--quiet", "--no-input"),
                 *("--disable-pip-version-check", "--require-hashes", "--only-binary=:all:"),
@@ -240,27 +280,27 @@ def _install(words: Sequence[str], target: str) -> dict[str, bytes]:
 def _reason(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
-    return (errors or lines or ["it says nothing"])[-1]
+    return (errors or lines or ["pip printed no error"])[-1]
 
 
 def _pack(files: Mapping[str, bytes]) -> bytes:
-    """Zip files without a trace of when, where and by whom.
+    """Return a zip of files that does not depend on time, place and user.
 
-    They are stored, not deflated: zlib and zlib-ng, which some builds of Python have, make other
-    bytes of the same text.
+    The files are stored, not deflated: zlib and zlib-ng, which some builds of Python use, compress
+    the same text to different bytes.
     """
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(files):
             info = zipfile.ZipInfo(name, _EPOCH)
-            info.create_system = 3  # Unix, wherever we are
+            info.create_system = 3  # Unix, on every platform
             info.external_attr = _MODE
             archive.writestr(info, files[name])
     return buffer.getvalue()
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file so that it is whole whenever it is seen."""
+    """Write a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
@@ -271,23 +311,23 @@ def _write(path: Path, data: bytes) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Build the zip from the command line and print where it is and how large.
+    """Build the zip from the command line, and print its path and sizes.
 
     Args:
-        arguments: the words after the command; None for those of this process.
+        arguments: arguments of the command; None for those of this process.
     """
     parser = argparse.ArgumentParser(prog="python -m dynamirror.cdk.asset", description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, help="the zip to write")
+    parser.add_argument("--output", type=Path, required=True, help="path of the zip to write")
     parser.add_argument("--architecture", choices=sorted(_MACHINES), default="arm64")
-    parser.add_argument("--python", default="3.14", help="Python version of the function")
-    parser.add_argument("--config", type=Path, help="a mirror.toml to put into the zip")
-    given = parser.parse_args(arguments)
+    parser.add_argument("--python", default="3.14", help="Python version of the functions")
+    parser.add_argument("--config", type=Path, help="path of a mirror.toml to package")
+    options = parser.parse_args(arguments)
     try:
         asset = build_asset(
-            given.output,
-            architecture=given.architecture,
-            python=given.python,
-            config=given.config,
+            options.output,
+            architecture=options.architecture,
+            python=options.python,
+            config=options.config,
         )
     except DynamirrorError as error:
         sys.exit(f"error: {error}")

@@ -11,20 +11,20 @@ from constructs import Construct
 from dynamirror.cdk.network import Network
 from dynamirror.config import COMMANDS, READER_COMMANDS
 
-_LONGEST_NAME = 40
+_MAX_NAME_LENGTH = 40
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheEndpoint:
-    """Where a cache is, and who the replicator is there.
+    """Describe how one user connects to a cache.
 
     Args:
-        host: its address.
-        port: its port.
-        tls: whether it speaks TLS.
-        name: of a serverless cache, for IAM authentication; None for none.
-        user: the user; None for the default user.
-        connect: the ARNs that the replicator must be allowed to connect to, for IAM.
+        host: host name of the cache.
+        port: TCP port of the cache.
+        tls: whether the cache requires TLS.
+        name: name of a serverless cache, for IAM authentication; None for none.
+        user: name of the user; None for the default user.
+        connect_arns: ARNs on which IAM must allow `elasticache:Connect`.
     """
 
     host: str
@@ -32,26 +32,28 @@ class CacheEndpoint:
     tls: bool = True
     name: str | None = None
     user: str | None = None
-    connect: tuple[str, ...] = ()
+    connect_arns: tuple[str, ...] = ()
 
 
 class Cache(Construct):
-    """An ElastiCache Serverless cache with two users: the replicator, and one that only reads.
+    """Create an ElastiCache Serverless cache with two users: the replicator and a reader.
 
-    Applications connect as the reader: `grant_connect(cache.reader_endpoint, role)`, and
-    `network.admit(security_group)`. Names follow from the construct's path, so that two stacks of
-    one app do not collide. When the cache is full, ElastiCache evicts fences, since only they have
-    an expiry (and entries of views with `ttl`): leave it room, or order may be lost
-    (docs/ordering.md).
+    Applications connect as the reader: `grant_connect(cache.reader_endpoint, role)` and
+    `network.admit(security_group)`. Names derive from the construct's path, so that two stacks of
+    one app do not collide.
+
+    ElastiCache evicts entries with an expiry from a full cache: fences, and entries of views with
+    `ttl`. Without fences, order may be lost (docs/ordering.md), so leave the cache room.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        network: where it is.
+        network: network of the cache.
         key_patterns: glob patterns of the keys that the replicator writes.
-        max_storage_gb: storage beyond which fences are evicted and writes fail; None for no limit.
-        max_ecpu: ElastiCache processing units a second beyond which it throttles; None for none.
-        removal_policy: what becomes of it with the stack; it can always be rebuilt from the table.
+        max_storage_gb: storage in GB beyond which fences are evicted and writes fail; None for no
+            limit.
+        max_ecpu: ElastiCache processing units a second beyond which ElastiCache throttles; None
+            for no limit.
+        removal_policy: what happens to the cache when the stack is deleted; a rebuild can always
+            fill a new one.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class Cache(Construct):
         super().__init__(scope, id)
         name = self._unique("cache")
         replicator = self._user("user", ("~dynamirror:*",), key_patterns, COMMANDS)
-        # Fences and the marker tell a reader how fresh and how complete the mirror is.
-        seen = [f"dynamirror:fence:{tag}{pattern}" for pattern in key_patterns for tag in ("{", "")]
+        # A reader needs fences for freshness, and the marker for completeness.
+        fences = [
+            f"dynamirror:fence:{brace}{pattern}" for pattern in key_patterns for brace in ("{", "")
+        ]
         marker = "dynamirror:{*}:mirror"
-        ours = [f"%R~{pattern}" for pattern in (*seen, marker)]
-        reader = self._user("reader", ours, key_patterns, READER_COMMANDS, read_only=True)
+        reserved = [f"%R~{pattern}" for pattern in (*fences, marker)]
+        reader = self._user("reader", reserved, key_patterns, READER_COMMANDS, read_only=True)
         group = elasticache.CfnUserGroup(
             self,
             "UserGroup",
@@ -90,7 +94,7 @@ class Cache(Construct):
             serverless_cache_name=name,
             description="Mirror of a DynamoDB table, kept by dynamirror",
             security_group_ids=[network.cache_security_group.security_group_id],
-            subnet_ids=network.one_subnet_an_az(),
+            subnet_ids=network.one_subnet_per_zone(),
             user_group_id=group.ref,
             cache_usage_limits=_limits(max_storage_gb, max_ecpu),
         )
@@ -110,37 +114,41 @@ class Cache(Construct):
             host=self.resource.attr_endpoint_address,
             name=name,
             user=user.user_id,
-            connect=(self.resource.attr_arn, user_arn),
+            connect_arns=(self.resource.attr_arn, user_arn),
         )
 
     def _user(
         self,
         kind: str,
-        ours: Sequence[str],
+        reserved: Sequence[str],
         patterns: Sequence[str],
         commands: Sequence[str],
         *,
         read_only: bool = False,
     ) -> elasticache.CfnUser:
-        """A user that is granted keys and commands, and nothing else."""
-        mark = "%R~" if read_only else "~"
-        # All keys: then Valkey refuses any other pattern beside it.
-        keys = [f"{mark}*"] if "*" in patterns else [*(f"{mark}{p}" for p in patterns), *ours]
+        """Create a user that may use some keys and commands only."""
+        prefix = "%R~" if read_only else "~"
+        # Valkey refuses any other pattern beside that of all keys.
+        keys = [f"{prefix}*"]
+        if "*" not in patterns:
+            keys = [*(f"{prefix}{pattern}" for pattern in patterns), *reserved]
         user_id = self._unique(kind)
         return elasticache.CfnUser(
             self,
             kind.capitalize(),
             engine="valkey",
-            # For IAM, id and name must be equal.
+            # IAM authentication requires that id and name are equal.
             user_id=user_id,
             user_name=user_id,
             authentication_mode={"Type": "iam"},
-            access_string=" ".join(("on", *keys, "-@all", *(f"+{one}" for one in commands))),
+            access_string=" ".join(
+                ("on", *keys, "-@all", *(f"+{command}" for command in commands))
+            ),
         )
 
     def _unique(self, kind: str) -> str:
-        room = _LONGEST_NAME - len(kind) - 1
-        unique = Names.unique_resource_name(self, max_length=room, separator="-")
+        length = _MAX_NAME_LENGTH - len(kind) - 1
+        unique = Names.unique_resource_name(self, max_length=length, separator="-")
         return f"{kind}-{unique}".lower()
 
 
@@ -159,8 +167,10 @@ def _limits(
 
 
 def grant_connect(endpoint: CacheEndpoint, grantee: iam.IGrantable) -> None:
-    """Allow an identity to connect to a cache by IAM."""
-    if endpoint.connect:
+    """Allow an identity to connect to a cache with IAM authentication."""
+    if endpoint.connect_arns:
         grantee.grant_principal.add_to_principal_policy(
-            iam.PolicyStatement(actions=["elasticache:Connect"], resources=list(endpoint.connect))
+            iam.PolicyStatement(
+                actions=["elasticache:Connect"], resources=list(endpoint.connect_arns)
+            )
         )

@@ -1,4 +1,4 @@
-"""The canary: every minute, one item is written to the table and looked for in the cache."""
+"""The canary: a function that checks each minute that a written item reaches the cache."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_events as events
@@ -7,63 +7,61 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from dynamirror.canary import NAME
-from dynamirror.cdk.inside import Inside, InsideFunction
+from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
 
-_EVERY = Duration.minutes(1)
-# Enough for one that neither writes nor sees at once to tell so; beside it, the next may run.
+_INTERVAL = Duration.minutes(1)
+# Time enough to report an item that was neither written nor seen. Two runs may overlap.
 _TIMEOUT = Duration.seconds(90)
-# One that could not run is not made up for: the next is due, and shows the same.
+# A failed run is not repeated: the next one is due and shows the same.
 _NO_RETRIES = 0
 _MEMORY_MB = 512
 
 
 class Canary(Construct):
-    """A function that writes one item, waits for it in the cache, and tells CloudWatch.
+    """Deploy a function that writes a canary item, waits for it in the cache, and reports metrics.
 
-    It proves the whole way, with the very stream and cache that the items take: that is why it
-    writes to the mirrored table, under a partition key of its own, whose type must be S. It may
-    write no other item.
+    The item takes the same stream and cache as all others. The function therefore writes to the
+    mirrored table, under a partition key of its own, which must have the type S. It may write no
+    other item.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        inside: what the functions have in common.
+        context: what the mirror's functions share.
     """
 
-    def __init__(self, scope: Construct, id: str, *, inside: Inside) -> None:
+    def __init__(self, scope: Construct, id: str, *, context: FunctionContext) -> None:
         super().__init__(scope, id)
-        self.function = InsideFunction(
+        self.function = MirrorFunction(
             self,
             "Canary",
-            inside=inside,
+            context=context,
             handler="dynamirror.functions.canary",
             description="writes one item, and looks for it in the cache",
             timeout=_TIMEOUT,
             memory_mb=_MEMORY_MB,
             reads=(),
         ).function
-        self.function.configure_async_invoke(retry_attempts=_NO_RETRIES, max_event_age=_EVERY)
-        self._grant_one_item(inside)
+        self.function.configure_async_invoke(retry_attempts=_NO_RETRIES, max_event_age=_INTERVAL)
+        self._grant_canary_item(context)
         self.rule = events.Rule(
             self,
             "Rule",
             description="Runs dynamirror's canary",
-            schedule=events.Schedule.rate(_EVERY),
+            schedule=events.Schedule.rate(_INTERVAL),
             targets=[
                 targets.LambdaFunction(
-                    self.function, retry_attempts=_NO_RETRIES, max_event_age=_EVERY
+                    self.function, retry_attempts=_NO_RETRIES, max_event_age=_INTERVAL
                 )
             ],
         )
 
-    def _grant_one_item(self, inside: Inside) -> None:
-        table = inside.source.table
+    def _grant_canary_item(self, context: FunctionContext) -> None:
+        table = context.source.table
         self.function.add_to_role_policy(
             iam.PolicyStatement(
                 actions=["dynamodb:PutItem"],
                 resources=[table.table_arn],
                 conditions={
-                    # It holds for a request without such a key, too; so there must be one.
+                    # ForAllValues also matches a request without leading keys, so Null excludes it.
                     # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
                     "ForAllValues:StringEquals": {"dynamodb:LeadingKeys": [NAME]},
                     "Null": {"dynamodb:LeadingKeys": "false"},
@@ -71,7 +69,7 @@ class Canary(Construct):
             )
         )
         if table.encryption_key:
-            # What writing to a table takes, beside kms:Decrypt.
+            # Writing to an encrypted table needs these beside kms:Decrypt.
             # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/encryption.usagenotes.html
             table.encryption_key.grant(
                 self.function,

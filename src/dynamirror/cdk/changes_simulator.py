@@ -1,4 +1,4 @@
-"""The DDB changes simulator: random writes every minute, so that there is something to mirror."""
+"""The changes simulator: random writes to a table on a schedule."""
 
 from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
@@ -11,16 +11,14 @@ from dynamirror.cdk.function import LambdaCode
 
 
 class ChangesSimulator(Construct):
-    """A Lambda function that makes random changes, and the rule that runs it.
+    """Deploy a function that makes random changes, and the rule that runs it.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        table: what to write to; its key is `id` (S).
-        code: what it runs.
-        changes_count: writes of one run.
-        every: how often it runs.
-        log_retention: how long logs are kept.
+        table: table to write to; its key is `id` (S).
+        code: code that the function runs.
+        changes_count: number of writes of one run.
+        interval: time between two runs; default one minute.
+        log_retention: time for which logs are kept.
     """
 
     def __init__(
@@ -31,7 +29,7 @@ class ChangesSimulator(Construct):
         table: dynamodb.ITable,
         code: LambdaCode,
         changes_count: int = 10,
-        every: Duration | None = None,
+        interval: Duration | None = None,
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_WEEK,
     ) -> None:
         super().__init__(scope, id)
@@ -56,6 +54,6 @@ class ChangesSimulator(Construct):
             self,
             "Rule",
             description="Runs dynamirror's changes simulator",
-            schedule=events.Schedule.rate(every or Duration.minutes(1)),
+            schedule=events.Schedule.rate(interval or Duration.minutes(1)),
             targets=[targets.LambdaFunction(self.function)],
         )

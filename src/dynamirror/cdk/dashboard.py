@@ -1,4 +1,4 @@
-"""The dashboard: is it right, is it fresh, does it keep up, what does it cost."""
+"""The CloudWatch dashboard of a mirror."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,29 +9,29 @@ from constructs import Construct
 
 from dynamirror import metrics
 from dynamirror.cdk.alarms import RUNBOOK
-from dynamirror.cdk.measures import Watched, of_function
+from dynamirror.cdk.monitored_mirror import MonitoredMirror, function_metric
 
-_WIDE, _HALF, _THIRD, _HIGH = 24, 12, 8, 6
+_FULL, _HALF, _THIRD, _HEIGHT = 24, 12, 8, 6  # of CloudWatch's grid
 _TRANSPARENT = cloudwatch.TextWidgetBackground.TRANSPARENT
 _HOUR = Duration.hours(1)
+_FIVE_MINUTES = Duration.minutes(5)
 _LINK = "https://"
-_LEAST_MB = 128  # what Lambda gives where nothing is said
+_DEFAULT_MB = 128  # Lambda's default memory
+_LATENCIES = ("p50", "p99", "Maximum")
 
-# Of us-east-1, Lambda on arm64, in dollars; what the README counts with.
+# Dollars in us-east-1, Lambda on arm64; the README calculates with these.
 PRICES_OF = "November 2026"
 REQUEST, GB_SECOND = 0.20e-6, 0.0000133334
-STORED_GB_HOUR, LEAST_STORED_GB, ECPU = 0.084, 0.1, 0.0023e-6
+STORED_GB_HOUR, MIN_STORED_GB, ECPU = 0.084, 0.1, 0.0023e-6
 
 
 class Dashboard(Construct):
-    """What there is to see of one mirror, the most important first.
+    """Create the dashboard of one mirror, the most important graphs first.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        watched: the mirror.
-        alarms: its alarms, which stand on top.
-        runbook: address of the runbook.
+        mirror: the mirror to show.
+        alarms: alarms to show on top.
+        runbook: address of the runbook, for links.
     """
 
     def __init__(
@@ -39,7 +39,7 @@ class Dashboard(Construct):
         scope: Construct,
         id: str,
         *,
-        watched: Watched,
+        mirror: MonitoredMirror,
         alarms: Sequence[cloudwatch.IAlarm] = (),
         runbook: str = RUNBOOK,
     ) -> None:
@@ -49,19 +49,19 @@ class Dashboard(Construct):
             rows.append(
                 [
                     cloudwatch.AlarmStatusWidget(
-                        title="Alarms", alarms=list(alarms), width=_WIDE, height=4
+                        title="Alarms", alarms=list(alarms), width=_FULL, height=4
                     )
                 ]
             )
         rows += [
-            [_text("Is it right?", _told_by(watched), runbook, "mirror-incomplete")],
-            _right(watched),
+            [_text("Is it right?", _checked_by(mirror), runbook, "mirror-incomplete")],
+            _right(mirror),
             [_text("Is it fresh?", "From the table to the cache.", runbook, "canary-late")],
-            _fresh(watched),
-            [_text("Does it keep up?", "What the replicator does.", runbook, "iterator-age")],
-            *_keeping_up(watched),
-            [_text("What does it cost?", _prices(watched), runbook, "what-it-costs")],
-            _cost(watched),
+            _fresh(mirror),
+            [_text("Does it keep up?", "The replicator's work.", runbook, "iterator-age")],
+            *_keeping_up(mirror),
+            [_text("What does it cost?", _prices(mirror), runbook, "what-it-costs")],
+            _cost(mirror),
         ]
         self.resource = cloudwatch.Dashboard(
             self, "Dashboard", default_interval=Duration.hours(3), widgets=rows
@@ -72,22 +72,22 @@ def _text(title: str, text: str, runbook: str, section: str) -> cloudwatch.TextW
     address = f"{runbook}#{section}"
     link = f"[Runbook]({address})" if runbook.startswith(_LINK) else f"Runbook: `{address}`"
     return cloudwatch.TextWidget(
-        markdown=f"## {title}\n{text} {link}", width=_WIDE, height=2, background=_TRANSPARENT
+        markdown=f"## {title}\n{text} {link}", width=_FULL, height=2, background=_TRANSPARENT
     )
 
 
-def _told_by(watched: Watched) -> str:
-    tellers = [name for name in ("canary", "auditor") if name in watched.functions]
-    return f"As the {' and the '.join(tellers)} found it." if tellers else "Nobody looks."
+def _checked_by(mirror: MonitoredMirror) -> str:
+    checkers = [name for name in ("canary", "auditor") if name in mirror.functions]
+    return f"As the {' and the '.join(checkers)} found it." if checkers else "Nothing checks it."
 
 
-def _prices(watched: Watched) -> str:
+def _prices(mirror: MonitoredMirror) -> str:
     return (
         f"Dollars an hour at prices of {PRICES_OF} in us-east-1: Lambda on arm64 "
-        f"${REQUEST * 1e6:g} a million requests, ${_plain(GB_SECOND)} a GB-second ("
-        f"{', '.join(watched.functions)}); ElastiCache Serverless ${STORED_GB_HOUR} a GB-hour, "
-        f"${ECPU * 1e6:g} a million ECPUs, those of readers, too. The table, logs and metrics come "
-        "on top."
+        f"${REQUEST * 1e6:g} a million requests, ${_decimal(GB_SECOND)} a GB-second ("
+        f"{', '.join(mirror.functions)}); ElastiCache Serverless ${STORED_GB_HOUR} a GB-hour, "
+        f"${ECPU * 1e6:g} a million ECPUs, including those of readers. The table, logs and metrics "
+        "cost extra."
     )
 
 
@@ -105,55 +105,59 @@ def _graph(
         left=list(left),
         right=list(right),
         width=width,
-        height=_HIGH,
+        height=_HEIGHT,
         stacked=stacked,
         left_y_axis=cloudwatch.YAxisProps(min=0, label=unit, show_units=False),
     )
 
 
-def _right(watched: Watched) -> list[cloudwatch.IWidget]:
-    found = (metrics.ITEMS_AUDITED, metrics.DRIFT_FOUND, metrics.DRIFT_REPAIRED)
+def _right(mirror: MonitoredMirror) -> list[cloudwatch.IWidget]:
+    differences = (metrics.DRIFT_FOUND, metrics.DRIFT_REPAIRED)
     return [
         _graph(
             "The mirror is complete (1) or not (0)",
-            # Of two that look in one minute, the worse.
-            [watched.ours(metrics.MIRROR_COMPLETE, "Minimum")],
+            # Canary and auditor may both check in one minute; the worse result counts.
+            [mirror.own_metric(metrics.MIRROR_COMPLETE, "Minimum")],
         ),
         _graph(
             "Differences found and repaired",
-            [watched.ours(name, "Sum", Duration.minutes(5)) for name in found[1:]],
-            right=[watched.ours(found[0], "Sum", Duration.minutes(5))],
+            [mirror.own_metric(metric, "Sum", _FIVE_MINUTES) for metric in differences],
+            right=[mirror.own_metric(metrics.ITEMS_AUDITED, "Sum", _FIVE_MINUTES)],
         ),
-        _graph("Items in quarantine", [watched.ours(metrics.QUARANTINE_SIZE, "Maximum")]),
+        _graph("Items in quarantine", [mirror.own_metric(metrics.QUARANTINE_SIZE, "Maximum")]),
     ]
 
 
-def _fresh(watched: Watched) -> list[cloudwatch.IWidget]:
-    statistics = ("p50", "p99", "Maximum")
-    five = Duration.minutes(5)
-    width = _THIRD if watched.canary else _HALF
-    age = of_function(watched.replicator, "IteratorAge", "Maximum")
+def _fresh(mirror: MonitoredMirror) -> list[cloudwatch.IWidget]:
+    width = _THIRD if mirror.canary else _HALF
+    age = function_metric(mirror.replicator, "IteratorAge", "Maximum")
     graphs: list[cloudwatch.IWidget] = [
         _graph(
             "Replication lag, by the oldest record of a batch",
-            [watched.ours(metrics.REPLICATION_LAG, one, label=one) for one in statistics],
+            [
+                mirror.own_metric(metrics.REPLICATION_LAG, statistic, label=statistic)
+                for statistic in _LATENCIES
+            ],
             unit="s",
             width=width,
         ),
         _graph("Iterator age", [age], unit="ms", width=width),
     ]
-    if watched.canary:
+    if mirror.canary:
         canary = _graph(
             "The canary's item: written to seen, and the share that was seen",
-            [watched.ours(metrics.CANARY_LATENCY, one, five, label=one) for one in statistics],
+            [
+                mirror.own_metric(metrics.CANARY_LATENCY, statistic, _FIVE_MINUTES, label=statistic)
+                for statistic in _LATENCIES
+            ],
             unit="ms",
-            right=[watched.ours(metrics.CANARY_SEEN, "Average", five)],
+            right=[mirror.own_metric(metrics.CANARY_SEEN, "Average", _FIVE_MINUTES)],
         )
         graphs.insert(0, canary)
     return graphs
 
 
-def _keeping_up(watched: Watched) -> list[list[cloudwatch.IWidget]]:
+def _keeping_up(mirror: MonitoredMirror) -> list[list[cloudwatch.IWidget]]:
     outcomes = (
         metrics.APPLIED,
         metrics.COALESCED,
@@ -161,100 +165,106 @@ def _keeping_up(watched: Watched) -> list[list[cloudwatch.IWidget]]:
         metrics.QUARANTINED,
         metrics.FAILED,
     )
-    of = watched.replicator
+    replicator = mirror.replicator
     return [
         [
-            _graph("Records a minute", [watched.ours(metrics.RECORDS, "Sum")]),
+            _graph("Records a minute", [mirror.own_metric(metrics.RECORDS, "Sum")]),
             _graph(
                 "Outcomes of entries, a minute",
-                [watched.ours(one, "Sum") for one in outcomes],
+                [mirror.own_metric(outcome, "Sum") for outcome in outcomes],
                 stacked=True,
             ),
             _graph(
                 "Time of a batch",
-                [watched.ours(metrics.BATCH_DURATION, one, label=one) for one in ("p50", "p99")],
+                [
+                    mirror.own_metric(metrics.BATCH_DURATION, statistic, label=statistic)
+                    for statistic in ("p50", "p99")
+                ],
                 unit="ms",
-                right=[of_function(of, "Duration", "Maximum")],
+                right=[function_metric(replicator, "Duration", "Maximum")],
             ),
         ],
         [
             _graph(
                 "Errors and throttles of the replicator",
-                [of_function(of, one, "Sum") for one in ("Errors", "Throttles")],
+                [function_metric(replicator, name, "Sum") for name in ("Errors", "Throttles")],
             ),
-            _graph("Replicators at a time", [of_function(of, "ConcurrentExecutions", "Maximum")]),
-            _cache(watched),
+            _graph(
+                "Concurrent replicators",
+                [function_metric(replicator, "ConcurrentExecutions", "Maximum")],
+            ),
+            _cache(mirror),
         ],
     ]
 
 
-def _cache(watched: Watched) -> cloudwatch.GraphWidget:
-    if watched.cache is None:
-        return _graph("Failed entries", [watched.ours(metrics.FAILED, "Sum")])
+def _cache(mirror: MonitoredMirror) -> cloudwatch.GraphWidget:
+    if mirror.cache is None:
+        return _graph("Failed entries", [mirror.own_metric(metrics.FAILED, "Sum")])
     return _graph(
         "The cache: bytes, and refused commands",
-        [watched.of_cache("BytesUsedForCache", "Maximum")],
-        right=[watched.of_cache("ThrottledCmds", "Sum")],
+        [mirror.cache_metric("BytesUsedForCache", "Maximum")],
+        right=[mirror.cache_metric("ThrottledCmds", "Sum")],
     )
 
 
-def _cost(watched: Watched) -> list[cloudwatch.IWidget]:
-    dollars = [_lambda(watched)]
-    if watched.cache:
+def _cost(mirror: MonitoredMirror) -> list[cloudwatch.IWidget]:
+    dollars = [_lambda_cost(mirror)]
+    if mirror.cache:
         dollars += [
             _dollars(
                 "cache: storage",
-                f"MAX([TIME_SERIES({LEAST_STORED_GB}),stored/1000000000])*{STORED_GB_HOUR}",
-                {"stored": watched.of_cache("BytesUsedForCache", "Average", _HOUR)},
+                f"MAX([TIME_SERIES({MIN_STORED_GB}),stored/1000000000])*{STORED_GB_HOUR}",
+                {"stored": mirror.cache_metric("BytesUsedForCache", "Average", _HOUR)},
             ),
             _dollars(
                 "cache: ECPUs",
-                f"units*{_plain(ECPU)}",
-                {"units": watched.of_cache("ElastiCacheProcessingUnits", "Sum", _HOUR)},
+                f"units*{_decimal(ECPU)}",
+                {"units": mirror.cache_metric("ElastiCacheProcessingUnits", "Sum", _HOUR)},
             ),
         ]
     graphs: list[cloudwatch.IWidget] = [
         _graph("Dollars an hour", dollars, width=_HALF, unit="$", stacked=True)
     ]
-    if watched.cache:
+    if mirror.cache:
         graphs.append(
             _graph(
-                "ECPUs a minute, of all who use the cache",
-                [watched.of_cache("ElastiCacheProcessingUnits", "Sum")],
+                "ECPUs a minute, of all users of the cache",
+                [mirror.cache_metric("ElastiCacheProcessingUnits", "Sum")],
                 width=_HALF,
             )
         )
     return graphs
 
 
-def _lambda(watched: Watched) -> cloudwatch.MathExpression:
-    """Requests and GB-seconds of all functions."""
-    metrics: dict[str, cloudwatch.IMetric] = {}
+def _lambda_cost(mirror: MonitoredMirror) -> cloudwatch.MathExpression:
+    """Return the cost of the requests and GB-seconds of all functions."""
+    inputs: dict[str, cloudwatch.IMetric] = {}
     terms = []
-    for name, function in watched.functions.items():
-        metrics[f"{name}_n"] = of_function(function, "Invocations", "Sum", _HOUR)
-        metrics[f"{name}_ms"] = of_function(function, "Duration", "Sum", _HOUR)
+    for name, function in mirror.functions.items():
+        inputs[f"{name}_n"] = function_metric(function, "Invocations", "Sum", _HOUR)
+        inputs[f"{name}_ms"] = function_metric(function, "Duration", "Sum", _HOUR)
         gb = _memory_mb(function) / 1024
         terms.append(
-            f"FILL({name}_n,0)*{_plain(REQUEST)}+FILL({name}_ms,0)/1000*{gb:g}*{_plain(GB_SECOND)}"
+            f"FILL({name}_n,0)*{_decimal(REQUEST)}+FILL({name}_ms,0)/1000*{gb:g}*{_decimal(GB_SECOND)}"
         )
-    return _dollars("Lambda", "+".join(terms), metrics)
+    return _dollars("Lambda", "+".join(terms), inputs)
 
 
 def _memory_mb(function: lambda_.Function) -> float:
     resource = function.node.default_child
     assert isinstance(resource, lambda_.CfnFunction)
-    return resource.memory_size or _LEAST_MB
+    return resource.memory_size or _DEFAULT_MB
 
 
 def _dollars(
-    label: str, expression: str, metrics: Mapping[str, cloudwatch.IMetric]
+    label: str, expression: str, inputs: Mapping[str, cloudwatch.IMetric]
 ) -> cloudwatch.MathExpression:
     return cloudwatch.MathExpression(
-        label=label, expression=expression, using_metrics=dict(metrics), period=_HOUR
+        label=label, expression=expression, using_metrics=dict(inputs), period=_HOUR
     )
 
 
-def _plain(price: float) -> str:
-    """A number as metric math takes it."""
+def _decimal(price: float) -> str:
+    """Return a number without an exponent, which metric math does not accept."""
     return f"{price:.12f}".rstrip("0")

@@ -1,4 +1,4 @@
-"""Lambda functions: what they run, and the least that each of them may do."""
+"""Lambda functions with least privilege."""
 
 import atexit
 import shutil
@@ -21,13 +21,13 @@ from dynamirror.cdk.network import Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LambdaCode:
-    """What the functions run.
+    """Hold the code that the functions run.
 
     Args:
-        code: the asset.
-        architecture: what it is built for.
-        runtime: the Python it is built for.
-        config: path of the `mirror.toml` in it; None for none.
+        code: Lambda asset.
+        architecture: processor architecture of the asset.
+        runtime: Python runtime of the asset.
+        config: path of the packaged `mirror.toml`; None for none.
     """
 
     code: lambda_.Code
@@ -44,12 +44,18 @@ class LambdaCode:
         python: str = "3.14",
         config: str | None = None,
     ) -> "LambdaCode":
-        """Build the asset, without Docker; says how large it is.
+        """Build the asset without Docker, and annotate the scope with its size.
+
+        Args:
+            scope: construct that receives the annotations.
+            architecture: processor architecture of the functions.
+            python: Python version of the functions.
+            config: path of a `mirror.toml` to package; None for the default view.
 
         Raises:
-            DynamirrorError: it cannot be built.
+            DynamirrorError: the asset cannot be built.
         """
-        # CDK reads it until the end, and keeps a copy of its own.
+        # CDK copies the asset when the app is synthesised, so the folder lives as long as we do.
         folder = Path(tempfile.mkdtemp(prefix="dynamirror-asset-"))
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         asset = build_asset(
@@ -65,12 +71,12 @@ class LambdaCode:
         if not asset.compiled:
             Annotations.of(scope).add_info_v2(
                 "dynamirror:asset-not-compiled",
-                f"Lambda asset: no python{python} is here to compile it with, so each cold start "
-                "takes about 0.1 s longer; install it, or name the version that is here, as in "
-                f"-c python={sys.version_info.major}.{sys.version_info.minor}",
+                f"Lambda asset: this machine has no python{python} to compile it, so each cold "
+                "start takes about 0.1 s longer; install that version, or deploy with the one "
+                f"that runs here: -c python={sys.version_info.major}.{sys.version_info.minor}",
             )
         return cls(
-            # The digest of its content, so that nothing is deployed when nothing changed.
+            # With a digest of the content, an unchanged asset is not deployed again.
             code=lambda_.Code.from_asset(str(asset.path), asset_hash=asset.sha256),
             architecture=lambda_.Architecture.ARM_64
             if architecture == "arm64"
@@ -94,25 +100,28 @@ class LambdaCode:
         reads_table: bool = False,
         tracing: bool = False,
     ) -> lambda_.Function:
-        """Make a function that runs it, and may do nothing yet but write its logs.
+        """Create a function that runs this code and may write its logs only.
 
         Args:
-            scope: the construct that the function and its role are part of; one function each.
-            id: its name there.
-            handler: what is called.
-            description: what it does.
-            environment: its settings.
-            log_group: where it writes.
-            timeout: of one invocation.
-            memory_mb: its memory; 1,769 is one vCPU.
-            network: where it runs; None for outside any VPC.
-            reads_table: whether it must reach DynamoDB from there, and not the cache alone.
-            tracing: whether to trace with X-Ray.
+            scope: construct that contains the function and its role; one function each.
+            id: name of the function in that scope.
+            handler: dotted name of the handler.
+            description: what the function does.
+            environment: environment variables of the function.
+            log_group: log group that the function writes to.
+            timeout: limit of one invocation.
+            memory_mb: memory in MB; 1,769 is one vCPU.
+            network: network of the function; None to run outside any VPC.
+            reads_table: whether the function must reach DynamoDB beside the cache.
+            tracing: whether X-Ray traces the function.
         """
         groups = None
         if network:
-            inside = network.operator_security_group
-            groups = [inside if reads_table else network.replicator_security_group]
+            groups = [
+                network.operator_security_group
+                if reads_table
+                else network.replicator_security_group
+            ]
         return lambda_.Function(
             scope,
             id,
@@ -134,7 +143,7 @@ class LambdaCode:
 
 
 def _role(scope: Construct, log_group: logs.ILogGroup, *, in_vpc: bool) -> iam.Role:
-    """A role that may write its own logs, and nothing else yet."""
+    """Return a role that may write to one log group, and join a VPC if needed."""
     role = iam.Role(scope, "Role", assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"))
     log_group.grant_write(role)
     if in_vpc:
@@ -155,8 +164,8 @@ def _role(scope: Construct, log_group: logs.ILogGroup, *, in_vpc: bool) -> iam.R
             Acknowledgment(
                 id="AwsSolutions-IAM5[Resource::*]",
                 reason=(
-                    "Lambda makes its network interfaces with this role, and EC2 knows no narrower "
-                    "resource for that; listing streams and X-Ray have none either."
+                    "Lambda creates its network interfaces with this role, and EC2 has no narrower "
+                    "resource for that. Listing streams and X-Ray have none either."
                 ),
             )
         )

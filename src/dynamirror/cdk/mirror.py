@@ -1,4 +1,4 @@
-"""The mirror: the replicator Lambda and its event source mapping."""
+"""The mirror: the replicator function and its event source mapping."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,19 +18,19 @@ from dynamirror.config import Settings, check_views, load_views
 from dynamirror.filters import patterns
 from dynamirror.view import Schema
 
-# Stands for a name that is not known before the table is made.
+# Placeholder for a table name that CloudFormation only knows after it creates the table.
 _UNNAMED = "dynamirror_unnamed_table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirroredTable:
-    """A table, new or existing, as a mirror must know it.
+    """Describe the table to mirror, new or existing.
 
     Args:
-        table: the table, with its stream; `Table.from_table_attributes(..., table_arn=...,
-            table_stream_arn=...)` for an existing one.
-        keys: names of its key attributes, partition key first.
-        view_type: of its stream.
+        table: table with its stream; for an existing one,
+            `Table.from_table_attributes(..., table_arn=..., table_stream_arn=...)`.
+        keys: names of the key attributes, partition key first.
+        view_type: view type of the stream.
     """
 
     table: dynamodb.ITable
@@ -38,50 +38,54 @@ class MirroredTable:
     view_type: dynamodb.StreamViewType = dynamodb.StreamViewType.NEW_AND_OLD_IMAGES
 
     def key_patterns(self, config: str | None) -> tuple[str, ...]:
-        """Check that the views fit, and tell the glob patterns of the keys that they write.
+        """Return the glob patterns of the keys that the views of a `mirror.toml` write.
 
         Raises:
-            ConfigError: the views are wrong, do not fit the table, or its stream cannot feed them.
+            ConfigError: a view is malformed, does not fit the table, or the stream cannot feed it.
         """
         name = self.table.table_name
-        known = _UNNAMED if Token.is_unresolved(name) else name
-        patterns = check_views(load_views(config), known, self.keys, self.view_type.value)
-        return tuple(pattern.replace(_UNNAMED, name) for pattern in patterns)
+        views = load_views(config)
+        globs = check_views(views, self._known_name, self.keys, self.view_type.value)
+        return tuple(glob.replace(_UNNAMED, name) for glob in globs)
 
     def filters(self, config: str | None) -> list[Mapping[str, Any]]:
-        """The patterns of the records that the views need, for Lambda; none if they need all.
+        """Return Lambda's filters for the records that the views need; none if they need all.
 
         Raises:
-            ConfigError: the views are wrong, or do not fit the table.
+            ConfigError: a view is malformed, or does not fit the table.
         """
+        schema = Schema(self._known_name, self.keys)
+        return [
+            lambda_.FilterCriteria.filter(pattern)
+            for pattern in patterns(load_views(config), schema, self.view_type.value)
+        ]
+
+    @property
+    def _known_name(self) -> str:
         name = self.table.table_name
-        known = _UNNAMED if Token.is_unresolved(name) else name
-        found = patterns(load_views(config), Schema(known, self.keys), self.view_type.value)
-        return [lambda_.FilterCriteria.filter(pattern) for pattern in found]
+        return _UNNAMED if Token.is_unresolved(name) else name
 
 
 class Mirror(Construct):
-    """Keeps a cache in step with a table.
+    """Deploy the replicator, fed by the table's stream.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        source: the table.
-        endpoint: the cache, of `Cache` or an existing one.
-        network: where the replicator runs; it must reach the cache.
-        code: what it runs.
-        batch_size: records of one invocation at the most.
-        parallelization_factor: invocations of one shard at a time.
-        max_batching_window: how long to wait for a full batch.
-        timeout: of one invocation.
-        memory_mb: of the function; 1,769 is one vCPU.
-        log_retention: how long logs are kept.
-        tracing: whether to trace with X-Ray.
-        filter_records: whether Lambda passes over the records that no view needs.
-        removal_policy: what becomes of the logs with the stack.
+        source: table to mirror.
+        endpoint: cache to write to, from `Cache` or an existing one.
+        network: network of the replicator, with a route to the cache.
+        code: code that the function runs.
+        batch_size: maximum number of records of one invocation.
+        parallelization_factor: number of concurrent invocations of one shard.
+        max_batching_window: time to wait for a full batch.
+        timeout: limit of one invocation; default one minute.
+        memory_mb: memory of the function in MB; 1,769 is one vCPU.
+        log_retention: time for which logs are kept.
+        tracing: whether X-Ray traces the function.
+        filter_records: whether Lambda skips the records that no view needs.
+        removal_policy: what happens to the logs when the stack is deleted.
 
     Raises:
-        ConfigError: a view does not fit the table, or its stream cannot feed the views.
+        ConfigError: a view does not fit the table, or the stream cannot feed it.
     """
 
     def __init__(
@@ -124,7 +128,7 @@ class Mirror(Construct):
         self.function.add_event_source(
             sources.DynamoEventSource(
                 source.table,
-                # Everything that the stream still has; what was there already is harmless.
+                # All that the stream still has: records that were applied before do no harm.
                 starting_position=lambda_.StartingPosition.TRIM_HORIZON,
                 batch_size=batch_size,
                 parallelization_factor=parallelization_factor,
@@ -132,10 +136,10 @@ class Mirror(Construct):
                 report_batch_item_failures=True,
                 bisect_batch_on_error=True,
                 filters=(source.filters(code.config) if filter_records else None) or None,
-                # No limit of attempts or age, and no queue for what failed. While the cache is out,
-                # every batch fails: with a limit, an outage would turn into changes given up, and a
-                # queue (which holds no records, only where they were) would hand them back out of
-                # reach. What cannot be written at all is quarantined, and blocks nobody.
+                # No limit of attempts or age, and no queue for failed batches. While the cache is
+                # down, every batch fails, and a limit would lose changes. A queue would hold only
+                # the positions of records, not the records. An item that can never be written is
+                # quarantined and blocks no other.
                 retry_attempts=-1,
                 max_record_age=None,
             )
@@ -145,21 +149,14 @@ class Mirror(Construct):
 def environment(
     scope: Construct, *, source: MirroredTable, endpoint: CacheEndpoint, code: LambdaCode
 ) -> dict[str, str]:
-    """The settings of a function that uses the cache, as environment variables.
-
-    Args:
-        scope: tells the region.
-        source: the table.
-        endpoint: the cache.
-        code: what the function runs.
-    """
+    """Return the settings of a function that uses the cache, as environment variables."""
     settings = Settings(
         host=endpoint.host,
         port=endpoint.port,
         tls=endpoint.tls,
         iam_cache=endpoint.name,
         user=endpoint.user,
-        # Given by Lambda itself, which reserves the name.
+        # Lambda sets the variable itself and reserves its name.
         region=Stack.of(scope).region if endpoint.name else None,
         key_schema=",".join(source.keys),
         config="mirror.toml" if code.config else None,

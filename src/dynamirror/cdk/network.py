@@ -1,4 +1,4 @@
-"""The network: a VPC without a way in or out, and who may talk to whom."""
+"""The network: an isolated VPC, and the security groups of cache and functions."""
 
 from aws_cdk import Acknowledgment, Tags, Validations
 from aws_cdk import aws_ec2 as ec2
@@ -6,21 +6,20 @@ from constructs import Construct
 
 from dynamirror.errors import ConfigError
 
-# Reads that may lag behind are served on the second; both must be open.
+# ElastiCache Serverless serves replica reads, which may lag, on the second port.
 CACHE_PORTS = ec2.Port.tcp_range(6379, 6380)
-_MOST_ZONES = 3
+_MAX_ZONES = 3
 
 
 class Network(Construct):
-    """Isolated subnets for the cache and the functions; no NAT, no internet gateway.
+    """Create isolated subnets for the cache and the functions, without NAT or internet gateway.
 
-    In an existing VPC, what reads the table needs a gateway endpoint for DynamoDB there, or a NAT.
+    In an existing VPC, functions that read the table need a gateway endpoint for DynamoDB, or a
+    NAT.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        vpc: an existing VPC with isolated or private subnets; default a new one.
-        max_azs: availability zones of a new VPC.
+        vpc: existing VPC with isolated or private subnets; default a new one.
+        max_azs: number of availability zones of a new VPC.
 
     Raises:
         ConfigError: an existing VPC has no subnet for the cache.
@@ -42,27 +41,34 @@ class Network(Construct):
         self.admit(self.replicator_security_group)
         self.operator_security_group = self._group("Operator", "May reach cache and DynamoDB")
         self.admit(self.operator_security_group)
-        # The gateway endpoint is reached by public addresses; these subnets route nowhere else.
+        # The gateway endpoint has public addresses; the subnets route to nothing else.
         self.operator_security_group.add_egress_rule(
             ec2.Peer.any_ipv4(), ec2.Port.HTTPS, "to DynamoDB"
         )
 
     def admit(self, client: ec2.ISecurityGroup) -> None:
-        """Let another security group, of an application that reads, reach the cache."""
+        """Let the security group of an application reach the cache."""
         self.cache_security_group.add_ingress_rule(client, CACHE_PORTS, "to the cache")
         client.add_egress_rule(self.cache_security_group, CACHE_PORTS, "to the cache")
 
-    def one_subnet_an_az(self) -> list[str]:
-        """Ids of one subnet in each of at most three zones, as a serverless cache takes them."""
-        chosen = self.vpc.select_subnets(
+    def one_subnet_per_zone(self) -> list[str]:
+        """Return the ids of one subnet in each of at most three zones, as ElastiCache requires.
+
+        Raises:
+            ConfigError: the VPC has no subnet for the cache.
+        """
+        subnets = self.vpc.select_subnets(
             subnets=self.subnets.subnets, subnet_type=self.subnets.subnet_type
         ).subnets
-        zones: dict[str, str] = {}
-        for subnet in chosen:
-            zones.setdefault(subnet.availability_zone, subnet.subnet_id)
-        if not zones:
-            raise ConfigError("the VPC has neither isolated nor private subnets for the cache")
-        return list(zones.values())[:_MOST_ZONES]
+        by_zone: dict[str, str] = {}
+        for subnet in subnets:
+            by_zone.setdefault(subnet.availability_zone, subnet.subnet_id)
+        if not by_zone:
+            raise ConfigError(
+                "network: the VPC has neither isolated nor private subnets for the cache; add "
+                "one, or pass another VPC"
+            )
+        return list(by_zone.values())[:_MAX_ZONES]
 
     def _new_vpc(self, max_azs: int) -> ec2.Vpc:
         vpc = ec2.Vpc(
@@ -75,10 +81,10 @@ class Network(Construct):
                     name="isolated", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=24
                 )
             ],
-            # Emptying the default group takes a custom resource; nothing here uses that group.
+            # Emptying the default group needs a custom resource, and nothing here uses the group.
             restrict_default_security_group=False,
             gateway_endpoints={
-                # Free, and the way to the table for what has to read it from inside.
+                # Gateway endpoints are free.
                 "DynamoDb": ec2.GatewayVpcEndpointOptions(
                     service=ec2.GatewayVpcEndpointAwsService.DYNAMODB
                 )
@@ -88,8 +94,8 @@ class Network(Construct):
             Acknowledgment(
                 id="AwsSolutions-VPC7",
                 reason=(
-                    "No packet enters or leaves these subnets but to the cache and the table; flow "
-                    "logs would cost more than the mirror. Add them where a policy asks for them."
+                    "Traffic in these subnets goes to the cache and the table only. Flow logs "
+                    "would cost more than the mirror; add them where a policy requires them."
                 ),
             )
         )

@@ -1,30 +1,28 @@
-"""Recovery: what fills, watches, verifies and repairs a mirror, and what operators ask."""
+"""The functions and state machines that keep a mirror complete."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
-from dynamirror.cdk.inside import Inside, InsideFunction
-from dynamirror.cdk.machine import RebuildMachine
+from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
+from dynamirror.cdk.rebuild_machine import RebuildMachine
 from dynamirror.cdk.watchdog import Watchdog
 
-_A_DAY = 1440  # minutes
-_LONGEST_AGE = 360  # minutes, the most that Lambda keeps an event
+_MINUTES_A_DAY = 1440
+_MAX_EVENT_AGE = 360  # minutes, Lambda's limit
 
 
 class Auditor(Construct):
-    """Compares a part of the table with the cache on a schedule, and repairs it.
+    """Compare one part of the table with the cache on a schedule, and repair it.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        inside: what the functions have in common.
-        every_minutes: how often.
-        parts: the table is compared in so many parts, one at a time; default so many that it is
-            through in a day.
-        repair: write rows over what differs.
-        rate: read units a second; None for no limit.
+        context: what the mirror's functions share.
+        interval_minutes: minutes between two audits.
+        parts: number of parts of the table, one for each audit; the default covers the table in
+            a day.
+        repair: whether to overwrite entries that differ.
+        rate: limit in read units a second; None for no limit.
     """
 
     def __init__(
@@ -32,54 +30,53 @@ class Auditor(Construct):
         scope: Construct,
         id: str,
         *,
-        inside: Inside,
-        every_minutes: int = 5,
+        context: FunctionContext,
+        interval_minutes: int = 5,
         parts: int | None = None,
         repair: bool = True,
         rate: int | None = None,
     ) -> None:
         super().__init__(scope, id)
-        count = parts or max(1, _A_DAY // every_minutes)
+        interval = Duration.minutes(interval_minutes)
+        count = parts or max(1, _MINUTES_A_DAY // interval_minutes)
         variables = {"PARTS": str(count), "REPAIR": str(repair).lower()}
         if rate is not None:
             variables["RATE"] = str(rate)
-        self.function = InsideFunction(
+        self.function = MirrorFunction(
             self,
             "Auditor",
-            inside=inside,
+            context=context,
             handler="dynamirror.functions.auditor",
             description="compares a part of the table with the cache",
             variables={f"DYNAMIRROR_AUDIT_{name}": value for name, value in variables.items()},
         ).function
-        # Where Lambda lacks room for hours, audits must not pile up, to read the table all at once.
+        # While Lambda has no room, audits must not queue up and then read the table all at once.
         self.function.configure_async_invoke(
-            max_event_age=Duration.minutes(min(every_minutes, _LONGEST_AGE))
+            max_event_age=Duration.minutes(min(interval_minutes, _MAX_EVENT_AGE))
         )
         self.rule = events.Rule(
             self,
             "Rule",
             description="Runs dynamirror's auditor",
-            schedule=events.Schedule.rate(Duration.minutes(every_minutes)),
+            schedule=events.Schedule.rate(interval),
             targets=[targets.LambdaFunction(self.function)],
         )
 
 
 class Recovery(Construct):
-    """An operator's function, and a state machine that fills a mirror and is started when need be.
+    """Deploy backfill, verification and repair, and the function behind `--via`.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        inside: what the functions have in common.
-        heal: start a rebuild whenever the mirror is incomplete, as it is at first.
-        audit: compare the table with the cache on a schedule.
-        audit_every: minutes between two audits.
-        audit_parts: see `Auditor`.
-        audit_repair: write rows over what differs.
-        audit_rate: read units a second of an audit; None for no limit.
-        segments: parts that a rebuild reads the table in.
-        concurrency: how many of them at a time.
-        rate: read units a second of a rebuild; None for no limit.
+        context: what the mirror's functions share.
+        heal: whether a watchdog rebuilds an incomplete mirror; a new mirror is incomplete.
+        audit: whether an auditor compares the table with the cache on a schedule.
+        audit_interval_minutes: minutes between two audits.
+        audit_parts: number of parts of the table; see `Auditor`.
+        audit_repair: whether audits overwrite entries that differ.
+        audit_rate: limit of an audit in read units a second; None for no limit.
+        segments: number of parts in which a rebuild reads the table.
+        concurrency: number of segments that a rebuild reads at a time.
+        rate: limit of a rebuild in read units a second; None for no limit.
     """
 
     def __init__(
@@ -87,10 +84,10 @@ class Recovery(Construct):
         scope: Construct,
         id: str,
         *,
-        inside: Inside,
+        context: FunctionContext,
         heal: bool = True,
         audit: bool = True,
-        audit_every: int = 5,
+        audit_interval_minutes: int = 5,
         audit_parts: int | None = None,
         audit_repair: bool = True,
         audit_rate: int | None = None,
@@ -99,24 +96,24 @@ class Recovery(Construct):
         rate: int | None = None,
     ) -> None:
         super().__init__(scope, id)
-        self.operator = InsideFunction(
+        self.operator = MirrorFunction(
             self,
             "Operator",
-            inside=inside,
+            context=context,
             handler="dynamirror.functions.operator",
-            description="does what an operator asks",
+            description="runs an operator's commands",
         ).function
-        self.worker = InsideFunction(
+        self.worker = MirrorFunction(
             self,
             "Worker",
-            inside=inside,
+            context=context,
             handler="dynamirror.functions.worker",
-            description="steps of rebuilding and verifying",
+            description="runs steps of rebuilds and verifications",
         ).function
         self.machine = RebuildMachine(
             self,
             "Machine",
-            inside=inside,
+            context=context,
             worker=self.worker,
             segments=segments,
             concurrency=concurrency,
@@ -125,15 +122,15 @@ class Recovery(Construct):
         self.watchdog = None
         if heal:
             self.watchdog = Watchdog(
-                self, "Watchdog", inside=inside, worker=self.worker, rebuild=self.machine
+                self, "Watchdog", context=context, worker=self.worker, rebuild=self.machine
             )
         self.auditor = None
         if audit:
             self.auditor = Auditor(
                 self,
                 "Auditor",
-                inside=inside,
-                every_minutes=audit_every,
+                context=context,
+                interval_minutes=audit_interval_minutes,
                 parts=audit_parts,
                 repair=audit_repair,
                 rate=audit_rate,

@@ -1,4 +1,4 @@
-"""Where alarms go: a topic that sends mail."""
+"""An SNS topic that mails alarms."""
 
 from aws_cdk import RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
@@ -11,44 +11,42 @@ from dynamirror.errors import ConfigError
 
 
 class AlarmTopic(Construct):
-    """An encrypted topic that CloudWatch may publish to, with one subscriber by mail.
+    """Create an encrypted topic that CloudWatch may publish to, with one subscriber by mail.
 
-    The subscriber gets a letter first, and must agree in it.
+    SNS first mails the subscriber a link that confirms the subscription.
 
-    Two traps are avoided. The key of AWS's own for SNS (alias/aws/sns) cannot be used: CloudWatch
-    has no right to it, none can be given, and alarms would be lost in silence. So the key is one
-    of our own, about $1 a month. https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
-    And a policy that asks for TLS replaces the one that topics have from the start, which lets
-    CloudWatch in: so it is let in by name.
+    The topic has a key of its own, about $1 a month: CloudWatch cannot use AWS's own key for SNS
+    (alias/aws/sns), and alarms would be lost without an error.
+    https://repost.aws/knowledge-center/cloudwatch-configure-alarm-sns
+    Its policy names CloudWatch: a policy that requires TLS replaces the default policy, which
+    admits CloudWatch.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        email: the address.
+        email: mail address of the subscriber.
 
     Raises:
-        ConfigError: it is no address.
+        ConfigError: the mail address is malformed.
     """
 
     def __init__(self, scope: Construct, id: str, *, email: str) -> None:
         super().__init__(scope, id)
         if email.count("@") != 1 or not all(email.split("@")) or any(map(str.isspace, email)):
             raise ConfigError(f"context: alarmEmail: {email!r} is not an address like ops@x.org")
-        alarms = iam.ServicePrincipal(
+        cloudwatch = iam.ServicePrincipal(
             "cloudwatch.amazonaws.com",
-            # Alarms of this account only; CloudWatch says so of what it asks.
+            # CloudWatch sends the account of the alarm as a condition key.
             conditions={"StringEquals": {"aws:SourceAccount": Stack.of(self).account}},
         )
         key = kms.Key(
             self,
             "Key",
-            description="dynamirror: alarms on their way",
+            description="dynamirror: encrypts alarms in transit",
             enable_key_rotation=True,
-            removal_policy=RemovalPolicy.DESTROY,  # nothing is kept that it could open
+            removal_policy=RemovalPolicy.DESTROY,  # it encrypts nothing that is stored
         )
-        key.grant(alarms, "kms:Decrypt", "kms:GenerateDataKey*")
+        key.grant(cloudwatch, "kms:Decrypt", "kms:GenerateDataKey*")
         self.topic = sns.Topic(
             self, "Topic", display_name="dynamirror", master_key=key, enforce_ssl=True
         )
-        self.topic.grant_publish(alarms)
+        self.topic.grant_publish(cloudwatch)
         self.topic.add_subscription(subscriptions.EmailSubscription(email))

@@ -1,4 +1,4 @@
-"""The watchdog: starts a rebuild when the mirror is incomplete."""
+"""The watchdog: a state machine that starts a rebuild when the mirror is incomplete."""
 
 from aws_cdk import Duration
 from aws_cdk import aws_events as events
@@ -8,25 +8,23 @@ from aws_cdk import aws_stepfunctions as sfn
 from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
-from dynamirror.cdk.inside import Inside
-from dynamirror.cdk.machine import Machine, step
+from dynamirror.cdk.function_context import FunctionContext
+from dynamirror.cdk.state_machine import LoggedStateMachine
+from dynamirror.cdk.worker_task import worker_task
 
-_ALREADY = "ExecutionAlreadyExists"
+_EXISTS = "ExecutionAlreadyExists"
 
 
 class Watchdog(Construct):
-    """Looks at the mirror on a schedule, and starts a rebuild of one that is incomplete.
+    """Check the mirror on a schedule, and start a rebuild if it is incomplete.
 
-    It does not while one is under way. One that failed is started again after an hour, and goes on
-    where it had come to.
+    The watchdog starts none while another one runs. It resumes a failed rebuild after an hour.
 
     Args:
-        scope: the stack or construct this is part of.
-        id: its name there.
-        inside: what the functions have in common.
-        worker: looks at the mirror.
-        rebuild: the state machine to start.
-        every: how often.
+        context: what the mirror's functions share.
+        worker: function that checks the mirror.
+        rebuild: state machine to start.
+        interval: time between two checks; default five minutes.
     """
 
     def __init__(
@@ -34,16 +32,16 @@ class Watchdog(Construct):
         scope: Construct,
         id: str,
         *,
-        inside: Inside,
+        context: FunctionContext,
         worker: lambda_.Function,
         rebuild: sfn.IStateMachine,
-        every: Duration | None = None,
+        interval: Duration | None = None,
     ) -> None:
         super().__init__(scope, id)
-        self.machine = Machine(
+        self.machine = LoggedStateMachine(
             self,
             "Watch",
-            inside=inside,
+            context=context,
             worker=worker,
             start=self._definition(worker, rebuild),
             kind=sfn.StateMachineType.EXPRESS,
@@ -52,8 +50,8 @@ class Watchdog(Construct):
         self.rule = events.Rule(
             self,
             "Rule",
-            description="Has dynamirror's mirror looked at, and rebuilt if it is incomplete",
-            schedule=events.Schedule.rate(every or Duration.minutes(5)),
+            description="Has dynamirror's mirror checked, and rebuilt if it is incomplete",
+            schedule=events.Schedule.rate(interval or Duration.minutes(5)),
             targets=[targets.SfnStateMachine(self.machine)],
         )
 
@@ -69,13 +67,13 @@ class Watchdog(Construct):
             parameters={"StateMachineArn": rebuild.state_machine_arn, "StatusFilter": "RUNNING"},
             result_selector={"names": sfn.JsonPath.list_at("$.Executions[*].Name")},
         )
-        check = step(
+        check = worker_task(
             self,
             "Check",
             worker,
             {"step": "check", "running": sfn.JsonPath.list_at("$.names")},
             result_path="$.check",
-            attempts=3,  # the schedule comes again
+            attempts=3,  # the schedule soon runs another check
         )
         start = tasks.StepFunctionsStartExecution(
             self,
@@ -87,7 +85,7 @@ class Watchdog(Construct):
         )
         nothing = sfn.Succeed(self, "NothingToDo", state_name="NothingToDo")
         start.add_catch(
-            nothing, errors=[f"StepFunctions.{_ALREADY}Exception", f"Sfn.{_ALREADY}Exception"]
+            nothing, errors=[f"StepFunctions.{_EXISTS}Exception", f"Sfn.{_EXISTS}Exception"]
         )
         due = sfn.Choice(self, "Due", state_name="Due")
         is_due = sfn.Condition.boolean_equals("$.check.start", value=True)

@@ -1,4 +1,4 @@
-"""Options of a stack, given as context: `-c name=value`."""
+"""Options of the stack, given as CDK context: `-c name=value`."""
 
 from typing import Literal
 
@@ -6,29 +6,32 @@ from constructs import Node
 
 from dynamirror.errors import ConfigError
 
+MINUTES_A_DAY = 1_440
+_DEFAULT_STORAGE_GB = 5
+_DEFAULT_AUDIT_MINUTES = 5
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
-class Context:
-    """Reads options, and says in one sentence what is wrong with one.
+class StackOptions:
+    """Read options from CDK context.
 
     Args:
-        node: of the stack.
+        node: construct node of the stack.
     """
 
     def __init__(self, node: Node) -> None:
         self._node = node
 
     def text(self, name: str) -> str | None:
-        """A text; None if it was not given."""
+        """Return an option as text, or None if it is not set."""
         value = self._node.try_get_context(name)
         return None if value in (None, "") else str(value)
 
     def flag(self, name: str, *, default: bool = False) -> bool:
-        """A choice.
+        """Return an option as true or false.
 
         Raises:
-            ConfigError: it is neither true nor false.
+            ConfigError: the value is neither true nor false.
         """
         value = self.text(name)
         if value is None:
@@ -38,10 +41,10 @@ class Context:
         return value.lower() in _TRUE
 
     def number(self, name: str, low: int, high: int) -> int | None:
-        """A whole number; None if it was not given.
+        """Return an option as a whole number, or None if it is not set.
 
         Raises:
-            ConfigError: it is none, or not from `low` to `high`.
+            ConfigError: the value is no whole number from `low` to `high`.
         """
         value = self.text(name)
         if value is None:
@@ -53,10 +56,10 @@ class Context:
         return int(value)
 
     def architecture(self) -> Literal["arm64", "x86_64"]:
-        """The functions' processor.
+        """Return the processor architecture of the functions.
 
         Raises:
-            ConfigError: Lambda has no such.
+            ConfigError: Lambda has no such architecture.
         """
         match self.text("architecture"):
             case None | "arm64":
@@ -65,3 +68,23 @@ class Context:
                 return "x86_64"
             case other:
                 raise ConfigError(f"context: architecture: must be arm64 or x86_64, not {other!r}")
+
+    @property
+    def is_new_table(self) -> bool:
+        """Whether the stack creates the table."""
+        return self.text("tableArn") is None
+
+    @property
+    def max_storage_gb(self) -> int:
+        """The cache's storage limit in GB."""
+        return self.number("cacheMaxGb", 1, 5_000) or _DEFAULT_STORAGE_GB
+
+    @property
+    def max_ecpu(self) -> int | None:
+        """The cache's limit of processing units a second; None for no limit."""
+        return self.number("cacheMaxEcpu", 1_000, 15_000_000)
+
+    @property
+    def audit_interval_minutes(self) -> int:
+        """The minutes between two audits."""
+        return self.number("auditEvery", 1, MINUTES_A_DAY) or _DEFAULT_AUDIT_MINUTES

@@ -1,4 +1,4 @@
-"""What watches the deployed mirror, in use: canary, alarms and dashboard."""
+"""The monitoring of the deployed mirror: canary, alarms and dashboard."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -7,26 +7,28 @@ from typing import Any
 from dynamirror.aws import aws_errors
 from dynamirror.errors import DynamirrorError
 
-# With so little time, a canary waits six seconds for its item, and not 45.
-_HURRY = 9
+# With this timeout in seconds, the canary waits 6 s for its item instead of 45 s.
+_SHORT_TIMEOUT = 9
 
 
-def watching(client: Callable[[str], Any], stack: str, outputs: Mapping[str, str]) -> Iterator[str]:
-    """Use what watches the mirror; gives what was seen, step by step.
+def check_monitoring(
+    client: Callable[[str], Any], stack: str, outputs: Mapping[str, str]
+) -> Iterator[str]:
+    """Check the monitoring, and yield a sentence after each step.
 
     Args:
-        client: makes one of boto3's clients.
-        stack: the stack's name.
-        outputs: of the stack.
+        client: returns the boto3 client of a service.
+        stack: name of the stack.
+        outputs: outputs of the stack.
 
     Raises:
-        DynamirrorError: something is not as it must be.
+        DynamirrorError: a part of the monitoring does not work.
     """
     functions, canary = client("lambda"), outputs["CanaryName"]
-    beat = _invoke(functions, canary)
-    if not beat["seen"]:
-        raise DynamirrorError(f"function {canary}: answered {beat}")
-    yield f"canary: seen after {beat['latency'] * 1000:.0f} ms"
+    result = _invoke(functions, canary)
+    if not result["seen"]:
+        raise DynamirrorError(f"function {canary}: answered {result}")
+    yield f"canary: seen after {result['latency'] * 1000:.0f} ms"
     yield f"canary-missing: {_stop_in_silence(functions, canary, outputs['FunctionName'])}"
     cloudwatch = client("cloudwatch")
     widgets = _count_widgets(cloudwatch, outputs["DashboardName"])
@@ -34,21 +36,23 @@ def watching(client: Callable[[str], Any], stack: str, outputs: Mapping[str, str
 
 
 def _stop_in_silence(functions: Any, canary: str, replicator: str) -> str:
-    """Switch the mapping off, which raises no error anywhere: only the canary sees it."""
+    """Disable the event source mapping, which raises no error: only the canary sees it."""
     with aws_errors(f"function {canary}"):
         before = functions.get_function_configuration(FunctionName=canary)["Timeout"]
-        found = functions.list_event_source_mappings(FunctionName=replicator)
-        (mapping,) = (one["UUID"] for one in found["EventSourceMappings"])
-        _set_timeout(functions, canary, _HURRY)
+        answer = functions.list_event_source_mappings(FunctionName=replicator)
+        (mapping,) = (described["UUID"] for described in answer["EventSourceMappings"])
+        _set_timeout(functions, canary, _SHORT_TIMEOUT)
         functions.update_event_source_mapping(UUID=mapping, Enabled=False)
         stopped = _invoke(functions, canary)
-        # As the runbook has it.
+        # The runbook's fix.
         functions.update_event_source_mapping(UUID=mapping, Enabled=True)
         _set_timeout(functions, canary, before)
-    mended = _invoke(functions, canary)
-    if stopped["seen"] or not mended["seen"]:
-        raise DynamirrorError(f"function {canary}: answered {stopped}, and mended {mended}")
-    return f"while the mapping is off, {stopped['error']}; switched on, it is seen"
+    fixed = _invoke(functions, canary)
+    if stopped["seen"] or not fixed["seen"]:
+        raise DynamirrorError(
+            f"function {canary}: answered {stopped} while the mapping was disabled, then {fixed}"
+        )
+    return f"while the mapping is disabled, {stopped['error']}; enabled, the item is seen"
 
 
 def _set_timeout(functions: Any, name: str, seconds: int) -> None:
@@ -66,17 +70,19 @@ def _invoke(functions: Any, name: str) -> Any:
 
 
 def _check_alarms(cloudwatch: Any, stack: str) -> int:
-    """Check that every alarm tells somebody, and where to read on; gives how many there are."""
+    """Check that every alarm has a topic and a link to the runbook, and return their number."""
     with aws_errors("alarms"):
         pages = cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack}-")
         alarms = [alarm for page in pages for alarm in page["MetricAlarms"]]
-    silent = [
+    incomplete = [
         alarm["AlarmName"]
         for alarm in alarms
         if not alarm["AlarmActions"] or "docs/runbook.md#" not in alarm["AlarmDescription"]
     ]
-    if silent or not alarms:
-        raise DynamirrorError(f"{len(alarms)} alarms, of which these tell nobody: {silent}")
+    if incomplete or not alarms:
+        raise DynamirrorError(
+            f"of {len(alarms)} alarms, these lack a topic or a link to the runbook: {incomplete}"
+        )
     return len(alarms)
 
 

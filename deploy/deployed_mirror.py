@@ -1,0 +1,134 @@
+"""The deployed mirror: its settings, its use, and its deletion."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from cdk_command import STACK
+from dynamirror.aws import aws_errors, describe_schema
+from dynamirror.cache import Cache
+from dynamirror.config import load_views
+from dynamirror.errors import DynamirrorError
+from dynamirror.snapshot import scan_table
+from dynamirror.verify import Comparison, compare
+from dynamirror.view import Views
+from emulated_aws import Emulator
+
+_MIRROR_SECONDS = 60.0
+_ITEM = "deploy-local"  # the simulator's ids are numbers
+_LAST_LINES = 8
+
+
+def disable_tls_and_iam(functions: Any, port: int) -> None:
+    """Configure the deployed functions to use the cache without TLS and IAM.
+
+    Args:
+        functions: boto3's lambda client.
+        port: TCP port of the cache.
+    """
+    with aws_errors("functions"):
+        for function in functions.list_functions()["Functions"]:
+            name = function["FunctionName"]
+            variables = function.get("Environment", {}).get("Variables", {})
+            if "ELASTICACHE_HOST" not in variables:
+                continue
+            for variable in ("ELASTICACHE_NAME", "ELASTICACHE_USER"):
+                variables.pop(variable, None)
+            variables |= {"ELASTICACHE_PORT": str(port), "ELASTICACHE_TLS": "false"}
+            functions.update_function_configuration(
+                FunctionName=name, Environment={"Variables": variables}
+            )
+            functions.get_waiter("function_updated_v2").wait(FunctionName=name)
+
+
+class DeployedMirror:
+    """Use the deployed mirror.
+
+    Args:
+        emulator: emulated AWS with the stack.
+        cache: cache of the mirror.
+        outputs: outputs of the stack.
+    """
+
+    def __init__(self, emulator: Emulator, cache: Cache, outputs: Mapping[str, str]) -> None:
+        self._emulator = emulator
+        self._cache = cache
+        self._outputs = outputs
+        self._functions = emulator.client("lambda")
+        self._dynamodb = emulator.aws.dynamodb()
+        schema, _ = describe_schema(self._dynamodb, self.table)
+        self._views = Views(load_views(None), lambda _table, _keys: schema).bind(schema)
+
+    @property
+    def table(self) -> str:
+        """The table's name."""
+        return self._outputs["TableName"]
+
+    def put(self, text: str) -> None:
+        """Write the test item."""
+        item = {"id": {"S": _ITEM}, "text": {"S": text}}
+        with aws_errors(f"table {self.table}"):
+            self._dynamodb.put_item(TableName=self.table, Item=item)
+
+    def delete(self) -> None:
+        """Delete the test item."""
+        with aws_errors(f"table {self.table}"):
+            self._dynamodb.delete_item(TableName=self.table, Key={"id": {"S": _ITEM}})
+
+    def simulate(self) -> None:
+        """Invoke the simulator.
+
+        Raises:
+            DynamirrorError: the simulator did not make its changes.
+        """
+        name = self._outputs["SimulatorName"]
+        with aws_errors(f"function {name}"):
+            answer = self._functions.invoke(FunctionName=name, Payload=b"{}")
+        text = answer["Payload"].read().decode()
+        if "FunctionError" in answer or json.loads(text).get("statusCode") != 200:  # noqa: PLR2004
+            raise DynamirrorError(f"function {name}: answered {text[:500]}")
+
+    def wait_until_mirrored(self) -> Comparison:
+        """Wait until the whole cache matches the whole table, and return the comparison.
+
+        Raises:
+            DynamirrorError: the cache differs after the deadline.
+        """
+        end = time.monotonic() + _MIRROR_SECONDS
+        while True:
+            items = scan_table(self._dynamodb, self.table)
+            comparison = compare(items, self._cache, self._views)
+            if not comparison.differences:
+                return comparison
+            if time.monotonic() > end:
+                raise DynamirrorError(
+                    f"after {_MIRROR_SECONDS:g} s the cache differs from table {self.table}: "
+                    f"{comparison.sample}; last log lines of the function: {self._last_log_lines()}"
+                )
+            time.sleep(0.02)
+
+    def _last_log_lines(self) -> str:
+        with aws_errors(f"log group {self._outputs['LogGroup']}"):
+            events = self._emulator.client("logs").filter_log_events(
+                logGroupName=self._outputs["LogGroup"]
+            )["events"]
+        return " ".join(event["message"].strip() for event in events[-_LAST_LINES:]) or "none"
+
+
+def check_stack_deleted(emulator: Emulator) -> None:
+    """Check that the stack does not exist.
+
+    Raises:
+        DynamirrorError: the stack exists.
+    """
+    try:
+        stacks = emulator.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+    except ClientError as error:
+        if "does not exist" in str(error):
+            return
+        raise DynamirrorError(f"stack {STACK}: {error}") from error
+    if any(stack["StackStatus"] != "DELETE_COMPLETE" for stack in stacks):
+        raise DynamirrorError(f"stack {STACK} is still there: {stacks[0]['StackStatus']}")

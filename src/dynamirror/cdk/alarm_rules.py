@@ -1,0 +1,290 @@
+"""The rules that decide when an alarm is raised."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+
+from dynamirror import metrics
+from dynamirror.cdk.monitored_mirror import MINUTE, MonitoredMirror, function_metric
+
+_FIVE_MINUTES = Duration.minutes(5)
+_GB = 1_000_000_000
+_ABOVE = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
+_BELOW = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
+_NOT_BREACHING = cloudwatch.TreatMissingData.NOT_BREACHING
+_BREACHING = cloudwatch.TreatMissingData.BREACHING
+_IGNORE = cloudwatch.TreatMissingData.IGNORE
+_MISSING = cloudwatch.TreatMissingData.MISSING
+_TABLE_IDLE = "good: nothing was written to the table."
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """Set the values beyond which alarms are raised.
+
+    Args:
+        iterator_age_seconds: age of the oldest record in a batch.
+        canary_missing_minutes: minutes without a canary item that arrived.
+        canary_late_seconds: time of a canary item from table to cache.
+        quarantine_items: number of quarantined items.
+        drift_items: number of items that an audit found different.
+        mirror_incomplete_minutes: minutes for which the mirror is incomplete. Allow more than a
+            rebuild takes, so that an automatic rebuild raises no alarm.
+        cache_storage_percent: percentage of the cache's storage limit.
+        cache_ecpu_percent: percentage of the cache's limit of processing units.
+    """
+
+    iterator_age_seconds: int = 300
+    canary_missing_minutes: int = 5
+    canary_late_seconds: int = 10
+    quarantine_items: int = 0
+    drift_items: int = 0
+    mirror_incomplete_minutes: int = 30
+    cache_storage_percent: int = 80
+    cache_ecpu_percent: int = 80
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlarmRule:
+    """Describe one alarm.
+
+    Args:
+        name: name in PascalCase.
+        section: heading of the runbook's section: the name in lower case with dashes.
+        meaning: one sentence that describes the fault.
+        metric: the metric that the alarm evaluates.
+        threshold: value that a breaching period is compared with.
+        missing_data: how CloudWatch treats a period without data.
+        reason: one sentence that explains `missing_data`.
+        comparison: operator between metric and threshold.
+        datapoints_to_alarm: number of breaching periods that raise the alarm.
+        evaluation_periods: number of consecutive periods that are evaluated.
+    """
+
+    name: str
+    section: str
+    meaning: str
+    metric: cloudwatch.IMetric
+    threshold: float
+    missing_data: cloudwatch.TreatMissingData
+    reason: str
+    comparison: cloudwatch.ComparisonOperator = _ABOVE
+    datapoints_to_alarm: int = 1
+    evaluation_periods: int = 1
+
+
+def alarm_rules(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRule]:
+    """Yield the rules for the parts that a mirror has."""
+    yield from _replicator(mirror, thresholds)
+    if mirror.canary:
+        yield from _canary(mirror, thresholds)
+    if mirror.check_interval:
+        yield from _state(mirror, mirror.check_interval, thresholds)
+    yield from _operating(mirror)
+    if mirror.cache:
+        yield from _cache(mirror, thresholds)
+
+
+def _replicator(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRule]:
+    seconds = thresholds.iterator_age_seconds
+    yield AlarmRule(
+        name="IteratorAge",
+        section="iterator-age",
+        meaning=f"The replicator is more than {seconds} s behind the table.",
+        metric=function_metric(mirror.replicator, "IteratorAge", "Maximum"),
+        threshold=seconds * 1000,
+        datapoints_to_alarm=3,
+        evaluation_periods=5,
+        missing_data=_NOT_BREACHING,
+        reason=_TABLE_IDLE,
+    )
+    yield AlarmRule(
+        name="EntriesFailed",
+        section="entries-failed",
+        meaning="The replicator cannot write entries; Lambda retries their batches.",
+        metric=mirror.own_metric(metrics.FAILED, "Sum"),
+        threshold=0,
+        datapoints_to_alarm=3,
+        evaluation_periods=5,
+        missing_data=_NOT_BREACHING,
+        reason=_TABLE_IDLE,
+    )
+    yield AlarmRule(
+        name="ReplicatorErrors",
+        section="replicator-errors",
+        meaning="The replicator ends with an error; Lambda retries its batches.",
+        metric=function_metric(mirror.replicator, "Errors", "Sum"),
+        threshold=0,
+        datapoints_to_alarm=3,
+        evaluation_periods=5,
+        missing_data=_NOT_BREACHING,
+        reason=_TABLE_IDLE,
+    )
+    yield AlarmRule(
+        name="ReplicatorThrottles",
+        section="replicator-throttles",
+        meaning="Lambda throttles the replicator.",
+        metric=function_metric(mirror.replicator, "Throttles", "Sum"),
+        threshold=0,
+        datapoints_to_alarm=3,
+        evaluation_periods=5,
+        missing_data=_NOT_BREACHING,
+        reason=_TABLE_IDLE,
+    )
+
+
+def _canary(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRule]:
+    minutes = thresholds.canary_missing_minutes
+    yield AlarmRule(
+        name="CanaryMissing",
+        section="canary-missing",
+        meaning=f"For {minutes} minutes no canary item reached the cache.",
+        metric=mirror.own_metric(metrics.CANARY_SEEN, "Maximum"),
+        comparison=_BELOW,
+        threshold=1,
+        datapoints_to_alarm=minutes,
+        evaluation_periods=minutes,
+        missing_data=_BREACHING,
+        reason="bad: a canary that does not run must be noticed.",
+    )
+    yield AlarmRule(
+        name="CanaryLate",
+        section="canary-late",
+        meaning=f"A change takes more than {thresholds.canary_late_seconds} s from table to cache.",
+        metric=mirror.own_metric(metrics.CANARY_LATENCY, "Maximum"),
+        threshold=thresholds.canary_late_seconds * 1000,
+        datapoints_to_alarm=3,
+        evaluation_periods=5,
+        missing_data=_NOT_BREACHING,
+        reason="good: CanaryMissing reports an item that does not arrive.",
+    )
+
+
+def _state(
+    mirror: MonitoredMirror, interval: Duration, thresholds: Thresholds
+) -> Iterator[AlarmRule]:
+    unchecked = "as before: nothing checked; CanaryMissing or OperatingErrors reports why."
+    # A check may be a little late, and each period must still contain one.
+    period = _at_least_five_minutes(interval)
+    minutes = thresholds.mirror_incomplete_minutes
+    # One more: the first and the last check of n periods may be n - 1 periods apart.
+    periods = ceil(minutes / period.to_minutes()) + 1
+    yield AlarmRule(
+        name="MirrorIncomplete",
+        section="mirror-incomplete",
+        meaning=f"The mirror has been incomplete for {minutes} minutes.",
+        # The auditor may read the table's description, and finds gaps that the canary cannot.
+        metric=mirror.own_metric(metrics.MIRROR_COMPLETE, "Minimum", period),
+        comparison=_BELOW,
+        threshold=1,
+        datapoints_to_alarm=periods,
+        evaluation_periods=periods,
+        missing_data=_IGNORE,
+        reason=unchecked,
+    )
+    yield AlarmRule(
+        name="QuarantineNotEmpty",
+        section="quarantine-not-empty",
+        meaning="Items could not become entries and are quarantined.",
+        metric=mirror.own_metric(metrics.QUARANTINE_SIZE, "Maximum", period),
+        threshold=thresholds.quarantine_items,
+        missing_data=_IGNORE,
+        reason=unchecked,
+    )
+    if mirror.auditor:
+        yield AlarmRule(
+            name="DriftFound",
+            section="drift-found",
+            meaning="An audit found entries that differ from their items.",
+            metric=mirror.own_metric(
+                metrics.DRIFT_FOUND, "Sum", _at_least_five_minutes(mirror.audit_interval)
+            ),
+            threshold=thresholds.drift_items,
+            missing_data=_NOT_BREACHING,
+            reason="good: nothing was compared, so nothing was found.",
+        )
+
+
+def _operating(mirror: MonitoredMirror) -> Iterator[AlarmRule]:
+    audit_period = _at_least_five_minutes(mirror.audit_interval)
+    functions: dict[str, tuple[lambda_.Function | None, Duration]] = {
+        "Auditor": (mirror.auditor, audit_period),
+        "Canary": (mirror.canary, _FIVE_MINUTES),
+        "Worker": (mirror.worker, _FIVE_MINUTES),
+    }
+    for name, (function, period) in functions.items():
+        if function:
+            yield AlarmRule(
+                name=f"OperatingErrors{name}",
+                section="operating-errors",
+                meaning=f"The {name.lower()} function fails repeatedly.",
+                metric=function_metric(function, "Errors", "Sum", period),
+                threshold=0,
+                datapoints_to_alarm=2,
+                evaluation_periods=2,
+                missing_data=_NOT_BREACHING,
+                reason="good: the function did not run.",
+            )
+    if mirror.rebuild:
+        yield AlarmRule(
+            name="RebuildFailed",
+            section="rebuild-failed",
+            meaning="A rebuild or a verification ended with an error.",
+            metric=cloudwatch.Metric(
+                namespace="AWS/States",
+                metric_name="ExecutionsFailed",
+                dimensions_map={"StateMachineArn": mirror.rebuild.state_machine_arn},
+                statistic="Sum",
+                period=_FIVE_MINUTES,
+            ),
+            threshold=0,
+            missing_data=_NOT_BREACHING,
+            reason="good: no execution ran.",
+        )
+
+
+def _cache(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRule]:
+    if mirror.max_storage_gb:
+        percent = thresholds.cache_storage_percent
+        yield AlarmRule(
+            name="CacheNearStorageLimit",
+            section="cache-near-storage-limit",
+            meaning=f"The cache uses more than {percent} % of its storage limit.",
+            metric=mirror.cache_metric("BytesUsedForCache", "Maximum", _FIVE_MINUTES),
+            threshold=mirror.max_storage_gb * _GB * percent / 100,
+            missing_data=_MISSING,
+            reason="unknown: ElastiCache always reports this metric, so check the cache.",
+        )
+    yield AlarmRule(
+        name="CacheThrottled",
+        section="cache-throttled",
+        meaning="ElastiCache refuses commands.",
+        metric=mirror.cache_metric("ThrottledCmds", "Sum"),
+        threshold=0,
+        datapoints_to_alarm=3,
+        evaluation_periods=5,
+        missing_data=_NOT_BREACHING,
+        reason="good: no command was refused.",
+    )
+    if mirror.max_ecpu:
+        percent = thresholds.cache_ecpu_percent
+        yield AlarmRule(
+            name="CacheNearEcpuLimit",
+            section="cache-near-ecpu-limit",
+            meaning=f"The cache uses more than {percent} % of its limit of processing units.",
+            metric=mirror.cache_metric("ElastiCacheProcessingUnits", "Sum"),
+            # The metric counts the units of a period, the limit those of a second.
+            threshold=mirror.max_ecpu * MINUTE.to_seconds() * percent / 100,
+            datapoints_to_alarm=3,
+            evaluation_periods=5,
+            missing_data=_NOT_BREACHING,
+            reason="good: nobody used the cache.",
+        )
+
+
+def _at_least_five_minutes(interval: Duration) -> Duration:
+    return interval if interval.to_minutes() > _FIVE_MINUTES.to_minutes() else _FIVE_MINUTES

@@ -1,0 +1,99 @@
+"""Functions that read the table and use the cache, and the context that they share."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aws_cdk import Duration, RemovalPolicy
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from dynamirror.cdk.cache import CacheEndpoint, grant_connect
+from dynamirror.cdk.function import LambdaCode
+from dynamirror.cdk.mirror import MirroredTable, environment
+from dynamirror.cdk.network import Network
+
+_TABLE_READS = ("DescribeTable", "Scan", "GetItem", "BatchGetItem")
+# Lambda's limit.
+MAX_TIMEOUT = Duration.minutes(15)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionContext:
+    """Hold what the functions of one mirror share.
+
+    Args:
+        source: table that the functions read.
+        endpoint: cache that the functions use.
+        network: network with a route to both.
+        code: code that the functions run.
+        memory_mb: memory of each function in MB; 1,769 is one vCPU.
+        tracing: whether X-Ray traces the functions.
+        log_retention: time for which logs are kept.
+        removal_policy: what happens to the logs when the stack is deleted.
+    """
+
+    source: MirroredTable
+    endpoint: CacheEndpoint
+    network: Network
+    code: LambdaCode
+    memory_mb: int = 1769
+    tracing: bool = False
+    log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH
+    removal_policy: RemovalPolicy = RemovalPolicy.DESTROY
+
+    def log_group(self, scope: Construct) -> logs.LogGroup:
+        """Create a log group named `Logs` in a construct, and return it."""
+        return logs.LogGroup(
+            scope, "Logs", retention=self.log_retention, removal_policy=self.removal_policy
+        )
+
+
+class MirrorFunction(Construct):
+    """Create a function that may read the table, connect to the cache and write its logs.
+
+    Args:
+        context: what the mirror's functions share.
+        handler: dotted name of the handler.
+        description: what the function does.
+        variables: environment variables beside those of the cache and the table.
+        timeout: limit of one invocation.
+        memory_mb: memory in MB; default that of the context.
+        reads: DynamoDB actions on the table that are granted.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        context: FunctionContext,
+        handler: str,
+        description: str,
+        variables: Mapping[str, str] | None = None,
+        timeout: Duration = MAX_TIMEOUT,
+        memory_mb: int | None = None,
+        reads: Sequence[str] = _TABLE_READS,
+    ) -> None:
+        super().__init__(scope, id)
+        table = context.source.table
+        settings = environment(
+            self, source=context.source, endpoint=context.endpoint, code=context.code
+        )
+        self.function = context.code.function(
+            self,
+            "Function",
+            handler=handler,
+            description=description,
+            environment={**settings, "DYNAMODB_TABLE": table.table_name, **(variables or {})},
+            log_group=context.log_group(self),
+            timeout=timeout,
+            memory_mb=memory_mb or context.memory_mb,
+            network=context.network,
+            reads_table=True,
+            tracing=context.tracing,
+        )
+        if reads:
+            table.grant(self.function, *(f"dynamodb:{action}" for action in reads))
+        if table.encryption_key:
+            table.encryption_key.grant_decrypt(self.function)
+        grant_connect(context.endpoint, self.function)

@@ -1,0 +1,113 @@
+"""The parts of a mirror that alarms and dashboard watch, and the metrics of each."""
+
+from dataclasses import dataclass
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_stepfunctions as sfn
+
+from dynamirror.metrics import DIMENSION, NAMESPACE, Metric
+
+MINUTE = Duration.minutes(1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoredMirror:
+    """Describe a mirror to its alarms and its dashboard.
+
+    Args:
+        table: name of the table.
+        replicator: function that applies changes to the cache.
+        rebuild: state machine that completes the mirror; None for none.
+        worker: function that runs the state machine's steps; None for none.
+        auditor: function that compares table and cache; None for none.
+        audit_interval_minutes: minutes between two audits.
+        canary: function that writes a canary item each minute; None for none.
+        cache: name of the serverless cache; None for a cache of another kind.
+        max_storage_gb: storage limit of the cache in GB; None for no limit.
+        max_ecpu: limit of the cache's processing units a second; None for no limit.
+    """
+
+    table: str
+    replicator: lambda_.Function
+    rebuild: sfn.IStateMachine | None = None
+    worker: lambda_.Function | None = None
+    auditor: lambda_.Function | None = None
+    audit_interval_minutes: int = 5
+    canary: lambda_.Function | None = None
+    cache: str | None = None
+    max_storage_gb: int | None = None
+    max_ecpu: int | None = None
+
+    def own_metric(
+        self, metric: Metric, statistic: str, period: Duration = MINUTE, *, label: str | None = None
+    ) -> cloudwatch.Metric:
+        """Return one of dynamirror's own metrics, with an optional label for graphs."""
+        return cloudwatch.Metric(
+            namespace=NAMESPACE,
+            metric_name=metric.name,
+            dimensions_map={DIMENSION: self.table},
+            statistic=statistic,
+            period=period,
+            label=label,
+        )
+
+    def cache_metric(
+        self, name: str, statistic: str, period: Duration = MINUTE
+    ) -> cloudwatch.Metric:
+        """Return one of ElastiCache's metrics of the serverless cache.
+
+        AWS lists the names in
+        https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/serverless-metrics-events-redis.html
+        but not the dimension, and aws-cdk's own construct uses another one.
+        `aws cloudwatch list-metrics` shows `clusterId`:
+        https://github.com/open-constructs/aws-cdk-library/pull/68
+        """
+        assert self.cache
+        return cloudwatch.Metric(
+            namespace="AWS/ElastiCache",
+            metric_name=name,
+            dimensions_map={"clusterId": self.cache},
+            statistic=statistic,
+            period=period,
+        )
+
+    @property
+    def audit_interval(self) -> Duration:
+        """The time between two audits."""
+        return Duration.minutes(self.audit_interval_minutes)
+
+    @property
+    def functions(self) -> dict[str, lambda_.Function]:
+        """The functions that this mirror has, by role."""
+        functions = {
+            "replicator": self.replicator,
+            "canary": self.canary,
+            "auditor": self.auditor,
+            "worker": self.worker,
+        }
+        return {name: function for name, function in functions.items() if function}
+
+    @property
+    def check_interval(self) -> Duration | None:
+        """The time between two checks of the mirror; None if nothing checks it."""
+        if self.canary:
+            return MINUTE
+        return self.audit_interval if self.auditor else None
+
+
+def function_metric(
+    function: lambda_.IFunction, name: str, statistic: str, period: Duration = MINUTE
+) -> cloudwatch.Metric:
+    """Return one of Lambda's metrics of a function.
+
+    The names are in https://docs.aws.amazon.com/lambda/latest/dg/monitoring-metrics-types.html.
+    """
+    return cloudwatch.Metric(
+        namespace="AWS/Lambda",
+        metric_name=name,
+        dimensions_map={"FunctionName": function.function_name},
+        statistic=statistic,
+        period=period,
+    )

@@ -1,0 +1,246 @@
+"""The state machine that rebuilds, verifies or repairs a mirror."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_stepfunctions as sfn
+from aws_cdk import aws_stepfunctions_tasks as tasks
+from constructs import Construct
+
+from dynamirror.cdk.function_context import FunctionContext
+from dynamirror.cdk.state_machine import LoggedStateMachine
+from dynamirror.cdk.worker_task import CONFIG_ERROR, LOST_ERROR, worker_task
+
+# Restarts of a rebuild in one execution; after that, the watchdog starts another execution.
+_MAX_RESTARTS = 3
+_DISCARD = sfn.JsonPath.DISCARD
+
+
+class RebuildMachine(Construct):
+    """Rebuild, verify or repair a mirror, with several functions at a time.
+
+    The input of an execution may set, each with a default:
+        action: backfill (default), verify or repair.
+        segments: number of parts of the table; a resumed rebuild keeps its own number.
+        maxConcurrency: number of functions at a time.
+        rate: limit of all functions together in read units a second; 0 for no limit.
+        consistent: whether a backfill reads with strong consistency, at twice the price.
+        anew: whether to restart an unfinished rebuild instead of resuming it.
+        settle: seconds for which verify and repair wait for changes in flight.
+
+    Args:
+        context: what the mirror's functions share.
+        worker: function that runs the steps.
+        segments: default of `segments`.
+        concurrency: default of `maxConcurrency`.
+        rate: default of `rate`; None for no limit.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        context: FunctionContext,
+        worker: lambda_.Function,
+        segments: int = 64,
+        concurrency: int = 8,
+        rate: int | None = None,
+    ) -> None:
+        super().__init__(scope, id)
+        self._worker = worker
+        defaults = {
+            "action": "backfill",
+            "segments": segments,
+            "maxConcurrency": concurrency,
+            "rate": rate or 0,
+            "consistent": True,
+            "anew": False,
+            "settle": 15,
+        }
+        with_defaults = self._pass("Given", {"given": "$", "defaults": defaults})
+        options = sfn.JsonPath.json_merge(
+            sfn.JsonPath.object_at("$.defaults"), sfn.JsonPath.object_at("$.given")
+        )
+        merge = sfn.Pass(self, "Options", state_name="Options", parameters={"options": options})
+        first_try = sfn.Pass(
+            self,
+            "First",
+            state_name="First",
+            parameters={"anew": sfn.JsonPath.object_at("$.options.anew"), "lost": 0},
+            result_path="$.try",
+        )
+        self.machine = LoggedStateMachine(
+            self,
+            "Rebuild",
+            context=context,
+            start=with_defaults.next(merge).next(first_try).next(self._action()),
+            worker=worker,
+            comment="Rebuilds, verifies or repairs a mirror",
+        ).machine
+
+    def _action(self) -> sfn.Choice:
+        action = sfn.Choice(self, "Action", state_name="Action")
+        action.when(_is_action("backfill"), self._backfill())
+        verification = self._verification()
+        for name in ("verify", "repair"):
+            action.when(_is_action(name), verification)
+        cause = "action must be backfill, verify or repair"
+        return action.otherwise(self._fail("UnknownAction", error=CONFIG_ERROR, cause=cause))
+
+    def _backfill(self) -> sfn.IChainable:
+        begin = self._step(
+            "Begin",
+            {
+                "step": "begin",
+                "anew": "$.try.anew",
+                **{name: f"$.options.{name}" for name in ("segments", "consistent", "rate")},
+                "concurrency": "$.options.maxConcurrency",
+            },
+            result_path="$.begun",
+        )
+        wait = self._wait("WaitForRows", "$.begun.wait")
+        load = self._map(
+            "LoadSegments",
+            "$.begun.segments",
+            {"run": "$.begun.run", "rate": "$.begun.rate"},
+            self._load(),
+        )
+        run = {"run": "$.begun.run"}
+        sweep = self._step("Sweep", {"step": "sweep", **run}, result_path="$.swept")
+        finish = self._step("Finish", {"step": "finish", **run}, result_path="$.finished")
+        restart = self._restart(begin)
+        for task in (sweep, finish):
+            task.add_catch(restart, errors=[LOST_ERROR], result_path="$.error")
+        done = self._pass(
+            "Done",
+            {"run": "$.finished.run", "progress": "$.finished.progress", "swept": "$.swept"},
+        )
+        load.next(sweep).next(finish).next(done)
+        begun = sfn.Choice(self, "Begun", state_name="Begun")
+        must_wait = sfn.Condition.number_greater_than("$.begun.wait", 0)
+        begin.next(begun.when(must_wait, wait.next(begin)).otherwise(load))
+        return begin
+
+    def _load(self) -> sfn.IChainable:
+        """Load one segment, step by step."""
+        inputs = {name: f"$.{name}" for name in ("index", "run", "rate")}
+        load = self._step("Load", {"step": "load", **inputs}, result_path="$.progress")
+        # The results of all segments must fit into the map's state.
+        loaded = sfn.Pass(self, "Loaded", state_name="Loaded", result=sfn.Result.from_object({}))
+        # The other segments go on; the sweep reports that this one is not loaded.
+        load.add_catch(loaded, errors=[LOST_ERROR], result_path="$.error")
+        progress = sfn.Choice(self, "LoadedAll", state_name="LoadedAll")
+        is_done = sfn.Condition.boolean_equals("$.progress.done", value=True)
+        must_wait = sfn.Condition.number_greater_than("$.progress.wait", 0)
+        pause = self._wait("KeepToRate", "$.progress.wait")
+        load.next(progress.when(is_done, loaded).when(must_wait, pause.next(load)).otherwise(load))
+        return load
+
+    def _restart(self, begin: sfn.IChainable) -> sfn.IChainable:
+        """Begin again, a few times: join another execution's run if there is one."""
+        restarts = sfn.JsonPath.math_add(sfn.JsonPath.number_at("$.try.lost"), 1)
+        restart = sfn.Pass(
+            self,
+            "BeginAnew",
+            state_name="BeginAnew",
+            parameters={"anew": False, "lost": restarts},
+            result_path="$.try",
+        )
+        choice = sfn.Choice(self, "LostTooOften", state_name="LostTooOften")
+        too_often = sfn.Condition.number_greater_than("$.try.lost", _MAX_RESTARTS)
+        cause = "the rebuild was lost again and again; see the status of the mirror"
+        lost = self._fail("Lost", error=LOST_ERROR, cause=cause)
+        return restart.next(choice.when(too_often, lost).otherwise(begin))
+
+    def _verification(self) -> sfn.IChainable:
+        parts = {"parts": "$.options.segments"}
+        divide = self._step(
+            "Divide",
+            {
+                "step": "divide",
+                "action": "$.options.action",
+                "rate": "$.options.rate",
+                "concurrency": "$.options.maxConcurrency",
+                **parts,
+            },
+            result_path="$.divided",
+        )
+        shared = {
+            "repair": "$.divided.repair",
+            "rate": "$.divided.rate",
+            "settle": "$.options.settle",
+            **parts,
+        }
+        part = {
+            "of": sfn.JsonPath.number_at("$.parts"),
+            "chosen": sfn.JsonPath.array(sfn.JsonPath.string_at("$.index")),
+        }
+        verify = self._step(
+            "Verify",
+            {
+                "step": "verify",
+                "part": part,
+                **{name: f"$.{name}" for name in ("repair", "rate", "settle", "id")},
+            },
+        )
+        verified = sfn.Pass(
+            self, "Verified", state_name="Verified", result=sfn.Result.from_object({})
+        )
+        compare = self._map(
+            "VerifyParts",
+            "$.divided.parts",
+            {**shared, "id": "$$.Execution.Name"},
+            verify.next(verified),
+        )
+        total = self._step(
+            "Sum", {"step": "sum", "id": "$$.Execution.Name", **parts}, result_path="$"
+        )
+        return divide.next(compare).next(total)
+
+    def _step(
+        self, id: str, payload: Mapping[str, Any], *, result_path: str = _DISCARD
+    ) -> tasks.LambdaInvoke:
+        return worker_task(self, id, self._worker, _paths(payload), result_path=result_path)
+
+    def _pass(self, id: str, parameters: Mapping[str, Any]) -> sfn.Pass:
+        return sfn.Pass(self, id, state_name=id, parameters=_paths(parameters))
+
+    def _wait(self, id: str, seconds: str) -> sfn.Wait:
+        return sfn.Wait(self, id, state_name=id, time=sfn.WaitTime.seconds_path(seconds))
+
+    def _fail(self, id: str, *, error: str, cause: str) -> sfn.Fail:
+        return sfn.Fail(self, id, state_name=id, error=error, cause=cause)
+
+    def _map(
+        self, id: str, items: str, selected: Mapping[str, Any], chain: sfn.IChainable
+    ) -> sfn.DistributedMap:
+        """Run a chain for each item, several at a time, and discard the results."""
+        mapped = sfn.DistributedMap(
+            self,
+            id,
+            state_name=id,
+            items_path=items,
+            item_selector=_paths({**selected, "index": "$$.Map.Item.Value"}),
+            max_concurrency_path="$.options.maxConcurrency",
+            # Express executions must end within five minutes.
+            map_execution_type=sfn.StateMachineType.STANDARD,
+            result_path=_DISCARD,
+        )
+        mapped.item_processor(chain)
+        return mapped
+
+
+def _is_action(name: str) -> sfn.Condition:
+    return sfn.Condition.string_equals("$.options.action", name)
+
+
+def _paths(template: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a template whose texts that begin with $ are JSON paths."""
+    return {
+        name: sfn.JsonPath.object_at(value)
+        if isinstance(value, str) and value.startswith("$")
+        else value
+        for name, value in template.items()
+    }
