@@ -44,8 +44,8 @@ def test_the_tutorial_works_when_it_is_pasted(tmp_path: Path) -> None:
     assert states == ["complete", "incomplete", "complete", "complete"], said
     comparisons = re.findall(r"entries: (.*)\n", said)
     assert comparisons == [
-        "0 missing, 0 different, 0 left over",
-        "0 missing, 0 different, 1 left over",
+        "0 missing, 0 different, 0 orphaned",
+        "0 missing, 0 different, 1 orphaned",
     ]
     assert "1 of 1 differences repaired" in said
     wait_until(lambda: not (tmp_path / "demo.env").exists())
