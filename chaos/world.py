@@ -49,7 +49,7 @@ class Mirror:
                 *(sys.executable, "-m", "dynamirror", "run", "--table", table),
                 *("--endpoint-url", url, "--cache", f"{HOST}:{port}", "--no-tls"),
                 *("--config", str(_MIRROR)),
-                *("--batch-size", "50", "--every", "0.1", "--json"),
+                *("--batch-size", "50", "--interval", "0.1", "--json"),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""The simulator writes random changes, as the original's did, and says what became of them."""
+"""The simulator writes random changes, as the original's did, and reports their results."""
 
 import json
 import os
@@ -22,29 +22,29 @@ from streams import Source
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
-def drawn(seed: int, count: int, *, ids: int = 100) -> list[Operation]:
+def random_operations(seed: int, count: int, *, ids: int = 100) -> list[Operation]:
     return list(islice(operations(random.Random(seed), ids=ids, now=lambda: NOON), count))
 
 
 class Table:
-    """A client that fails every so often."""
+    """A client that fails at the calls for which `fails` is true."""
 
     def __init__(self, *fails: bool) -> None:
         self._fails = list(fails)
         self.items: dict[str, Any] = {}
 
-    def _take(self) -> None:
+    def _fail_or_not(self) -> None:
         if self._fails and self._fails.pop(0):
             raise ClientError({"Error": {"Code": "Throttled", "Message": "slow down"}}, "PutItem")
 
     def put_item(self, *, TableName: str, Item: Any) -> None:  # noqa: N803 - boto3's names
         assert TableName == "users"
-        self._take()
+        self._fail_or_not()
         self.items[Item["id"]["S"]] = Item
 
     def delete_item(self, *, TableName: str, Key: Any) -> None:  # noqa: N803 - boto3's names
         assert TableName == "users"
-        self._take()
+        self._fail_or_not()
         self.items.pop(Key["id"]["S"], None)
 
 
@@ -55,28 +55,30 @@ def simulated(*fails: bool, count: int = 4) -> tuple[int, dict[str, Any]]:
 
 
 def test_two_of_three_are_upserts() -> None:
-    counted = Counter(operation.action for operation in drawn(1, 6000))
-    assert 3800 < counted["upsert"] < 4200
-    assert counted["upsert"] + counted["delete"] == 6000
+    counts = Counter(operation.action for operation in random_operations(1, 6000))
+    assert 3800 < counts["upsert"] < 4200
+    assert counts["upsert"] + counts["delete"] == 6000
 
 
 def test_ids_are_1_to_100() -> None:
-    counted = Counter(operation.id for operation in drawn(2, 6000))
-    assert set(counted) == {str(number) for number in range(1, 101)}
+    counts = Counter(operation.id for operation in random_operations(2, 6000))
+    assert set(counts) == {str(number) for number in range(1, 101)}
 
 
 @given(seed=st.integers(), ids=st.integers(1, 5))
 def test_ids_keep_within_the_number_asked_for(seed: int, ids: int) -> None:
-    assert {op.id for op in drawn(seed, 30, ids=ids)} <= {str(n) for n in range(1, ids + 1)}
+    assert {op.id for op in random_operations(seed, 30, ids=ids)} <= {
+        str(n) for n in range(1, ids + 1)
+    }
 
 
 @given(seed=st.integers())
 def test_a_seeded_run_repeats(seed: int) -> None:
-    assert drawn(seed, 50) == drawn(seed, 50)
+    assert random_operations(seed, 50) == random_operations(seed, 50)
 
 
 def test_an_upsert_carries_name_and_time_and_a_delete_only_the_id() -> None:
-    for operation in drawn(3, 100):
+    for operation in random_operations(3, 100):
         if operation.action == "delete":
             assert operation.item is None
         else:
@@ -103,7 +105,7 @@ def test_the_time_is_now_by_default() -> None:
         ((True, True, True, True), 500, 4),
     ],
 )
-def test_the_status_tells_whether_all_some_or_none_succeeded(
+def test_the_status_reports_whether_all_some_or_none_succeeded(
     fails: tuple[bool, ...], status: int, errors: int
 ) -> None:
     code, body = simulated(*fails)
@@ -113,18 +115,18 @@ def test_the_status_tells_whether_all_some_or_none_succeeded(
         "successCount": 4 - errors,
         "errorCount": errors,
     }
-    assert [one["status"] for one in body["operations"]].count("error") == errors
+    assert [result["status"] for result in body["operations"]].count("error") == errors
 
 
-def test_each_operation_is_told_with_what_became_of_it() -> None:
+def test_each_operation_is_reported_with_its_result() -> None:
     _, body = simulated(*[True])
-    failed, done, *_ = body["operations"]
+    failed, succeeded, *_ = body["operations"]
     assert failed["error"] == "table users: Throttled: slow down"
-    assert "error" not in done
-    for one in body["operations"]:
-        assert set(one) - {"error"} == (
+    assert "error" not in succeeded
+    for result in body["operations"]:
+        assert set(result) - {"error"} == (
             {"action", "id", "status"}
-            if one["action"] == "delete"
+            if result["action"] == "delete"
             else {"action", "id", "name", "timestamp", "status"}
         )
 
@@ -173,18 +175,18 @@ def test_the_handler_makes_the_number_of_changes_asked_for(
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    simulator._client.cache_clear()
+    simulator.dynamodb_client.cache_clear()
     try:
         answer = simulator.handler({}, None)
     finally:
-        simulator._client.cache_clear()
+        simulator.dynamodb_client.cache_clear()
     body = json.loads(answer["body"])
     assert answer["statusCode"] == 200
     assert body["summary"]["successCount"] == 30
     expected: dict[str, str] = {}
-    for one in body["operations"]:
-        expected.pop(one["id"], None)
-        if one["action"] == "upsert":
-            expected[one["id"]] = one["name"]
+    for result in body["operations"]:
+        expected.pop(result["id"], None)
+        if result["action"] == "upsert":
+            expected[result["id"]] = result["name"]
     items = source.client.scan(TableName=source.name)["Items"]
     assert {item["id"]["S"]: item["name"]["S"] for item in items} == expected

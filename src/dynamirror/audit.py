@@ -1,4 +1,4 @@
-"""What came of the last audit, kept in the cache."""
+"""The result of the last audit, kept in the cache."""
 
 from contextlib import suppress
 
@@ -10,13 +10,13 @@ from dynamirror.verify import Comparison
 
 
 class Audited(msgspec.Struct, frozen=True):
-    """What came of one audit.
+    """The result of one audit.
 
     Args:
-        at: when it ended, in ISO 8601.
-        part: which part, from 0.
-        of: how many there are.
-        comparison: how it differed; None if the mirror is incomplete, and being rebuilt.
+        at: the time of its end, in ISO 8601.
+        part: the number of the audited part, from 0.
+        of: the number of parts.
+        comparison: the differences; None if the mirror was incomplete.
     """
 
     at: str
@@ -26,12 +26,12 @@ class Audited(msgspec.Struct, frozen=True):
 
 
 def audit_key(table: str) -> str:
-    """The hash that holds which part is audited next, and the last result."""
+    """Return the key of the hash that holds the number of the next part and the last result."""
     return f"{RESERVED}{{{table}}}:audit"
 
 
 def last_audit(cache: Cache, table: str) -> Audited | None:
-    """What came of the last audit; None for none, or none that can be read.
+    """Return the result of the last audit, or None if there is none or it is damaged.
 
     Raises:
         CacheError: the cache cannot be read.

@@ -1,4 +1,4 @@
-"""AWS: the clients, what a table is, and errors in one sentence."""
+"""AWS clients, the description of a table, and AWS errors as one sentence."""
 
 import os
 from collections.abc import Iterator
@@ -31,13 +31,13 @@ _READ_TIMEOUT = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Aws:
-    """The two clients a mirror needs, and how to make them.
+    """Creates the clients of AWS services.
 
     Args:
-        region: AWS region; default the environment's.
-        endpoint_url: where to find DynamoDB and its streams; default AWS.
-        credentials: access key and secret; default the environment's.
-        session: makes the clients, with its own credentials; default a new one for each.
+        region: AWS region; None for the environment's.
+        endpoint_url: URL of every service; None for AWS.
+        credentials: access key and secret; None for the environment's.
+        session: creates the clients, with its own credentials; None for a new one each.
     """
 
     region: str | None = None
@@ -46,17 +46,17 @@ class Aws:
     session: boto3.Session | None = None
 
     def dynamodb(self) -> "DynamoDBClient":
-        """Make a client for tables."""
+        """Return a new client of DynamoDB."""
         with aws_errors("DynamoDB"):
             return self._session().client("dynamodb", **self._options())
 
     def streams(self) -> "DynamoDBStreamsClient":
-        """Make a client for streams."""
+        """Return a new client of DynamoDB Streams."""
         with aws_errors("DynamoDB Streams"):
             return self._session().client("dynamodbstreams", **self._options())
 
     def client(self, service: str, *, read_timeout: float = _READ_TIMEOUT) -> Any:
-        """Make a client of another service; not retried where it waits long for an answer."""
+        """Return a new client of a service; only one with the default timeout retries."""
         with aws_errors(service):
             make: Any = self._session().client
             return make(service, **self._options(read_timeout))
@@ -66,14 +66,14 @@ class Aws:
             return self.session
         key, secret = self.credentials or (None, None)
         return boto3.Session(
-            # boto3 by itself heeds AWS_DEFAULT_REGION only.
+            # boto3 itself reads AWS_DEFAULT_REGION only.
             region_name=self.region or os.environ.get("AWS_REGION") or None,
             aws_access_key_id=key,
             aws_secret_access_key=secret,
         )
 
     def _options(self, read_timeout: float = _READ_TIMEOUT) -> dict[str, Any]:
-        # botocore retries throttling and passing faults by itself, with backoff.
+        # botocore itself retries throttling and transient errors, with backoff.
         attempts = 4 if read_timeout == _READ_TIMEOUT else 1
         config = Config(
             connect_timeout=3,
@@ -86,10 +86,13 @@ class Aws:
 
 @contextmanager
 def aws_errors(what: str) -> Iterator[None]:
-    """Turn what boto3 raises into one sentence.
+    """Turn an exception of boto3 into one sentence.
+
+    Args:
+        what: the subject of the sentence.
 
     Raises:
-        SourceError: says what could not be done and why.
+        SourceError: boto3 raised an exception.
     """
     try:
         yield
@@ -104,15 +107,15 @@ def aws_errors(what: str) -> Iterator[None]:
     except ClientError as error:
         raise SourceError(f"{what}: {_message(error)}") from error
     except (KeyError, ResponseParserError) as error:
-        # An answer that cannot be read comes from boto3 as one that holds nothing, or as an error
-        # whose text quotes the answer, and so the items in it.
+        # For an unreadable answer boto3 returns an empty one, or raises an error whose text quotes
+        # the answer with its items.
         raise SourceError(f"{what}: an answer was damaged on its way") from error
     except (BotoCoreError, ValueError) as error:
         raise SourceError(f"{what}: {' '.join(str(error).split())}") from error
 
 
 def error_code(error: BaseException | None) -> str:
-    """The AWS error code behind a SourceError, or nothing."""
+    """Return the error code of an AWS error, or an empty string."""
     return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""
 
 
@@ -132,8 +135,8 @@ class Table:
     """A table that can feed a mirror.
 
     Args:
-        schema: its name and key attributes.
-        stream_arn: its enabled stream, which carries new images.
+        schema: the name and the key attributes.
+        stream_arn: the ARN of the enabled stream, which carries new images.
         view_type: the stream's view type.
     """
 
@@ -143,7 +146,7 @@ class Table:
 
 
 def describe_schema(client: "DynamoDBClient", name: str) -> tuple[Schema, Any]:
-    """Look a table's key attributes up; also returns AWS's whole description.
+    """Return a table's key attributes, and the whole description by AWS.
 
     Raises:
         SourceError: the table cannot be described.
@@ -153,16 +156,16 @@ def describe_schema(client: "DynamoDBClient", name: str) -> tuple[Schema, Any]:
     kinds = {key["KeyType"]: key["AttributeName"] for key in description["KeySchema"]}
     keys = tuple(kinds[kind] for kind in ("HASH", "RANGE") if kind in kinds)
     known = description.get("AttributeDefinitions", ())
-    types = {one["AttributeName"]: one["AttributeType"] for one in known}
+    types = {attribute["AttributeName"]: attribute["AttributeType"] for attribute in known}
     return Schema(name, keys, tuple(types[key] for key in keys)), description
 
 
 def describe_table(client: "DynamoDBClient", name: str) -> Table:
-    """Look a table up and check that its stream can feed a mirror.
+    """Return a table after checking that its stream can feed a mirror.
 
     Raises:
         SourceError: the table cannot be described.
-        ConfigError: its stream is off or carries no new images.
+        ConfigError: the stream is off or carries no new images.
     """
     schema, description = describe_schema(client, name)
     stream = description.get("StreamSpecification", {})

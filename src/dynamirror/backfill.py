@@ -1,4 +1,4 @@
-"""A rebuild from its beginning to its end, in one process, on several threads."""
+"""A rebuild from start to end, by the threads of one process."""
 
 import threading
 from collections.abc import Callable
@@ -12,19 +12,19 @@ from dynamirror.rebuild import LostError, Progress, Rebuild, Run, read_progress,
 from dynamirror.snapshot import Rate
 from dynamirror.sweep import Swept
 
-# More would only wait for each other: what DynamoDB sends is taken apart by one core.
+# More do not help: one core parses all answers of DynamoDB.
 _THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """What a backfill is doing.
+    """The state of a backfill.
 
     Args:
         phase: waiting, loading, sweeping, done or again.
-        progress: of all segments together.
-        swept: of the sweep.
-        detail: a sentence that says why it waits, or begins again.
+        progress: the progress of all segments together.
+        swept: the progress of the sweep.
+        detail: the reason why the backfill waits or starts again.
     """
 
     phase: str
@@ -38,16 +38,16 @@ class _StoppedError(Exception):
 
 
 class Backfill:
-    """Runs one rebuild; killed, the next goes on at the page that each segment had come to.
+    """Runs one rebuild; after a crash, the next run resumes each segment at its last page.
 
     Args:
-        rebuild: the steps.
-        segments: how many parts the table is read in, if none is to be resumed.
+        rebuild: the steps of the rebuild.
+        segments: the number of segments of a new rebuild.
         consistent: whether reads are strongly consistent.
-        rate: read units a second; None for no limit.
-        patience: how many failures in a row are put up with; None for any number.
+        rate: read units per second; None for no limit.
+        patience: the number of consecutive failures to retry; None for any number.
         stop: set to end early.
-        tell: is told what is being done; by several threads, one at a time.
+        tell: called with the state, by several threads, one at a time.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Backfill:
         rate: float | None = None,
         patience: int | None = 8,
         stop: threading.Event | None = None,
-        tell: Callable[[Now], object] = lambda _now: None,
+        tell: Callable[[Now], object] = lambda _state: None,
     ) -> None:
         self._rebuild = rebuild
         self._segments = segments
@@ -67,16 +67,16 @@ class Backfill:
         self._patience = patience
         self._stop = stop or threading.Event()
         self._rate = Rate(rate, wait=self._pause)
-        self._tell = tell
+        self._report = tell
         self._lock = threading.Lock()
         self._parts: dict[int, Progress] = {}
         self._failed = threading.Event()
 
     def run(self, *, anew: bool = False) -> Now | None:
-        """Do it all; returns what was done, or None if asked to stop.
+        """Run the rebuild, and return its final state, or None if stopped.
 
         Args:
-            anew: do not go on with an earlier one.
+            anew: whether to discard the progress of an interrupted rebuild.
 
         Raises:
             CacheError: the cache cannot be reached.
@@ -90,8 +90,8 @@ class Backfill:
                 swept = self._sweep(run)
                 self._rebuild.finish(run)
             except LostError as error:
-                # With another's run, if that suffices; else one is begun.
-                self._tell(Now("again", detail=str(error)))
+                # `begin` joins another's rebuild if that suffices, and else starts one.
+                self._report(Now("again", detail=str(error)))
                 anew = False
             except _StoppedError:
                 return None
@@ -107,36 +107,38 @@ class Backfill:
             )
             if step.run is not None:
                 return step.run
-            self._tell(Now("waiting", detail=f"{step.wait} s, until rows are newer than the gap"))
+            self._report(
+                Now("waiting", detail=f"{step.wait} s, until snapshot rows are newer than the gap")
+            )
             self._stop.wait(min(step.wait, 1))
         return None
 
     def _load(self, run: Run) -> bool:
-        """Load all segments; False if stopped before."""
+        """Load all segments, and return whether that was finished."""
         self._parts = {}
         self._failed.clear()
         with ThreadPoolExecutor(min(_THREADS, run.segments)) as pool:
-            futures = [pool.submit(self._segment, run, index) for index in range(run.segments)]
+            futures = [pool.submit(self._load_segment, run, index) for index in range(run.segments)]
             try:
                 return all(list(map(Future.result, futures)))
             except BaseException:
                 self._failed.set()
                 raise
 
-    def _segment(self, run: Run, index: int) -> bool:
+    def _load_segment(self, run: Run, index: int) -> bool:
         backoff, failures = Backoff(self._stop), 0
 
-        def note(progress: Progress) -> None:
+        def record(progress: Progress) -> None:
             nonlocal failures
             failures = 0
             with self._lock:
                 self._parts[index] = progress
-                self._tell(Now("loading", total(list(self._parts.values()), run.segments)))
+                self._report(Now("loading", total(list(self._parts.values()), run.segments)))
 
-        while self._goes_on():
+        while self._should_continue():
             try:
                 progress = self._rebuild.load(
-                    run, index, rate=self._rate, in_time=self._goes_on, tell=note
+                    run, index, rate=self._rate, in_time=self._should_continue, tell=record
                 )
             except (CacheError, SourceError) as error:
                 failures += 1
@@ -144,24 +146,24 @@ class Backfill:
                     raise
                 backoff.wait(failures, error)
             else:
-                note(progress)
+                record(progress)
                 return progress.done
         return False
 
-    def _goes_on(self) -> bool:
+    def _should_continue(self) -> bool:
         return not (self._stop.is_set() or self._failed.is_set())
 
     def _sweep(self, run: Run) -> Swept:
         progress = total(list(self._parts.values()), run.segments)
 
-        def tell(swept: Swept) -> None:
+        def record(swept: Swept) -> None:
             if self._stop.is_set():
                 raise _StoppedError
-            self._tell(Now("sweeping", progress, swept))
+            self._report(Now("sweeping", progress, swept))
 
-        return self._rebuild.sweep(run, tell, rate=self._rate)
+        return self._rebuild.sweep(run, record, rate=self._rate)
 
     def _pause(self, seconds: float) -> None:
         end = monotonic() + seconds
-        while self._goes_on() and (left := end - monotonic()) > 0:
+        while self._should_continue() and (left := end - monotonic()) > 0:
             self._stop.wait(min(left, 0.5))

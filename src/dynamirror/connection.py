@@ -1,7 +1,7 @@
-"""One connection to a Valkey node: made, authenticated, written to and read from.
+"""One connection to a Valkey node.
 
-libvalkey packs and parses; what is left of a client is here. Valkey's own client for Python brings
-its asyncio half along, which is half of a cold start, and takes four calls for each answer.
+libvalkey packs commands and parses answers. Valkey's own client for Python also imports its asyncio
+half, which is half of a cold start, and takes four calls for each answer.
 """
 
 import socket
@@ -22,7 +22,7 @@ class AnswerError(Exception):
     """An error that a node answered.
 
     Args:
-        text: as it came; begins with a code in capitals.
+        text: the answer, which begins with a code in capitals.
     """
 
     def __init__(self, text: str) -> None:
@@ -36,12 +36,12 @@ class RefusedError(AnswerError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to connect.
+    """Options of a connection.
 
     Args:
-        timeout: seconds to wait for a connection, and for each answer.
-        tls: what to trust; None for no TLS.
-        credentials: gives user and password, asked anew for each connection; None for none.
+        timeout: seconds to wait for the connection, and for each answer.
+        tls: the TLS context; None for no TLS.
+        credentials: returns user and password, called for each connection; None for none.
     """
 
     timeout: float
@@ -50,19 +50,20 @@ class Options:
 
 
 class Connection:
-    """A connection, made and authenticated; not for use by several threads at once.
+    """An authenticated connection, not for use by several threads at once.
 
     Args:
         host: name or address of the node.
-        port: its port.
-        options: how to connect.
-        born: when, in seconds of any clock; kept for whoever asks, as are `used`, when it was
-            last, and `closed_before`, how often its owner had closed all others.
+        port: port of the node.
+        options: options of the connection.
+        born: time of creation, in seconds of the caller's clock.
+            The owner also sets `used`, the time of the last use, and `closed_before`, how often
+            it had closed all others.
 
     Raises:
         OSError: the node cannot be reached; TimeoutError if it does not answer.
-        RefusedError: it does not accept the credentials.
-        AnswerError: it answers with another error before it has looked at them.
+        RefusedError: the node does not accept the credentials.
+        AnswerError: the node answers with another error before it checks the credentials.
     """
 
     def __init__(self, host: str, port: int, options: Options, *, born: float = 0.0) -> None:
@@ -73,7 +74,7 @@ class Connection:
         try:
             self._socket = socket.create_connection((host, port), options.timeout)
         except UnicodeError:  # `a..b`, for one
-            raise OSError(None, "That is no name of a host") from None
+            raise OSError(None, "That is not a host name") from None
         try:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -89,19 +90,19 @@ class Connection:
         self.send(libvalkey.pack_command((b"AUTH", user, password)))
         answer = self.read()
         if isinstance(answer, AnswerError):
-            # Others have nothing to do with who we are, such as that there are too many clients.
+            # Other errors do not concern the credentials, such as too many clients.
             raise RefusedError(str(answer)) if answer.code == "WRONGPASS" else answer
 
     def send(self, packed: bytes) -> None:
-        """Send packed commands; after an error the connection must be closed.
+        """Send packed commands; after an error, close the connection.
 
         Raises:
-            OSError: they may not have arrived; TimeoutError if the node does not take them.
+            OSError: the commands may not have arrived; TimeoutError if the node is stuck.
         """
         self._socket.sendall(packed)
 
     def read(self) -> Any:
-        """The next answer, which may be an AnswerError; raises what `read_all` does."""
+        """Return the next answer, which may be an AnswerError; raise as `read_all` does."""
         answers: list[Any] = []
         self.read_all(answers, 1)
         return answers[0]
@@ -109,7 +110,7 @@ class Connection:
     def read_all(self, answers: list[Any], count: int) -> None:
         """Append answers, AnswerErrors among them, until there are `count`.
 
-        After an error the connection must be closed; what came before it stands in `answers`.
+        After an error, close the connection; `answers` holds those that came before it.
 
         Raises:
             OSError: the connection is lost; TimeoutError if the node does not answer.
@@ -119,7 +120,7 @@ class Connection:
             try:
                 answer = next_answer()
             except libvalkey.ProtocolError as error:
-                raise ConnectionError(f"what came is no answer of Valkey: {error}") from error
+                raise ConnectionError(f"the answer is not in Valkey's protocol: {error}") from error
             if answer is _NOT_YET:
                 received = self._socket.recv(_BUFFER)
                 if not received:
@@ -129,7 +130,7 @@ class Connection:
                 answers.append(answer)
 
     def is_idle(self) -> bool:
-        """Whether it is still open and nothing is on its way, as far as can be told from here."""
+        """Return whether the connection is open, with no bytes to read."""
         if not self.is_open:
             return False
         poller = poll()
@@ -137,6 +138,6 @@ class Connection:
         return not poller.poll(0)
 
     def close(self) -> None:
-        """Close it."""
+        """Close the connection."""
         self.is_open = False
         self._socket.close()

@@ -1,4 +1,4 @@
-"""Metrics for CloudWatch: one line of embedded metric format in the log, which costs no call.
+"""Metrics for CloudWatch, in embedded metric format: lines of the log, without an API call.
 
 https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
 """
@@ -10,13 +10,13 @@ from dynamirror.report import Batch
 
 
 def tell(table: str, values: Values) -> None:
-    """Write one line.
+    """Write metrics as one line.
 
     Args:
         table: the table's name.
-        values: at least one, each finite.
+        values: at least one value, each finite.
     """
-    # Without a service, POWERTOOLS_SERVICE_NAME would be one more dimension, of other metrics.
+    # POWERTOOLS_SERVICE_NAME would add a dimension, and so make other metrics.
     metrics = EphemeralMetrics(namespace=NAMESPACE, service="")
     metrics.add_dimension(DIMENSION, table)
     for metric, value in values.items():
@@ -25,6 +25,6 @@ def tell(table: str, values: Values) -> None:
 
 
 def tell_batch(batch: Batch) -> None:
-    """Write one line for a batch; none for an empty one."""
+    """Write the metrics of a batch as one line, unless the batch is empty."""
     if batch.records:
         tell(batch.table, of_batch(batch))

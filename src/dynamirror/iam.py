@@ -1,4 +1,4 @@
-"""IAM authentication: a token signed with the caller's AWS credentials stands for the password.
+"""IAM authentication, where a token signed with AWS credentials replaces the password.
 
 https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
 """
@@ -18,10 +18,10 @@ class IamToken:
     """Signs tokens for one user of one serverless cache.
 
     Args:
-        user: user id and user name, which must be equal for IAM.
+        user: the user id and user name, which must be equal for IAM.
         cache: the cache's name.
-        region: its region.
-        credentials: gives botocore credentials; default those of the environment.
+        region: the cache's region.
+        credentials: returns botocore credentials; None for those of the environment.
     """
 
     user: str
@@ -30,12 +30,12 @@ class IamToken:
     credentials: Callable[[], Any] | None = None
 
     def sign(self) -> str:
-        """Make a token, valid for 15 minutes; needs no network.
+        """Return a token that is valid for 15 minutes, signed without network access.
 
         Raises:
-            CacheError: there are no AWS credentials to sign with.
+            CacheError: there are no AWS credentials.
         """
-        # botocore takes 110 ms to import, so only those pay who authenticate by IAM.
+        # botocore takes 110 ms to import: only IAM authentication pays for it.
         from botocore.auth import SigV4QueryAuth  # noqa: PLC0415
         from botocore.awsrequest import AWSRequest  # noqa: PLC0415
         from botocore.exceptions import BotoCoreError  # noqa: PLC0415
@@ -47,7 +47,7 @@ class IamToken:
         if credentials is None:
             raise CacheError("no AWS credentials to sign the IAM token with; set them up")
         query = {"Action": "connect", "User": self.user, "ResourceType": "ServerlessCache"}
-        # The cache's name is signed in lower case, whatever its case is.
+        # AWS expects the cache's name in lower case.
         request = AWSRequest("GET", f"http://{self.cache.lower()}/?{urlencode(query)}")
         SigV4QueryAuth(credentials, "elasticache", self.region, expires=_VALID_SECONDS).add_auth(
             request

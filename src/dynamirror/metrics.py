@@ -1,4 +1,4 @@
-"""The catalogue of metrics: what each is called, in CloudWatch and in OpenMetrics, and means."""
+"""The catalogue of metrics, with their names in CloudWatch and in OpenMetrics."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ class Unit(StrEnum):
 
 
 class Kind(StrEnum):
-    """What OpenMetrics makes of it."""
+    """The type of a metric in OpenMetrics."""
 
     COUNTER = "counter"
     GAUGE = "gauge"
@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who tells it."""
+    """The source of a metric."""
 
     REPLICATOR = "replicator, each batch"
     AUDITOR = "auditor"
@@ -48,11 +48,11 @@ class Metric:
     """One metric.
 
     Args:
-        name: in CloudWatch.
-        unit: in CloudWatch.
-        kind: in OpenMetrics.
-        origin: who tells it.
-        help: what it means.
+        name: the name in CloudWatch.
+        unit: the unit in CloudWatch.
+        kind: the type in OpenMetrics.
+        origin: the source.
+        help: the meaning.
         buckets: upper bounds of a histogram, in OpenMetrics' unit.
     """
 
@@ -80,7 +80,7 @@ class Metric:
         return "_".join(filter(None, parts))
 
     def in_openmetrics(self, value: float) -> float:
-        """A value in OpenMetrics' unit."""
+        """Return a value in OpenMetrics' unit."""
         return value / 1000 if self.unit is Unit.MILLISECONDS else value
 
 
@@ -96,25 +96,25 @@ def _count(name: str, origin: Origin, help_: str, kind: Kind = Kind.COUNTER) -> 
 
 
 RECORDS: Final = _count("Records", Origin.REPLICATOR, "Records received.")
-APPLIED: Final = _count("Applied", Origin.REPLICATOR, "Entries written.")
+APPLIED: Final = _count("Applied", Origin.REPLICATOR, "Entries written to the cache.")
 STALE: Final = _count(
-    "Stale", Origin.REPLICATOR, "Entries left alone: the cache held something at least as new."
+    "Stale", Origin.REPLICATOR, "Entries not written: the cache held a version at least as new."
 )
 COALESCED: Final = _count(
-    "Coalesced", Origin.REPLICATOR, "Entries not sent: something newer was in the same batch."
+    "Coalesced", Origin.REPLICATOR, "Entries not sent: the same batch held a newer version."
 )
-QUARANTINED: Final = _count("Quarantined", Origin.REPLICATOR, "Items set aside.")
+QUARANTINED: Final = _count("Quarantined", Origin.REPLICATOR, "Items put into quarantine.")
 FAILED: Final = _count(
     "Failed",
     Origin.REPLICATOR,
-    "Entries not written, or the records of a batch that failed whole; they come again.",
+    "Entries not written, or all records of a batch that failed; they are delivered again.",
 )
 REPLICATION_LAG: Final = Metric(
     "ReplicationLag",
     Unit.SECONDS,
     Kind.HISTOGRAM,
     Origin.REPLICATOR,
-    "From the creation of a batch's oldest record, in whole seconds, to the batch's end.",
+    "Time from the creation of a batch's oldest record, in whole seconds, to the batch's end.",
     _LAG_BUCKETS,
 )
 BATCH_DURATION: Final = Metric(
@@ -122,7 +122,7 @@ BATCH_DURATION: Final = Metric(
     Unit.MILLISECONDS,
     Kind.HISTOGRAM,
     Origin.REPLICATOR,
-    "What the replicator took for a batch.",
+    "Time the replicator took for a batch.",
     _DURATION_BUCKETS,
 )
 MIRROR_COMPLETE: Final = _count(
@@ -130,8 +130,10 @@ MIRROR_COMPLETE: Final = _count(
 )
 QUARANTINE_SIZE: Final = _count("QuarantineSize", Origin.BOTH, "Items in quarantine.", Kind.GAUGE)
 ITEMS_AUDITED: Final = _count("ItemsAudited", Origin.AUDITOR, "Items compared with the cache.")
-DRIFT_FOUND: Final = _count("DriftFound", Origin.AUDITOR, "Entries not as the table says.")
-DRIFT_REPAIRED: Final = _count("DriftRepaired", Origin.AUDITOR, "Of these, those put right.")
+DRIFT_FOUND: Final = _count("DriftFound", Origin.AUDITOR, "Entries that differ from the table.")
+DRIFT_REPAIRED: Final = _count(
+    "DriftRepaired", Origin.AUDITOR, "Differing entries that were corrected."
+)
 CANARY_SEEN: Final = _count(
     "CanarySeen",
     Origin.CANARY,
@@ -143,7 +145,7 @@ CANARY_LATENCY: Final = Metric(
     Unit.MILLISECONDS,
     Kind.HISTOGRAM,
     Origin.CANARY,
-    "From the acknowledged write of that item to its sight in the cache; only if seen.",
+    "Time from the acknowledged write of that item to its sight in the cache, if seen.",
     _LATENCY_BUCKETS,
 )
 SHARD_BEHIND: Final = Metric(
@@ -151,7 +153,7 @@ SHARD_BEHIND: Final = Metric(
     Unit.SECONDS,
     Kind.GAUGE,
     Origin.RUN,
-    "Since the shard was last seen read to its end.",
+    "Time since the shard was last read to its end.",
 )
 CATALOGUE: Final = (
     *(RECORDS, APPLIED, STALE, COALESCED, QUARANTINED, FAILED, REPLICATION_LAG, BATCH_DURATION),
@@ -161,7 +163,7 @@ CATALOGUE: Final = (
 
 
 def of_batch(batch: Batch) -> dict[Metric, float]:
-    """What one batch says."""
+    """Return the metrics of one batch."""
     report = batch.report
     values: dict[Metric, float] = {
         RECORDS: batch.records,

@@ -1,4 +1,4 @@
-"""The DDB changes simulator: random upserts and deletes, so that there is something to mirror."""
+"""The changes simulator: random upserts and deletes of a table's items."""
 
 import json
 import logging
@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from functools import cache as once
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from dynamirror.aws import Aws, aws_errors
@@ -26,13 +26,13 @@ _DEFAULT_COUNT = 10
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One write to make.
+    """One write to a table.
 
     Args:
         action: upsert (2 of 3) or delete (1 of 3).
         id: the item's id, from "1" on.
         name: for an upsert, the item's name.
-        timestamp: for an upsert, when it was drawn, in ISO 8601.
+        timestamp: for an upsert, when it was generated, in ISO 8601.
     """
 
     action: Literal["upsert", "delete"]
@@ -59,12 +59,12 @@ def _now() -> datetime:
 def operations(
     rng: random.Random, *, ids: int = IDS, now: Callable[[], datetime] = _now
 ) -> Iterator[Operation]:
-    """Draw operations without end.
+    """Yield random operations without end.
 
     Args:
         rng: the random source.
-        ids: ids are "1" to this number.
-        now: tells the time for the items' timestamps.
+        ids: the number of different ids, from "1" on.
+        now: returns the time for the items' timestamps.
     """
     while True:
         action = rng.choice(_ACTIONS)
@@ -77,10 +77,10 @@ def operations(
 
 
 def write(client: "DynamoDBClient", table: str, operation: Operation) -> None:
-    """Make one write.
+    """Write one operation to a table.
 
     Raises:
-        SourceError: DynamoDB did not take it.
+        SourceError: DynamoDB refuses it.
     """
     with aws_errors(f"table {table}"):
         if operation.item is None:
@@ -92,11 +92,11 @@ def write(client: "DynamoDBClient", table: str, operation: Operation) -> None:
 def simulate(
     client: "DynamoDBClient", table: str, count: int, rng: random.Random, *, ids: int = IDS
 ) -> dict[str, Any]:
-    """Make random writes and tell what became of each.
+    """Write random operations, and report the result of each.
 
     Returns:
-        statusCode 200 (all made), 207 (some) or 500 (none), and a JSON body with a summary and
-        the operations.
+        statusCode 200 (all succeeded), 207 (some) or 500 (none), and a JSON body with a summary
+        and the operations.
     """
     results = []
     for operation, _ in zip(operations(rng, ids=ids), range(count), strict=False):
@@ -134,12 +134,13 @@ def read_settings(env: Mapping[str, str]) -> tuple[str, int]:
     return table, int(count)
 
 
-@once
-def _client() -> "DynamoDBClient":
+@cache
+def dynamodb_client() -> "DynamoDBClient":
+    """Return the client of this process, kept from one invocation to the next."""
     return Aws().dynamodb()
 
 
 def handler(_event: Mapping[str, Any], _context: object) -> dict[str, Any]:
-    """Lambda's entry point: CHANGES_COUNT random operations on DYNAMODB_TABLE."""
+    """Write CHANGES_COUNT random operations to DYNAMODB_TABLE: Lambda's entry point."""
     table, count = read_settings(os.environ)
-    return simulate(_client(), table, count, random.Random())  # noqa: S311 - no secret
+    return simulate(dynamodb_client(), table, count, random.Random())  # noqa: S311 - no secret

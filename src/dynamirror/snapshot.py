@@ -1,4 +1,4 @@
-"""Reading a whole table while it is written to: scan segments, page by page, as rows."""
+"""Scans of a table, page by page, while it is written to."""
 
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -20,11 +20,11 @@ MOST_SEGMENTS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A part of a table: DynamoDB spreads partition keys evenly over them.
+    """A part of a table; DynamoDB spreads partition keys evenly over the segments.
 
     Args:
-        index: which one, from 0.
-        of: how many there are.
+        index: the number of the segment, from 0.
+        of: the number of segments.
     """
 
     index: int
@@ -33,13 +33,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one Scan gave.
+    """The result of one Scan call.
 
     Args:
-        items: as boto3 gives them; may be none.
-        version: the horizon of the page.
-        next: where the next page begins; None after the last.
-        units: read units it consumed.
+        items: items in DynamoDB JSON, as boto3 returns them; may be empty.
+        version: the as-of time of the items.
+        next: the start key of the next page; None after the last.
+        units: consumed read units.
     """
 
     items: list[Item]
@@ -49,12 +49,12 @@ class Page:
 
 
 class Rate:
-    """Keeps the read units that are spent, by all threads together, below a number a second.
+    """Limits the read units that all threads together consume.
 
     Args:
-        units: a second; None for no limit.
-        clock: monotonic seconds.
-        wait: waits that many seconds.
+        units: read units per second; None for no limit.
+        clock: returns monotonic seconds.
+        wait: waits a number of seconds.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Rate:
         self._paid_until = clock()
 
     def spend(self, units: float) -> None:
-        """Wait until what was spent, these units included, is within the limit."""
+        """Wait until the consumption, these units included, is within the limit."""
         if self._units is None:
             return
         with self._lock:
@@ -87,11 +87,11 @@ class Scan:
     Args:
         client: boto3's dynamodb client.
         table: the table's name.
-        consistent: whether reads are strongly consistent, for twice the read units.
-        margin: seconds that horizons lie behind DynamoDB's clock; default as reads need.
-        attributes: all that is needed of an item; None for the whole of it.
-        rate: limits the read units.
-        limit: items of one page at the most; default what DynamoDB gives, 1 MB.
+        consistent: whether reads are strongly consistent, at twice the read units.
+        margin: seconds that as-of times are behind DynamoDB's clock; None for the necessary margin.
+        attributes: names of the attributes to read; None for all.
+        rate: the limit of the read units; None for no limit.
+        limit: the most items of one page; None for 1 MB, DynamoDB's own limit.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class Scan:
             self._options["ProjectionExpression"] = ", ".join(names)
 
     def horizon(self) -> RowVersion:
-        """The horizon of a read that begins now.
+        """Return the as-of time of a read that begins now.
 
         Raises:
             SourceError: the table cannot be described.
@@ -132,14 +132,14 @@ class Scan:
         return self._horizon.ask()
 
     def pages(self, segment: Segment, start: Item | None = None) -> Iterator[Page]:
-        """Read a segment, page by page.
+        """Yield the pages of a segment.
 
         Args:
-            segment: which.
-            start: where to begin, as an earlier page told; None for the beginning.
+            segment: the segment.
+            start: `next` of an earlier page; None for the beginning.
 
         Raises:
-            SourceError: it cannot be read.
+            SourceError: the table cannot be read.
         """
         options = self._options
         if segment.of > 1:
@@ -160,7 +160,7 @@ class Scan:
 
 
 def scan_table(client: "DynamoDBClient", table: str) -> Iterator[Item]:
-    """Read every item, consistently.
+    """Yield every item, read consistently.
 
     Raises:
         SourceError: the table cannot be read.

@@ -22,7 +22,7 @@ Command = Callable[..., str]
 
 @pytest.fixture
 def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Command]:
-    """Runs `dynamirror`, which must fail with a sentence; gives that, without what is before it."""
+    """Run `dynamirror`, which must fail with one sentence, and return that sentence."""
     for name in list(os.environ):
         if name.startswith(("AWS_", "ELASTICACHE_", "DYNAMIRROR_", "DYNAMODB_")):
             monkeypatch.delenv(name)
@@ -42,14 +42,14 @@ def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         assert len(errors) < 400
         return last.removeprefix("dynamirror: ")
 
-    handlers = list(logging.getLogger().handlers)
+    handlers = list(logging.getLogger("dynamirror").handlers)
     yield command
-    assert logging.getLogger().handlers == handlers
+    assert logging.getLogger("dynamirror").handlers == handlers
 
 
 @pytest.fixture
 def local(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> tuple[str, ...]:
-    """Options that name servers which are there."""
+    """Options that name running servers."""
     cache.broadcast(b"PING")
     return (
         *("--endpoint-url", dynamodb.endpoint_url),
@@ -59,7 +59,7 @@ def local(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> t
 
 @pytest.fixture
 def table(dynamodb: EmbeddedDynamoDB) -> str:
-    """A table whose stream can feed a mirror."""
+    """Name of a table whose stream can feed a mirror."""
     return Source(dynamodb).name
 
 
@@ -73,7 +73,7 @@ both = pytest.mark.parametrize("command", ["run", "verify"])
 
 
 @both
-def test_a_table_that_is_not_there(fails: Command, local: tuple[str, ...], command: str) -> None:
+def test_a_missing_table(fails: Command, local: tuple[str, ...], command: str) -> None:
     assert fails(command, "--table", "nobody", *local) == (
         "table nobody: it does not exist in this account and region; check the name and AWS_REGION"
     )
@@ -85,7 +85,7 @@ def test_a_table_without_a_name(fails: Command, local: tuple[str, ...], command:
 
 
 @pytest.mark.parametrize("command", ["status", "backfill", "verify", "quarantine", "redrive"])
-def test_a_table_that_is_not_named(fails: Command, command: str) -> None:
+def test_no_table(fails: Command, command: str) -> None:
     assert fails(command) == "no table is named; give --table NAME, or --via FUNCTION_OR_STACK"
 
 
@@ -139,15 +139,15 @@ def test_a_cache_that_does_not_speak_tls(
 
 
 @both
-@pytest.mark.parametrize("given", [(), ("--cache", "")])
-def test_no_cache(fails: Command, command: str, given: tuple[str, ...]) -> None:
-    assert fails(command, "--table", "users", *given) == (
+@pytest.mark.parametrize("cache", [(), ("--cache", "")])
+def test_no_cache(fails: Command, command: str, cache: tuple[str, ...]) -> None:
+    assert fails(command, "--table", "users", *cache) == (
         "no cache is named; give --cache HOST[:PORT] or set ELASTICACHE_HOST"
     )
 
 
 @pytest.mark.parametrize("port", ["0", "65536", "abc", "-1"])
-def test_a_port_that_is_none(fails: Command, port: str) -> None:
+def test_a_wrong_port(fails: Command, port: str) -> None:
     sentence = fails("verify", "--table", "users", "--cache", f"127.0.0.1:{port}")
     assert sentence.startswith("environment: ELASTICACHE_PORT: ")
 
@@ -190,21 +190,21 @@ def test_a_malformed_mirror_toml(
     file = tmp_path / "mirror.toml"
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
     if command == "demo":
-        said = fails("demo", "--view", str(file), "--json")
+        error = fails("demo", "--view", str(file), "--json")
     else:
-        said = fails(command, "--table", table, *local, "--config", str(file))
-    assert sentence in said
+        error = fails(command, "--table", table, *local, "--config", str(file))
+    assert sentence in error
 
 
 @pytest.mark.parametrize("command", ["run", "verify", "demo"])
-def test_a_mirror_toml_that_is_not_there(
+def test_a_missing_mirror_toml(
     fails: Command, local: tuple[str, ...], table: str, command: str
 ) -> None:
     if command == "demo":
-        said = fails("demo", "--view", "missing.toml", "--json")
+        error = fails("demo", "--view", "missing.toml", "--json")
     else:
-        said = fails(command, "--table", table, *local, "--config", "missing.toml")
-    assert said == "missing.toml: cannot be read: No such file or directory"
+        error = fails(command, "--table", table, *local, "--config", "missing.toml")
+    assert error == "missing.toml: cannot be read: No such file or directory"
 
 
 @both
@@ -232,31 +232,31 @@ def test_a_file_that_cannot_be_loaded(
     file = tmp_path / "rows.json"
     if text is not None:
         file.write_text(text)
-    said = fails("demo", "--load", str(file), "--json")
-    assert said.startswith(f"{file}: {sentence}")
+    error = fails("demo", "--load", str(file), "--json")
+    assert error.startswith(f"{file}: {sentence}")
 
 
 @pytest.mark.parametrize("command", ["run", "verify", "simulate"])
 @pytest.mark.parametrize(
     "url", ["nonsense", "http://[bad", "http://127.0.0.1:99999", "http://", "ftp://127.0.0.1"]
 )
-def test_an_endpoint_that_is_none(fails: Command, command: str, url: str) -> None:
+def test_a_wrong_endpoint(fails: Command, command: str, url: str) -> None:
     cache = () if command == "simulate" else ("--cache", "127.0.0.1:1", "--no-tls")
-    said = fails(command, "--table", "users", "--endpoint-url", url, *cache)
-    assert said == f"--endpoint-url: {url} is not an address like http://127.0.0.1:4566"
+    error = fails(command, "--table", "users", "--endpoint-url", url, *cache)
+    assert error == f"--endpoint-url: {url} is not an address like http://127.0.0.1:4566"
 
 
 def test_an_endpoint_where_nothing_listens(fails: Command) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     cache = ("--cache", "127.0.0.1:1", "--no-tls")
-    said = fails("run", "--table", "users", "--endpoint-url", url, *cache)
-    assert said == f"table users: cannot be reached at {url}/"
+    error = fails("run", "--table", "users", "--endpoint-url", url, *cache)
+    assert error == f"table users: cannot be reached at {url}/"
 
 
 def test_no_region(fails: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-    said = fails("verify", "--table", "users", "--cache", "127.0.0.1:1")
-    assert said == "DynamoDB: no AWS region is set; set AWS_REGION"
+    error = fails("verify", "--table", "users", "--cache", "127.0.0.1:1")
+    assert error == "DynamoDB: no AWS region is set; set AWS_REGION"
 
 
 def test_no_credentials(fails: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -264,8 +264,8 @@ def test_no_credentials(fails: Command, monkeypatch: pytest.MonkeyPatch, tmp_pat
         monkeypatch.setenv(name, str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    said = fails("verify", "--table", "users", "--cache", "127.0.0.1:1")
-    assert said.startswith("table users: no AWS credentials found; set AWS_PROFILE or")
+    error = fails("verify", "--table", "users", "--cache", "127.0.0.1:1")
+    assert error.startswith("table users: no AWS credentials found; set AWS_PROFILE or")
 
 
 @pytest.mark.parametrize(
@@ -289,17 +289,17 @@ def test_no_credentials(fails: Command, monkeypatch: pytest.MonkeyPatch, tmp_pat
     ],
     ids=" ".join,
 )
-def test_an_option_that_is_wrong(fails: Command, arguments: tuple[str, ...]) -> None:
-    said = fails(*arguments, status=2)
-    assert said.startswith("Usage: ")
-    assert f"dynamirror {arguments[0]} [OPTIONS]" in said or "No such command" in said
+def test_a_wrong_option(fails: Command, arguments: tuple[str, ...]) -> None:
+    error = fails(*arguments, status=2)
+    assert error.startswith("Usage: ")
+    assert f"dynamirror {arguments[0]} [OPTIONS]" in error or "No such command" in error
 
 
 @pytest.mark.parametrize(
     "arguments", [("verify", "--table", "users"), ("demo", "--load", "missing.json")], ids=" ".join
 )
 def test_as_a_process_it_is_the_same(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    done = run(*arguments, env=environment(tmp_path))
-    assert done.returncode == 1
-    assert done.stderr.startswith("dynamirror: ")
-    assert len(done.stderr.splitlines()) == 1
+    process = run(*arguments, env=environment(tmp_path))
+    assert process.returncode == 1
+    assert process.stderr.startswith("dynamirror: ")
+    assert len(process.stderr.splitlines()) == 1

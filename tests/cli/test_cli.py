@@ -30,9 +30,9 @@ ORIGINAL = Path(__file__).parents[2] / "examples/original/mirror.toml"
 SHORT = ("demo", "--seconds", "1", "--rate", "200", "--ids", "20", "--seed", "7", "--json")
 
 
-def last_line(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
-    assert done.returncode == 0, done.stderr
-    summary = json.loads(done.stdout.splitlines()[-1])
+def last_line(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert process.returncode == 0, process.stderr
+    summary = json.loads(process.stdout.splitlines()[-1])
     assert isinstance(summary, dict)
     return summary
 
@@ -82,7 +82,7 @@ def test_two_demos_run_at_once(tmp_path: Path) -> None:
     assert [json.loads(out)["differences"] for out, _err in outputs] == [0, 0]
 
 
-def test_the_demo_tells_people_that_both_agree(tmp_path: Path) -> None:
+def test_the_demo_reports_in_words_that_both_agree(tmp_path: Path) -> None:
     done = run("demo", "--seconds", "0.5", env=environment(tmp_path))
     assert done.returncode == 0
     assert "in sync" in done.stdout
@@ -92,7 +92,7 @@ def test_the_demo_tells_people_that_both_agree(tmp_path: Path) -> None:
 
 @contextmanager
 def running(*arguments: str, env: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A command in a session of its own, killed at the end if it still runs."""
+    """Start a command in its own session, and kill it at the end if it still runs."""
     process = start(*arguments, env=env)
     try:
         yield process
@@ -130,7 +130,7 @@ def test_a_demo_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
     wait_until(lambda: not list(tmp_path.iterdir()))
 
 
-def test_a_demo_that_is_kept_can_be_looked_at_as_it_says(tmp_path: Path) -> None:
+def test_the_hints_of_a_demo_left_running_work(tmp_path: Path) -> None:
     env = environment(tmp_path)
     with running("demo", "--seconds", "0.2", "--keep", env=env) as demo:
         assert demo.stdout
@@ -151,7 +151,7 @@ def test_a_demo_that_is_kept_can_be_looked_at_as_it_says(tmp_path: Path) -> None
 
 
 class Mirrored:
-    """A table, the cache, and the options that name both to a command."""
+    """A table, the cache, and the options that name both."""
 
     def __init__(self, server: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> None:
         self.source = Source(server)
@@ -173,7 +173,7 @@ class Mirrored:
 
 @pytest.fixture
 def mirrored(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> Mirrored:
-    """An empty table and an empty cache."""
+    """Return an empty table and an empty cache."""
     return Mirrored(dynamodb, valkey, cache)
 
 
@@ -199,38 +199,37 @@ def test_run_mirrors_and_goes_on_after_it_was_killed(mirrored: Mirrored, tmp_pat
 
     done = run("verify", *mirrored.options, env=env)
     assert done.returncode == 0
-    assert done.stdout == "20 items, 20 entries: 0 missing, 0 different, 0 left over\n"
+    assert done.stdout == "20 items, 20 entries: 0 missing, 0 different, 0 orphaned\n"
     mirrored.cache.call(mirrored.key("4"), b"SET", mirrored.key("4").encode(), b"damaged")
     mirrored.cache.call(mirrored.key("5"), b"DEL", mirrored.key("5").encode())
-    mirrored.cache.call(mirrored.key("x"), b"SET", mirrored.key("x").encode(), b"left over")
+    mirrored.cache.call(mirrored.key("x"), b"SET", mirrored.key("x").encode(), b"orphaned")
     done = run("verify", *mirrored.options, "--settle", "0", env=env)
     assert done.returncode == 1
-    assert (
-        done.stdout.splitlines()[0] == "20 items, 20 entries: 1 missing, 1 different, 1 left over"
-    )
+    assert done.stdout.splitlines()[0] == "20 items, 20 entries: 1 missing, 1 different, 1 orphaned"
     assert f"  different: {mirrored.key('4')}" in done.stdout.splitlines()
+    assert f"  orphaned: {mirrored.key('x')}" in done.stdout.splitlines()
     done = run("verify", *mirrored.options, "--settle", "0", "--json", env=env)
     assert done.returncode == 1
-    told = json.loads(done.stdout)
-    assert (told["differences"], told["missing"], told["left_over"]) == (3, 1, 1)
-    assert told["sample"]["missing"] == [mirrored.key("5")]
+    fields = json.loads(done.stdout)
+    assert (fields["differences"], fields["missing"], fields["left_over"]) == (3, 1, 1)
+    assert fields["sample"]["missing"] == [mirrored.key("5")]
 
 
-def test_run_takes_its_settings_from_the_environment_too(
+def test_run_reads_its_settings_from_the_environment_too(
     mirrored: Mirrored, valkey: EmbeddedValkey, tmp_path: Path
 ) -> None:
-    (tmp_path / "mirror.toml").write_text('[[view]]\nkey = "mine:{id}"\nencoding = "hash"\n')
+    (tmp_path / "mirror.toml").write_text('[[view]]\nkey = "names:{id}"\nencoding = "hash"\n')
     variables = valkey.settings(config=str(tmp_path / "mirror.toml")).to_env()
     env = environment(tmp_path, AWS_ENDPOINT_URL=mirrored.source.server.endpoint_url, **variables)
     mirrored.source.put("1", name={"S": "Ada"})
     with running("run", "--table", mirrored.source.name, env=env) as process:
-        wait_until(lambda: mirrored.cache.call("mine:1", b"HGET", b"mine:1", b"name") == b"Ada")
+        wait_until(lambda: mirrored.cache.call("names:1", b"HGET", b"names:1", b"name") == b"Ada")
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
     assert run("verify", "--table", mirrored.source.name, env=env).returncode == 0
 
 
-def test_run_says_why_it_has_to_try_again(mirrored: Mirrored, tmp_path: Path) -> None:
+def test_run_logs_why_it_tries_again(mirrored: Mirrored, tmp_path: Path) -> None:
     key = Positions(mirrored.cache, mirrored.source.arn).key
     mirrored.cache.call(key, b"SET", key.encode(), b"not a hash")
     with running("run", *mirrored.options, env=environment(tmp_path)) as process:
@@ -239,7 +238,9 @@ def test_run_says_why_it_has_to_try_again(mirrored: Mirrored, tmp_path: Path) ->
     assert "WRONGTYPE" in line
 
 
-def test_simulate_writes_what_its_seed_says(dynamodb: EmbeddedDynamoDB, tmp_path: Path) -> None:
+def test_simulate_with_one_seed_writes_one_result(
+    dynamodb: EmbeddedDynamoDB, tmp_path: Path
+) -> None:
     env = environment(tmp_path)
     tables = []
     for _ in range(2):
@@ -254,7 +255,7 @@ def test_simulate_writes_what_its_seed_says(dynamodb: EmbeddedDynamoDB, tmp_path
     assert 0 < len(tables[0]) <= 30
 
 
-def test_simulate_that_is_stopped_tells_how_far_it_got(
+def test_simulate_reports_its_writes_when_it_is_stopped(
     dynamodb: EmbeddedDynamoDB, tmp_path: Path
 ) -> None:
     source = Source(dynamodb)
@@ -262,7 +263,7 @@ def test_simulate_that_is_stopped_tells_how_far_it_got(
     with running(
         "simulate", *where, "--rate", "100", "--json", env=environment(tmp_path)
     ) as process:
-        # The last of them may not be counted yet.
+        # The last write may not be counted yet.
         wait_until(lambda: source.client.scan(TableName=source.name)["Count"] > 4)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=30)
@@ -282,7 +283,7 @@ def test_simulate_needs_a_table_it_can_write(dynamodb: EmbeddedDynamoDB, tmp_pat
     )
 
 
-def test_the_version_is_told(tmp_path: Path) -> None:
+def test_the_version_is_shown(tmp_path: Path) -> None:
     done = run("--version", env=environment(tmp_path))
     assert (done.returncode, done.stdout) == (0, f"{__version__}\n")
 

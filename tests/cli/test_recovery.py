@@ -1,4 +1,4 @@
-"""A mirror is looked after from the command line: status, backfill, verify."""
+"""A mirror is operated from the command line: status, backfill, verify."""
 
 import json
 import signal
@@ -18,7 +18,7 @@ from streams import Source
 
 
 class Place:
-    """A table, a cache, and a command line that is told of both by its environment."""
+    """A table, a cache, and a command line whose environment names both."""
 
     def __init__(
         self, server: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, folder: Path
@@ -33,17 +33,17 @@ class Place:
         )
 
     def __call__(self, *arguments: str, status: int = 0) -> str:
-        """Run a command; gives its output."""
+        """Run a command, and return its output."""
         done = run(*arguments, env=self.env)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
     def key(self, item_id: str) -> str:
-        """Of an entry."""
+        """Return the key of an entry."""
         return f"{self.source.name}:{item_id}"
 
     def be_ready(self) -> None:
-        """Note a gap that is long past, so that a backfill need not wait."""
+        """Record a gap so old that a backfill need not wait."""
         table = describe_table(self.source.client, self.source.name)
         views = [ViewSpec().bind(table.schema)]
         note_gap(self.cache, views, stream=table.stream_arn, at=1, reason="a test")
@@ -53,33 +53,33 @@ class Place:
 def place(
     dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path
 ) -> Place:
-    """An empty table and an empty cache."""
+    """Return an empty table and an empty cache."""
     return Place(dynamodb, valkey, cache, tmp_path)
 
 
 def test_a_mirror_is_incomplete_until_it_is_filled(place: Place) -> None:
     place.source.puts(range(30))
-    said = place("status", status=1)
-    assert "the mirror is incomplete: the mirror has never been filled" in said
+    output = place("status", status=1)
+    assert "the mirror is incomplete: the mirror has never been filled" in output
     place.be_ready()
-    said = place("backfill", "--segments", "3")
-    assert "30 items read, 30 entries written" in said
-    assert said.endswith("the mirror is complete\n")
+    output = place("backfill", "--segments", "3")
+    assert "30 items read, 30 entries written" in output
+    assert output.endswith("the mirror is complete\n")
     assert "the mirror is complete, since 20" in place("status")
-    now = json.loads(place("status", "--json"))
-    assert now["complete"] is True
-    assert now["progress"]["items"] == 30
-    assert now["rebuild"]["segments"] == 3
-    assert place("verify") == "30 items, 30 entries: 0 missing, 0 different, 0 left over\n"
+    status = json.loads(place("status", "--json"))
+    assert status["complete"] is True
+    assert status["progress"]["items"] == 30
+    assert status["rebuild"]["segments"] == 3
+    assert place("verify") == "30 items, 30 entries: 0 missing, 0 different, 0 orphaned\n"
 
 
-def test_a_backfill_deletes_what_is_left_over_and_says_so(place: Place) -> None:
+def test_a_backfill_deletes_orphaned_entries_and_counts_them(place: Place) -> None:
     place.source.puts(range(3))
     place.be_ready()
     for key in (place.key("gone"), "another:1"):
         place.cache.call(key, b"SET", key.encode(), b"x")
-    told = json.loads(place("backfill", "--eventual", "--rate", "1000", "--json"))
-    assert (told["complete"], told["items"], told["left_over"]) == (True, 3, 1)
+    summary = json.loads(place("backfill", "--eventual", "--rate", "1000", "--json"))
+    assert (summary["complete"], summary["items"], summary["left_over"]) == (True, 3, 1)
     assert place.cache.call("another:1", b"GET", b"another:1") == b"x"
 
 
@@ -89,10 +89,10 @@ def test_verify_repairs_what_it_finds(place: Place) -> None:
     place("backfill")
     for key in (place.key("4"), place.key("gone")):
         place.cache.call(key, b"SET", key.encode(), b"damaged")
-    found = json.loads(place("verify", "--settle", "0", "--json", status=1))
-    assert (found["differences"], found["repaired"]) == (2, 0)
-    assert found["sample"] == {"different": [place.key("4")], "left_over": [place.key("gone")]}
-    # A row that counts must be newer than the rows before.
+    result = json.loads(place("verify", "--settle", "0", "--json", status=1))
+    assert (result["differences"], result["repaired"]) == (2, 0)
+    assert result["sample"] == {"different": [place.key("4")], "left_over": [place.key("gone")]}
+    # A repair needs a snapshot row that is newer than those before.
     wait_until(lambda: run("verify", "--repair", "--settle", "1", env=place.env).returncode == 0)
     assert json.loads(place("verify", "--json"))["differences"] == 0
     assert place("verify", "--segment", "1/2").count(" 0 missing") == 1

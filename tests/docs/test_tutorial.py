@@ -44,8 +44,8 @@ def test_the_tutorial_works_when_pasted(tmp_path: Path) -> None:
     assert states == ["complete", "incomplete", "complete", "complete"], output
     comparisons = re.findall(r"entries: (.*)\n", output)
     assert comparisons == [
-        "0 missing, 0 different, 0 left over",
-        "0 missing, 0 different, 1 left over",
+        "0 missing, 0 different, 0 orphaned",
+        "0 missing, 0 different, 1 orphaned",
     ]
     assert "1 of 1 differences repaired" in output
     wait_until(lambda: not (tmp_path / "demo.env").exists())

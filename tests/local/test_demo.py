@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from deadlines import wait_until
 from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.local import demo as module
+from dynamirror.local import servers
 from dynamirror.local.delivery import Delivery
-from dynamirror.local.demo import Demo, Totals
+from dynamirror.local.demo import Demo
 from dynamirror.local.dynamodb import EmbeddedDynamoDB
+from dynamirror.local.totals import Totals
 from processes import descendants, is_alive, linux_only
 
 
@@ -36,8 +37,7 @@ def test_a_demo_fills_writes_drains_and_finds_no_difference(tmp_path: Path) -> N
         assert demo.totals.applied >= 700
         assert (demo.totals.quarantined, demo.totals.failed) == (0, 0)
         assert demo.totals.lags
-        shown = demo.shown()
-        assert set(shown) == {f"users:{number}" for number in range(1, 6)}
+        assert set(demo.sample_entries()) == {f"users:{number}" for number in range(1, 6)}
         # What is not so must not be said to be well.
         demo.cache.call("users:loaded 1", b"SET", b"users:loaded 1", b"damaged")
         assert demo.compare().sample == {"different": ["users:loaded 1"]}
@@ -71,8 +71,8 @@ def test_a_demo_that_fails_to_start_stops_what_it_started(monkeypatch: pytest.Mo
     def broken() -> None:
         raise DynamirrorError("valkey did not start: no output")
 
-    monkeypatch.setattr(module, "EmbeddedDynamoDB", Noted)
-    monkeypatch.setattr(module, "EmbeddedValkey", broken)
+    monkeypatch.setattr(servers, "EmbeddedDynamoDB", Noted)
+    monkeypatch.setattr(servers, "EmbeddedValkey", broken)
     with pytest.raises(DynamirrorError, match="valkey did not start"):
         Demo(ids=1, rate=1, seed=1).__enter__()
     assert len(started) == 2

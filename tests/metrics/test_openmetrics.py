@@ -91,7 +91,7 @@ def test_a_scrape_tells_what_was_written_and_how_the_mirror_is(
     source = Source(dynamodb)
     source.puts(range(10))
     source.put("bad", name={"S": "x"}, worse={"NS": ["1", "2"]})
-    with mirroring(source, "--canary", "1", "--no-heal", env=env) as mirror:
+    with mirroring(source, "--canary", "1", "--no-auto-rebuild", env=env) as mirror:
         assert mirror.url.startswith("http://127.0.0.1:")
         assert set(listening([mirror.process.pid])) == {"0100007F"}, "on this machine only"
         source.client.delete_item(TableName=source.name, Key={"id": {"S": "3"}})
@@ -144,7 +144,7 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(
         port = str(taken.getsockname()[1])
         done = run("run", "--table", Source(dynamodb).name, "--metrics", port, env=env)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"dynamirror: --metrics: port {port} cannot be had (")
+    assert done.stderr.startswith(f"dynamirror: --metrics: port {port} is not available (")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -143,7 +143,7 @@ def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -
     assert nearer.lag == pytest.approx(nearer.at - AT - 90), "the newest that came through"
     said = "\n".join(lines(now))
     assert "s1: read to its end" in said
-    assert "s2: read up to 9, made 2026-09-21 " in said
+    assert "s2: read up to 9, written 2026-09-21 " in said
     assert "canary      written 2026-09-21 " in said
     assert "part 2 of 3, 2026-01-01T00:00:00+00:00: 4 items, 2 differences, 1 repaired" in said
     # It travels from the operator Lambda, also from one that knows less.
@@ -163,7 +163,7 @@ def test_what_cannot_be_read_is_left_out(place: Place, broken: bytes) -> None:
 
 
 def test_one_who_watches_sees_it_change_one_object_a_line(place: Place) -> None:
-    process = start("status", "--watch", "--every", "0.1", "--json", env=place.env)
+    process = start("status", "--watch", "--interval", "0.1", "--json", env=place.env)
     try:
         assert process.stdout
         assert json.loads(process.stdout.readline())["complete"] is False
@@ -186,7 +186,7 @@ def test_on_a_terminal_it_is_redrawn_in_place(place: Place) -> None:
     env = {**place.env, "TERM": "xterm", "COLUMNS": "200"}
     with interruptible():
         watch = subprocess.Popen(
-            [*COMMAND, "status", "--watch", "--every", "0.1"],
+            [*COMMAND, "status", "--watch", "--interval", "0.1"],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=theirs,
@@ -213,7 +213,7 @@ def test_on_a_terminal_it_is_redrawn_in_place(place: Place) -> None:
 
 
 def test_elsewhere_it_goes_on_line_by_line_and_tells_what_is_out_of_reach(place: Place) -> None:
-    process = start("status", "--watch", "--every", "0.1", env=place.env)
+    process = start("status", "--watch", "--interval", "0.1", env=place.env)
     try:
         assert process.stdout
         line = process.stdout.readline()

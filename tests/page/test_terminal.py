@@ -6,7 +6,7 @@ import logging
 import pytest
 from rich.console import Console
 
-from dynamirror.cli.demo import _differences, _logged, _Screen
+from dynamirror.cli.screen import Screen, differences_text, log_shown
 
 
 def test_a_log_record_of_the_demo_is_printed_with_its_reason(
@@ -14,7 +14,7 @@ def test_a_log_record_of_the_demo_is_printed_with_its_reason(
 ) -> None:
     terminal = io.StringIO()
     logger = logging.getLogger("dynamirror")
-    with _logged(_Screen(Console(file=terminal))):
+    with log_shown(Screen(Console(file=terminal))):
         logger.error("mirror incomplete", extra={"reason": "the cache lost [all] its data"})
         logger.warning("no reason")
     assert terminal.getvalue().splitlines() == [
@@ -28,4 +28,4 @@ def test_a_log_record_of_the_demo_is_printed_with_its_reason(
     ("number", "text"), [(0, "0 differences"), (1, "1 difference"), (1200, "1,200 differences")]
 )
 def test_differences_are_counted_in_english(number: int, text: str) -> None:
-    assert _differences(number) == text
+    assert differences_text(number) == text

@@ -135,12 +135,12 @@ def _listing(mirrored: Any) -> bool:
     return b"cmd=hgetall" in clients
 
 
-def test_an_item_can_be_forgotten(commands: Commands, mirrored: Any) -> None:
+def test_an_item_can_be_discarded(commands: Commands, mirrored: Any) -> None:
     mirrored.deliver(*(mirrored.poison(str(number)) for number in range(3)))
-    assert commands.quarantine("--forget", '{"id":{"S":"1"}}') == "1 items forgotten\n"
+    assert commands.quarantine("--discard", '{"id":{"S":"1"}}') == "1 items discarded\n"
     assert [item.name for item in mirrored.listed()] == ['{"id":{"S":"0"}}', '{"id":{"S":"2"}}']
     park(mirrored.cache, [Parked(mirrored.table, None, "9", "x")], at="now", limit=1)
-    assert commands.quarantine("--forget", "all") == "2 items forgotten\n"
+    assert commands.quarantine("--discard", "all") == "2 items discarded\n"
     assert commands.quarantine("--json").endswith('"overflow":0}\n')
 
 
@@ -158,7 +158,7 @@ def test_bad_input_is_one_sentence(commands: Commands, mirrored: Any) -> None:
     url = mirrored.source.server.endpoint_url
     nobody = ("--table", "nobody", *commands.cache, "--endpoint-url", url)
     assert "it does not exist" in refused("redrive", *nobody, commands=commands)
-    unknown = refused(*commands.quarantine_args, "--forget", "x", commands=commands)
+    unknown = refused(*commands.quarantine_args, "--discard", "x", commands=commands)
     assert unknown == f"--forget: x is not in the quarantine of table {mirrored.table}"
     nameless = refused("quarantine", "--table", "", *commands.cache, commands=commands)
     assert nameless.startswith("--table: ")

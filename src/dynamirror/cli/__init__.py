@@ -1,4 +1,4 @@
-"""The command line: parse, call one function, print, exit status."""
+"""The command line: parse options, call one function, print, exit with a status."""
 
 import sys
 from typing import Annotated
@@ -6,24 +6,24 @@ from typing import Annotated
 import typer
 
 from dynamirror import __version__
-from dynamirror.cli import demo, mirror, quarantine, recovery, status, view
+from dynamirror.cli import backfill, demo, quarantine, run, simulate, status, verify, view
 from dynamirror.errors import DynamirrorError
 
 app = typer.Typer(
-    help="Keeps a Valkey cache an exact, ordered mirror of a DynamoDB table.",
+    help="Keep a Valkey cache an exact, ordered mirror of a DynamoDB table.",
     invoke_without_command=True,
     add_completion=False,
-    rich_markup_mode=None,  # else "[default: ...]" in a help text is taken for markup, and lost
+    rich_markup_mode=None,  # "[default: ...]" in a help text would be lost as markup
     pretty_exceptions_enable=False,
 )
 app.command()(demo.demo)
-app.command()(mirror.run)
-app.command()(mirror.simulate)
+app.command()(run.run)
+app.command()(simulate.simulate)
 app.command()(status.status)
-app.command()(recovery.backfill)
-app.command()(recovery.verify)
+app.command()(backfill.backfill)
+app.command()(verify.verify)
 app.command()(quarantine.quarantine)
-app.command("redrive")(quarantine.redrive_)
+app.command()(quarantine.redrive)
 app.add_typer(view.app, name="view")
 
 
@@ -42,7 +42,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; an error is one sentence on standard error and exit status 1."""
+    """Run the command line; exit with status 1 and one sentence on an error."""
     try:
         app()
     except DynamirrorError as error:

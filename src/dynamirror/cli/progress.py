@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, a plain line now and then elsewhere; always on standard error."""
+"""Progress on standard error: a bar on a terminal, a line every few seconds elsewhere."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,11 +20,11 @@ _PLAIN_SECONDS = 5.0
 
 
 @contextmanager
-def shown() -> Iterator[Tell]:
-    """Show what is told: what is being done, how much of it is, and of how much."""
+def progress_shown() -> Iterator[Tell]:
+    """Give a function that shows the phase, the amount done and the total (None if unknown)."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _plainly(console)
+        yield _plain_lines(console)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -35,26 +35,28 @@ def shown() -> Iterator[Tell]:
     )
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task("", total=None)
-        phase = ""
+        shown_phase = ""
 
-        def tell(what: str, done: float, of: float | None) -> None:
-            nonlocal phase
-            if what != phase:
-                phase = what
-                progress.reset(task, total=of, description=what)
-            progress.update(task, completed=done, total=None if of is None else max(of, done))
+        def show(phase: str, done: float, total: float | None) -> None:
+            nonlocal shown_phase
+            if phase != shown_phase:
+                shown_phase = phase
+                progress.reset(task, total=total, description=phase)
+            progress.update(task, completed=done, total=None if total is None else max(total, done))
 
-        yield tell
+        yield show
 
 
-def _plainly(console: Console) -> Tell:
+def _plain_lines(console: Console) -> Tell:
     last = monotonic()
 
-    def tell(what: str, done: float, of: float | None) -> None:
+    def show(phase: str, done: float, total: float | None) -> None:
         nonlocal last
         if monotonic() - last >= _PLAIN_SECONDS:
             last = monotonic()
-            amount = f"{done:,.0f}" if of is None else f"{done:,.0f} of about {max(of, done):,.0f}"
-            console.print(f"{what}: {amount}", highlight=False, markup=False, soft_wrap=True)
+            amount = f"{done:,.0f}"
+            if total is not None:
+                amount += f" of about {max(total, done):,.0f}"
+            console.print(f"{phase}: {amount}", highlight=False, markup=False, soft_wrap=True)
 
-    return tell
+    return show

@@ -10,6 +10,8 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from dynamirror.cli import options
+from dynamirror.cli.option_groups import with_option_groups
+from dynamirror.cli.output import print_json, printable
 from dynamirror.operations import (
     Quarantine,
     QuarantinedItem,
@@ -21,129 +23,105 @@ from dynamirror.operations import (
 _WIDE = 240  # where there is no terminal to fit
 
 
+@with_option_groups
 def quarantine(
     *,
-    table: options.TableUnlessVia = None,
-    cache: options.CacheAddress = None,
-    tls: options.Tls = None,
-    endpoint_url: options.EndpointUrl = None,
-    via: options.Via = None,
-    forget: Annotated[
+    mirror: options.MirrorOptions,
+    discard: Annotated[
         str | None,
         typer.Option(
             metavar="ITEM",
-            help="Drop this item from the list, or `all`; its entry stays as it is.",
+            help="Drop this item, or `all`, from the list; entries do not change.",
         ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """List the items of a table that could not become entries; exit status 0 only if none is.
+    """List the quarantined items of a table; exit with 0 only if there are none.
 
-    Each is named by its key, or by its record where that does not tell the key. `redrive` heals.
+    These items could not become entries. Each is named by its key, or by its record without one.
     """
-    found = options.perform(
-        QuarantineRequest(forget=forget),
-        Quarantine,
-        via=via,
-        table=table,
-        cache=cache,
-        tls=tls,
-        endpoint_url=endpoint_url,
-    )
-    if found.forgotten is not None:
-        typer.echo(f"{found.forgotten} items forgotten")
+    listing = mirror.perform(QuarantineRequest(forget=discard), Quarantine)
+    if listing.forgotten is not None:
+        typer.echo(f"{listing.forgotten} items discarded")
         return
     if as_json:
-        shown = {"table": found.table, "items": found.items, "overflow": found.overflow}
-        typer.echo(options.to_json(shown | ({"more": found.more} if found.more else {})))
+        fields = {"table": listing.table, "items": listing.items, "overflow": listing.overflow}
+        print_json(fields | ({"more": listing.more} if listing.more else {}))
     else:
-        count = len(found.items) + found.more
-        typer.echo(f"{count} items of table {found.table} in quarantine")
-        if found.items:
-            _print(found.items)
-        if found.more:
-            typer.echo(f"and {found.more} more")
-        _print_overflow(found.table, found.overflow)
-    raise typer.Exit(int(bool(found.items or found.overflow)))
+        count = len(listing.items) + listing.more
+        typer.echo(f"{count} items of table {listing.table} in quarantine")
+        if listing.items:
+            _print_items(listing.items)
+        if listing.more:
+            typer.echo(f"and {listing.more} more")
+        _print_overflow(listing.table, listing.overflow)
+    raise typer.Exit(int(bool(listing.items or listing.overflow)))
 
 
-def _print(items: Sequence[QuarantinedItem]) -> None:
+def _print_items(items: Sequence[QuarantinedItem]) -> None:
     grid = Grid("item", "reason", "sequence number", "first", "last", "times", box=None)
     for item in items:
         cells = (item.item, item.reason, item.sequence_number, item.first, item.last)
-        grid.add_row(*map(_text, cells), str(item.count))
+        # Text, because a string would be read as markup.
+        grid.add_row(*(Text(printable(cell), overflow="fold") for cell in cells), str(item.count))
     console = Console()
     console.width = console.width if console.is_terminal else _WIDE
     console.print(grid)
 
 
-def _text(text: str) -> Text:
-    """What came from a table: never markup, and no control characters."""
-    shown = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
-    return Text("".join(shown), overflow="fold")
-
-
 def _print_overflow(table: str, unlisted: int) -> None:
     if unlisted:
         typer.echo(
-            f"{unlisted} times an item was not listed, since the quarantine was full: which ones "
-            f"is not known; mend their cause, then `dynamirror verify --table {table}` tells what "
-            "differs"
+            f"{unlisted} times an item was not listed, because the quarantine was full; fix the "
+            f"cause, then find the items with `dynamirror verify --table {table}`"
         )
 
 
-def redrive_(
+@with_option_groups
+def redrive(
     *,
-    table: options.TableUnlessVia = None,
-    cache: options.CacheAddress = None,
-    tls: options.Tls = None,
-    config: options.Config = None,
-    endpoint_url: options.EndpointUrl = None,
-    via: options.Via = None,
+    mirror: options.MirrorOptions,
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until no item is too fresh.")
     ] = True,
     as_json: options.Json = False,
 ) -> None:
-    """Read items in quarantine from the table again, and write them; exit status 0 only if all are.
+    """Read quarantined items from the table, and apply them; exit with 0 only if none is left.
 
-    Safe at any moment, beside a running mirror, and as often as one likes.
+    Run at any time, any number of times, also beside a live mirror.
     """
-    done = options.perform(
-        RedriveRequest(wait=wait),
-        Redrive,
-        via=via,
-        table=table,
-        cache=cache,
-        tls=tls,
-        config=config,
-        endpoint_url=endpoint_url,
-    )
+    result = mirror.perform(RedriveRequest(wait=wait), Redrive)
     if as_json:
-        typer.echo(options.to_json(_fields(done)))
+        print_json(_fields(result))
     else:
-        _summarize(done)
-        _print_overflow(done.table, done.overflow)
-    raise typer.Exit(int(bool(done.left or done.overflow)))
+        _print_result(result)
+        _print_overflow(result.table, result.overflow)
+    raise typer.Exit(int(bool(result.left or result.overflow)))
 
 
-def _fields(done: Redrive) -> dict[str, Any]:
+def _fields(result: Redrive) -> dict[str, Any]:
     left = [
-        msgspec.structs.asdict(one.item) | {"outcome": one.outcome, "reason": one.reason}
-        for one in done.left
+        msgspec.structs.asdict(left.item) | {"outcome": left.outcome, "reason": left.reason}
+        for left in result.left
     ]
-    return {"table": done.table, "healed": done.healed, "left": left, "overflow": done.overflow}
+    return {
+        "table": result.table,
+        "healed": result.healed,
+        "left": left,
+        "overflow": result.overflow,
+    }
 
 
-def _summarize(done: Redrive) -> None:
+def _print_result(result: Redrive) -> None:
     typer.echo(
-        f"{done.healed} items of table {done.table} healed, "
-        f"{len(done.left) + done.more} left in quarantine"
+        f"{result.healed} items of table {result.table} healed, "
+        f"{len(result.left) + result.more} left in quarantine"
     )
-    for one in done.left:
-        typer.echo(_text(f"  {one.item.item}: {one.outcome.replace('_', ' ')}: {one.reason}").plain)
-    for view in done.changeable if done.healed else ():
+    for left in result.left:
+        outcome = left.outcome.replace("_", " ")
+        typer.echo(printable(f"  {left.item.item}: {outcome}: {left.reason}"))
+    for view in result.changeable if result.healed else ():
         typer.echo(
-            f"the keys of view {view} can change: an entry under an old key may be left; "
-            f"`dynamirror verify --table {done.table}` finds it"
+            f"the keys of view {view} can change, so an entry under an old key may be orphaned; "
+            f"find it with `dynamirror verify --table {result.table}`"
         )

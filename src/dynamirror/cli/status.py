@@ -1,4 +1,4 @@
-"""What state a mirror is in: once, or again and again."""
+"""The state of a mirror, shown once or repeatedly."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,144 +11,133 @@ from rich.live import Live
 from rich.text import Text
 
 from dynamirror.cli import options
+from dynamirror.cli.interrupts import interruptible
+from dynamirror.cli.option_groups import with_option_groups
+from dynamirror.cli.output import print_json
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.operations import Status, StatusRequest
-from dynamirror.remote import Operator
 
 
+@with_option_groups
 def status(
     *,
-    table: options.TableUnlessVia = None,
-    cache: options.CacheAddress = None,
-    tls: options.Tls = None,
-    config: options.Config = None,
-    endpoint_url: options.EndpointUrl = None,
-    via: options.Via = None,
-    watch: Annotated[
-        bool, typer.Option("--watch", help="Look again and again, until stopped.")
-    ] = False,
-    every: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Pause between looks, with --watch.")
+    mirror: options.MirrorOptions,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat until stopped.")] = False,
+    interval: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between reports of --watch.")
     ] = 2,
     as_json: options.Json = False,
 ) -> None:
-    """Tell whether the cache holds all of a table; exit status 0 only if it does.
+    """Show whether a mirror is complete; exit with 0 only if it is.
 
-    With --watch, exit status 130 when stopped with Ctrl-C.
+    With --watch, Ctrl-C ends the command with exit status 130.
     """
-    ask = _asker(table, cache, tls=tls, config=config, endpoint_url=endpoint_url, via=via)
-    with options.interruptible():
+    read_status = _status_reader(mirror)
+    with interruptible():
         if watch:
-            _watch(ask, every, as_json=as_json)
-        now = ask()
-    typer.echo(options.to_json(now) if as_json else "\n".join(lines(now)))
-    raise typer.Exit(int(not now.complete))
+            _watch(read_status, interval, as_json=as_json)
+        state = read_status()
+    if as_json:
+        print_json(state)
+    else:
+        typer.echo("\n".join(lines(state)))
+    raise typer.Exit(int(not state.complete))
 
 
-def _asker(
-    table: str | None,
-    cache: str | None,
-    *,
-    tls: bool | None,
-    config: str | None,
-    endpoint_url: str | None,
-    via: str | None,
-) -> Callable[[], Status]:
-    """What asks, here or via the operator Lambda, on connections that it keeps."""
-    if via is not None:
-        operator = Operator(options.read_aws(endpoint_url), via)
+def _status_reader(mirror: options.MirrorOptions) -> Callable[[], Status]:
+    """Return a function that reads the status, on connections that it keeps."""
+    operator = mirror.operator()
+    if operator is not None:
         return lambda: operator.perform(StatusRequest(), Status)
-    return options.read_operations(
-        table, cache=cache, tls=tls, config=config, endpoint_url=endpoint_url
-    ).status
+    return mirror.operations().status
 
 
-def _watch(ask: Callable[[], Status], every: float, *, as_json: bool) -> None:
-    """Show it until interrupted: redrawn on a terminal, line by line elsewhere."""
+def _watch(read_status: Callable[[], Status], interval: float, *, as_json: bool) -> None:
+    """Show the status until interrupted: redrawn on a terminal, line by line elsewhere."""
     console = Console()
     if as_json or not console.is_terminal:
         while True:
-            now = _looked(ask)
+            state = _status_or_error(read_status)
             if as_json:
-                error = {"error": str(now)}
-                typer.echo(options.to_json(error if isinstance(now, DynamirrorError) else now))
+                print_json({"error": str(state)} if isinstance(state, DynamirrorError) else state)
             else:
-                typer.echo("\n".join(_shown(now)))
-            time.sleep(every)
+                typer.echo("\n".join(_timed_lines(state)))
+            time.sleep(interval)
     with Live(console=console, auto_refresh=False) as live:
         while True:
-            # Plain text: a name in it is nobody's markup.
-            live.update(Text("\n".join(_shown(_looked(ask)))), refresh=True)
-            time.sleep(every)
+            # Text, because names from the table would be read as markup.
+            live.update(Text("\n".join(_timed_lines(_status_or_error(read_status)))), refresh=True)
+            time.sleep(interval)
 
 
-def _looked(ask: Callable[[], Status]) -> Status | DynamirrorError:
-    """The state, or why it cannot be told now: just then, people look on."""
+def _status_or_error(read_status: Callable[[], Status]) -> Status | DynamirrorError:
+    """Return the error where there is no status: an outage must not end the watch."""
     try:
-        return ask()
+        return read_status()
     except ConfigError:
         raise
     except DynamirrorError as error:
         return error
 
 
-def _shown(now: Status | DynamirrorError) -> Iterator[str]:
+def _timed_lines(state: Status | DynamirrorError) -> Iterator[str]:
     at = datetime.now(UTC).strftime("%H:%M:%S UTC")
-    if isinstance(now, DynamirrorError):
-        yield f"{at}: {now}"
+    if isinstance(state, DynamirrorError):
+        yield f"{at}: {state}"
     else:
-        first, *rest = lines(now)
+        first, *rest = lines(state)
         yield f"{at}: {first}"
         yield from rest
 
 
-def lines(now: Status) -> Iterator[str]:
-    """A state, for people."""
-    if now.complete:
-        yield f"table {now.table}: the mirror is complete, since {_time(now.since)}"
+def lines(state: Status) -> Iterator[str]:
+    """Yield a status as lines of text."""
+    if state.complete:
+        yield f"table {state.table}: the mirror is complete, since {_time(state.since)}"
     else:
-        yield f"table {now.table}: the mirror is incomplete: {now.reason}"
-    yield f"  stream      {now.stream or 'none yet'}"
-    if now.table_stream != now.stream:
-        yield f"  the table's {now.table_stream or 'is off'}"
-    for shard, position in sorted(now.positions.items()):
-        state = "read to its end" if position.finished else f"read up to {position.after or '-'}"
-        made = "" if position.created is None else f", made {_time(position.created)}"
-        yield f"  shard       {shard}: {state}{made}"
-    if now.rebuild and now.progress:
-        state = f"finished {now.rebuild.finished}" if now.rebuild.finished else "not finished"
+        yield f"table {state.table}: the mirror is incomplete: {state.reason}"
+    yield f"  stream      {state.stream or 'none yet'}"
+    if state.table_stream != state.stream:
+        yield f"  the table's {state.table_stream or 'is off'}"
+    for shard, checkpoint in sorted(state.positions.items()):
+        read = "read to its end" if checkpoint.finished else f"read up to {checkpoint.after or '-'}"
+        written = "" if checkpoint.created is None else f", written {_time(checkpoint.created)}"
+        yield f"  shard       {shard}: {read}{written}"
+    if state.rebuild and state.progress:
+        finished = state.rebuild.finished
         yield (
-            f"  rebuild     begun {now.rebuild.begun}, {state}: {now.progress.items:,} items read, "
-            f"{now.progress.applied:,} entries written"
+            f"  rebuild     begun {state.rebuild.begun}, "
+            f"{f'finished {finished}' if finished else 'not finished'}: "
+            f"{state.progress.items:,} items read, {state.progress.applied:,} entries written"
         )
-    if now.canary is not None:
-        ago = max(0.0, now.at - now.canary)
-        yield f"  canary      written {_time(now.canary)}, {ago:,.0f} s ago, has come through"
-    if now.lag is not None:
-        yield f"  lag         {now.lag:,.0f} s since the newest change that has come through"
-    if now.audited is not None:
-        yield f"  audit       {_audit(now)}"
-    more = f", and {now.overflow} times one was not listed" if now.overflow else ""
-    yield f"  quarantine  {now.quarantined:,} items{more}"
-    yield f"  eviction    {now.eviction or 'unknown'}"
-    for warning in now.warnings:
+    if state.canary is not None:
+        age = max(0.0, state.at - state.canary)
+        yield f"  canary      written {_time(state.canary)}, {age:,.0f} s ago, applied"
+    if state.lag is not None:
+        yield f"  lag         {state.lag:,.0f} s since the newest applied change was written"
+    if state.audited is not None:
+        yield f"  audit       {_audit(state)}"
+    overflow = f", and {state.overflow} times one was not listed" if state.overflow else ""
+    yield f"  quarantine  {state.quarantined:,} items{overflow}"
+    yield f"  eviction    {state.eviction or 'unknown'}"
+    for warning in state.warnings:
         yield f"  warning     {warning}"
 
 
-def _audit(now: Status) -> str:
-    audited = now.audited
-    assert audited is not None
-    part = f"part {audited.part + 1} of {audited.of}, {audited.at}"
-    found = audited.comparison
-    if found is None:
-        return f"{part}: not compared, the mirror was incomplete"
+def _audit(state: Status) -> str:
+    audit = state.audited
+    assert audit is not None
+    part = f"part {audit.part + 1} of {audit.of}, {audit.at}"
+    comparison = audit.comparison
+    if comparison is None:
+        return f"{part}: not compared, because the mirror was incomplete"
     return (
-        f"{part}: {found.items:,} items, {found.differences:,} differences, "
-        f"{found.repaired:,} repaired"
+        f"{part}: {comparison.items:,} items, {comparison.differences:,} differences, "
+        f"{comparison.repaired:,} repaired"
     )
 
 
 def _time(seconds: float | None) -> str:
     if not seconds or seconds == 1:
-        return "the table was made"
+        return "the table was created"
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

@@ -1,4 +1,4 @@
-"""Commands about views, which touch neither table nor cache: view check."""
+"""Commands about views that need neither table nor cache: view check."""
 
 import json
 from pathlib import Path
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dynamirror.cli import options
+from dynamirror.cli.output import print_json
 from dynamirror.config import TableSpec, load_tables, load_views
 from dynamirror.errors import ConfigError
 from dynamirror.explain import Sample, in_words, sample
@@ -14,71 +15,75 @@ from dynamirror.filters import patterns
 from dynamirror.local.example import read_items
 from dynamirror.view import Views, ViewSpec
 
-app = typer.Typer(help="Look at views before they are used.", no_args_is_help=True)
+app = typer.Typer(help="Check views before use.", no_args_is_help=True)
 _VIEW_TYPE = "NEW_AND_OLD_IMAGES"
-_MADE_UP = {"S": {"S": "7"}, "N": {"N": "7"}, "B": {"B": "Nw=="}}
+_SAMPLE_KEYS = {"S": {"S": "7"}, "N": {"N": "7"}, "B": {"B": "Nw=="}}
 
 
 @app.callback()
 def _views() -> None:
-    """Look at views before they are used."""
+    """Check views before use."""
 
 
 @app.command()
 def check(
-    file: Annotated[str, typer.Argument(metavar="MIRROR.TOML", help="The views.")],
+    file: Annotated[str, typer.Argument(metavar="MIRROR.TOML", help="File of the views.")],
     *,
     table: Annotated[
-        str | None, typer.Option(help="Of which table. [default: the one of the file]")
+        str | None, typer.Option(help="Name of the table. [default: the only one of the file]")
     ] = None,
     item: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Items, in JSON. [default: items.json beside the views]"),
+        typer.Option(
+            metavar="FILE", help="JSON file of items. [default: items.json beside the views]"
+        ),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Tell what views do: in words, with an entry of each, what it costs, and Lambda's filter."""
+    """Explain views: what they do, a sample entry of each and its cost, and Lambda's filter."""
     specs = load_views(file)
-    found = _table(file, specs, table)
-    items = _items(item or Path(file).parent / "items.json", found, asked=item is not None)
-    views = Views(specs, lambda _table, _keys: found.schema).bind(found.schema)
-    mine = [spec for spec in specs if spec.table in (None, found.name)]
-    told = [
+    table_spec = _table(file, specs, table)
+    items = _items(
+        item or Path(file).parent / "items.json", table_spec, must_exist=item is not None
+    )
+    views = Views(specs, lambda _table, _keys: table_spec.schema).bind(table_spec.schema)
+    specs_of_table = [spec for spec in specs if spec.table in (None, table_spec.name)]
+    explanations = [
         {
             "view": view.name,
             "words": list(in_words(spec, view)),
             "entry": _entry(sample(view, items)),
         }
-        for spec, view in zip(mine, views, strict=True)
+        for spec, view in zip(specs_of_table, views, strict=True)
     ]
-    asked = patterns(specs, found.schema, _VIEW_TYPE)
+    filters = patterns(specs, table_spec.schema, _VIEW_TYPE)
     if as_json:
-        typer.echo(options.to_json({"table": found.name, "views": told, "filters": asked}))
+        print_json({"table": table_spec.name, "views": explanations, "filters": filters})
         return
-    for one in told:
-        _print(one)
-    if not asked:
-        typer.echo("Lambda gets every record: not all that the views ask for fits its filter")
-    for pattern in asked:
+    for explanation in explanations:
+        _print(explanation)
+    if not filters:
+        typer.echo("Lambda gets every record: the views ask for more than its filter can express")
+    for pattern in filters:
         typer.echo(f"Lambda gets records that fit {json.dumps(pattern, ensure_ascii=False)}")
 
 
-def _entry(one: Sample | None) -> dict[str, Any] | None:
-    if one is None:
+def _entry(entry: Sample | None) -> dict[str, Any] | None:
+    if entry is None:
         return None
     return {
-        "key": one.key,
-        "value": one.value,
-        "expires": one.expires,
-        "bytes": one.cost | {"sum": sum(one.cost.values())},
+        "key": entry.key,
+        "value": entry.value,
+        "expires": entry.expires,
+        "bytes": entry.cost | {"sum": sum(entry.cost.values())},
     }
 
 
-def _print(told: dict[str, Any]) -> None:
-    typer.echo(f"{told['view']}:")
-    for line in told["words"]:
+def _print(explanation: dict[str, Any]) -> None:
+    typer.echo(f"{explanation['view']}:")
+    for line in explanation["words"]:
         typer.echo(f"  {line}")
-    entry = told["entry"]
+    entry = explanation["entry"]
     if entry is None:
         typer.echo("  none of the items has an entry here\n")
         return
@@ -86,16 +91,16 @@ def _print(told: dict[str, Any]) -> None:
     total = cost.pop("sum")
     parts = ", ".join(f"{name} {size}" for name, size in cost.items())
     typer.echo(f"  for instance {entry['key']}  →  {entry['value']}")
-    typer.echo(f"  {total} bytes: {parts}; the fence goes a day after the last change\n")
+    typer.echo(f"  {total} bytes: {parts}; the fence expires a day after the last change\n")
 
 
 def _table(file: str, specs: tuple[ViewSpec, ...], name: str | None) -> TableSpec:
-    """The table that is meant.
+    """Return the table to explain the views for.
 
     Raises:
-        ConfigError: it is not clear which.
+        ConfigError: the table is ambiguous, or not in the file.
     """
-    tables = {one.name: one for one in load_tables(file)}
+    tables = {table.name: table for table in load_tables(file)}
     names = set(tables) or {spec.table for spec in specs if spec.table}
     if name is None:
         if len(names) > 1:
@@ -111,8 +116,8 @@ def _table(file: str, specs: tuple[ViewSpec, ...], name: str | None) -> TableSpe
     return tables.get(name) or TableSpec(name, {"id": "S"})
 
 
-def _items(path: Path, table: TableSpec, *, asked: bool) -> list[dict[str, Any]]:
-    """Items to show entries of: those of the file, or one that is made up from the key."""
-    if asked or path.exists():
+def _items(path: Path, table: TableSpec, *, must_exist: bool) -> list[dict[str, Any]]:
+    """Return the items of a file, or else one item that consists of a key."""
+    if must_exist or path.exists():
         return read_items(path, table.schema)
-    return [{name: _MADE_UP[tag] for name, tag in table.keys.items()}]
+    return [{name: _SAMPLE_KEYS[tag] for name, tag in table.keys.items()}]

@@ -14,17 +14,17 @@ REGION = "us-east-1"
 
 
 class EmbeddedDynamoDB(EmbeddedServer):
-    """An emulator of DynamoDB, ready for use; stopped by `stop` or when this process ends.
+    """An emulator of DynamoDB, ready for use.
 
     Raises:
-        DynamirrorError: it did not start.
+        DynamirrorError: the emulator did not start.
     """
 
     def __init__(self) -> None:
         self._process = ServerProcess(
             "ministack",
             lambda _port, _folder: [sys.executable, "-m", "ministack"],
-            # It would listen on every address by default.
+            # By default it listens on every address.
             env=lambda port: {
                 "BIND_HOST": HOST,
                 "GATEWAY_PORT": str(port),
@@ -40,7 +40,7 @@ class EmbeddedDynamoDB(EmbeddedServer):
 
     @property
     def endpoint_url(self) -> str:
-        """Where it listens."""
+        """The URL of the emulator."""
         assert self.aws.endpoint_url is not None
         return self.aws.endpoint_url
 
@@ -52,13 +52,13 @@ def create_table(
     *,
     view_type: str | None = "NEW_AND_OLD_IMAGES",
 ) -> None:
-    """Create a table with a stream, and wait until it can be used.
+    """Create a table with a stream, and wait until it is ready.
 
     Args:
         client: boto3's dynamodb client.
-        name: of the table.
-        keys: attribute name to type (S, N or B), partition key first.
-        view_type: of the stream; None for no stream.
+        name: the table's name.
+        keys: types (S, N or B) by key attribute, partition key first.
+        view_type: the view type of the stream; None for no stream.
     """
     stream: Any = {"StreamEnabled": view_type is not None}
     if view_type:
@@ -93,7 +93,7 @@ def write_items(client: "DynamoDBClient", table: str, items: Iterable[Mapping[st
         _write_batch(client, table, batch)
 
 
-_BATCH = 25  # what BatchWriteItem takes
+_BATCH = 25  # the limit of BatchWriteItem
 
 
 def _write_batch(client: "DynamoDBClient", table: str, batch: list[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Items that lie beside a `mirror.toml`, and random changes made from them."""
+"""Example items beside a `mirror.toml`, and random changes of them."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _TAGS = frozenset(("S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"))
 _DELETES, _CHANGED, _REMOVED = 0.2, 0.4, 0.1
 _PROBE = {"S": "dynamirror-probe", "N": "0", "B": "ZHluYW1pcnJvcg=="}
-# What a probe shows must not expire while it is looked for.
-_LONG = 3600
+# An entry that expires sooner may be gone before the probe reads it.
+_MIN_TTL_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
 class ItemChange:
-    """One write to make.
+    """One write of an item.
 
     Args:
         key: the item's primary key.
@@ -39,10 +39,10 @@ class ItemChange:
     item: dict[str, Any] | None
 
     def write(self, client: "DynamoDBClient", table: str) -> None:
-        """Make the write.
+        """Write the item.
 
         Raises:
-            SourceError: DynamoDB did not take it.
+            SourceError: DynamoDB refuses the write.
         """
         with aws_errors(f"table {table}"):
             if self.item is None:
@@ -53,12 +53,12 @@ class ItemChange:
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A table and its items.
+    """A table with items.
 
     Args:
-        schema: of the table.
-        items: in DynamoDB JSON.
-        ttl: names of the attributes that tell when an item expires.
+        schema: the table's schema.
+        items: items in DynamoDB JSON.
+        ttl: names of the attributes that hold an item's expiry.
     """
 
     schema: Schema
@@ -66,13 +66,13 @@ class Example:
     ttl: frozenset[str] = frozenset()
 
     def changes(self, rng: Random, now: Callable[[], float] = time) -> Iterator[ItemChange]:
-        """Draw changes without end: deletes, and items that take values from one another.
+        """Yield random changes without end: deletes, and items with values of other items.
 
-        So items move from view to view, lose attributes, expire, and come back.
+        Items move from view to view, lose attributes, expire, and come back.
 
         Args:
             rng: the random source.
-            now: seconds since 1970.
+            now: returns seconds since 1970.
         """
         while True:
             item = dict(rng.choice(self.items))
@@ -84,17 +84,17 @@ class Example:
                 if rng.random() < _REMOVED:
                     del item[name]
                 elif rng.random() < _CHANGED:
-                    item[name] = rng.choice([one[name] for one in self.items if name in one])
+                    item[name] = rng.choice([other[name] for other in self.items if name in other])
             for name in self.ttl & item.keys():
                 item[name] = {"N": str(int(now()) + rng.choice([1, 3, 3600, 86_400]))}
             yield ItemChange(key, item)
 
 
 def load_example(view: str | None) -> Example | None:
-    """The table of a `mirror.toml` and the items beside it; None where there are none.
+    """Return the table of a `mirror.toml` with the items beside it, or None without items.
 
     Raises:
-        ConfigError: a file is wrong, or tells of a table, but not of its items.
+        ConfigError: a file is wrong, or defines a table without items.
     """
     tables = load_tables(view)
     path = Path(view).parent / "items.json" if view else None
@@ -103,34 +103,34 @@ def load_example(view: str | None) -> Example | None:
             raise ConfigError(f"{path}: is missing; put some items of table {tables[0].name} there")
         return None
     specs = load_views(view)
-    names = {table.name for table in tables} | {one.table for one in specs if one.table}
+    names = {table.name for table in tables} | {spec.table for spec in specs if spec.table}
     if len(names) > 1:
         raise ConfigError(
             f"the demo has one table, but {view} names {', '.join(sorted(names))}; name one"
         )
     table = tables[0] if tables else TableSpec(next(iter(names), "users"), {"id": "S"})
-    ttl = frozenset(one.ttl for one in specs if one.ttl and "." not in one.ttl)
+    ttl = frozenset(spec.ttl for spec in specs if spec.ttl and "." not in spec.ttl)
     return Example(table.schema, read_items(path, table.schema), ttl)
 
 
 def read_items(path: Path, schema: Schema) -> list[dict[str, Any]]:
-    """Read items of a table: an array of objects, of plain JSON or DynamoDB JSON.
+    """Return the items of a file: an array of objects in plain or DynamoDB JSON.
 
     Raises:
-        ConfigError: the file cannot be read, or an item is not one of the table.
+        ConfigError: the file cannot be read, or an item lacks the table's key.
     """
     try:
-        rows: Any = json.loads(path.read_text("utf-8"), parse_float=Decimal, parse_int=Decimal)
+        objects: Any = json.loads(path.read_text("utf-8"), parse_float=Decimal, parse_int=Decimal)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path}: is not JSON in UTF-8: {error}") from None
-    if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
+    if not (isinstance(objects, list) and objects and all(isinstance(o, dict) for o in objects)):
         raise ConfigError(f"{path}: must be an array of objects, at least one")
     items: list[dict[str, Any]] = []
-    for number, row in enumerate(rows, 1):
+    for number, plain in enumerate(objects, 1):
         try:
-            item = row if _is_typed(row) else dict(TypeSerializer().serialize(row)["M"])
+            item = plain if _is_typed(plain) else dict(TypeSerializer().serialize(plain)["M"])
         except (TypeError, ArithmeticError, RecursionError) as error:
             raise ConfigError(f"{path}: item {number}: DynamoDB cannot hold it: {error}") from None
         _check_key(item, schema, f"{path}: item {number}")
@@ -144,22 +144,22 @@ def _check_key(item: dict[str, Any], schema: Schema, where: str) -> None:
             raise ConfigError(f"{where}: lacks the key attribute {name} of type {tag}")
 
 
-def _is_typed(row: dict[str, Any]) -> bool:
+def _is_typed(item: dict[str, Any]) -> bool:
     return all(
         isinstance(value, dict) and len(value) == 1 and value.keys() <= _TAGS
-        for value in row.values()
+        for value in item.values()
     )
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """An item that nobody else writes, one attribute of which shows in a view.
+    """An item that nobody else writes, with an attribute that shows in a view.
 
     Args:
-        view: where it shows.
-        key: of its entry.
+        view: the view.
+        key: the key of the item's entry.
         base: the item.
-        name: the attribute.
+        name: the name of the attribute.
     """
 
     view: View
@@ -168,20 +168,20 @@ class Probe:
     name: str
 
     def item(self, number: int) -> dict[str, Any]:
-        """The item with a number to tell it by."""
+        """Return the item with a number in the attribute."""
         return {**self.base, self.name: {"S": f"probe {number}"}}
 
 
 def find_probe(views: Sequence[View], items: Sequence[dict[str, Any]]) -> Probe | None:
-    """An item, much like one of these, that can be watched; None if none shows what changes."""
+    """Return a probe that resembles one of the items, or None if no view shows a change of one."""
     for view in views:
         partition, tag = view.schema.keys[0], view.schema.types[0]
-        for one in items:
-            base = {**one, partition: {tag: _PROBE[tag]}}
-            for name in [name for name in one if name not in view.schema.keys]:
-                found = _probe(view, base, name)
-                if found is not None:
-                    return found
+        for item in items:
+            base = {**item, partition: {tag: _PROBE[tag]}}
+            for name in [name for name in item if name not in view.schema.keys]:
+                probe = _probe(view, base, name)
+                if probe is not None:
+                    return probe
     return None
 
 
@@ -193,8 +193,10 @@ def _probe(view: View, base: dict[str, Any], name: str) -> Probe | None:
         probe = Probe(view, key, base, name)
         first, second = probe.item(1), probe.item(2)
         until = view.expires(first)
-        lasts = until is None or until > time() + _LONG
-        fixed = view.render(first) == view.render(second) == key
-        return probe if fixed and lasts and view.encode(first) != view.encode(second) else None
+        lasts = until is None or until > time() + _MIN_TTL_SECONDS
+        has_one_key = view.render(first) == view.render(second) == key
+        return (
+            probe if has_one_key and lasts and view.encode(first) != view.encode(second) else None
+        )
     except RecordError:
         return None

@@ -1,7 +1,7 @@
-"""Runs a server for as long as its owner lives, however the owner dies.
+"""A script that runs a server until its owner ends, even by SIGKILL.
 
-Started as a script of its own: `python guard.py FOLDER COMMAND...`. The owner holds the other end
-of standard input; when that closes, even by SIGKILL, the server is stopped and FOLDER removed.
+Usage: `python guard.py FOLDER COMMAND...`. The owner holds the other end of standard input. When
+that closes, the guard stops the server and removes FOLDER.
 """
 
 import contextlib
@@ -18,13 +18,13 @@ _GRACE_SECONDS = 5.0
 
 
 def _die_with_parent() -> None:
-    """On Linux, have the kernel end the server should even this guard be killed."""
+    """On Linux, let the kernel end the server if this guard is killed."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def main(folder: str, command: list[str]) -> int:
-    """Run the command until it ends or the owner is gone; returns its exit status."""
+    """Run the command until it or the owner ends, and return its exit status."""
     server = subprocess.Popen(  # noqa: S603 - our own command line
         command,
         stdin=subprocess.DEVNULL,

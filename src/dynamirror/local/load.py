@@ -1,4 +1,4 @@
-"""Items from a file, to fill a table with."""
+"""Items of a file, to fill a table with."""
 
 import csv
 import json
@@ -15,20 +15,20 @@ Row = Mapping[str, Any]
 
 
 def load_items(path: str, key: str | None = None) -> list[dict[str, Any]]:
-    """Read a .json or .csv file as items whose primary key is `id`.
+    """Return the rows of a .json or .csv file as items whose primary key is `id`.
 
-    JSON: an array of objects, or an object of objects. The id is the attribute `id` if every row
-    has it, else the name of each object, else the first attribute that differs in all rows.
+    JSON is an array of objects, or an object of objects. The id is the attribute `id` if every row
+    has one, else the name of each object, else the first attribute that differs in all rows.
 
     Args:
-        path: the file.
-        key: the attribute to take the id from, instead.
+        path: path of the file.
+        key: the attribute to take the id from; None for the rule above.
 
     Returns:
         Items in DynamoDB JSON.
 
     Raises:
-        ConfigError: the file cannot be read, is not of that form, or no attribute identifies a row.
+        ConfigError: the file cannot be read or has another form, or no attribute identifies a row.
     """
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
@@ -49,7 +49,7 @@ def load_items(path: str, key: str | None = None) -> list[dict[str, Any]]:
     serialize = TypeSerializer().serialize
     items = []
     for number, (row, row_id) in enumerate(zip(rows, _ids(path, rows, names, key), strict=True), 1):
-        if None in row:  # the csv module's name for what is left over
+        if None in row:  # the csv module puts surplus fields there
             raise ConfigError(f"{path}: row {number}: has more fields than the header")
         try:
             items.append({name: serialize(value) for name, value in {**row, "id": row_id}.items()})

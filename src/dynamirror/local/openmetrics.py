@@ -1,4 +1,4 @@
-"""The metrics of this process as OpenMetrics, at http://127.0.0.1:PORT/metrics."""
+"""The metrics of this process in OpenMetrics format, at http://127.0.0.1:PORT/metrics."""
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
@@ -34,17 +34,17 @@ class Endpoint:
 
     Args:
         table: the table's name.
-        port: where; 0 for any that is free.
+        port: the port; 0 for any free one.
 
     Raises:
-        ConfigError: the port cannot be had.
+        ConfigError: the port is not available.
     """
 
     def __init__(self, table: str, port: int) -> None:
         self._table = table
         self._registry = CollectorRegistry()
-        self._kept: dict[Metric, Counter | Histogram] = {
-            metric: _kept(metric, self._registry)
+        self._collectors: dict[Metric, Counter | Histogram] = {
+            metric: _collector(metric, self._registry)
             for metric in CATALOGUE
             if metric.origin is Origin.REPLICATOR or metric is CANARY_LATENCY
         }
@@ -56,7 +56,7 @@ class Endpoint:
             )
         except OSError as error:
             raise ConfigError(
-                f"--metrics: port {port} cannot be had ({error.strerror}); give another, or 0"
+                f"--metrics: port {port} is not available ({error.strerror}); give another, or 0"
             ) from None
         self.url = f"http://{_HOST}:{self._server.server_port}/metrics"
 
@@ -79,16 +79,16 @@ class Endpoint:
             self.add(of_batch(batch))
 
     def add(self, values: Values) -> None:
-        """Count what was told."""
+        """Add values to the metrics."""
         for metric, value in values.items():
             if metric is CANARY_SEEN:
                 self._canary_seen = value
                 continue
-            kept, number = self._kept[metric].labels(self._table), metric.in_openmetrics(value)
-            if isinstance(kept, Counter):
-                kept.inc(number)
+            collector = self._collectors[metric].labels(self._table)
+            if isinstance(collector, Counter):
+                collector.inc(metric.in_openmetrics(value))
             else:
-                kept.observe(number)
+                collector.observe(metric.in_openmetrics(value))
 
     def show_mirror(
         self,
@@ -97,24 +97,24 @@ class Endpoint:
         quarantined: Callable[[], int | None],
         behind: Callable[[], dict[str, float]],
     ) -> None:
-        """Tell of the mirror whenever metrics are asked for.
+        """Serve the state of the mirror, read at each scrape.
 
         Args:
-            complete: whether it is complete; None for not known.
-            quarantined: items in quarantine; None for not known.
-            behind: by shard, the seconds since it was last seen read to its end.
+            complete: returns whether the mirror is complete; None if unknown.
+            quarantined: returns the number of items in quarantine; None if unknown.
+            behind: returns, by shard, the seconds since it was last read to its end.
         """
         self.show(MIRROR_COMPLETE, complete)
         self.show(QUARANTINE_SIZE, quarantined)
         self._registry.register(_Shards(self._table, behind))
 
     def show(self, metric: Metric, value: Callable[[], float | None]) -> None:
-        """Tell what a function gives whenever metrics are asked for; nothing if that is None."""
+        """Serve the value that a function returns at each scrape, unless it is None."""
         self._registry.register(_Gauge(self._table, metric, value))
 
 
-def _kept(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:
-    # The library itself adds a counter's _total.
+def _collector(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:
+    # The library adds a counter's `_total`.
     name = metric.openmetrics_name.removesuffix("_total")
     if metric.kind is Kind.COUNTER:
         return Counter(name, metric.help, (DIMENSION,), registry=registry)
@@ -129,7 +129,7 @@ def _kept(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:
 
 
 class _Gauge(Collector):
-    """A number that is asked for when it is needed."""
+    """A number that is read at each scrape."""
 
     def __init__(self, table: str, metric: Metric, value: Callable[[], float | None]) -> None:
         self._table = table
@@ -145,7 +145,7 @@ class _Gauge(Collector):
 
 
 class _Shards(Collector):
-    """How far each shard is behind."""
+    """The seconds that each shard is behind."""
 
     def __init__(self, table: str, behind: Callable[[], dict[str, float]]) -> None:
         self._table = table

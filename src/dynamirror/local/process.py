@@ -1,4 +1,4 @@
-"""Starting a server on 127.0.0.1 that is gone when we are gone."""
+"""A server on 127.0.0.1 that ends with this process."""
 
 import os
 import shutil
@@ -21,19 +21,19 @@ _GRACE_SECONDS = 10.0
 
 
 class ServerProcess:
-    """A server under a guard.
+    """A server, started and stopped by a guard process.
 
     Args:
-        name: what messages call it.
-        command: makes the command line from the port and the server's own folder.
-        env: makes environment variables from the port, beside those of this process.
-        ready: tells whether the server at the port does its work.
-        port: the port it takes; None for any free one.
-        highest_port: what a free port may not exceed.
-        deadline: seconds to wait for it to be ready.
+        name: the name for messages.
+        command: returns the command line for a port and the server's own folder.
+        env: returns additional environment variables for a port.
+        ready: returns whether the server at a port is ready.
+        port: the port; None for any free one.
+        highest_port: the highest port to choose.
+        deadline: seconds to wait until the server is ready.
 
     Raises:
-        DynamirrorError: it did not get ready.
+        DynamirrorError: the server did not become ready.
     """
 
     def __init__(
@@ -48,16 +48,16 @@ class ServerProcess:
         deadline: float = 60.0,
     ) -> None:
         for attempt in range(1, _ATTEMPTS + 1):
-            with _held(port, highest_port) as self.port:
-                log_text = self._start(name, command, env)
+            with _reserved(port, highest_port) as self.port:
+                log = self._start(name, command, env)
                 try:
                     if self._wait(ready, deadline):
                         return
-                    tail = os.pread(log_text, 10_000, 0).decode(errors="replace")[-500:]
+                    tail = os.pread(log, 10_000, 0).decode(errors="replace")[-500:]
                 finally:
-                    os.close(log_text)
+                    os.close(log)
             self.stop()
-            # Where a port cannot be held, another process may have taken it: try again.
+            # Another process may have taken the port where it cannot be reserved: try again.
             if attempt == _ATTEMPTS or "in use" not in tail.lower():
                 raise DynamirrorError(f"{name} did not start: {tail.strip() or 'no output'}")
 
@@ -67,7 +67,7 @@ class ServerProcess:
         command: Callable[[int, Path], Sequence[str]],
         env: Callable[[int], Mapping[str, str]],
     ) -> int:
-        """Start the guard; gives a descriptor of its log."""
+        """Start the guard, and return a file descriptor of its log."""
         self.folder = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         log = self.folder / "log"
         with log.open("wb") as output:
@@ -95,7 +95,7 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """The guard's process id; the server is its child."""
+        """The process id of the guard, whose child the server is."""
         return self._guard.pid
 
     def stop(self) -> None:
@@ -107,18 +107,18 @@ class ServerProcess:
         except subprocess.TimeoutExpired:
             self._guard.kill()
             self._guard.wait()
-        # The guard has removed it, unless it was killed.
+        # The guard removes the folder, unless it was killed.
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class EmbeddedServer:
-    """A server of ours, stopped by `stop`, at the end of a `with`, or when this process ends."""
+    """A server that is stopped by `stop`, by the end of a `with`, or by the end of this process."""
 
     _process: ServerProcess
 
     @property
     def guard_pid(self) -> int:
-        """Process id of the guard that the server is a child of."""
+        """The process id of the guard, whose child the server is."""
         return self._process.pid
 
     def stop(self) -> None:
@@ -138,23 +138,23 @@ class EmbeddedServer:
 
 
 @contextmanager
-def _held(port: int | None, highest: int) -> Iterator[int]:
-    """A port that is given to no other process before our server has it.
+def _reserved(port: int | None, highest: int) -> Iterator[int]:
+    """Reserve a port for a server that is about to start.
 
-    On Linux a server can listen on a port that is merely bound, by SO_REUSEADDR (man 7 socket), and
-    the system hands a bound port to nobody who asks for any.
+    With SO_REUSEADDR, Linux lets the server listen on a port that is merely bound (man 7 socket),
+    and never assigns a bound port to a process that asks for any.
     """
     with socket.socket() as holder:
         port = port or free_port(highest)
         if sys.platform == "linux":
             holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            with suppress(OSError):  # the server will say so
+            with suppress(OSError):  # the server reports it
                 holder.bind((HOST, port))
         yield port
 
 
 def free_port(highest: int = 65_535) -> int:
-    """Find a port that nothing listens on now."""
+    """Return a port that nothing listens on now."""
     while True:
         with socket.socket() as probe:
             probe.bind((HOST, 0))
@@ -164,7 +164,7 @@ def free_port(highest: int = 65_535) -> int:
 
 
 def answers(port: int) -> bool:
-    """Tell whether something accepts connections at a port."""
+    """Return whether something accepts connections at a port."""
     with socket.socket() as probe:
         probe.settimeout(1)
         return probe.connect_ex((HOST, port)) == 0

@@ -14,17 +14,17 @@ _ALL_SLOTS = (0, 16_383)
 
 
 class EmbeddedValkey(EmbeddedServer):
-    """One Valkey server, ready for use; stopped by `stop` or when this process ends.
+    """One Valkey server, ready for use.
 
     Args:
-        cluster: whether to run in cluster mode, as ElastiCache Serverless does. It takes Valkey two
-            seconds to accept writes then.
-        slots: first and last hash slot that the node takes; None for none.
-        options: further words of the server's command line.
-        port: the port to listen on; None for any free one.
+        cluster: whether to run in cluster mode, as ElastiCache Serverless does. Valkey then accepts
+            writes after two seconds.
+        slots: first and last hash slot of the node; None for none.
+        options: additional arguments of the server.
+        port: the port; None for any free one.
 
     Raises:
-        DynamirrorError: it did not start.
+        DynamirrorError: the server did not start.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class EmbeddedValkey(EmbeddedServer):
 
     @property
     def port(self) -> int:
-        """The port it listens on, on 127.0.0.1."""
+        """The port of the server on 127.0.0.1."""
         return self._process.port
 
     def settings(self, **changes: object) -> Settings:
-        """Settings to connect to it with."""
-        given = {"host": HOST, "port": self.port, "tls": False}
-        return Settings(**{**given, **changes})  # type: ignore[arg-type]
+        """Return settings that connect to the server, with some changed."""
+        defaults = {"host": HOST, "port": self.port, "tls": False}
+        return Settings(**{**defaults, **changes})  # type: ignore[arg-type]
 
     def _ready(self, port: int) -> bool:
         if not answers(port):
@@ -80,7 +80,7 @@ class EmbeddedValkey(EmbeddedServer):
             return False
         finally:
             cache.close()
-        if self._slots != _ALL_SLOTS:  # the rest depends on nodes that it is yet to meet
+        if self._slots != _ALL_SLOTS:  # the state also depends on nodes that join later
             return b"cluster_slots_assigned:0\r" not in info
         return b"cluster_state:ok" in info
 

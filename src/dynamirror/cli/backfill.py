@@ -1,0 +1,142 @@
+"""The command that fills a cache from its table: backfill."""
+
+from time import monotonic
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from dynamirror.backfill import Backfill, Now
+from dynamirror.cli import options
+from dynamirror.cli.interrupts import interruptible
+from dynamirror.cli.option_groups import with_option_groups
+from dynamirror.cli.output import print_json
+from dynamirror.cli.progress import progress_shown
+from dynamirror.operations import Operations, Status, StatusRequest, Tell
+from dynamirror.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
+from dynamirror.snapshot import MOST_SEGMENTS
+
+_SEGMENTS = 8
+
+
+@with_option_groups
+def backfill(
+    *,
+    mirror: options.MirrorOptions,
+    segments: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=MOST_SEGMENTS,
+            help="Segments to read the table in. [default: 8; with --via as deployed]",
+        ),
+    ] = None,
+    rate: options.ReadRate = None,
+    eventual: Annotated[
+        bool,
+        typer.Option(
+            "--eventual",
+            help="Use eventually consistent reads: half the read units, one minute longer.",
+        ),
+    ] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Discard the progress of an interrupted backfill.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Write all items of a table to the cache, which makes the mirror complete.
+
+    Run beside a live mirror or without one. Resume an interrupted backfill at its last page.
+    Delete orphaned entries.
+    """
+    begin = monotonic()
+    with interruptible(), progress_shown() as on_progress:
+        operator = mirror.operator()
+        if operator is not None:
+            job: dict[str, Any] = {
+                "action": "backfill",
+                "consistent": not eventual,
+                "anew": restart,
+            }
+            if segments is not None:
+                job["segments"] = min(segments, MOST_STATE_MACHINE_SEGMENTS)
+            if rate is not None:
+                job["rate"] = rate
+            summary = _backfill_remotely(operator, job, on_progress)
+        else:
+            operations = mirror.operations()
+            items = operations.status().table_items
+            work = Backfill(
+                operations.rebuild(),
+                segments=segments or _SEGMENTS,
+                consistent=not eventual,
+                rate=rate,
+                tell=lambda now: _show(on_progress, now, items),
+            )
+            result = work.run(anew=restart)
+            assert result is not None  # only a signal stops it
+            summary = _fields(operations, result)
+    summary["seconds"] = round(monotonic() - begin, 1)
+    if as_json:
+        print_json(summary)
+    else:
+        _print_summary(summary)
+    raise typer.Exit(int(not summary["complete"]))
+
+
+def _show(on_progress: Tell, now: Now, items: int) -> None:
+    if now.phase == "sweeping":
+        on_progress("looking for orphaned entries", now.swept.entries, now.progress.applied or None)
+    else:
+        phase = f"waiting {now.detail}" if now.phase == "waiting" else "loading items"
+        on_progress(phase, now.progress.items, items or None)
+
+
+def _backfill_remotely(
+    operator: Operator, job: dict[str, Any], on_progress: Tell
+) -> dict[str, Any]:
+    """Run the state machine, and return its result as the mirror's status reports it."""
+
+    def show_status() -> Status:
+        status = operator.perform(StatusRequest(), Status)
+        if status.progress is not None:
+            on_progress("loading items", status.progress.items, status.table_items or None)
+        return status
+
+    operator.wait(operator.start(job), show_status)
+    status = show_status()
+    progress = msgspec.structs.asdict(status.progress) if status.progress else {}
+    return {"table": status.table, "complete": status.complete, **progress}
+
+
+def _fields(operations: Operations, result: Now) -> dict[str, Any]:
+    return {
+        "table": operations.table,
+        "complete": operations.status().complete,
+        **msgspec.structs.asdict(result.progress),
+        "left_over": result.swept.deleted,
+        "unswept": [view.name for view in operations.views if not view.owns_its_keys],
+    }
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    typer.echo(
+        f"table {summary['table']}: {summary.get('items', 0):,} items read, "
+        f"{summary.get('applied', 0):,} entries written, {summary.get('stale', 0):,} were newer "
+        f"already, {summary.get('left_over', 0):,} orphaned and deleted, "
+        f"in {summary['seconds']:.1f} s"
+    )
+    if summary.get("quarantined"):
+        typer.echo(
+            f"{summary['quarantined']:,} items could not become entries; "
+            f"`dynamirror quarantine --table {summary['table']}` shows why"
+        )
+    for view in summary.get("unswept", ()):
+        typer.echo(
+            f"view {view}: orphaned entries were not looked for, because its keys have no prefix "
+            "of their own; set `exclusive = true` if the cache holds nothing else"
+        )
+    if summary["complete"]:
+        typer.echo("the mirror is complete")
+    else:
+        typer.echo("the mirror is still incomplete; `dynamirror status` shows why")

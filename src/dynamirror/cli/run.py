@@ -1,0 +1,208 @@
+"""The command that mirrors a table from this process: run."""
+
+import logging
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from dynamirror import metrics as catalogue
+from dynamirror import quarantine
+from dynamirror.aws import Aws, describe_schema
+from dynamirror.canary import check_types
+from dynamirror.cli import options
+from dynamirror.cli.interrupts import interruptible
+from dynamirror.cli.output import print_json
+from dynamirror.cli.page import Port, of_run
+from dynamirror.errors import CacheError
+from dynamirror.handler import Replicator, build
+from dynamirror.heartbeat import Beat, Canary
+from dynamirror.local.beating import Beating
+from dynamirror.local.follow import Follower
+from dynamirror.local.invoker import Counts, EventSourceMapping
+from dynamirror.local.openmetrics import Endpoint
+from dynamirror.report import Batch, Tally
+
+
+def run(
+    *,
+    table: options.Table,
+    cache: options.CacheAddress = None,
+    tls: options.Tls = None,
+    config: options.Config = None,
+    endpoint_url: options.EndpointUrl = None,
+    batch_size: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Maximum records per batch.")
+    ] = 1000,
+    parallelization_factor: Annotated[
+        int, typer.Option(min=1, max=10, help="Concurrent batches per shard.")
+    ] = 1,
+    latest: Annotated[
+        bool, typer.Option("--latest", help="Without a checkpoint, start at the newest record.")
+    ] = False,
+    auto_rebuild: Annotated[
+        bool,
+        typer.Option(
+            "--auto-rebuild/--no-auto-rebuild",
+            help="Rebuild an incomplete mirror, beside the stream.",
+        ),
+    ] = True,
+    rate: Annotated[
+        float | None,
+        typer.Option(min=0.1, metavar="UNITS", help="Maximum read units per second of a rebuild."),
+    ] = None,
+    interval: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between reports.")
+    ] = 10,
+    metrics: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=65535,
+            metavar="PORT",
+            help="Serve OpenMetrics on this port of 127.0.0.1; 0 for any free port.",
+        ),
+    ] = None,
+    canary: Annotated[
+        float | None,
+        typer.Option(
+            min=1,
+            metavar="SECONDS",
+            help="Write a canary item at this interval, and check that it reaches the cache.",
+        ),
+    ] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Serve a live page on 127.0.0.1; it shows items.")
+    ] = False,
+    page_port: Port = None,
+    as_json: options.JsonLines = False,
+) -> None:
+    """Mirror a table into a cache, from this process, until stopped.
+
+    Keep checkpoints in the cache, and resume there when started again. Rebuild an incomplete
+    mirror (new, flushed, or further behind than the stream reaches) meanwhile.
+    """
+    settings = options.read_settings(cache, tls=tls, config=config)
+    tally, observers = Tally(), list[Callable[[Batch], None]]()
+    observers.append(tally.add)
+    replicator = build(settings, observe=lambda batch: _notify(observers, batch))
+    say = partial(typer.echo, err=as_json)
+    aws = options.read_aws(endpoint_url)
+    follower = Follower(
+        aws,
+        table,
+        replicator,
+        EventSourceMapping(
+            batch_size=batch_size, parallelization_factor=parallelization_factor, latest=latest
+        ),
+        tell=say,
+        heal=auto_rebuild,
+        rate=rate,
+    )
+    _log_to_stderr()
+    say(f"mirroring table {table} into {replicator.cache}; Ctrl-C stops")
+    with interruptible(), ExitStack() as stack:
+        endpoint = None
+        if metrics is not None:
+            endpoint = stack.enter_context(_metrics_endpoint(table, metrics, replicator, follower))
+            observers.append(endpoint.observe)
+            say(f"metrics at {endpoint.url}")
+        if canary is not None:
+            stack.enter_context(_canary(aws, table, replicator, canary, endpoint))
+        page_of_run = of_run(
+            *(follower, replicator, aws, table),
+            settings=settings,
+            tally=tally,
+            wanted=page,
+            port=page_port,
+            say=say,
+        )
+        stack.enter_context(page_of_run)
+        follower.follow(_reporter(tally, as_json=as_json), every=interval)
+
+
+def _notify(observers: list[Callable[[Batch], None]], batch: Batch) -> None:
+    for observe in observers:
+        observe(batch)
+
+
+def _reporter(tally: Tally, *, as_json: bool) -> Callable[[Counts], None]:
+    """Return a function that prints the counts when they have changed."""
+    reported: dict[str, int] = {}
+
+    def report(counts: Counts) -> None:
+        nonlocal reported
+        totals = asdict(counts) | asdict(tally)
+        if totals == reported:
+            return
+        reported = totals
+        if as_json:
+            print_json(totals)
+        else:
+            typer.echo(", ".join(f"{number:,} {name}" for name, number in totals.items() if number))
+
+    return report
+
+
+def _metrics_endpoint(
+    table: str, port: int, replicator: Replicator, follower: Follower
+) -> Endpoint:
+    def quarantined() -> int | None:
+        try:
+            return quarantine.count(replicator.cache, table)
+        except CacheError:
+            return None
+
+    endpoint = Endpoint(table, port)
+    endpoint.show_mirror(
+        complete=lambda: follower.complete, quarantined=quarantined, behind=follower.behind
+    )
+    return endpoint
+
+
+@contextmanager
+def _canary(
+    aws: Aws, table: str, replicator: Replicator, interval: float, endpoint: Endpoint | None
+) -> Iterator[None]:
+    """Run the canary in the background."""
+    client, halt = aws.dynamodb(), threading.Event()
+    schema, _description = describe_schema(client, table)
+    check_types(schema)
+
+    def add_metrics(beat: Beat) -> None:
+        values: dict[catalogue.Metric, float] = {catalogue.CANARY_SEEN: int(beat.seen)}
+        if beat.latency is not None:
+            values[catalogue.CANARY_LATENCY] = beat.latency * 1000
+        if endpoint is not None:
+            endpoint.add(values)
+
+    beats = Canary(replicator.cache, client, schema, wait=halt.wait)
+    beating = Beating(beats, table, every=interval, halt=halt, tell=add_metrics)
+    beating.start()
+    try:
+        yield
+    finally:
+        beating.stop()
+
+
+def _log_to_stderr() -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_LineFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
+
+
+class _LineFormatter(logging.Formatter):
+    """One line that includes the fields logged as `extra`, such as the reason."""
+
+    _standard = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        extra = (
+            f"{name}={value}" for name, value in vars(record).items() if name not in self._standard
+        )
+        return " ".join((super().formatMessage(record), *extra))

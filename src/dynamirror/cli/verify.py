@@ -1,0 +1,106 @@
+"""The command that compares a table with its cache: verify."""
+
+import re
+import secrets
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from dynamirror.cli import options
+from dynamirror.cli.interrupts import interruptible
+from dynamirror.cli.option_groups import with_option_groups
+from dynamirror.cli.output import print_json
+from dynamirror.cli.progress import progress_shown
+from dynamirror.errors import ConfigError
+from dynamirror.operations import Status, StatusRequest, VerifyRequest
+from dynamirror.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
+from dynamirror.snapshot import MOST_SEGMENTS
+from dynamirror.verify import Comparison, Part
+
+# The state machine compares larger tables: Lambda ends a function after 15 minutes.
+_MOST_ITEMS_OF_FUNCTION = 2_000_000
+_ITEMS_OF_SEGMENT = 250_000
+_KINDS = {"left_over": "orphaned"}
+
+
+@with_option_groups
+def verify(
+    *,
+    mirror: options.MirrorOptions,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Correct entries that differ from the table.")
+    ] = False,
+    sample: Annotated[
+        float | None, typer.Option(metavar="PERCENT", help="Compare only a random part.")
+    ] = None,
+    segment: Annotated[
+        str | None, typer.Option(metavar="I/N", help="Compare only part I of N, from 1/N to N/N.")
+    ] = None,
+    settle: Annotated[
+        float,
+        typer.Option(min=0, metavar="SECONDS", help="Time a change may take to reach the cache."),
+    ] = 15,
+    rate: options.ReadRate = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compare a table with the cache while both change; exit with 0 only if they agree.
+
+    Wait for changes in flight. Do not count differences that --repair corrects.
+    """
+    request = VerifyRequest(_part(sample, segment), settle, repair, rate)
+    operator = mirror.operator() if request.part.of == 1 else None
+    items = _item_count(operator) if operator else 0
+    if operator and items > _MOST_ITEMS_OF_FUNCTION:
+        result = _verify_remotely(operator, request, items)
+    else:
+        result = mirror.perform(request, Comparison)
+    if as_json:
+        print_json(msgspec.to_builtins(result) | {"differences": result.differences})
+    else:
+        _print_comparison(result)
+    raise typer.Exit(int(not result.is_true))
+
+
+def _part(sample: float | None, segment: str | None) -> Part:
+    if sample is not None and segment is not None:
+        raise ConfigError("--sample and --segment exclude each other; give one")
+    if sample is not None:
+        return Part.sample(sample, secrets.SystemRandom())
+    if segment is None:
+        return Part()
+    match = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,7})", segment)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SEGMENTS:
+        raise ConfigError(f"--segment: {segment} is not I/N with I from 1 to N, as in 3/10")
+    return Part(int(match[2]), (int(match[1]) - 1,))
+
+
+def _item_count(operator: Operator) -> int:
+    return operator.perform(StatusRequest(), Status).table_items
+
+
+def _verify_remotely(operator: Operator, request: VerifyRequest, items: int) -> Comparison:
+    job: dict[str, Any] = {
+        "action": "repair" if request.repair else "verify",
+        "segments": min(MOST_STATE_MACHINE_SEGMENTS, items // _ITEMS_OF_SEGMENT + 1),
+        "settle": request.settle,
+    }
+    if request.rate is not None:
+        job["rate"] = request.rate
+    with interruptible(), progress_shown() as on_progress:
+        output = operator.wait(
+            operator.start(job), lambda: on_progress("comparing, in the state machine", 0, None)
+        )
+    return msgspec.convert(output, Comparison)
+
+
+def _print_comparison(result: Comparison) -> None:
+    in_flight = f", {result.in_flight:,} kept changing" if result.in_flight else ""
+    typer.echo(
+        f"{result.items:,} items, {result.entries:,} entries: {result.missing:,} missing, "
+        f"{result.different:,} different, {result.left_over:,} orphaned{in_flight}"
+    )
+    if result.repaired:
+        typer.echo(f"{result.repaired:,} of {result.differences:,} differences repaired")
+    for kind, keys in result.sample.items():
+        typer.echo(f"  {_KINDS.get(kind, kind)}: {', '.join(keys)}")
