@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from aws_cdk import App, Stack, Validations
 from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk.assertions import Annotations, Match, Template
@@ -16,17 +18,7 @@ from cdk_nag import AwsSolutionsChecks
 
 from dynamirror import metrics
 from dynamirror.canary import NAME
-from dynamirror.cdk import (
-    Alarms,
-    Cache,
-    FunctionContext,
-    LambdaCode,
-    Mirror,
-    MirroredTable,
-    MonitoredMirror,
-    Network,
-    Recovery,
-)
+from dynamirror.cdk import Alarms, MonitoredMirror
 from dynamirror.errors import DynamirrorError
 from templates import (
     EXISTING,
@@ -41,7 +33,7 @@ from templates import (
     statements,
 )
 
-RUNBOOK = (Path(__file__).parents[2] / "docs/runbook.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).parents[2] / "docs"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:ops"
 # Options that create every alarm.
 ALL = {"alarmEmail": "ops@example.com", "cacheMaxEcpu": "5000"}
@@ -377,36 +369,29 @@ def test_another_app_can_create_alarms_for_its_own_mirror() -> None:
     )
 
 
-def test_the_example_in_the_runbook_creates_every_alarm() -> None:
-    (example,) = re.findall(r"^```python\n(.*?)^```", RUNBOOK, re.MULTILINE | re.DOTALL)
+def test_the_examples_in_the_docs_deploy_a_mirror_with_every_alarm() -> None:
     stack = Stack(App(), "Theirs")
-    orders = dynamodb.Table.from_table_attributes(
-        stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN
-    )
-    source = MirroredTable(table=orders, keys=("customer", "order"))
-    network = Network(stack, "Network")
-    cache = Cache(stack, "Cache", network=network, key_patterns=source.key_patterns(None))
-    parts: dict[str, Any] = {
-        "source": source,
-        "endpoint": cache.endpoint,
-        "network": network,
-        "code": LambdaCode.build(stack),
-    }
-    context = FunctionContext(**parts)
+    vpc = ec2.Vpc(stack, "Vpc")
     names = {
         "self": stack,
-        "orders": orders,
-        "cache": cache,
-        "context": context,
-        "mirror": Mirror(stack, "Mirror", **parts),
-        "recovery": Recovery(stack, "Recovery", context=context),
+        "orders": dynamodb.Table.from_table_attributes(
+            stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN
+        ),
+        "vpc": vpc,
+        "application_security_group": ec2.SecurityGroup(stack, "Application", vpc=vpc),
+        "application_role": iam.Role(stack, "Reader", assumed_by=iam.AnyPrincipal()),
         "topic": sns.Topic.from_topic_arn(stack, "Topic", TOPIC),
     }
-    exec(example, names)  # noqa: S102 - our own documentation
+    # The example of the runbook continues the other one.
+    for page in ("cdk-options.md", "runbook.md"):
+        text = (DOCS / page).read_text(encoding="utf-8")
+        (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        exec(example, names)  # noqa: S102 - our own documentation
     template = Template.from_stack(stack)
     assert set(alarms(template)) == set(MISSING) - {"cache-near-ecpu-limit"}
     assert threshold(template, "drift-found") == 3
     template.resource_count_is("AWS::CloudWatch::Dashboard", 1)
+    assert "elasticache:Connect" in allowed_actions(template, "Reader")
 
 
 def widgets(template: Template) -> list[dict[str, Any]]:
