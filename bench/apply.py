@@ -16,15 +16,15 @@ from boto3.dynamodb.types import TypeDeserializer
 from valkey import Valkey
 
 from cpus import SERVERS, on
-from dynamirror.cache import Cache
-from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
-from dynamirror.handler import Replicator
-from dynamirror.key import fence_key
-from dynamirror.local.process import HOST
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.scripts import PUT, Command
-from dynamirror.version import ChangeVersion
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import PUT, Command
+from dynamirror.emulators.process import HOST
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.records.version import ChangeVersion
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import Schema, Views, ViewSpec
 from node import NodeWay
 from records import CREATED, HOT_ITEMS, Event, Feed
 from results import Sample

@@ -22,9 +22,9 @@ import document
 import memory
 from apply import Applying
 from cpus import ANY, CLIENTS, SERVERS, on
-from dynamirror.cache import Cache
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.valkey import EmbeddedValkey
 from node import bundle, find_node
 from reading import Reading
 from records import SEED, Feed

@@ -12,11 +12,11 @@ from typing import Any
 from valkey import Valkey
 
 from apply import ENCODINGS, ours, replicator
-from dynamirror.cache import Cache
-from dynamirror.encoding import Encoding
-from dynamirror.key import fence_key
-from dynamirror.local.process import HOST
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.process import HOST
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.views.encoding import Encoding
+from dynamirror.views.keyspace import fence_key
 from records import Feed
 from results import Sample
 from start import ISOLATED

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from dynamirror.local.process import HOST
+from dynamirror.emulators.process import HOST
 from results import Sample
 
 _HERE = Path(__file__).with_name("original")

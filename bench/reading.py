@@ -10,17 +10,17 @@ import boto3
 from boto3.dynamodb.conditions import Key
 from valkey import Valkey
 
-from dynamirror.apply import apply
-from dynamirror.aws import describe_schema
-from dynamirror.cache import Cache
-from dynamirror.encoding import DYNAMODB_JSON
-from dynamirror.entry import of_row
-from dynamirror.local.dynamodb import REGION, EmbeddedDynamoDB, create_table, write_items
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.marker import note_complete, note_gap
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import note_complete, note_gap
+from dynamirror.cache.writer import apply
+from dynamirror.dynamodb.client import describe_schema
+from dynamirror.emulators.dynamodb import REGION, EmbeddedDynamoDB, create_table, write_items
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader import Reader
-from dynamirror.version import RowVersion
-from dynamirror.view import ViewSpec
+from dynamirror.records.version import RowVersion
+from dynamirror.views.encoding import DYNAMODB_JSON
+from dynamirror.views.entry import of_row
+from dynamirror.views.view import ViewSpec
 from results import Sample
 
 _TABLE = "read"

@@ -5,9 +5,9 @@ import sys
 import time
 from pathlib import Path
 
-from dynamirror.cache import Cache
-from dynamirror.local.process import HOST, EmbeddedServer, ServerProcess, answers
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.process import HOST, EmbeddedServer, ServerProcess, answers
+from dynamirror.emulators.valkey import EmbeddedValkey
 
 # Added to a round trip: about what a cache in another zone is away.
 AWAY_MS = 1.0

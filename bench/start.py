@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from dynamirror.cdk.asset import Architecture, build_asset
-from dynamirror.config import Settings
+from dynamirror.settings import Settings
 from node import environment
 from records import Feed
 from results import Sample

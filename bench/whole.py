@@ -5,18 +5,18 @@ import time
 from collections.abc import Iterator
 from itertools import count
 
-from dynamirror.apply import apply
-from dynamirror.aws import describe_table
-from dynamirror.backfill import Backfill
-from dynamirror.cache import Cache
-from dynamirror.entry import of_row
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table, write_items
-from dynamirror.rebuild import Rebuild
-from dynamirror.rows import RowReader
-from dynamirror.snapshot import Scan, scan_table
-from dynamirror.verify import verify
-from dynamirror.version import RowVersion
-from dynamirror.view import Views, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.writer import apply
+from dynamirror.dynamodb.client import describe_table
+from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.scan import Scan, scan_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.backfill import Backfill
+from dynamirror.recovery.rebuild import Rebuild
+from dynamirror.recovery.verify import verify
+from dynamirror.views.entry import of_row
+from dynamirror.views.view import Views, ViewSpec
 from results import Sample
 
 _TABLE = "whole"

@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.process import HOST
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.local.process import HOST
-from dynamirror.local.valkey import EmbeddedValkey
 
 _RANGES = ((0, 5_460), (5_461, 10_922), (10_923, 16_383))
 

@@ -14,17 +14,18 @@ from types import TracebackType
 from typing import Any, Self
 
 from cluster import Cluster, wait_until
-from dynamirror.aws import aws_errors, describe_table
-from dynamirror.cache import Cache
-from dynamirror.config import load_views
+from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
+from dynamirror.dynamodb.client import aws_errors, describe_table
+from dynamirror.dynamodb.scan import scan_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
+from dynamirror.emulators.process import HOST, ServerProcess, answers
 from dynamirror.errors import DynamirrorError, SourceError
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
-from dynamirror.local.process import HOST, ServerProcess, answers
-from dynamirror.scripts import Command
-from dynamirror.snapshot import scan_table
-from dynamirror.stream.positions import Positions
-from dynamirror.verify import Comparison, compare
-from dynamirror.view import Schema, Views
+from dynamirror.recovery.comparison import Comparison
+from dynamirror.recovery.verify import compare
+from dynamirror.settings import load_views
+from dynamirror.views.view import Schema, Views
 
 _WRITES_A_SECOND = 150
 _MIRROR = Path(__file__).parent / "mirror.toml"

@@ -18,22 +18,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import oracle
-from dynamirror import encoding
-from dynamirror.apply import apply
-from dynamirror.cache import Cache
-from dynamirror.entry import of_row
+from dynamirror.cache.client import Cache
+from dynamirror.cache.quarantine import listed
+from dynamirror.cache.scripts import Command
+from dynamirror.cache.writer import apply
+from dynamirror.dynamodb.items import Row
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import RecordError
-from dynamirror.handler import Replicator
-from dynamirror.key import RESERVED
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.quarantine import listed
-from dynamirror.redrive import Outcome, redrive
-from dynamirror.rows import Row
-from dynamirror.scripts import Command
-from dynamirror.shape import Shape
-from dynamirror.verify import compare
-from dynamirror.version import RowVersion
-from dynamirror.view import Schema, View, Views, ViewSpec
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.redrive import Outcome, redrive
+from dynamirror.recovery.verify import compare
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views import encoding
+from dynamirror.views.entry import of_row
+from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.projection import Shape
+from dynamirror.views.view import Schema, View, Views, ViewSpec
 from oracle import Item, Look
 
 TABLE = "worlds"

@@ -8,13 +8,14 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from cdk_command import STACK
-from dynamirror.aws import aws_errors, describe_schema
-from dynamirror.cache import Cache
-from dynamirror.config import load_views
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.client import aws_errors, describe_schema
+from dynamirror.dynamodb.scan import scan_table
 from dynamirror.errors import DynamirrorError
-from dynamirror.snapshot import scan_table
-from dynamirror.verify import Comparison, compare
-from dynamirror.view import Views
+from dynamirror.recovery.comparison import Comparison
+from dynamirror.recovery.verify import compare
+from dynamirror.settings import load_views
+from dynamirror.views.view import Views
 from emulated_aws import Emulator
 
 _MIRROR_SECONDS = 60.0

@@ -11,10 +11,10 @@ from typing import Any
 
 import boto3
 
-from dynamirror.aws import Aws
-from dynamirror.config import Settings
-from dynamirror.local.process import HOST, ServerProcess, answers
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.dynamodb.client import Aws
+from dynamirror.emulators.process import HOST, ServerProcess, answers
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.settings import Settings
 
 REGION = "us-east-1"
 ACCOUNT = "000000000000"  # the emulator's

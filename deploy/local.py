@@ -16,7 +16,7 @@ from pathlib import Path
 from cdk_command import STACK, CdkCommand, install_cdk
 from command_line import CommandLine
 from deployed_mirror import DeployedMirror, check_stack_deleted, disable_tls_and_iam
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
 from dynamirror.errors import DynamirrorError
 from emulated_aws import emulated
 from monitoring import check_monitoring

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from dynamirror.aws import aws_errors
+from dynamirror.dynamodb.client import aws_errors
 from dynamirror.errors import DynamirrorError
 
 # With this timeout in seconds, the canary waits 6 s for its item instead of 45 s.

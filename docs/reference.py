@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from dynamirror.config import Settings
+from dynamirror.settings import Settings
 
 _DOCS = Path(__file__).resolve().parent
 _STACK = _DOCS.parent / "src/dynamirror/cdk/stack.py"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from dynamirror.view import Schema, View, ViewSpec
+from dynamirror.views.view import Schema, View, ViewSpec
 
 STREAM_ARN = "arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-01-02T03:04:05.678"
 CREATED = 1_790_000_000

@@ -10,8 +10,8 @@ from typing import Any
 from valkey.crc import key_slot
 
 from deadlines import settle
-from dynamirror.cache import Cache
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.valkey import EmbeddedValkey
 
 HOST = "127.0.0.1"
 RANGES = ((0, 5_460), (5_461, 10_922), (10_923, 16_383))

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from deadlines import done, settle
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.settings import Settings
 
 # What one run tries, the next one tries, and a machine that pauses fails nothing.
 settings.register_profile(
@@ -36,7 +36,7 @@ _SLOW_FIXTURES = frozenset(
 _SERVERS = frozenset({"single_valkey", "valkey"})
 # A test module that imports one of these starts processes, a browser, a demo or CDK.
 _SLOW_IMPORTS = frozenset(
-    {"aws_cdk", "clusters", "dynamirror.local.demo", "playwright", "processes", "subprocess"}
+    {"aws_cdk", "clusters", "dynamirror.demo.demo", "playwright", "processes", "subprocess"}
 )
 
 

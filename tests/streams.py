@@ -9,11 +9,17 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 
 from builders import STREAM_ARN
-from dynamirror.aws import Aws, describe_table
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
-from dynamirror.stream.positions import Position
-from dynamirror.stream.reader import Description, Page, Record, StreamGoneError, StreamReader
-from dynamirror.stream.shards import Shard
+from dynamirror.cache.checkpoints import Position
+from dynamirror.dynamodb.client import Aws, describe_table
+from dynamirror.dynamodb.shards import Shard
+from dynamirror.dynamodb.stream_reader import (
+    Description,
+    Page,
+    Record,
+    StreamGoneError,
+    StreamReader,
+)
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

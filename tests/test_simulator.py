@@ -13,10 +13,10 @@ from botocore.exceptions import ClientError
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror import simulator
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.errors import ConfigError
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.simulator import Operation, operations, read_settings, simulate
+from dynamirror.functions import simulator
+from dynamirror.functions.simulator import Operation, operations, read_settings, simulate
 from streams import Source
 
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)

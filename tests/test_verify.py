@@ -9,19 +9,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders import SCHEMA, item, record
-from dynamirror.cache import Cache
-from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
-from dynamirror.entry import Put, of_row
+from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.client import Cache
+from dynamirror.cache.quarantine import Parked, park
+from dynamirror.dynamodb.scan import scan_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.handler import Replicator
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, write_items
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.quarantine import Parked, park
-from dynamirror.snapshot import scan_table
-from dynamirror.stream.positions import Position, Positions
-from dynamirror.verify import Comparison, compare
-from dynamirror.version import RowVersion
-from dynamirror.view import View, Views, ViewSpec
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.comparison import Comparison
+from dynamirror.recovery.verify import compare
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
+from dynamirror.views.entry import Put, of_row
+from dynamirror.views.view import View, Views, ViewSpec
 from streams import Source
 
 ENCODINGS = (JSON, DYNAMODB_JSON, HASH, attribute("name"))
@@ -180,7 +181,7 @@ def test_the_clock_of_the_cache_tells_when_an_entry_goes(
     ends = int(time()) + 100
     items = [item(str(number), until={"N": str(ends)}) for number in range(1, 4)]
     mirror = Mirror(cache, ViewSpec(encoding=encoding, ttl="until"), items=items)
-    monkeypatch.setattr("dynamirror.stored.time", lambda: ends + 0.001)
+    monkeypatch.setattr("dynamirror.cache.entry_state.time", lambda: ends + 0.001)
     assert mirror.compare().differences == 0
     mirror.call(b"EXPIREAT", mirror.key(0), b"%d" % (ends + 1))
     mirror.call(b"PERSIST", mirror.key(1))

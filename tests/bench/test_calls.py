@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from apply import ENCODINGS, Plenty, replicator
-from dynamirror.cache import Cache
-from dynamirror.encoding import Encoding
+from dynamirror.cache.client import Cache
+from dynamirror.views.encoding import Encoding
 from records import HOT_ITEMS, Feed
 
 RECORDS = 1_000

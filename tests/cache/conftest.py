@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
+from dynamirror.cache.client import Cache
+from dynamirror.settings import Settings
 
 HOST = "127.0.0.1"
 

@@ -10,15 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import item, view
-from dynamirror.apply import OUT_OF_TIME, apply
-from dynamirror.cache import CHUNK, Cache
-from dynamirror.encoding import HASH, attribute
-from dynamirror.entry import Delete, Entry, Put
-from dynamirror.key import fence_key
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.report import Report
-from dynamirror.version import ChangeVersion, RowVersion, Version
-from dynamirror.view import View, ViewSpec
+from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.writer import OUT_OF_TIME, apply
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.records.version import ChangeVersion, RowVersion, Version
+from dynamirror.views.batch_result import Report
+from dynamirror.views.encoding import HASH, attribute
+from dynamirror.views.entry import Delete, Entry, Put
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import View, ViewSpec
 
 FENCE_TTL = 93_600
 DEFAULT = view()

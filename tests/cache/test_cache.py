@@ -10,15 +10,16 @@ from threading import Thread
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import CHUNK, UNDER_WAY, Cache, Failure
-from dynamirror.config import Settings
-from dynamirror.encoding import pack_fields
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.client import CHUNK, UNDER_WAY, Cache
+from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command
+from dynamirror.emulators.process import free_port
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError, ConfigError
-from dynamirror.key import fence_key
-from dynamirror.local.process import free_port
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command
-from dynamirror.version import ChangeVersion
+from dynamirror.records.version import ChangeVersion
+from dynamirror.settings import Settings
+from dynamirror.views.encoding import pack_fields
+from dynamirror.views.keyspace import fence_key
 
 MANY = 3 * CHUNK + 17
 OpenCache = Callable[[Settings], Cache]
@@ -302,7 +303,7 @@ def test_a_server_that_comes_back_is_found_again(
     assert isinstance(failure, Failure)
     with pytest.raises(CacheError):
         cache.execute([put(2)])
-    monkeypatch.setattr("dynamirror.local.process.free_port", lambda _highest: port)
+    monkeypatch.setattr("dynamirror.emulators.process.free_port", lambda _highest: port)
     with EmbeddedValkey(cluster=False):
 
         def answers() -> bool:

@@ -24,16 +24,17 @@ from clusters import (
     three_nodes,
 )
 from deadlines import wait_until
-from dynamirror.apply import apply
-from dynamirror.cache import CHUNK, Cache, Failure
-from dynamirror.config import Settings
-from dynamirror.entry import Put
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.scripts import PUT, Command
+from dynamirror.cache.writer import apply
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.key import fence_key
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.scripts import PUT, Command
-from dynamirror.version import ChangeVersion
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.records.version import ChangeVersion
+from dynamirror.settings import Settings
+from dynamirror.views.entry import Put
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import Schema, ViewSpec
 
 FENCE_TTL = 93_600
 OpenCache = Callable[[Settings], Cache]

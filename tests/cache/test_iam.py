@@ -10,11 +10,11 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import CredentialRetrievalError
 
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
+from dynamirror.cache.client import Cache
+from dynamirror.cache.iam import IamToken
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.iam import IamToken
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.settings import Settings
 
 KEYS = Credentials("AKIDEXAMPLE", "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY")
 NOON = dt.datetime(2026, 1, 2, 12, tzinfo=dt.UTC).replace(tzinfo=None)
@@ -206,7 +206,7 @@ def test_missing_credentials_are_told_each_time(
 ) -> None:
     admit()
     with monkeypatch.context() as patch:
-        patch.setattr("dynamirror.iam._from_environment", lambda: None)
+        patch.setattr("dynamirror.cache.iam._from_environment", lambda: None)
         for _ in range(2):
             with pytest.raises(CacheError, match="no AWS credentials"):
                 connection(iam_cache)

@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from dynamirror.layout import Layout, Report
+from dynamirror.cache.topology import Layout, Report
 
 A, B, C = b"a" * 40, b"b" * 40, b"c" * 40
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import Cache
-from dynamirror.connection import Connection
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.scripts import Command
+from dynamirror.cache.client import Cache
+from dynamirror.cache.connection import Connection
+from dynamirror.cache.scripts import Command
+from dynamirror.emulators.valkey import EmbeddedValkey
 
 READ = Command(b"k", (b"GET", b"k"))
 THREADS = 150

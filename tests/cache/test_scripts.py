@@ -7,12 +7,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from dynamirror.cache import Cache, Failure
-from dynamirror.encoding import pack_fields
-from dynamirror.key import fence_key
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command, Script
-from dynamirror.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command, Script
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.views.encoding import pack_fields
+from dynamirror.views.keyspace import fence_key
 
 TTL = 93_600
 NEW, OLD = ChangeVersion(1, 2, 1), ChangeVersion(1, 1, 1)

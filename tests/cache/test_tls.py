@@ -6,11 +6,11 @@ from contextlib import suppress
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import CHUNK, Cache
-from dynamirror.config import Settings
+from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.scripts import Command
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.scripts import Command
+from dynamirror.settings import Settings
 from faults.wire import Wire
 
 OpenCache = Callable[[Settings], Cache]

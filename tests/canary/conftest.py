@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from dynamirror.heartbeat import Canary
+from dynamirror.replication.canary_probe import Canary
 from recovery.conftest import make_world, world
 from recovery.world import World
 

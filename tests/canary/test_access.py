@@ -1,12 +1,12 @@
 """The canary needs no more of the cache than docs/security.md grants."""
 
 from builders import Time, record
-from dynamirror.cache import Cache
-from dynamirror.canary import NAME, entry_key
-from dynamirror.handler import Replicator
-from dynamirror.heartbeat import Mark, last
-from dynamirror.key import fence_key
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.replication.canary_probe import Mark, last
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.canary import NAME
+from dynamirror.views.keyspace import entry_key, fence_key
+from dynamirror.views.view import Schema, Views, ViewSpec
 from faults.test_access import READER, REPLICATOR, ROOT, Login, admin, login
 
 __all__ = ["admin", "login"]  # fixtures

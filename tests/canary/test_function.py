@@ -9,16 +9,16 @@ import pytest
 
 from builders import Time
 from deadlines import wait_until
-from dynamirror import functions
-from dynamirror.aws import Aws
-from dynamirror.config import Settings
-from dynamirror.heartbeat import Canary
-from dynamirror.key import RESERVED
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
-from dynamirror.local.process import free_port
-from dynamirror.marker import note_complete
-from dynamirror.operations import Operations
-from dynamirror.version import RowVersion
+from dynamirror.cache.completeness_marker import note_complete
+from dynamirror.dynamodb.client import Aws
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
+from dynamirror.emulators.process import free_port
+from dynamirror.functions import auditor as functions
+from dynamirror.operations.service import Operations
+from dynamirror.records.version import RowVersion
+from dynamirror.replication.canary_probe import Canary
+from dynamirror.settings import Settings
+from dynamirror.views.keyspace import RESERVED
 from metrics.emf import Told, told
 from recovery.conftest import MakeWorld
 from recovery.world import World

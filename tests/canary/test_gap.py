@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from builders import STREAM_ARN, Time, item, record
-from dynamirror.cache import Cache
-from dynamirror.canary import NAME
-from dynamirror.handler import Replicator
-from dynamirror.marker import note_complete, note_gap, read_marker
-from dynamirror.version import RowVersion
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import note_complete, note_gap, read_marker
+from dynamirror.records.version import RowVersion
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.canary import NAME
+from dynamirror.views.view import Schema, Views, ViewSpec
 
 HOUR = 3600
 KEPT = 24 * HOUR

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from builders import STREAM_ARN
-from dynamirror.canary import entry_key, is_canary, item_key, view_of, views_for
-from dynamirror.change import parse_stream_arn
 from dynamirror.errors import ConfigError
-from dynamirror.key import RESERVED, fence_key
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.records.stream_record import parse_stream_arn
+from dynamirror.views.canary import is_canary, item_key, view_of, views_for
+from dynamirror.views.keyspace import RESERVED, entry_key, fence_key
+from dynamirror.views.view import Schema, ViewSpec
 
 NAME = "dynamirror:canary"
 ONE = Schema("users", ("id",), ("S",))

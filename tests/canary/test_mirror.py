@@ -10,19 +10,19 @@ from hypothesis import strategies as st
 
 from builders import SCHEMA, Time, item, record
 from canary.conftest import MakeCanary
-from dynamirror.cache import Cache
-from dynamirror.canary import NAME, entry_key, is_canary, item_key
-from dynamirror.handler import Replicator
-from dynamirror.heartbeat import Canary, Mark, last
-from dynamirror.key import fence_key
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.quarantine import count, listed
+from dynamirror.cache.client import Cache
+from dynamirror.cache.quarantine import count, listed
+from dynamirror.cache.scripts import Command
+from dynamirror.dynamodb.items import RowReader
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader import Reader
-from dynamirror.redrive import Outcome, redrive
-from dynamirror.rows import RowReader
-from dynamirror.scripts import Command
-from dynamirror.verify import compare
-from dynamirror.view import Views, ViewSpec
+from dynamirror.recovery.redrive import Outcome, redrive
+from dynamirror.recovery.verify import compare
+from dynamirror.replication.canary_probe import Canary, Mark, last
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.canary import NAME, is_canary, item_key
+from dynamirror.views.keyspace import entry_key, fence_key
+from dynamirror.views.view import Views, ViewSpec
 from recovery.conftest import MakeWorld
 from recovery.world import FENCE_TTL, MARGIN, World
 

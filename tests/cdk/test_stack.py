@@ -12,10 +12,11 @@ from aws_cdk import aws_ec2 as ec2
 from aws_cdk.assertions import Match, Template
 from cdk_nag import AwsSolutionsChecks
 
-from dynamirror.cache import Cache as CacheClient
+from dynamirror.cache.acl import COMMANDS, READER_COMMANDS
+from dynamirror.cache.client import Cache as CacheClient
 from dynamirror.cdk import Cache, CacheEndpoint, LambdaCode, Mirror, MirroredTable, Network
-from dynamirror.config import COMMANDS, READER_COMMANDS, Settings
 from dynamirror.errors import ConfigError, DynamirrorError
+from dynamirror.settings import Settings
 from templates import (
     EXISTING,
     STREAM_ARN,
@@ -143,7 +144,7 @@ def test_statements_name_their_resources(template: Template) -> None:
 def test_the_simulator_writes_to_the_table_every_minute_and_may_do_nothing_more(
     template: Template,
 ) -> None:
-    function = functions(template)["dynamirror.simulator.handler"]
+    function = functions(template)["dynamirror.functions.simulator.handler"]
     assert function["Environment"]["Variables"]["CHANGES_COUNT"] == "10"
     assert "Ref" in function["Environment"]["Variables"]["DYNAMODB_TABLE"]
     (rule,) = (
@@ -170,7 +171,7 @@ def test_the_stack_has_outputs_for_its_parts(template: Template) -> None:
 def test_an_existing_table_is_mirrored_and_not_changed(synth: Synth) -> None:
     template = synth(**EXISTING)
     template.resource_count_is("AWS::DynamoDB::Table", 0)
-    assert "dynamirror.simulator.handler" not in functions(template)
+    assert "dynamirror.functions.simulator.handler" not in functions(template)
     template.has_resource_properties(
         "AWS::Lambda::EventSourceMapping", {"EventSourceArn": STREAM_ARN}
     )

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from deadlines import wait_until
-from dynamirror import simulator
-from dynamirror.cache import Cache
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.snapshot import scan_table
-from dynamirror.verify import compare
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.scan import scan_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.functions import simulator
+from dynamirror.recovery.verify import compare
+from dynamirror.views.view import Schema, ViewSpec
 from processes import environment, start
 from streams import Source
 

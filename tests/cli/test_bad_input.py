@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pytest
 
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
 from dynamirror.cli import main
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
-from dynamirror.local.process import free_port
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
+from dynamirror.emulators.process import free_port
+from dynamirror.emulators.valkey import EmbeddedValkey
 from processes import environment, run
 from streams import Source
 

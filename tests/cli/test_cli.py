@@ -15,14 +15,15 @@ import pytest
 
 from deadlines import wait_until
 from dynamirror import __version__
-from dynamirror.aws import describe_schema
-from dynamirror.cache import Cache
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.snapshot import scan_table
-from dynamirror.stream.positions import Positions
-from dynamirror.verify import Comparison, compare
-from dynamirror.view import View, ViewSpec
+from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.client import describe_schema
+from dynamirror.dynamodb.scan import scan_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.recovery.comparison import Comparison
+from dynamirror.recovery.verify import compare
+from dynamirror.views.view import View, ViewSpec
 from processes import COMMAND, alive, environment, linux_only, run, start
 from streams import Source
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from deadlines import wait_until
-from dynamirror.aws import describe_table
-from dynamirror.cache import Cache
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.marker import note_gap, read_marker
-from dynamirror.view import ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import note_gap, read_marker
+from dynamirror.dynamodb.client import describe_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.views.view import ViewSpec
 from processes import environment, run, start
 from streams import Source
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs.written import PAGES, ROOT, blocks, commands, context, faults, spans
-from dynamirror.config import TableSpec, _File, _ViewTable
+from dynamirror.views.mirror_toml import TableSpec, _File, _ViewTable
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -14,7 +14,8 @@ from typing import Any
 import msgspec
 import typer
 
-from dynamirror import cli, config
+from dynamirror import cli
+from dynamirror import settings as config
 from dynamirror.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from dynamirror.cli import main
-from dynamirror.config import load_tables, load_views, parse_tables
+from dynamirror.demo.demo import Demo
+from dynamirror.demo.example import Example, load_example
 from dynamirror.errors import ConfigError
-from dynamirror.explain import sample
-from dynamirror.local.demo import Demo
-from dynamirror.local.example import Example, load_example
+from dynamirror.settings import load_tables, load_views
+from dynamirror.views.explain import sample
+from dynamirror.views.mirror_toml import parse_tables
 from ground.strategies import is_one_sentence
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

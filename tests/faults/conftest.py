@@ -6,9 +6,9 @@ import pytest
 
 from clusters import Node, three_nodes
 from deadlines import done, settle
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.settings import Settings
 from faults.wire import Wire
 
 OpenCache = Callable[[Settings], Cache]

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from builders import Time, item, record
 from deadlines import wait_until
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
 from dynamirror.errors import CacheError
-from dynamirror.handler import Replicator
-from dynamirror.key import RESERVED
-from dynamirror.scripts import Command
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.view import Schema, Views, ViewSpec
 
 if TYPE_CHECKING:
-    from dynamirror.report import Report
+    from dynamirror.views.batch_result import Report
 
 FENCE_TTL = 93_600
 DEFAULT = ViewSpec()

@@ -10,22 +10,24 @@ import pytest
 from boto3.dynamodb.conditions import Key
 
 from builders import item, record, view
-from dynamirror import quarantine
-from dynamirror.apply import apply
-from dynamirror.cache import Cache, Failure
-from dynamirror.config import READER_COMMANDS, Settings
-from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding
-from dynamirror.entry import of_row
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.marker import note_complete, note_gap
-from dynamirror.quarantine import Parked
+from dynamirror.cache import quarantine
+from dynamirror.cache.acl import READER_COMMANDS
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import note_complete, note_gap
+from dynamirror.cache.quarantine import Parked
+from dynamirror.cache.scripts import Command
+from dynamirror.cache.writer import apply
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader import Reader
 from dynamirror.reader.guarded import Counts
-from dynamirror.scripts import Command
-from dynamirror.stream.positions import Position, Positions
-from dynamirror.verify import compare
-from dynamirror.version import RowVersion
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.verify import compare
+from dynamirror.settings import Settings
+from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding
+from dynamirror.views.entry import of_row
+from dynamirror.views.view import Schema, ViewSpec
 from faults.mirroring import Mirror, Table, entries
 
 ROOT = Path(__file__).parents[2]

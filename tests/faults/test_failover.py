@@ -16,12 +16,12 @@ import pytest
 from builders import view
 from clusters import HOST, Node, hung, keys_of, knows_all, three_nodes
 from deadlines import settle, wait_until
-from dynamirror.apply import apply
-from dynamirror.cache import CHUNK, Cache
-from dynamirror.config import Settings
-from dynamirror.entry import of_row
+from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.writer import apply
 from dynamirror.errors import CacheError
-from dynamirror.version import RowVersion
+from dynamirror.records.version import RowVersion
+from dynamirror.settings import Settings
+from dynamirror.views.entry import of_row
 from faults.mirroring import FENCE_TTL, Mirror, Table, entries, number
 
 OpenCache = Callable[[Settings], Cache]

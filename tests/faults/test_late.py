@@ -8,10 +8,11 @@ import pytest
 from builders import SCHEMA, STREAM_ARN
 from clusters import Node, hung, keys_of, knows_all
 from deadlines import wait_until
-from dynamirror.cache import Cache
-from dynamirror.marker import Marker, marker_key, note_complete, note_gap, read_marker
-from dynamirror.version import RowVersion
-from dynamirror.view import View
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import Marker, note_complete, note_gap, read_marker
+from dynamirror.records.version import RowVersion
+from dynamirror.views.keyspace import marker_key
+from dynamirror.views.view import View
 from faults.mirroring import DEFAULT, Mirror, Record, Table, number
 
 HOUR = 3600

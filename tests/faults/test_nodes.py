@@ -6,7 +6,7 @@ import pytest
 
 from clusters import Node, hung, keys_of, knows_all
 from deadlines import wait_until
-from dynamirror.cache import CHUNK, UNDER_WAY, Cache
+from dynamirror.cache.client import CHUNK, UNDER_WAY, Cache
 from faults.mirroring import Mirror, Record, Table, entries, number
 
 SIZE = 2 * CHUNK  # entries on each node

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import CHUNK, Cache
-from dynamirror.config import Settings
-from dynamirror.encoding import HASH
-from dynamirror.handler import Replicator
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.replication.replicator import Replicator
+from dynamirror.settings import Settings
+from dynamirror.views.encoding import HASH
+from dynamirror.views.view import Schema, Views, ViewSpec
 from faults.mirroring import FENCE_TTL, Mirror, Table, entries, number
 from faults.wire import Wire
 

@@ -24,18 +24,20 @@ from clusters import (
     slot_in_between,
 )
 from deadlines import wait_until
-from dynamirror import cache as module
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
-from dynamirror.encoding import JSON
+from dynamirror.cache import client as module
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
+from dynamirror.dynamodb.items import Row
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.rows import Row
-from dynamirror.scripts import Command
-from dynamirror.sweep import Swept, entries_of, sweep
-from dynamirror.verify import Comparison, verify
-from dynamirror.version import RowVersion
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.cache_scan import entries_of
+from dynamirror.recovery.comparison import Comparison
+from dynamirror.recovery.sweep import Swept, sweep
+from dynamirror.recovery.verify import verify
+from dynamirror.settings import Settings
+from dynamirror.views.encoding import JSON
+from dynamirror.views.view import Schema, ViewSpec
 from faults.test_slots import borrowed, move, moved
 
 OpenCache = Callable[[Settings], Cache]

@@ -22,18 +22,18 @@ from clusters import (
     slot_in_between,
 )
 from deadlines import wait_until
-from dynamirror import quarantine
-from dynamirror.apply import apply_all
-from dynamirror.cache import CHUNK, Cache
-from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
-from dynamirror.entry import of_row
-from dynamirror.key import fence_key
-from dynamirror.marker import note_complete, note_gap, read_marker
-from dynamirror.quarantine import Parked
+from dynamirror.cache import quarantine
+from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.completeness_marker import note_complete, note_gap, read_marker
+from dynamirror.cache.quarantine import Parked
+from dynamirror.cache.writer import apply_all
 from dynamirror.reader import Reader
-from dynamirror.verify import compare
-from dynamirror.version import RowVersion
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.verify import compare
+from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
+from dynamirror.views.entry import of_row
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import Schema, ViewSpec
 from faults.mirroring import Mirror, Table, entries, number
 
 ONE_SLOT = ViewSpec(key="{{moving}}:{id}")

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import CHUNK, Cache
-from dynamirror.config import Settings
-from dynamirror.encoding import HASH
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.view import ViewSpec
+from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.settings import Settings
+from dynamirror.views.encoding import HASH
+from dynamirror.views.view import ViewSpec
 from faults.mirroring import Mirror, Table, entries, number
 
 OpenCache = Callable[[Settings], Cache]

@@ -2,9 +2,9 @@
 
 import pytest
 
-from dynamirror.cache import CHUNK, Cache
-from dynamirror.encoding import HASH
-from dynamirror.view import ViewSpec
+from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.views.encoding import HASH
+from dynamirror.views.view import ViewSpec
 from faults.mirroring import Mirror, Record, Table, entries, number
 from faults.wire import Wire
 

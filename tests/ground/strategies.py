@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from dynamirror.version import ChangeVersion, RowVersion
+from dynamirror.records.version import ChangeVersion, RowVersion
 
 PROMISE = settings(max_examples=80, database=None)
 # For a promise that is asked of many things in turn.

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.attributes import key_text, number_text, plain, raw, to_json, typed, utf8
 from dynamirror.errors import RecordError
+from dynamirror.records.attribute_value import number_text, plain, raw, to_json, typed, utf8
+from dynamirror.records.key_codec import key_text
 from ground.strategies import PROMISE, binaries, is_one_sentence, numbers, retold, texts, values
 
 

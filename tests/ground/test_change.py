@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 
 from builders import CREATED, SCHEMA, STREAM_ARN, item, record, view
-from dynamirror.change import (
+from dynamirror.errors import ConfigError, RecordError
+from dynamirror.records.stream_record import (
     Change,
     check_view_type,
     decode,
@@ -16,10 +17,9 @@ from dynamirror.change import (
     parse_stream_arn,
     sequence_number,
 )
-from dynamirror.entry import Put, of_change
-from dynamirror.errors import ConfigError, RecordError
-from dynamirror.version import ChangeVersion
-from dynamirror.view import ViewSpec
+from dynamirror.records.version import ChangeVersion
+from dynamirror.views.entry import Put, of_change
+from dynamirror.views.view import ViewSpec
 from ground.strategies import PROMISE, PROMISE_OF_EACH, is_one_sentence, json_values
 
 EPOCH = 1767323045678

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.config import Settings, load_views, parse_views
-from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON
 from dynamirror.errors import ConfigError
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.settings import Settings, load_views
+from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import Schema, ViewSpec
 from ground.strategies import PROMISE, is_one_sentence
 
 # An environment variable holds any text but NUL.

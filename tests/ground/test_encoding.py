@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.attributes import Item, plain, plain_map, raw, to_json, typed_map
-from dynamirror.encoding import (
+from dynamirror.errors import RecordError
+from dynamirror.records.attribute_value import Item, plain, plain_map, raw, to_json, typed_map
+from dynamirror.views.encoding import (
     DYNAMODB_JSON,
     HASH,
     JSON,
@@ -21,7 +22,6 @@ from dynamirror.encoding import (
     attribute,
     pack_fields,
 )
-from dynamirror.errors import RecordError
 from ground.strategies import PROMISE, items, retold_item, settled
 
 EVERY_TYPE: dict[str, dict[str, Any]] = {

@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from builders import item, record, view
-from dynamirror.change import decode
-from dynamirror.encoding import attribute
-from dynamirror.entry import Delete, Entry, Put, of_change, of_row
 from dynamirror.errors import ConfigError, RecordError
-from dynamirror.version import RowVersion
-from dynamirror.view import View, ViewSpec
+from dynamirror.records.stream_record import decode
+from dynamirror.records.version import RowVersion
+from dynamirror.views.encoding import attribute
+from dynamirror.views.entry import Delete, Entry, Put, of_change, of_row
+from dynamirror.views.view import View, ViewSpec
 
 DEFAULT = view()
 BY_NAME = view(ViewSpec(key="by-name:{name}:{id}"))

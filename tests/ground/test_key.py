@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from valkey.crc import key_slot
 
 from dynamirror.errors import ConfigError, RecordError
-from dynamirror.key import RESERVED, KeyTemplate, fence_key
+from dynamirror.views.key_template import KeyTemplate
+from dynamirror.views.keyspace import RESERVED, fence_key
 from ground.strategies import PROMISE, binaries, is_one_sentence, numbers, texts
 
 TEMPLATES = [

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.attributes import key_text, key_value
-from dynamirror.encoding import HASH, JSON, attribute
 from dynamirror.errors import RecordError
-from dynamirror.key import KeyTemplate
-from dynamirror.view import Schema, View, ViewSpec, fingerprint
+from dynamirror.records.key_codec import key_text, key_value
+from dynamirror.views.encoding import HASH, JSON, attribute
+from dynamirror.views.key_template import KeyTemplate
+from dynamirror.views.view import Schema, View, ViewSpec, fingerprint
 from ground.strategies import PROMISE, binaries, numbers, texts
 from ground.test_key import EVERY, hostile, item, primary_keys, render
 

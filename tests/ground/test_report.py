@@ -4,9 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import item, view
-from dynamirror.entry import Delete
-from dynamirror.report import Report, Trouble, partial_batch_response
-from dynamirror.version import ChangeVersion, RowVersion, Version
+from dynamirror.records.version import ChangeVersion, RowVersion, Version
+from dynamirror.views.batch_result import Report, Trouble, partial_batch_response
+from dynamirror.views.entry import Delete
 from ground.strategies import PROMISE, row_versions, sequences
 
 

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 
-from dynamirror.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
 from ground.strategies import PROMISE, change_versions, row_versions, sequences
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from builders import item, record, view
-from dynamirror.change import Change, decode
-from dynamirror.encoding import HASH, JSON
 from dynamirror.errors import ConfigError
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.records.stream_record import Change, decode
+from dynamirror.views.encoding import HASH, JSON
+from dynamirror.views.view import Schema, Views, ViewSpec
 from ground.strategies import is_one_sentence
 
 ORDERS = Schema("orders", ("customer", "date"))

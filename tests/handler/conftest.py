@@ -7,10 +7,10 @@ from contextlib import ExitStack
 import pytest
 
 from dynamirror import handler as module
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
-from dynamirror.handler import Replicator, build
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.replication.replicator import Replicator, build
+from dynamirror.settings import Settings
 from sandboxes import fresh_logger
 
 Build = Callable[..., Replicator]

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import Time, record
-from dynamirror.apply import apply
-from dynamirror.cache import Cache
-from dynamirror.encoding import HASH, JSON
-from dynamirror.entry import Entry, of_row
-from dynamirror.handler import Replicator
-from dynamirror.key import RESERVED
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.version import RowVersion
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.writer import apply
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.records.version import RowVersion
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.encoding import HASH, JSON
+from dynamirror.views.entry import Entry, of_row
+from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.view import Schema, Views, ViewSpec
 
 FENCE_TTL = 93_600
 SCHEMA = Schema("users", ("id",), ("S",))

@@ -11,12 +11,12 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from builders import STREAM_ARN, Time, item, record
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError, RecordError
-from dynamirror.handler import Replicator
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.quarantine import overflow_key, quarantine_key
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.keyspace import overflow_key, quarantine_key
+from dynamirror.views.view import Schema, Views, ViewSpec
 
 # Stands for what users keep in their tables.
 MARKER = "s3cr3t-marker"

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from builders import STREAM_ARN, Time, item, record
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.process import free_port
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError, ConfigError, RecordError
-from dynamirror.handler import Replicator, handler
-from dynamirror.local.process import free_port
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.quarantine import quarantine_key
+from dynamirror.handler import handler
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.keyspace import quarantine_key
 
 SUCCESS: dict[str, list[Any]] = {"batchItemFailures": []}
 SECRET = "s3cr3t-marker"

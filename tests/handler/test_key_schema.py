@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from builders import STREAM_ARN, Time, item, record
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.quarantine import listed
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.errors import SourceError
-from dynamirror.handler import Replicator
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.quarantine import listed
+from dynamirror.replication.replicator import Replicator
 from streams import Source
 
 SUCCESS: dict[str, list[Any]] = {"batchItemFailures": []}

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import STREAM_ARN, Time, item, record
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.quarantine import Parked, park
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
-from dynamirror.handler import Replicator
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.quarantine import Parked, park, quarantine_key
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.keyspace import quarantine_key
+from dynamirror.views.view import Schema, Views, ViewSpec
 
 SUCCESS: dict[str, list[Any]] = {"batchItemFailures": []}
 Build = Callable[..., Replicator]

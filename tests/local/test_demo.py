@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deadlines import wait_until
+from dynamirror.demo import servers
+from dynamirror.demo.demo import Demo
+from dynamirror.demo.totals import Totals
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.local import servers
-from dynamirror.local.delivery import Delivery
-from dynamirror.local.demo import Demo
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.totals import Totals
+from dynamirror.runner.delivery import Delivery
 from processes import descendants, is_alive, linux_only
 
 

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from builders import item, record
 from dynamirror import backoff
 from dynamirror.backoff import Backoff
+from dynamirror.dynamodb.stream_reader import Record
 from dynamirror.errors import DynamirrorError
-from dynamirror.local import invoker as module
-from dynamirror.local.invoker import EventSourceMapping, Function, Invoker, checkpoint
-from dynamirror.stream.reader import Record
+from dynamirror.runner import event_source_mapping as module
+from dynamirror.runner.event_source_mapping import EventSourceMapping, Function, Invoker, checkpoint
 
 NOW = 1_790_000_000.0
 

@@ -10,8 +10,8 @@ from boto3.dynamodb.types import TypeDeserializer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dynamirror.demo.dataset import load_items
 from dynamirror.errors import ConfigError
-from dynamirror.local.load import load_items
 
 
 def load(folder: Path, text: str | bytes, name: str = "rows.json", key: str | None = None) -> Any:

@@ -15,14 +15,10 @@ import pytest
 
 from builders import CREATED, STREAM_ARN, item, record
 from deadlines import wait_until
-from dynamirror.cache import Cache
-from dynamirror.errors import CacheError
-from dynamirror.local import consumer as consumer_module
-from dynamirror.local.consumer import PositionStore
-from dynamirror.local.delivery import Delivery
-from dynamirror.local.invoker import EventSourceMapping
-from dynamirror.stream.positions import Position, Positions
-from dynamirror.stream.reader import (
+from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.shards import Shard
+from dynamirror.dynamodb.stream_reader import (
     Description,
     Page,
     Record,
@@ -30,7 +26,11 @@ from dynamirror.stream.reader import (
     StreamReader,
     TrimmedError,
 )
-from dynamirror.stream.shards import Shard
+from dynamirror.errors import CacheError
+from dynamirror.runner import shard_consumer as consumer_module
+from dynamirror.runner.delivery import Delivery
+from dynamirror.runner.event_source_mapping import EventSourceMapping
+from dynamirror.runner.shard_consumer import PositionStore
 from streams import Collector, Memory, Tree
 
 HOUR = 3600.0

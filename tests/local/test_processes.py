@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
+from dynamirror.emulators.process import ServerProcess, answers, free_port
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import DynamirrorError
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
-from dynamirror.local.process import ServerProcess, answers, free_port
-from dynamirror.local.valkey import EmbeddedValkey
 from processes import alive, descendants, environment, is_alive, linux_only, listening
 
 _LOOPBACK = "0100007F"
 _OWNER = """
 import time
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.valkey import EmbeddedValkey
 with EmbeddedDynamoDB() as one, EmbeddedValkey(cluster=False) as two:
     print("ready", flush=True)
     time.sleep(600)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dynamirror.metrics import CATALOGUE, Origin
+from dynamirror.metrics.catalogue import CATALOGUE, Origin
 
 DOCS = Path(__file__).parents[2] / "docs/metrics.md"
 _BEGIN, _END = "<!-- catalogue -->\n", "<!-- end of catalogue -->"

@@ -6,7 +6,7 @@ from typing import Any
 
 from builders import item, record
 from deadlines import wait_until
-from dynamirror.local.delivery import Delivery
+from dynamirror.runner.delivery import Delivery
 from streams import Memory, Tree
 
 

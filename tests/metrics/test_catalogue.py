@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dynamirror.metrics import CATALOGUE, Kind, Unit
+from dynamirror.metrics.catalogue import CATALOGUE, Kind, Unit
 from metrics.catalogue import DOCS, renewed
 
 NAMES = {metric.name: metric for metric in CATALOGUE}

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from builders import STREAM_ARN, Time, item, record
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.process import free_port
 from dynamirror.errors import CacheError, ConfigError, RecordError
 from dynamirror.handler import handler
-from dynamirror.local.process import free_port
 from handler.conftest import lambda_env
 from metrics.emf import Told, told
 

@@ -14,10 +14,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
 
 from deadlines import wait_until
-from dynamirror.cache import Cache
-from dynamirror.canary import NAME
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.views.canary import NAME
 from processes import environment, linux_only, listening, run, start
 from streams import Source
 

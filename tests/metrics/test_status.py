@@ -13,18 +13,19 @@ import msgspec
 import pytest
 
 from deadlines import wait_until
-from dynamirror.audit import Audited, audit_key
-from dynamirror.aws import describe_table
-from dynamirror.cache import Cache
-from dynamirror.canary import entry_key
+from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import note_complete, note_gap
 from dynamirror.cli.status import lines
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.marker import note_complete, note_gap
-from dynamirror.operations import Operations, Status
-from dynamirror.stream.positions import Position, Positions
-from dynamirror.verify import Comparison
-from dynamirror.version import RowVersion
+from dynamirror.dynamodb.client import describe_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.operations.messages import Status
+from dynamirror.operations.service import Operations
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.audit import Audited
+from dynamirror.recovery.comparison import Comparison
+from dynamirror.views.keyspace import audit_key, entry_key
 from processes import COMMAND, environment, interruptible, linux_only, start
 from streams import Source
 

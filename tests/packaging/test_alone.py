@@ -18,10 +18,10 @@ from typing import Any
 import pytest
 
 from builders import STREAM_ARN, item, record
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
 from dynamirror.cdk import asset
 from dynamirror.cdk.asset import Asset
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.emulators.valkey import EmbeddedValkey
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is for Linux")
 
@@ -37,7 +37,7 @@ SERVE = ONLY_THESE + (
     "from awslambdaric.__main__ import main; main(['awslambdaric', 'dynamirror.handler.handler'])"
 )
 # The modules of the handlers that the stack deploys.
-HANDLERS = ("dynamirror.handler", "dynamirror.functions", "dynamirror.simulator")
+HANDLERS = ("dynamirror.handler", "dynamirror.functions.auditor", "dynamirror.functions.simulator")
 PRINT_ORIGINS = ONLY_THESE + (
     f"import {', '.join(HANDLERS)};"
     "import aws_lambda_powertools, libvalkey, json;"
@@ -218,8 +218,8 @@ def test_all_but_boto3_comes_from_the_zip(folders: tuple[str, str]) -> None:
     task, runtime = folders
     assert not [path for path in origins.values() if path and "site-packages" in path]
     for name in (
-        "dynamirror.functions",
-        "dynamirror.simulator",
+        "dynamirror.functions.auditor",
+        "dynamirror.functions.simulator",
         "libvalkey.libvalkey",
         "msgspec._core",
     ):

@@ -2,12 +2,12 @@
 
 import pytest
 
-from dynamirror.aws import describe_table
-from dynamirror.cache import Cache
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.client import describe_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.page.mirror_source import MirrorSource
-from dynamirror.report import Tally
-from dynamirror.view import ViewSpec
+from dynamirror.views.batch_result import Tally
+from dynamirror.views.view import ViewSpec
 from streams import Source
 
 

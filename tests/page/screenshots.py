@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import ViewportSize, expect
 
-from dynamirror.local.demo import Demo
+from dynamirror.demo.demo import Demo
 from dynamirror.page.show import demo_page
 from page.browser import MISSING, find_browser, opened_browser
 

@@ -12,8 +12,8 @@ from playwright.sync_api import Browser, Locator, expect
 from playwright.sync_api import Page as Tab
 
 from deadlines import wait_until
-from dynamirror.local.demo import Demo
-from dynamirror.marker import note_gap
+from dynamirror.cache.completeness_marker import note_gap
+from dynamirror.demo.demo import Demo
 from dynamirror.page.fault_injector import FaultInjector
 from dynamirror.page.show import demo_page
 from page.browser import PATIENCE, needs_browser, opened_browser

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.page.percentile import percentile, percentile_ms
+from dynamirror.demo.percentile import percentile, percentile_ms
 
 LAGS = st.floats(0, 10)
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from dynamirror.aws import describe_table
-from dynamirror.cache import Cache
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.marker import note_gap
-from dynamirror.view import ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import note_gap
+from dynamirror.dynamodb.client import describe_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.views.view import ViewSpec
 from page.browser import needs_browser, opened_browser
 from processes import environment, start
 from streams import Source

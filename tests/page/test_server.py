@@ -12,19 +12,19 @@ from urllib.parse import urlsplit
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import Cache
+from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.client import Cache
+from dynamirror.cache.quarantine import Parked, park
 from dynamirror.cli.page import DemoPage
+from dynamirror.demo.demo import Demo
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.process import answers
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.local.demo import Demo
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.process import answers
-from dynamirror.local.valkey import EmbeddedValkey
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.sampler import Sampler
 from dynamirror.page.server import LivePage
 from dynamirror.page.state import Condition, Shard
-from dynamirror.quarantine import Parked, park
-from dynamirror.stream.positions import Position, Positions
 from processes import COMMAND, environment, linux_only
 
 INTERVAL = 0.05

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.encoding import HASH, JSON, Encoding, pack_fields
+from dynamirror.cache.entry_state import State
 from dynamirror.page.condition import mirror_condition
 from dynamirror.page.difference_tracker import DifferenceTracker
 from dynamirror.page.entry_text import natural_order, value_text
 from dynamirror.page.state import Condition, EntryRow, Observation, Verdict
-from dynamirror.stored import State
-from dynamirror.view import Schema, View, ViewSpec
+from dynamirror.views.encoding import HASH, JSON, Encoding, pack_fields
+from dynamirror.views.view import Schema, View, ViewSpec
 
 NEW, OLD, NONE = State(b"new"), State(b"old"), State(None)
 WRONG = EntryRow("users:1", "a", "b", Verdict.DIFFERENT)

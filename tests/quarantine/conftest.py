@@ -9,16 +9,17 @@ from typing import Any
 import pytest
 
 from builders import STREAM_ARN, Time, record
-from dynamirror.cache import Cache
-from dynamirror.handler import Replicator
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.quarantine import Listed, listed, overflow
-from dynamirror.redrive import Redriven, redrive
-from dynamirror.rows import RowReader
-from dynamirror.snapshot import scan_table
-from dynamirror.verify import Comparison, compare
-from dynamirror.view import Schema, View, Views, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.quarantine import Listed, listed, overflow
+from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.scan import scan_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.recovery.comparison import Comparison
+from dynamirror.recovery.redrive import Redriven, redrive
+from dynamirror.recovery.verify import compare
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.view import Schema, View, Views, ViewSpec
 from streams import Source
 
 UNKNOWN_TAG = {"X": "?"}

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from deadlines import wait_until
-from dynamirror.local.process import free_port
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.quarantine import Parked, park
+from dynamirror.cache.quarantine import Parked, park
+from dynamirror.emulators.process import free_port
+from dynamirror.emulators.valkey import EmbeddedValkey
 from processes import environment, run, start
 
 if TYPE_CHECKING:

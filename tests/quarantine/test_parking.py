@@ -6,17 +6,9 @@ from typing import Any
 
 import pytest
 
-from dynamirror.cache import Cache
-from dynamirror.quarantine import (
-    Parked,
-    forget_overflow,
-    listed,
-    overflow,
-    overflow_key,
-    park,
-    quarantine_key,
-    release,
-)
+from dynamirror.cache.client import Cache
+from dynamirror.cache.quarantine import Parked, forget_overflow, listed, overflow, park, release
+from dynamirror.views.keyspace import overflow_key, quarantine_key
 
 MARKER = "s3cr3t-marker"
 NAME = {"S": MARKER}

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from deadlines import wait_until
-from dynamirror import rows
+from dynamirror.cache.quarantine import Parked, park
+from dynamirror.dynamodb import items as rows
+from dynamirror.dynamodb.items import CONSISTENT_MARGIN, RowReader
 from dynamirror.errors import CacheError, SourceError
-from dynamirror.quarantine import Parked, park
-from dynamirror.redrive import Outcome, seconds_to_wait
-from dynamirror.rows import CONSISTENT_MARGIN, RowReader
-from dynamirror.version import RowVersion
-from dynamirror.view import ViewSpec
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.redrive import Outcome, seconds_to_wait
+from dynamirror.views.view import ViewSpec
 from streams import Source
 
 HEALED = [Outcome.HEALED]

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from dynamirror import rows
-from dynamirror.redrive import Outcome
-from dynamirror.view import ViewSpec
+from dynamirror.dynamodb import items as rows
+from dynamirror.recovery.redrive import Outcome
+from dynamirror.views.view import ViewSpec
 
 SPECS = (
     ViewSpec(name="tag", key="tag:{tag}:{id}"),

@@ -12,16 +12,16 @@ import boto3
 import pytest
 from boto3.dynamodb.types import TypeSerializer
 
-from dynamirror.apply import apply
-from dynamirror.aws import Aws, describe_schema
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
-from dynamirror.entry import of_row
-from dynamirror.local.dynamodb import REGION, EmbeddedDynamoDB, create_table
-from dynamirror.marker import note_complete, note_gap
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import note_complete, note_gap
+from dynamirror.cache.writer import apply
+from dynamirror.dynamodb.client import Aws, describe_schema
+from dynamirror.emulators.dynamodb import REGION, EmbeddedDynamoDB, create_table
 from dynamirror.reader import Reader
-from dynamirror.version import RowVersion, Version
-from dynamirror.view import View, ViewSpec
+from dynamirror.records.version import RowVersion, Version
+from dynamirror.settings import Settings
+from dynamirror.views.entry import of_row
+from dynamirror.views.view import View, ViewSpec
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/2026-01-01T00:00:00.000"
 FENCE_TTL = 93_600

@@ -10,13 +10,13 @@ import pytest
 from boto3.dynamodb.conditions import Key
 from botocore.exceptions import ClientError
 
-from dynamirror.aws import Aws
-from dynamirror.cache import Cache
-from dynamirror.encoding import DYNAMODB_JSON
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.client import Aws
+from dynamirror.emulators.dynamodb import REGION, EmbeddedDynamoDB
 from dynamirror.errors import ConfigError, SourceError
-from dynamirror.local.dynamodb import REGION, EmbeddedDynamoDB
 from dynamirror.reader import Reader, written_at
-from dynamirror.view import ViewSpec
+from dynamirror.views.encoding import DYNAMODB_JSON
+from dynamirror.views.view import ViewSpec
 from reader.conftest import MakeMirrored, Mirrored, source_of
 
 SECURITY = Path(__file__).parents[2] / "docs/security.md"

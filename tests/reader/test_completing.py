@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 from boto3.dynamodb.conditions import Key
 
-from dynamirror.cache import Cache
-from dynamirror.encoding import DYNAMODB_JSON
-from dynamirror.marker import marker_key
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
 from dynamirror.reader import Reader
 from dynamirror.reader.guarded import Counts
-from dynamirror.scripts import Command
-from dynamirror.view import ViewSpec
+from dynamirror.views.encoding import DYNAMODB_JSON
+from dynamirror.views.keyspace import marker_key
+from dynamirror.views.view import ViewSpec
 from reader.conftest import MakeMirrored, Mirrored, source_of
 
 SPEC = ViewSpec(encoding=DYNAMODB_JSON, collection=True)

@@ -6,13 +6,13 @@ import pytest
 from boto3.dynamodb.conditions import Key
 
 from deadlines import wait_until
-from dynamirror.cache import Cache
-from dynamirror.encoding import DYNAMODB_JSON
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader.breaker import Breaker
 from dynamirror.reader.guarded import Counts
-from dynamirror.scripts import Command
-from dynamirror.view import ViewSpec
+from dynamirror.views.encoding import DYNAMODB_JSON
+from dynamirror.views.view import ViewSpec
 from reader.conftest import MakeMirrored, source_of
 
 SPEC = ViewSpec(encoding=DYNAMODB_JSON, collection=True)

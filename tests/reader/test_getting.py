@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from boto3.dynamodb.types import Binary
 
-from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
 from dynamirror.errors import ConfigError, SourceError
-from dynamirror.key import fence_key
 from dynamirror.reader import written_at
 from dynamirror.reader.guarded import Counts
-from dynamirror.shape import Shape
-from dynamirror.version import ChangeVersion, RowVersion
-from dynamirror.view import ViewSpec
+from dynamirror.records.version import ChangeVersion, RowVersion
+from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.projection import Shape
+from dynamirror.views.view import ViewSpec
 from reader.conftest import MakeMirrored, Mirrored, age_of, source_of
 
 TYPED = ViewSpec(encoding=DYNAMODB_JSON)

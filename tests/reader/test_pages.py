@@ -8,10 +8,10 @@ import pytest
 from boto3.dynamodb.conditions import Key
 from boto3.dynamodb.types import Binary
 
-from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
-from dynamirror.local.dynamodb import write_items
+from dynamirror.emulators.dynamodb import write_items
 from dynamirror.reader.sizes import PAGE_BYTES, item_size, number_size
-from dynamirror.view import ViewSpec
+from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
+from dynamirror.views.view import ViewSpec
 from reader.conftest import MakeMirrored, Mirrored, source_of
 
 SEED = 20_261_126

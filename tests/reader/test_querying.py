@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from boto3.dynamodb.conditions import Key
 
-from dynamirror.attributes import sort_bytes
-from dynamirror.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
 from dynamirror.errors import ConfigError
 from dynamirror.reader import Reader
 from dynamirror.reader.guarded import Counts
-from dynamirror.version import ChangeVersion
-from dynamirror.view import ViewSpec
+from dynamirror.records.key_codec import sort_bytes
+from dynamirror.records.version import ChangeVersion
+from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
+from dynamirror.views.view import ViewSpec
 from reader.conftest import MakeMirrored, Mirrored, age_of, source_of
 
 INDEXED = ViewSpec(encoding=DYNAMODB_JSON, collection=True)

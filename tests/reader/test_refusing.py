@@ -10,12 +10,12 @@ from boto3.dynamodb.conditions import Attr, Key
 from boto3.exceptions import DynamoDBNeedsKeyConditionError
 from botocore.exceptions import ClientError, EndpointConnectionError, ParamValidationError
 
-from dynamirror.aws import Aws
-from dynamirror.encoding import DYNAMODB_JSON
+from dynamirror.dynamodb.client import Aws
+from dynamirror.emulators.dynamodb import REGION
 from dynamirror.errors import SourceError
-from dynamirror.local.dynamodb import REGION
 from dynamirror.reader.values import attribute_of
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.views.encoding import DYNAMODB_JSON
+from dynamirror.views.view import Schema, ViewSpec
 from reader.conftest import MakeMirrored, Mirrored, source_of
 
 SPEC = ViewSpec(encoding=DYNAMODB_JSON, collection=True)

@@ -6,9 +6,9 @@ from typing import Any, Protocol
 
 import pytest
 
-from dynamirror.cache import Cache
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.view import ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.views.view import ViewSpec
 from recovery.world import World
 from source.conftest import burst, proxy
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import msgspec
 
-from dynamirror.aws import Aws, describe_table
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
-from dynamirror.rebuild import Rebuild
-from dynamirror.view import ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.client import Aws, describe_table
+from dynamirror.recovery.rebuild import Rebuild
+from dynamirror.settings import Settings
+from dynamirror.views.view import ViewSpec
 
 
 def main(endpoint: str, port: str, table: str, limit: str) -> None:

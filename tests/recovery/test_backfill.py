@@ -11,11 +11,11 @@ from botocore.config import Config
 
 from builders import item
 from deadlines import wait_until
-from dynamirror.encoding import HASH, attribute
+from dynamirror.cache.quarantine import listed
 from dynamirror.errors import SourceError
-from dynamirror.marker import marker_key
-from dynamirror.quarantine import listed
-from dynamirror.view import ViewSpec
+from dynamirror.views.encoding import HASH, attribute
+from dynamirror.views.keyspace import marker_key
+from dynamirror.views.view import ViewSpec
 from recovery.conftest import MakeWorld
 from recovery.world import World
 from source.conftest import Proxy

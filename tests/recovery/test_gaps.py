@@ -7,9 +7,9 @@ import pytest
 
 from builders import item
 from deadlines import wait_until
-from dynamirror.marker import NO_MARKER, note_complete
-from dynamirror.rebuild import LostError
-from dynamirror.version import RowVersion
+from dynamirror.cache.completeness_marker import NO_MARKER, note_complete
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.rebuild import LostError
 from recovery.world import World
 from source.conftest import Proxy
 

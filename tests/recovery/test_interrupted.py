@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from builders import item
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.rebuild import Rebuild, Run, read_progress
-from dynamirror.scripts import Command
+from dynamirror.recovery.rebuild import Rebuild, Run, read_progress
 from recovery.conftest import MakeWorld
 from recovery.world import FENCE_TTL, MARGIN, World
 

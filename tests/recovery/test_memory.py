@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 
 from builders import SCHEMA, item, view
-from dynamirror.apply import apply_all
-from dynamirror.attributes import Item
-from dynamirror.cache import Cache
-from dynamirror.chunks import MOST_BYTES, chunked, weight
-from dynamirror.encoding import HASH, JSON, Encoding
-from dynamirror.entry import Put
-from dynamirror.rows import Row, RowReader
-from dynamirror.snapshot import Page
-from dynamirror.sweep import sweep
-from dynamirror.verify import verify
-from dynamirror.version import RowVersion
-from dynamirror.view import View, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.writer import apply_all
+from dynamirror.dynamodb.items import Row, RowReader
+from dynamirror.dynamodb.scan import Page
+from dynamirror.records.attribute_value import Item
+from dynamirror.records.chunks import MOST_BYTES, chunked, weight
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.sweep import sweep
+from dynamirror.recovery.verify import verify
+from dynamirror.views.encoding import HASH, JSON, Encoding
+from dynamirror.views.entry import Put
+from dynamirror.views.view import View, ViewSpec
 from recovery.conftest import MakeWorld
 
 COUNT = 150

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from builders import Time, record
-from dynamirror.marker import OLDER_DATA, OLDER_STREAM
+from dynamirror.cache.completeness_marker import OLDER_DATA, OLDER_STREAM
 from recovery.world import World
 
 SUCCESS: dict[str, list[Any]] = {"batchItemFailures": []}

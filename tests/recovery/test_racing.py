@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 from deadlines import wait_until
-from dynamirror.key import fence_key
-from dynamirror.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.views.keyspace import fence_key
 from recovery.world import World, Write
 
 IDS = [f"hot{number}" for number in range(10)]

@@ -11,20 +11,20 @@ from hypothesis import strategies as st
 
 from builders import SCHEMA, STREAM_ARN, item, view
 from deadlines import wait_until
-from dynamirror.cache import Cache
-from dynamirror.marker import (
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import (
     OLDER_STREAM,
     Marker,
-    Watch,
-    marker_key,
     note_complete,
     note_gap,
     read_marker,
 )
-from dynamirror.rebuild import LostError, read_progress, read_run, rebuild_key
-from dynamirror.snapshot import Rate
-from dynamirror.version import RowVersion
-from dynamirror.view import ViewSpec, fingerprint
+from dynamirror.dynamodb.scan import Rate
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.rebuild import LostError, read_progress, read_run
+from dynamirror.replication.gap_detector import Watch
+from dynamirror.views.keyspace import marker_key, rebuild_key
+from dynamirror.views.view import ViewSpec, fingerprint
 from recovery.world import World
 
 VIEWS = (view(),)

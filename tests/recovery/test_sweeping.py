@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from builders import item
-from dynamirror.key import fence_key
-from dynamirror.scripts import Command
-from dynamirror.view import ViewSpec
+from dynamirror.cache.scripts import Command
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import ViewSpec
 from recovery.conftest import MakeWorld
 from recovery.world import World
 

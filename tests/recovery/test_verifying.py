@@ -8,17 +8,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import item
-from dynamirror import verify as module
-from dynamirror.apply import apply
-from dynamirror.encoding import HASH
-from dynamirror.entry import Put
+from dynamirror.cache.completeness_marker import note_gap
+from dynamirror.cache.writer import apply
+from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError
-from dynamirror.key import fence_key
-from dynamirror.marker import note_gap
-from dynamirror.snapshot import MOST_SEGMENTS
-from dynamirror.verify import Comparison, Part, _Keys
-from dynamirror.version import ChangeVersion
-from dynamirror.view import ViewSpec
+from dynamirror.records.version import ChangeVersion
+from dynamirror.recovery import verify as module
+from dynamirror.recovery.comparison import Comparison, Part
+from dynamirror.recovery.verify import _Keys
+from dynamirror.views.encoding import HASH
+from dynamirror.views.entry import Put
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import ViewSpec
 from recovery.conftest import MakeWorld
 from recovery.test_backfill import airports
 from recovery.world import FENCE_TTL, World

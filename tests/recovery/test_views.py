@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from dynamirror.cache import Cache
-from dynamirror.config import parse_views
-from dynamirror.scripts import Command
-from dynamirror.stored import Place
-from dynamirror.view import View
+from dynamirror.cache.client import Cache
+from dynamirror.cache.entry_state import Place
+from dynamirror.cache.scripts import Command
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import View
 from recovery.conftest import MakeWorld
 from recovery.world import World
 

@@ -11,21 +11,23 @@ from typing import Any
 from uuid import uuid4
 
 from deadlines import wait_until
-from dynamirror import simulator
-from dynamirror.aws import Aws, describe_table
-from dynamirror.cache import Cache
-from dynamirror.handler import Replicator
-from dynamirror.local.delivery import Delivery
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table, write_items
-from dynamirror.local.invoker import Function
-from dynamirror.marker import Marker, Watch, note_gap, read_marker
-from dynamirror.rebuild import Progress, Rebuild, Run
-from dynamirror.rows import RowReader
-from dynamirror.snapshot import Scan, scan_table
-from dynamirror.stream.reader import StreamReader
-from dynamirror.sweep import Swept
-from dynamirror.verify import Comparison, Part, compare, verify
-from dynamirror.view import Views, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import Marker, note_gap, read_marker
+from dynamirror.dynamodb.client import Aws, describe_table
+from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.scan import Scan, scan_table
+from dynamirror.dynamodb.stream_reader import StreamReader
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
+from dynamirror.functions import simulator
+from dynamirror.recovery.comparison import Comparison, Part
+from dynamirror.recovery.rebuild import Progress, Rebuild, Run
+from dynamirror.recovery.sweep import Swept
+from dynamirror.recovery.verify import compare, verify
+from dynamirror.replication.gap_detector import Watch
+from dynamirror.replication.replicator import Replicator
+from dynamirror.runner.delivery import Delivery
+from dynamirror.runner.event_source_mapping import Function
+from dynamirror.views.view import Views, ViewSpec
 from streams import Memory
 
 FENCE_TTL = 93_600

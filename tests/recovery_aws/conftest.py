@@ -13,13 +13,13 @@ from uuid import uuid4
 import boto3
 import pytest
 
-from dynamirror.aws import Aws, describe_table
-from dynamirror.cache import Cache
-from dynamirror.local.dynamodb import REGION, create_table, write_items
-from dynamirror.local.process import HOST, ServerProcess, answers
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.marker import note_gap
-from dynamirror.operations import Operations
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import note_gap
+from dynamirror.dynamodb.client import Aws, describe_table
+from dynamirror.emulators.dynamodb import REGION, create_table, write_items
+from dynamirror.emulators.process import HOST, ServerProcess, answers
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.operations.service import Operations
 from templates import make_stack  # prepares jsii, before any import of aws_cdk
 
 EMULATOR = Path(__file__).parents[2] / "deploy" / "emulator.py"
@@ -96,7 +96,7 @@ class Cloud:
         zipped = io.BytesIO()
         with zipfile.ZipFile(zipped, "w") as archive:
             names = ", ".join(FUNCTIONS)
-            archive.writestr("inside.py", f"from dynamirror.functions import {names}\n")
+            archive.writestr("inside.py", f"from dynamirror.functions.auditor import {names}\n")
         arns = {}
         for name in FUNCTIONS:
             given = self.functions.create_function(

@@ -9,17 +9,16 @@ from typing import Any
 import pytest
 
 from builders import Time
-from dynamirror import functions
-from dynamirror.audit import audit_key
-from dynamirror.aws import describe_table
+from dynamirror.cache.completeness_marker import note_gap, read_marker
+from dynamirror.dynamodb.client import describe_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
-from dynamirror.key import fence_key
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, write_items
-from dynamirror.local.valkey import EmbeddedValkey
-from dynamirror.marker import note_gap, read_marker
-from dynamirror.operations import Operations
-from dynamirror.rebuild import LostError
-from dynamirror.verify import verify
+from dynamirror.functions import auditor as functions
+from dynamirror.operations.service import Operations
+from dynamirror.recovery.rebuild import LostError
+from dynamirror.recovery.verify import verify
+from dynamirror.views.keyspace import audit_key, fence_key
 from sandboxes import fresh_logger
 from streams import Source
 
@@ -288,7 +287,7 @@ def test_a_change_that_is_a_minute_late_is_no_drift(
             operations.cache.call(key, b"SET", key, b'{"id":"0","name":"new"}')
 
     patient = partial(verify, clock=lambda: now[0], wait=wait)
-    monkeypatch.setattr("dynamirror.operations.verify", patient)
+    monkeypatch.setattr("dynamirror.operations.service.verify", patient)
     found = functions.auditor({})["comparison"]
     assert now[0] > 60, "it was waited for"
     assert (found["different"], found["missing"], found["in_flight"]) == (0, 0, 0)

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from deadlines import wait_until
-from dynamirror.marker import marker_key
-from dynamirror.rebuild import read_progress, read_run
-from dynamirror.snapshot import scan_table
-from dynamirror.verify import compare
+from dynamirror.dynamodb.scan import scan_table
+from dynamirror.recovery.rebuild import read_progress, read_run
+from dynamirror.recovery.verify import compare
+from dynamirror.views.keyspace import marker_key
 from processes import linux_only
 from recovery_aws.conftest import Deployed
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from builders import Time
-from dynamirror import functions, handler
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror import handler
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.functions import auditor as functions
 from recovery.conftest import make_world, world
 from recovery.world import World
 from runbook.cloudwatch import Definition, Points, state

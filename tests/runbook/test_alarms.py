@@ -11,10 +11,10 @@ import pytest
 
 from builders import record
 from deadlines import wait_until
-from dynamirror import functions, handler
-from dynamirror.canary import entry_key
-from dynamirror.key import fence_key
-from dynamirror.local.process import free_port
+from dynamirror import handler
+from dynamirror.emulators.process import free_port
+from dynamirror.functions import auditor as functions
+from dynamirror.views.keyspace import entry_key, fence_key
 from runbook.conftest import Watch
 
 Sandbox = Callable[..., None]

@@ -5,7 +5,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from dynamirror.version import ChangeVersion, RowVersion
+from dynamirror.records.version import ChangeVersion, RowVersion
 from simulation.schedules import Deliveries, Write
 
 FIRST_SECOND = 1_790_000_000

@@ -8,7 +8,7 @@ and counted as two.
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from dynamirror.version import Version, supersedes
+from dynamirror.records.version import Version, supersedes
 
 S = TypeVar("S", bound=Hashable)
 NOTHING = -1

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dynamirror.version import ChangeVersion, supersedes
+from dynamirror.records.version import ChangeVersion, supersedes
 from simulation.histories import History, Row, histories
 from simulation.schedules import (
     NOTHING,

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import pytest
 
-from dynamirror.cache import Cache
-from dynamirror.key import fence_key
-from dynamirror.scripts import DELETE, PUT
-from dynamirror.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import DELETE, PUT
+from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.views.keyspace import fence_key
 from simulation.histories import EPOCHS, FIRST_SECOND, FIRST_SEQUENCES
 
 PAGE = Path(__file__).parents[2] / "docs" / "ordering.md"

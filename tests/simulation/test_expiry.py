@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from dynamirror.version import RowVersion
+from dynamirror.records.version import RowVersion
 from simulation.histories import FIRST_SECOND, History, Row
 from simulation.schedules import (
     NOTHING,

@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from dynamirror.cache import Cache
-from dynamirror.encoding import pack_fields
-from dynamirror.key import fence_key
-from dynamirror.scripts import DELETE, PUT, PUT_HASH, Command, Script
-from dynamirror.version import Version, supersedes
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command, Script
+from dynamirror.records.version import Version, supersedes
+from dynamirror.views.encoding import pack_fields
+from dynamirror.views.keyspace import fence_key
 from simulation.histories import any_history
 from simulation.schedules import Explored, Write
 

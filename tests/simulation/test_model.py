@@ -6,10 +6,10 @@ from collections.abc import Iterable
 import pytest
 
 from builders import item, view
-from dynamirror.apply import _newest
-from dynamirror.entry import Put
-from dynamirror.report import Report
-from dynamirror.version import ChangeVersion, supersedes
+from dynamirror.cache.writer import _newest
+from dynamirror.records.version import ChangeVersion, supersedes
+from dynamirror.views.batch_result import Report
+from dynamirror.views.entry import Put
 from simulation.histories import History, Row, histories
 from simulation.schedules import NOTHING, Deliveries, Explored, State, explore
 

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from builders import item, view
-from dynamirror.change import Change
-from dynamirror.entry import Delete, Put, of_change, of_row
-from dynamirror.version import ChangeVersion, RowVersion
-from dynamirror.view import ViewSpec
+from dynamirror.records.stream_record import Change
+from dynamirror.records.version import ChangeVersion, RowVersion
+from dynamirror.views.entry import Delete, Put, of_change, of_row
+from dynamirror.views.view import ViewSpec
 from simulation.histories import EPOCHS, FIRST_SECOND, FIRST_SEQUENCES, Row, readings
 from simulation.schedules import NOTHING, Deliveries, Explored, State, Write, explore
 

@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from dynamirror.aws import Aws
-from dynamirror.cache import Cache
-from dynamirror.handler import build
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.local.follow import Follower
-from dynamirror.local.invoker import Counts, EventSourceMapping
-from dynamirror.local.process import HOST, ServerProcess, answers
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.client import Aws
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.process import HOST, ServerProcess, answers
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.replication.replicator import build
+from dynamirror.runner.event_source_mapping import Counts, EventSourceMapping
+from dynamirror.runner.follower import Follower
 
 
 class Proxy:

@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from deadlines import wait_until
-from dynamirror.cache import Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import read_marker
+from dynamirror.dynamodb.scan import scan_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.local.dynamodb import EmbeddedDynamoDB, create_table
-from dynamirror.marker import read_marker
-from dynamirror.snapshot import scan_table
-from dynamirror.verify import compare
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.recovery.verify import compare
+from dynamirror.views.view import Schema, ViewSpec
 from source.conftest import Proxy, Start
 from streams import Source
 

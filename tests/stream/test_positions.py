@@ -4,9 +4,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from builders import STREAM_ARN
-from dynamirror.cache import Cache
-from dynamirror.key import RESERVED
-from dynamirror.stream.positions import Position, Positions
+from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.client import Cache
+from dynamirror.views.keyspace import RESERVED
 
 NEWER_ARN = STREAM_ARN.replace("2026-01-02", "2026-01-03")
 

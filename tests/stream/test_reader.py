@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import STREAM_ARN
-from dynamirror.aws import Aws
+from dynamirror.dynamodb.client import Aws
+from dynamirror.dynamodb.shards import Shard
+from dynamirror.dynamodb.stream_reader import Record, StreamReader, TrimmedError
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.errors import SourceError
-from dynamirror.local.dynamodb import EmbeddedDynamoDB
-from dynamirror.stream.reader import Record, StreamReader, TrimmedError
-from dynamirror.stream.shards import Shard
 from streams import Source
 
 

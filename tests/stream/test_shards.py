@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.stream.shards import Shard, readable
+from dynamirror.dynamodb.shards import Shard, readable
 
 
 @st.composite

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from dynamirror.cache import Cache
-from dynamirror.local.valkey import EmbeddedValkey
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.valkey import EmbeddedValkey
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from decimal import Decimal
 from time import time
 from typing import Any
 
-from dynamirror.cache import Cache
-from dynamirror.config import parse_views
-from dynamirror.key import RESERVED
-from dynamirror.scripts import Command
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
+from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import Schema, ViewSpec
 
 SCHEMA = Schema("shop", ("PK", "SK"), ("S", "S"))
 PAST, FUTURE = 1_000_000_000, 4_102_444_800

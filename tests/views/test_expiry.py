@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from builders import SCHEMA, Time, item, record
 from deadlines import wait_until
-from dynamirror.cache import Cache
-from dynamirror.config import parse_views
-from dynamirror.handler import Replicator
-from dynamirror.verify import compare
-from dynamirror.view import Schema, Views, ViewSpec
+from dynamirror.cache.client import Cache
+from dynamirror.recovery.verify import compare
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import Schema, Views, ViewSpec
 from ground.strategies import PROMISE, json_values, numbers
 
 VIEW = ViewSpec(ttl="until").bind(SCHEMA)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror import filters
-from dynamirror.change import decode
-from dynamirror.config import parse_views
-from dynamirror.entry import of_change
-from dynamirror.filters import length, patterns
-from dynamirror.view import Schema, ViewSpec
+from dynamirror.records.stream_record import decode
+from dynamirror.views import event_filter as filters
+from dynamirror.views.entry import of_change
+from dynamirror.views.event_filter import length, patterns
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import Schema, ViewSpec
 from ground.strategies import PROMISE
 from views.test_histories import Step, histories
 

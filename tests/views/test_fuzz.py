@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import CREATED, Time
-from dynamirror.cache import Cache
-from dynamirror.handler import Replicator
-from dynamirror.view import Views
+from dynamirror.cache.client import Cache
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.view import Views
 from ground.strategies import PROMISE, json_values, values
 from views.shop import SCHEMA, specs
 from views.test_histories import ARN

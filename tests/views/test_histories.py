@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders import CREATED, Time
-from dynamirror.apply import apply
-from dynamirror.cache import Cache
-from dynamirror.entry import of_row
-from dynamirror.handler import Replicator
-from dynamirror.verify import compare
-from dynamirror.version import RowVersion
-from dynamirror.view import Views
+from dynamirror.cache.client import Cache
+from dynamirror.cache.writer import apply
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.verify import compare
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.entry import of_row
+from dynamirror.views.view import Views
 from views.shop import FUTURE, PAST, SCHEMA, Image, Shown, held, indexed, shown, specs
 
 FENCE_TTL = 93_600

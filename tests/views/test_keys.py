@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.change import Change
-from dynamirror.condition import pinned
-from dynamirror.config import parse_views
-from dynamirror.entry import Delete, of_change, of_row
 from dynamirror.errors import ConfigError
-from dynamirror.version import ChangeVersion, RowVersion
-from dynamirror.view import Schema, View, Views
+from dynamirror.records.stream_record import Change
+from dynamirror.records.version import ChangeVersion, RowVersion
+from dynamirror.views.condition import pinned
+from dynamirror.views.entry import Delete, of_change, of_row
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import Schema, View, Views
 from ground.strategies import PROMISE, is_one_sentence, texts
 
 SCHEMA = Schema("t", ("PK", "SK"), ("S", "S"))

@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import Time
-from dynamirror.attributes import key_text, sort_bytes, sort_value
-from dynamirror.cache import Cache
-from dynamirror.config import parse_views
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
-from dynamirror.handler import Replicator
-from dynamirror.scripts import Command
-from dynamirror.verify import compare
-from dynamirror.view import Schema, View, Views
+from dynamirror.records.key_codec import key_text, sort_bytes, sort_value
+from dynamirror.recovery.verify import compare
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import Schema, View, Views
 from ground.strategies import PROMISE, binaries, json_values, numbers, texts
 
 SCHEMA = Schema("t", ("PK", "SK"), ("S", "N"))

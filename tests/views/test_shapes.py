@@ -8,14 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import SCHEMA, Time, item, record
-from dynamirror.attributes import plain_map, raw, to_json, typed
-from dynamirror.cache import Cache
-from dynamirror.config import parse_views
-from dynamirror.encoding import HASH, JSON, attribute, pack_fields
+from dynamirror.cache.client import Cache
 from dynamirror.errors import ConfigError
-from dynamirror.handler import Replicator
-from dynamirror.shape import Shape
-from dynamirror.view import Schema, View, Views, ViewSpec
+from dynamirror.records.attribute_value import plain_map, raw, to_json, typed
+from dynamirror.replication.replicator import Replicator
+from dynamirror.views.encoding import HASH, JSON, attribute, pack_fields
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.projection import Shape
+from dynamirror.views.view import Schema, View, Views, ViewSpec
 from ground.strategies import PROMISE, items, retold_item, texts
 
 ENCODERS = {

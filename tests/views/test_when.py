@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from builders import SCHEMA, item
-from dynamirror.condition import Condition, parse
-from dynamirror.config import parse_views
 from dynamirror.errors import ConfigError
-from dynamirror.view import ViewSpec
+from dynamirror.views.condition import Condition, parse
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import ViewSpec
 from ground.strategies import (
     PROMISE,
     is_one_sentence,

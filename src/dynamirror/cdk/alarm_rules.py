@@ -8,8 +8,8 @@ from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 
-from dynamirror import metrics
 from dynamirror.cdk.monitored_mirror import MINUTE, MonitoredMirror, function_metric
+from dynamirror.metrics import catalogue as metrics
 
 _FIVE_MINUTES = Duration.minutes(5)
 _GB = 1_000_000_000

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from dynamirror.config import load_views
 from dynamirror.errors import ConfigError, DynamirrorError
+from dynamirror.settings import load_views
 
 Architecture = Literal["arm64", "x86_64"]
 

@@ -8,8 +8,8 @@ from aws_cdk import aws_elasticache as elasticache
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from dynamirror.cache.acl import COMMANDS, READER_COMMANDS
 from dynamirror.cdk.network import Network
-from dynamirror.config import COMMANDS, READER_COMMANDS
 
 _MAX_NAME_LENGTH = 40
 

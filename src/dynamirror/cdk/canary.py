@@ -6,8 +6,8 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from dynamirror.canary import NAME
 from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
+from dynamirror.views.canary import NAME
 
 _INTERVAL = Duration.minutes(1)
 # Time enough to report an item that was neither written nor seen. Two runs may overlap.
@@ -34,7 +34,7 @@ class Canary(Construct):
             self,
             "Canary",
             context=context,
-            handler="dynamirror.functions.canary",
+            handler="dynamirror.functions.canary.canary",
             description="writes one item, and looks for it in the cache",
             timeout=_TIMEOUT,
             memory_mb=_MEMORY_MB,

@@ -39,7 +39,7 @@ class ChangesSimulator(Construct):
         self.function = code.function(
             self,
             "Function",
-            handler="dynamirror.simulator.handler",
+            handler="dynamirror.functions.simulator.handler",
             description="random changes to a table",
             environment={
                 "DYNAMODB_TABLE": table.table_name,

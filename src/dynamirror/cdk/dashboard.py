@@ -7,9 +7,9 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from dynamirror import metrics
 from dynamirror.cdk.alarms import RUNBOOK
 from dynamirror.cdk.monitored_mirror import MonitoredMirror, function_metric
+from dynamirror.metrics import catalogue as metrics
 
 _FULL, _HALF, _THIRD, _HEIGHT = 24, 12, 8, 6  # of CloudWatch's grid
 _TRANSPARENT = cloudwatch.TextWidgetBackground.TRANSPARENT

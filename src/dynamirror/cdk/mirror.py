@@ -14,9 +14,10 @@ from constructs import Construct
 from dynamirror.cdk.cache import CacheEndpoint, grant_connect
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.network import Network
-from dynamirror.config import Settings, check_views, load_views
-from dynamirror.filters import patterns
-from dynamirror.view import Schema
+from dynamirror.settings import Settings, load_views
+from dynamirror.views.event_filter import patterns
+from dynamirror.views.mirror_toml import check_views
+from dynamirror.views.view import Schema
 
 # Placeholder for a table name that CloudFormation only knows after it creates the table.
 _UNNAMED = "dynamirror_unnamed_table"

@@ -7,7 +7,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_stepfunctions as sfn
 
-from dynamirror.metrics import DIMENSION, NAMESPACE, Metric
+from dynamirror.metrics.catalogue import DIMENSION, NAMESPACE, Metric
 
 MINUTE = Duration.minutes(1)
 

@@ -6,15 +6,16 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
-from dynamirror.backfill import Backfill, Now
 from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
 from dynamirror.cli.progress import progress_shown
-from dynamirror.operations import Operations, Status, StatusRequest, Tell
-from dynamirror.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
-from dynamirror.snapshot import MOST_SEGMENTS
+from dynamirror.dynamodb.scan import MOST_SEGMENTS
+from dynamirror.operations.messages import Status, StatusRequest
+from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
+from dynamirror.operations.service import Operations, Tell
+from dynamirror.recovery.backfill import Backfill, Now
 
 _SEGMENTS = 8
 

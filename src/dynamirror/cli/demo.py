@@ -17,11 +17,11 @@ from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
 from dynamirror.cli.page import DemoPage, Port
 from dynamirror.cli.screen import Screen, log_shown
+from dynamirror.demo.demo import Demo
+from dynamirror.demo.totals import Totals
+from dynamirror.emulators.process import HOST
 from dynamirror.errors import ConfigError
-from dynamirror.local.demo import Demo
-from dynamirror.local.process import HOST
-from dynamirror.local.totals import Totals
-from dynamirror.verify import Comparison
+from dynamirror.recovery.comparison import Comparison
 
 
 def demo(

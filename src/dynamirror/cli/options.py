@@ -7,13 +7,14 @@ from urllib.parse import urlsplit
 
 import typer
 
-from dynamirror.aws import Aws
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.progress import progress_shown
-from dynamirror.config import Settings
+from dynamirror.dynamodb.client import Aws
 from dynamirror.errors import ConfigError
-from dynamirror.operations import Operations, Request
-from dynamirror.remote import Operator
+from dynamirror.operations.messages import Request
+from dynamirror.operations.remote import Operator
+from dynamirror.operations.service import Operations
+from dynamirror.settings import Settings
 
 A = TypeVar("A")
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dynamirror.demo.demo import Demo
 from dynamirror.errors import ConfigError
-from dynamirror.local.demo import Demo
 
 if TYPE_CHECKING:
-    from dynamirror.aws import Aws
-    from dynamirror.config import Settings
-    from dynamirror.handler import Replicator
-    from dynamirror.local.follow import Follower
+    from dynamirror.dynamodb.client import Aws
     from dynamirror.page.fault_injector import FaultInjector
-    from dynamirror.report import Tally
+    from dynamirror.replication.replicator import Replicator
+    from dynamirror.runner.follower import Follower
+    from dynamirror.settings import Settings
+    from dynamirror.views.batch_result import Tally
 
 Port = Annotated[
     int | None,

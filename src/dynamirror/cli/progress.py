@@ -14,7 +14,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dynamirror.operations import Tell
+from dynamirror.operations.service import Tell
 
 _PLAIN_SECONDS = 5.0
 

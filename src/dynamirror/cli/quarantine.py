@@ -12,7 +12,7 @@ from rich.text import Text
 from dynamirror.cli import options
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json, printable
-from dynamirror.operations import (
+from dynamirror.operations.messages import (
     Quarantine,
     QuarantinedItem,
     QuarantineRequest,

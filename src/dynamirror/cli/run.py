@@ -11,22 +11,22 @@ from typing import Annotated
 
 import typer
 
-from dynamirror import metrics as catalogue
-from dynamirror import quarantine
-from dynamirror.aws import Aws, describe_schema
-from dynamirror.canary import check_types
+from dynamirror.cache import quarantine
 from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
 from dynamirror.cli.page import Port, of_run
+from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.errors import CacheError
-from dynamirror.handler import Replicator, build
-from dynamirror.heartbeat import Beat, Canary
-from dynamirror.local.beating import Beating
-from dynamirror.local.follow import Follower
-from dynamirror.local.invoker import Counts, EventSourceMapping
-from dynamirror.local.openmetrics import Endpoint
-from dynamirror.report import Batch, Tally
+from dynamirror.metrics import catalogue
+from dynamirror.metrics.openmetrics import Endpoint
+from dynamirror.replication.canary_probe import Beat, Canary
+from dynamirror.replication.replicator import Replicator, build
+from dynamirror.runner.canary_thread import Beating
+from dynamirror.runner.event_source_mapping import Counts, EventSourceMapping
+from dynamirror.runner.follower import Follower
+from dynamirror.views.batch_result import Batch, Tally
+from dynamirror.views.canary import check_types
 
 
 def run(

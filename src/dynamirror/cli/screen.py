@@ -11,9 +11,9 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table as Grid
 
-from dynamirror.local.demo import Demo
-from dynamirror.local.totals import Totals
-from dynamirror.verify import Comparison
+from dynamirror.demo.demo import Demo
+from dynamirror.demo.totals import Totals
+from dynamirror.recovery.comparison import Comparison
 
 _PLAIN_SECONDS = 2.0
 

@@ -10,12 +10,12 @@ import typer
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-from dynamirror import simulator
-from dynamirror.aws import aws_errors, describe_schema
 from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
+from dynamirror.dynamodb.client import aws_errors, describe_schema
 from dynamirror.errors import SourceError
+from dynamirror.functions import simulator
 
 
 def simulate(

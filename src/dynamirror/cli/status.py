@@ -15,7 +15,7 @@ from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
 from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.operations import Status, StatusRequest
+from dynamirror.operations.messages import Status, StatusRequest
 
 
 @with_option_groups

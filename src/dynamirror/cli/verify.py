@@ -12,11 +12,11 @@ from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
 from dynamirror.cli.progress import progress_shown
+from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError
-from dynamirror.operations import Status, StatusRequest, VerifyRequest
-from dynamirror.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
-from dynamirror.snapshot import MOST_SEGMENTS
-from dynamirror.verify import Comparison, Part
+from dynamirror.operations.messages import Status, StatusRequest, VerifyRequest
+from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
+from dynamirror.recovery.comparison import Comparison, Part
 
 # The state machine compares larger tables: Lambda ends a function after 15 minutes.
 _MOST_ITEMS_OF_FUNCTION = 2_000_000

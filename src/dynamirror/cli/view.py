@@ -8,12 +8,13 @@ import typer
 
 from dynamirror.cli import options
 from dynamirror.cli.output import print_json
-from dynamirror.config import TableSpec, load_tables, load_views
+from dynamirror.demo.example import read_items
 from dynamirror.errors import ConfigError
-from dynamirror.explain import Sample, in_words, sample
-from dynamirror.filters import patterns
-from dynamirror.local.example import read_items
-from dynamirror.view import Views, ViewSpec
+from dynamirror.settings import load_tables, load_views
+from dynamirror.views.event_filter import patterns
+from dynamirror.views.explain import Sample, in_words, sample
+from dynamirror.views.mirror_toml import TableSpec
+from dynamirror.views.view import Views, ViewSpec
 
 app = typer.Typer(help="Check views before use.", no_args_is_help=True)
 _VIEW_TYPE = "NEW_AND_OLD_IMAGES"

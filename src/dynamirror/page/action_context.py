@@ -5,8 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
+from dynamirror.demo.demo import Demo
 from dynamirror.errors import DynamirrorError
-from dynamirror.local.demo import Demo
 from dynamirror.page.event_log import EventLog
 from dynamirror.page.fragile_item import FragileItem
 from dynamirror.page.table_writer import TableWriter

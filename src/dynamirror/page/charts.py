@@ -5,8 +5,8 @@ from typing import Any
 
 from nicegui import ui
 
+from dynamirror.demo.percentile import percentile
 from dynamirror.page.parts import card, ms, text
-from dynamirror.page.percentile import percentile
 from dynamirror.page.state import Point
 
 _MINUTE = 60

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable
 
+from dynamirror.cache.entry_state import State, agree
 from dynamirror.page.state import Verdict
-from dynamirror.stored import State, agree
 
 # How long a change may take to get into the stream, in seconds.
 _STREAM_SECONDS = 1.0

@@ -4,18 +4,18 @@ from collections.abc import Sequence
 from itertools import islice
 from time import monotonic
 
-from dynamirror.attributes import Item
+from dynamirror.cache.entry_state import stored, wanted
+from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.scan import Scan, Segment
 from dynamirror.errors import RecordError
-from dynamirror.local.delivery import Delivery
 from dynamirror.page.difference_tracker import DifferenceTracker
 from dynamirror.page.entry_text import natural_order, value_text
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.state import EntryRow
-from dynamirror.rows import RowReader
-from dynamirror.snapshot import Scan, Segment
-from dynamirror.stored import stored, wanted
-from dynamirror.sweep import Found, as_they_should_be
-from dynamirror.view import View
+from dynamirror.records.attribute_value import Item
+from dynamirror.recovery.cache_scan import Found, as_they_should_be
+from dynamirror.runner.delivery import Delivery
+from dynamirror.views.view import View
 
 MOST_ROWS = 30
 _REFRESH_SECONDS = 3.0

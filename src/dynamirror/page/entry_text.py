@@ -5,8 +5,8 @@ from typing import Any
 
 import msgspec
 
-from dynamirror.encoding import Layout, pack_fields, unpack_fields
-from dynamirror.view import View
+from dynamirror.views.encoding import Layout, pack_fields, unpack_fields
+from dynamirror.views.view import View
 
 _LONGEST_TEXT = 240
 # Recent timestamps differ in their time, so the date and UTC are left out.

@@ -4,14 +4,14 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from dynamirror.attributes import Item
+from dynamirror.demo.demo import Demo
 from dynamirror.errors import DynamirrorError
-from dynamirror.local.demo import Demo
 from dynamirror.page.action_context import ActionContext
 from dynamirror.page.actions import Action, offered_actions
 from dynamirror.page.event_log import EventLog
 from dynamirror.page.state import Button, Event
 from dynamirror.page.table_writer import TableWriter
+from dynamirror.records.attribute_value import Item
 
 
 class FaultInjector:

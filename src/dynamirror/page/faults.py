@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
-from dynamirror.aws import aws_errors
+from dynamirror.dynamodb.client import aws_errors
+from dynamirror.dynamodb.stream_reader import Record
 from dynamirror.errors import DynamirrorError
-from dynamirror.local.invoker import Invocation
 from dynamirror.page.action_context import ActionContext, count_entries
 from dynamirror.page.fragile_item import make_fragile_item
 from dynamirror.page.repairs import rebuild
-from dynamirror.report import Batch, Tally
-from dynamirror.stream.reader import Record
-from dynamirror.sweep import entries_of
+from dynamirror.recovery.cache_scan import entries_of
+from dynamirror.runner.event_source_mapping import Invocation
+from dynamirror.views.batch_result import Batch, Tally
 
 HANG_SECONDS: Final = 3
 _GARBAGE = b"this value is not from the table"

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from time import time
 
-from dynamirror.attributes import Item
+from dynamirror.demo.demo import Demo
 from dynamirror.errors import DynamirrorError, RecordError
-from dynamirror.local.demo import Demo
+from dynamirror.records.attribute_value import Item
 
 _KEY_VALUES = {"S": "fragile", "N": "-1", "B": "ZnJhZ2lsZQ=="}
 _DAY = 86_400

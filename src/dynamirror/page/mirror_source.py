@@ -4,12 +4,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dynamirror.attributes import Item
-from dynamirror.cache import Cache
-from dynamirror.local.delivery import Delivery
+from dynamirror.cache.client import Cache
 from dynamirror.page.state import Button, Event
-from dynamirror.report import Tally
-from dynamirror.view import View
+from dynamirror.records.attribute_value import Item
+from dynamirror.runner.delivery import Delivery
+from dynamirror.views.batch_result import Tally
+from dynamirror.views.view import View
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -4,14 +4,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.completeness_marker import read_marker
+from dynamirror.cache.quarantine import count, listed
 from dynamirror.errors import DynamirrorError
-from dynamirror.local.delivery import Delivery
-from dynamirror.marker import read_marker
 from dynamirror.page.entry_sample import EntrySample
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.state import EntryRow, Observation, ParkedRow, Shard
-from dynamirror.quarantine import count, listed
-from dynamirror.stream.positions import Positions
+from dynamirror.runner.delivery import Delivery
 
 _MOST_PARKED = 10
 # A longer quarantine is counted, but not read.

@@ -2,12 +2,12 @@
 
 from time import monotonic
 
-from dynamirror.local.heal import Healer
+from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.scan import Scan
 from dynamirror.page.action_context import ActionContext, count_entries
-from dynamirror.rebuild import Rebuild
-from dynamirror.rows import RowReader
-from dynamirror.snapshot import Scan
-from dynamirror.verify import verify
+from dynamirror.recovery.rebuild import Rebuild
+from dynamirror.recovery.verify import verify
+from dynamirror.runner.healer import Healer
 
 _SETTLE_SECONDS = 1.0
 # The emulator stamps changes and answers by one clock, rounded to the second.

@@ -6,13 +6,13 @@ from collections import deque
 from dataclasses import replace
 from time import monotonic
 
-from dynamirror.local.delivery import Delivery
+from dynamirror.demo.percentile import percentile_ms
 from dynamirror.page.condition import mirror_condition
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.observer import Observer
-from dynamirror.page.percentile import percentile_ms
 from dynamirror.page.state import PageState, Point
-from dynamirror.report import Tally
+from dynamirror.runner.delivery import Delivery
+from dynamirror.views.batch_result import Tally
 
 logger = logging.getLogger("dynamirror")
 

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from nicegui import ui
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+from dynamirror.emulators.process import HOST
 from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.local.process import HOST
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.same_origin import SameOrigin
 from dynamirror.page.sampler import Sampler

@@ -3,16 +3,16 @@
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 
-from dynamirror.aws import Aws, describe_table
-from dynamirror.cache import Cache
-from dynamirror.config import Settings
-from dynamirror.handler import Replicator
-from dynamirror.local.demo import Demo
-from dynamirror.local.follow import Follower
+from dynamirror.cache.client import Cache
+from dynamirror.demo.demo import Demo
+from dynamirror.dynamodb.client import Aws, describe_table
 from dynamirror.page.fault_injector import FaultInjector
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.server import LivePage
-from dynamirror.report import Tally
+from dynamirror.replication.replicator import Replicator
+from dynamirror.runner.follower import Follower
+from dynamirror.settings import Settings
+from dynamirror.views.batch_result import Tally
 
 _DEMO_INTERVAL = 0.5
 _RUN_INTERVAL = 2.0

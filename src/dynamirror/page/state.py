@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from dynamirror.report import Tally
+from dynamirror.views.batch_result import Tally
 
 
 class Verdict(StrEnum):

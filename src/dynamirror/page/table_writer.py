@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable
 
+from dynamirror.demo.demo import Demo
 from dynamirror.errors import DynamirrorError
-from dynamirror.local.demo import Demo
 
 
 class TableWriter:

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 from boto3.dynamodb.conditions import ConditionBase, ConditionExpressionBuilder, Key
 from botocore.exceptions import ClientError
 
-from dynamirror.attributes import AttributeValue, Item, sort_bytes
+from dynamirror.dynamodb.keys import on_the_wire
 from dynamirror.reader.refusing import check_key, check_number, refusal
 from dynamirror.reader.values import attribute_of
-from dynamirror.rows import on_the_wire
-from dynamirror.view import Schema
+from dynamirror.records.attribute_value import AttributeValue, Item
+from dynamirror.records.key_codec import sort_bytes
+from dynamirror.views.view import Schema
 
 # Operator to how DynamoDB writes it.
 _FORMS: Mapping[str, str] = {

@@ -6,13 +6,13 @@ from math import floor
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
-from dynamirror.marker import Marker
+from dynamirror.cache.completeness_marker import Marker
+from dynamirror.dynamodb.keys import identity
 from dynamirror.reader import table
 from dynamirror.reader.guarded import DOWN
 from dynamirror.reader.source import Place, Source, fence_command, version_of
 from dynamirror.reader.values import Values
-from dynamirror.rows import identity
-from dynamirror.version import ChangeVersion, RowVersion, Version
+from dynamirror.records.version import ChangeVersion, RowVersion, Version
 
 _SHORTEST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.1

@@ -8,10 +8,11 @@ from threading import Lock
 from time import monotonic
 from typing import Any, Final, NamedTuple
 
-from dynamirror.cache import Cache, Failure
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
 from dynamirror.errors import CacheError
 from dynamirror.reader.breaker import Breaker
-from dynamirror.scripts import Command
 
 logger = logging.getLogger("dynamirror")
 

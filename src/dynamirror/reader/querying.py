@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dynamirror.attributes import Item, key_text, sort_bytes
-from dynamirror.marker import Marker
+from dynamirror.cache.completeness_marker import Marker
+from dynamirror.cache.scripts import Command
+from dynamirror.dynamodb.keys import on_the_wire
 from dynamirror.reader import table
 from dynamirror.reader.conditions import KeyCondition
 from dynamirror.reader.guarded import DOWN
@@ -18,11 +19,11 @@ from dynamirror.reader.refusing import (
 from dynamirror.reader.sizes import Room, item_size
 from dynamirror.reader.source import Source, fence_command, oldest, version_of
 from dynamirror.reader.values import Values, primary_key, values_of
-from dynamirror.rows import on_the_wire
-from dynamirror.scripts import Command
+from dynamirror.records.attribute_value import Item
+from dynamirror.records.key_codec import key_text, sort_bytes
 
 if TYPE_CHECKING:
-    from dynamirror.key import Collection
+    from dynamirror.views.key_template import Collection
 
 # Members of an index, and so entries, that are read at once.
 _AT_ONCE = 200

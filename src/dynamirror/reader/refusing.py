@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from botocore.exceptions import ClientError, ParamValidationError
 
-from dynamirror.attributes import AttributeValue
 from dynamirror.reader.metadata import synthetic
+from dynamirror.records.attribute_value import AttributeValue
 
 NO_MATCH: Final = "The provided key element does not match the schema"
 START_INVALID: Final = "The provided starting key is invalid: "

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from dynamirror.attributes import Item, utf8
-from dynamirror.canary import is_canary
-from dynamirror.encoding import Layout, unpack_fields
-from dynamirror.entry import Put, of_row
+from dynamirror.cache.entry_state import read_command, wanted
+from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
-from dynamirror.key import fence_key
 from dynamirror.reader.guarded import Counter, Guarded
 from dynamirror.reader.values import Values, decoder, primary_key
 from dynamirror.reader.vouching import Vouching
-from dynamirror.scripts import Command
-from dynamirror.stored import read_command, wanted
-from dynamirror.version import ChangeVersion, RowVersion, Version, parse
-from dynamirror.view import View
+from dynamirror.records.attribute_value import Item, utf8
+from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse
+from dynamirror.views.canary import is_canary
+from dynamirror.views.encoding import Layout, unpack_fields
+from dynamirror.views.entry import Put, of_row
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import View
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from botocore.exceptions import ParamValidationError
 
-from dynamirror.aws import Aws, describe_schema
-from dynamirror.cache import Cache
-from dynamirror.config import Settings, load_views
+from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.client import Aws, describe_schema
+from dynamirror.dynamodb.keys import identity
 from dynamirror.errors import ConfigError
 from dynamirror.reader import conditions
 from dynamirror.reader.getting import Answer, Wish, get, missed
@@ -18,8 +18,8 @@ from dynamirror.reader.metadata import metadata
 from dynamirror.reader.querying import Page, Query, from_index, from_table, start_key
 from dynamirror.reader.refusing import DUPLICATES, misfit, refusal
 from dynamirror.reader.source import Source, oldest
-from dynamirror.rows import identity
-from dynamirror.view import Schema, View, Views, ViewSpec, fingerprint
+from dynamirror.settings import Settings, load_views
+from dynamirror.views.view import Schema, View, Views, ViewSpec, fingerprint
 
 if TYPE_CHECKING:
     import boto3

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from botocore.parsers import ResponseParserError
 
-from dynamirror.attributes import Item
+from dynamirror.dynamodb.keys import identity, on_the_wire
 from dynamirror.errors import SourceError
-from dynamirror.rows import identity, on_the_wire
+from dynamirror.records.attribute_value import Item
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

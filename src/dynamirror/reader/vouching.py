@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from dynamirror.marker import Marker, marker_key, parse_marker
+from dynamirror.cache.completeness_marker import Marker, parse_marker
+from dynamirror.cache.scripts import Command
 from dynamirror.reader.guarded import DOWN, Guarded
-from dynamirror.scripts import Command
+from dynamirror.views.keyspace import marker_key
 
 
 class Vouching:

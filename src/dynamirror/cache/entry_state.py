@@ -1,0 +1,148 @@
+"""What the cache holds of an item, and what it should hold."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from time import time
+from typing import Any, NamedTuple
+
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
+from dynamirror.errors import RecordError
+from dynamirror.records.attribute_value import Item, utf8
+from dynamirror.views.encoding import Layout, pack_fields
+from dynamirror.views.entry import Entry, Put
+from dynamirror.views.view import View
+
+# How many entries are read at a time; what they hold may be large, whatever the items are by now.
+_AT_ONCE = 100
+_OF_ANOTHER_KIND = b"a value of another kind"
+
+
+class State(NamedTuple):
+    """An entry and what belongs to it.
+
+    Args:
+        value: in the form that the view's encoding makes of an item; None for no entry.
+        expires: when it expires, or did, in seconds since 1970; None for never.
+        indexed: whether its collection has it; None where it has none, or it does not matter.
+    """
+
+    value: bytes | None
+    expires: int | None = None
+    indexed: bool | None = None
+
+    @property
+    def is_never(self) -> bool:
+        """Whether there is no entry, nor was one that expired and left its place in an index."""
+        return self.value is None and self.indexed is not None
+
+
+_NOTHING = State(None, indexed=False)
+
+
+class Place(NamedTuple):
+    """Where an item's entry is.
+
+    Args:
+        view: of the entry.
+        key: of the entry.
+        item: the item, or its primary key.
+    """
+
+    view: View
+    key: str
+    item: Item
+
+
+def wanted(entry: Entry) -> State:
+    """What should be at an entry's place."""
+    view = entry.view
+    if not isinstance(entry, Put):
+        return _NOTHING
+    try:
+        value, expires = view.encode(entry.item), view.expires(entry.item)
+    except RecordError:
+        return _NOTHING
+    if value is None:
+        return _NOTHING
+    if expires is not None and expires <= time():
+        # Until DynamoDB deletes the item, its place in an index is kept.
+        return State(None, expires)
+    return State(value, expires, indexed=True)
+
+
+def agree(held: State, should_be: State) -> bool:
+    """Whether an entry is as it should be; the cache's clock tells when it expires."""
+    if should_be.expires is not None and should_be.expires <= time():
+        if held.value is None:
+            return True
+        if should_be.value is None:
+            return held.expires == should_be.expires
+    if held[:2] != should_be[:2]:
+        return False
+    return None in (held.indexed, should_be.indexed) or held.indexed == should_be.indexed
+
+
+def stored(cache: Cache, places: Iterable[Place]) -> Iterator[State]:
+    """Read what the cache holds, some entries at a time; they come in the places' order.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    places = iter(places)
+    while some := list(islice(places, _AT_ONCE)):
+        commands = [list(_commands(place)) for place in some]
+        answers = deque(cache.execute(command for group in commands for command in group))
+        for place, group in zip(some, commands, strict=True):
+            yield _state(place, [_checked(cache, answers.popleft()) for _ in group])
+
+
+def _state(place: Place, answers: list[Any]) -> State:
+    expires = answers.pop(0) if place.view.ttl else None
+    held = answers.pop(0)
+    value = _OF_ANOTHER_KIND if isinstance(held, Failure) else _value(held, place.view)
+    indexed = _is_indexed(answers.pop(0)) if place.view.collection else None
+    return State(value, expires if expires and expires > 0 else None, indexed)
+
+
+def _is_indexed(score: object) -> bool:
+    """Whether a member is where it belongs: all have the score 0, or they stand in no order."""
+    return score is not None and not isinstance(score, Failure) and float(score) == 0  # type: ignore[arg-type]
+
+
+def _commands(place: Place) -> Iterator[Command]:
+    view, key = place.view, utf8(place.key)
+    if view.ttl:
+        # First: what expires between the two then has no value, rather than one that lasts.
+        yield Command(key, (b"EXPIRETIME", key))
+    yield read_command(key, view)
+    if view.collection:
+        index = utf8(view.collection.index_key(place.item))
+        yield Command(index, (b"ZSCORE", index, view.collection.member(place.item)))
+
+
+def _checked(cache: Cache, answer: Any) -> Any:
+    if isinstance(answer, Failure) and not answer.reason.startswith("WRONGTYPE"):
+        raise cache.error(answer.reason)
+    return answer
+
+
+def _value(answer: Any, view: View) -> bytes | None:
+    if answer is None or answer == []:  # an empty text is a value
+        return None
+    return stored_value(answer, view)
+
+
+def read_command(key: bytes, view: View) -> Command:
+    """The command that reads an entry of a view."""
+    word = b"HGETALL" if view.encoding.layout is Layout.HASH else b"GET"
+    return Command(key, (word, key))
+
+
+def stored_value(answer: Any, view: View) -> bytes:
+    """What was read, in the form that the view's encoding makes of an item."""
+    if view.encoding.layout is Layout.HASH:
+        return pack_fields(dict(zip(answer[::2], answer[1::2], strict=True)))
+    return bytes(answer)

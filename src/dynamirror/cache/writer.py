@@ -1,0 +1,156 @@
+"""Writing a batch of entries into the cache, each through its fence."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command
+from dynamirror.errors import RecordError
+from dynamirror.records.attribute_value import utf8
+from dynamirror.records.version import supersedes
+from dynamirror.views.batch_result import Report, Trouble
+from dynamirror.views.encoding import Layout
+from dynamirror.views.entry import Entry, Put
+from dynamirror.views.keyspace import fence_key
+
+OUT_OF_TIME = "out of time"
+# Entries drawn at a time: the server should not wait until all of a large batch is decoded.
+_DRAWN = 500
+# What the scripts answer.
+_WRITTEN = (b"applied", b"stale")
+
+
+def apply(
+    cache: Cache,
+    entries: Iterable[Entry],
+    *,
+    fence_ttl: int,
+    in_time: Callable[[], bool] = lambda: True,
+) -> Report:
+    """Write entries, of those near each other only the newest of each key, and tell the outcomes.
+
+    Each is drawn and converted while the ones before it are on their way, so that client and server
+    work at the same time.
+
+    Args:
+        cache: where to write.
+        entries: in any order, with any duplicates; either all from changes or all from rows.
+        fence_ttl: seconds a fence is kept.
+        in_time: whether there is time left; once there is not, the rest is reported as failed.
+
+    Raises:
+        CacheError: no node of the cache can be reached.
+    """
+    report = Report()
+    outbox = _Outbox(_newest(entries, report), report, b"%d" % fence_ttl, in_time)
+    answers = cache.execute(outbox.commands())
+    for place, trouble in outbox.troubles.items():
+        if answers[place] in _WRITTEN:
+            answers[place] = b"quarantined"
+            report.quarantined.append(trouble)
+    report.applied, report.stale = map(answers.count, _WRITTEN)
+    if report.applied + report.stale + len(report.quarantined) < len(answers):
+        for entry, answer in zip(outbox.sent, answers, strict=True):
+            if answer not in (*_WRITTEN, b"quarantined"):
+                known = isinstance(answer, Failure)
+                reason = answer.reason if known else f"the cache answered {answer!r}"
+                report.failed.append(Trouble(entry, reason))
+    return report
+
+
+def apply_all(cache: Cache, entries: Iterable[Entry], *, fence_ttl: int) -> Report:
+    """Write entries that nobody would deliver again: none may fail.
+
+    Args:
+        cache: where to write.
+        entries: as `apply` takes them.
+        fence_ttl: seconds a fence is kept.
+
+    Raises:
+        CacheError: the cache did not take an entry.
+    """
+    report = apply(cache, entries, fence_ttl=fence_ttl)
+    for failure in report.failed:
+        raise cache.error(failure.reason)
+    return report
+
+
+@dataclass(slots=True)
+class _Outbox:
+    """Turns entries into commands, one by one as they are asked for."""
+
+    entries: Iterable[Entry]
+    report: Report
+    fence_ttl: bytes
+    in_time: Callable[[], bool]
+    sent: list[Entry] = field(default_factory=list)
+    troubles: dict[int, Trouble] = field(default_factory=dict)  # by place in `sent`
+
+    def commands(self) -> Iterator[Command]:
+        for entry in self.entries:
+            if not self.in_time():
+                self.report.failed.append(Trouble(entry, OUT_OF_TIME))
+                continue
+            try:
+                command = _command(entry, self.fence_ttl)
+            except (RecordError, RecursionError) as error:
+                # What the entry holds is out of date, and nothing better can be written.
+                self.troubles[len(self.sent)] = Trouble(entry, str(error))
+                command = _delete(entry, self.fence_ttl)
+            self.sent.append(entry)
+            yield command
+
+
+def _newest(entries: Iterable[Entry], report: Report) -> Iterator[Entry]:
+    """Of each key the newest entry, among so many as are drawn before the first is sent."""
+    drawn = iter(entries)
+    while some := list(islice(drawn, _DRAWN)):
+        newest: dict[str, Entry] = {}
+        for entry in some:
+            held = newest.setdefault(entry.key, entry)
+            if held is not entry:
+                report.coalesced += 1
+                if supersedes(entry.version, held.version):
+                    newest[entry.key] = entry
+        yield from newest.values()
+
+
+def _command(entry: Entry, fence_ttl: bytes) -> Command:
+    if isinstance(entry, Put):
+        view = entry.view
+        # As view.encode() would, with a call less where all of an item is written.
+        make = view.make
+        value = view.encoding.encode(entry.item) if make is None else view.encode(entry.item)
+        if value is not None:
+            script = PUT_HASH if view.encoding.layout is Layout.HASH else PUT
+            key, fence = _keys(entry)
+            version = str(entry.version).encode()
+            if view.ttl is None and view.collection is None:
+                return script.write(key, fence, version, fence_ttl, value)
+            expires = view.expires(entry.item) or b""
+            if view.collection is None:
+                return script.command(key, fence, version, fence_ttl, value, expires)
+            index, member = _place(entry)
+            return script.indexed(key, fence, index, version, fence_ttl, value, expires, member)
+    # Like a sparse index: an item without the attribute has no entry.
+    return _delete(entry, fence_ttl)
+
+
+def _delete(entry: Entry, fence_ttl: bytes) -> Command:
+    if entry.view.collection is None:
+        return DELETE.command(*_keys(entry), str(entry.version), fence_ttl)
+    index, member = _place(entry)
+    return DELETE.indexed(*_keys(entry), index, str(entry.version), fence_ttl, member)
+
+
+def _place(entry: Entry) -> tuple[bytes, bytes]:
+    """The index that an entry is in, and what stands for it there."""
+    collection = entry.view.collection
+    assert collection is not None
+    return utf8(collection.index_key(entry.item)), collection.member(entry.item)
+
+
+def _keys(entry: Entry) -> tuple[bytes, bytes]:
+    return entry.key.encode(), fence_key(entry.key).encode()

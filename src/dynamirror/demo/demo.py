@@ -1,0 +1,287 @@
+"""A demo: a live table mirrored into a real cache on this machine, then compared with it."""
+
+import random
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from functools import partial
+from itertools import islice
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self
+
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import note_complete, note_gap
+from dynamirror.cache.entry_state import read_command
+from dynamirror.demo.dataset import load_items
+from dynamirror.demo.example import load_example
+from dynamirror.demo.lag_probe import LagProbe
+from dynamirror.demo.random_writer import RandomWriter
+from dynamirror.demo.servers import running_servers
+from dynamirror.demo.totals import Totals
+from dynamirror.dynamodb.client import aws_errors, describe_table
+from dynamirror.dynamodb.scan import scan_table
+from dynamirror.dynamodb.stream_reader import Record, StreamReader
+from dynamirror.emulators.dynamodb import create_table, write_items
+from dynamirror.errors import CacheError, ConfigError, DynamirrorError
+from dynamirror.records.version import RowVersion
+from dynamirror.recovery.comparison import Comparison
+from dynamirror.recovery.verify import compare
+from dynamirror.replication.gap_detector import Watch
+from dynamirror.replication.replicator import Context, Replicator
+from dynamirror.runner.delivery import Delivery
+from dynamirror.settings import load_views
+from dynamirror.views.batch_result import Batch
+from dynamirror.views.entry import Put, of_row
+from dynamirror.views.view import Schema, Views, ViewSpec
+
+_TABLE = "users"
+_MOST_SAMPLES = 5
+# As the simulator writes them.
+_SAMPLES: tuple[dict[str, Any], ...] = tuple(
+    {"id": {"S": str(number)}, "name": {"S": "Ada"}, "timestamp": {"S": ""}}
+    for number in range(1, _MOST_SAMPLES + 1)
+)
+_DRAIN_SECONDS = 120.0
+_RECENT_RECORDS = 50
+
+
+class Demo:
+    """A context manager that starts and stops a mirror with its servers.
+
+    Args:
+        ids: the number of different items to write.
+        rate: writes per second.
+        seed: the seed of the random writes.
+        view: path of a `mirror.toml`; None for the default view.
+        load: path of a file to fill the table from first; None for none.
+        key: the attribute of the file that identifies an item.
+
+    Raises:
+        ConfigError: the view or the file is wrong.
+        DynamirrorError: a server did not start.
+    """
+
+    def __init__(
+        self,
+        *,
+        ids: int,
+        rate: float,
+        seed: int,
+        view: str | None = None,
+        load: str | None = None,
+        key: str | None = None,
+    ) -> None:
+        specs = load_views(view)
+        example = load_example(view)
+        self.schema = example.schema if example else Schema(_table_of(specs), ("id",), ("S",))
+        if load and self.schema.keys != ("id",):
+            raise ConfigError(
+                "--load fills a table whose key is `id`, but the [[table]] has others"
+            )
+        self.items = load_items(load, key) if load else example.items if example else []
+        self._bindable_views = Views(specs, lambda _table, _keys: self.schema)
+        self.views = self._bindable_views.bind(self.schema)
+        self.samples = example.items if example else list(_SAMPLES)
+        self.expiring = example.ttl if example else frozenset[str]()
+        self._writer_of = partial(
+            RandomWriter,
+            table=self.schema.table,
+            example=example,
+            rng=random.Random(seed),  # noqa: S311 - no secret
+            ids=ids,
+            rate=rate,
+        )
+        self._resources = ExitStack()
+        self._halt = threading.Event()
+        self._errors: list[BaseException] = []
+        self.totals = Totals()
+        self.recent: list[Record] = []
+        self.is_replicating = False
+
+    def __enter__(self) -> Self:
+        with ExitStack() as starting:
+            self.database, self.valkey = starting.enter_context(running_servers())
+            self.cache = Cache(self.valkey.settings())
+            starting.callback(self.cache.close)
+            self.client = self.database.aws.dynamodb()
+            keys = dict(zip(self.schema.keys, self.schema.types, strict=True))
+            create_table(self.client, self.schema.table, keys)
+            self._mark_complete()
+            self.replicator = self.replicator_told(self.totals.add)
+            self._writer = self._writer_of(self.client)
+            self._lag_probe = LagProbe(
+                self.database.aws.dynamodb(), self.cache, self.views, self.samples
+            )
+            self.start_replicator()
+            starting.callback(self.stop_replicator)
+            starting.callback(self._halt.set)
+            self._resources = starting.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._resources.close()
+
+    def _mark_complete(self) -> None:
+        """Mark the mirror complete: table and cache are empty, and the stream has just begun."""
+        self.stream_arn = describe_table(self.client, self.schema.table).stream_arn
+        note_gap(self.cache, self.views, stream=self.stream_arn, at=0, reason="both were new")
+        note_complete(self.cache, self.views, RowVersion(1))
+
+    def replicator_told(self, observe: Callable[[Batch], None]) -> Replicator:
+        """Return a new replicator into the demo's cache.
+
+        Args:
+            observe: called once per batch.
+        """
+        fence_ttl = self.valkey.settings().fence_ttl
+        return Replicator(self.cache, self._bindable_views, fence_ttl=fence_ttl, observe=observe)
+
+    def start_replicator(self) -> None:
+        """Resume replication in the background, from the checkpoints."""
+        arn = self.stream_arn
+        delivery = Delivery(
+            StreamReader(self.database.aws.streams(), arn),
+            self._replicate,
+            Positions(self.cache, arn),
+            poll_seconds=0.02,
+            discover_seconds=2,
+            note_gap=partial(Watch(self.cache, self.views).note, arn),
+        )
+        delivery.start()  # first: `wait` takes a delivery that has not started for an ended one
+        self.delivery = delivery
+        self.is_replicating = True
+
+    def stop_replicator(self) -> None:
+        """Stop replication; the stream keeps what is written meanwhile."""
+        self.is_replicating = False
+        self.delivery.stop()
+
+    def _replicate(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
+        answer = self.replicator(event, context)
+        self.recent = [*self.recent, *event["Records"]][-_RECENT_RECORDS:]
+        return answer
+
+    def wait(self) -> None:
+        """Wait until the stream ends while replication runs.
+
+        Raises:
+            DynamirrorError: the error that ended replication.
+        """
+        while not self._halt.is_set():
+            delivery = self.delivery
+            if delivery.wait(0.5) and delivery is self.delivery and self.is_replicating:
+                return
+            if not self.is_replicating:
+                self._halt.wait(0.1)
+
+    def fill(self) -> Iterator[int]:
+        """Load the file's items into the table; yield the number loaded so far."""
+        for start in range(0, len(self.items), 500):
+            chunk = self.items[start : start + 500]
+            with aws_errors(f"table {self.schema.table}"):
+                write_items(self.client, self.schema.table, chunk)
+            self.totals.loaded += len(chunk)
+            yield self.totals.loaded
+
+    def write(
+        self, seconds: float, tick: float = 0.25, stop: threading.Event | None = None
+    ) -> Iterator[float]:
+        """Write random changes and measure the lag; yield the seconds elapsed.
+
+        Args:
+            seconds: how long to write.
+            tick: seconds between two yields.
+            stop: set to end early.
+
+        Raises:
+            DynamirrorError: a write failed.
+        """
+        begin = monotonic()
+        stop = stop or threading.Event()
+        threads = [
+            threading.Thread(target=self._guarded, args=(work, stop), daemon=True)
+            for work in (
+                partial(self._writer.run, self.totals),
+                partial(self._lag_probe.run, self.totals.lags),
+            )
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            while (
+                not stop.is_set()
+                and (elapsed := monotonic() - begin) < seconds
+                and not self._errors
+            ):
+                yield elapsed
+                stop.wait(min(tick, seconds - elapsed))
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+        if self._errors:
+            raise self._errors[0]
+        yield monotonic() - begin
+
+    def _guarded(self, work: Callable[[threading.Event], None], stop: threading.Event) -> None:
+        try:
+            work(stop)
+        except BaseException as error:  # noqa: BLE001 - `write` raises it again
+            self._errors.append(error)
+            stop.set()
+
+    def drain(self, tick: float = 0.25) -> Iterator[float]:
+        """Wait until every change is applied; yield the seconds elapsed.
+
+        Raises:
+            DynamirrorError: this takes too long, or replication failed.
+        """
+        if not self.is_replicating:
+            self.start_replicator()
+        begin = monotonic()
+        while not self.delivery.caught_up(begin):
+            elapsed = monotonic() - begin
+            if elapsed > _DRAIN_SECONDS:
+                raise DynamirrorError(f"the cache has not caught up within {elapsed:.0f} s")
+            yield elapsed
+            self._halt.wait(min(tick, 0.05))
+
+    def compare(self) -> Comparison:
+        """Compare the whole table with the whole cache."""
+        return compare(scan_table(self.client, self.schema.table), self.cache, self.views)
+
+    def sample_entries(self) -> dict[str, bytes | None]:
+        """Read a few entries; return values by key, or nothing while the cache is unreachable."""
+        entries = (
+            of_row(view, item, item, RowVersion(0)) for item in self.samples for view in self.views
+        )
+        puts = list(islice((entry for entry in entries if isinstance(entry, Put)), _MOST_SAMPLES))
+        commands = [read_command(put.key.encode(), put.view) for put in puts]
+        try:
+            answers = self.cache.execute(commands)
+        except CacheError:
+            return {}
+        return {put.key: _as_bytes(answer) for put, answer in zip(puts, answers, strict=True)}
+
+
+def _as_bytes(answer: Any) -> bytes | None:
+    if isinstance(answer, Failure):
+        return answer.reason.encode()
+    return b" ".join(answer) if isinstance(answer, list) else answer
+
+
+def _table_of(specs: tuple[ViewSpec, ...]) -> str:
+    tables = {spec.table for spec in specs if spec.table}
+    if len(tables) > 1:
+        raise ConfigError(
+            f"the demo has one table, but the views name {', '.join(sorted(tables))}; name one"
+        )
+    return tables.pop() if tables else _TABLE

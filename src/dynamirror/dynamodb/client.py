@@ -1,0 +1,178 @@
+"""AWS clients, the description of a table, and AWS errors as one sentence."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+)
+from botocore.parsers import ResponseParserError
+
+from dynamirror.errors import ConfigError, SourceError
+from dynamirror.records.stream_record import check_view_type
+from dynamirror.views.view import Schema
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodbstreams import DynamoDBStreamsClient
+
+
+_READ_TIMEOUT = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Aws:
+    """Creates the clients of AWS services.
+
+    Args:
+        region: AWS region; None for the environment's.
+        endpoint_url: URL of every service; None for AWS.
+        credentials: access key and secret; None for the environment's.
+        session: creates the clients, with its own credentials; None for a new one each.
+    """
+
+    region: str | None = None
+    endpoint_url: str | None = None
+    credentials: tuple[str, str] | None = None
+    session: boto3.Session | None = None
+
+    def dynamodb(self) -> "DynamoDBClient":
+        """Return a new client of DynamoDB."""
+        with aws_errors("DynamoDB"):
+            return self._session().client("dynamodb", **self._options())
+
+    def streams(self) -> "DynamoDBStreamsClient":
+        """Return a new client of DynamoDB Streams."""
+        with aws_errors("DynamoDB Streams"):
+            return self._session().client("dynamodbstreams", **self._options())
+
+    def client(self, service: str, *, read_timeout: float = _READ_TIMEOUT) -> Any:
+        """Return a new client of a service; only one with the default timeout retries."""
+        with aws_errors(service):
+            make: Any = self._session().client
+            return make(service, **self._options(read_timeout))
+
+    def _session(self) -> boto3.Session:
+        if self.session is not None:
+            return self.session
+        key, secret = self.credentials or (None, None)
+        return boto3.Session(
+            # boto3 itself reads AWS_DEFAULT_REGION only.
+            region_name=self.region or os.environ.get("AWS_REGION") or None,
+            aws_access_key_id=key,
+            aws_secret_access_key=secret,
+        )
+
+    def _options(self, read_timeout: float = _READ_TIMEOUT) -> dict[str, Any]:
+        # botocore itself retries throttling and transient errors, with backoff.
+        attempts = 4 if read_timeout == _READ_TIMEOUT else 1
+        config = Config(
+            connect_timeout=3,
+            read_timeout=read_timeout,
+            retries={"mode": "standard", "total_max_attempts": attempts},
+            tcp_keepalive=True,
+        )
+        return {"endpoint_url": self.endpoint_url, "config": config}
+
+
+@contextmanager
+def aws_errors(what: str) -> Iterator[None]:
+    """Turn an exception of boto3 into one sentence.
+
+    Args:
+        what: the subject of the sentence.
+
+    Raises:
+        SourceError: boto3 raised an exception.
+    """
+    try:
+        yield
+    except NoCredentialsError:
+        raise SourceError(
+            f"{what}: no AWS credentials found; set AWS_PROFILE or AWS_ACCESS_KEY_ID, or log in"
+        ) from None
+    except NoRegionError:
+        raise SourceError(f"{what}: no AWS region is set; set AWS_REGION") from None
+    except EndpointConnectionError as error:
+        raise SourceError(f"{what}: cannot be reached at {error.kwargs['endpoint_url']}") from None
+    except ClientError as error:
+        raise SourceError(f"{what}: {_message(error)}") from error
+    except (KeyError, ResponseParserError) as error:
+        # For an unreadable answer boto3 returns an empty one, or raises an error whose text quotes
+        # the answer with its items.
+        raise SourceError(f"{what}: an answer was damaged on its way") from error
+    except (BotoCoreError, ValueError) as error:
+        raise SourceError(f"{what}: {' '.join(str(error).split())}") from error
+
+
+def error_code(error: BaseException | None) -> str:
+    """Return the error code of an AWS error, or an empty string."""
+    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else ""
+
+
+def _message(error: ClientError) -> str:
+    code, text = error.response["Error"].get("Code", "?"), error.response["Error"].get("Message")
+    match code:
+        case "ResourceNotFoundException":
+            return "it does not exist in this account and region; check the name and AWS_REGION"
+        case "UnrecognizedClientException" | "InvalidSignatureException" | "ExpiredTokenException":
+            return f"AWS does not accept the credentials ({code}); renew them"
+        case _:
+            return f"{code}: {text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table that can feed a mirror.
+
+    Args:
+        schema: the name and the key attributes.
+        stream_arn: the ARN of the enabled stream, which carries new images.
+        view_type: the stream's view type.
+    """
+
+    schema: Schema
+    stream_arn: str
+    view_type: str
+
+
+def describe_schema(client: "DynamoDBClient", name: str) -> tuple[Schema, Any]:
+    """Return a table's key attributes, and the whole description by AWS.
+
+    Raises:
+        SourceError: the table cannot be described.
+    """
+    with aws_errors(f"table {name}"):
+        description = client.describe_table(TableName=name)["Table"]
+    kinds = {key["KeyType"]: key["AttributeName"] for key in description["KeySchema"]}
+    keys = tuple(kinds[kind] for kind in ("HASH", "RANGE") if kind in kinds)
+    known = description.get("AttributeDefinitions", ())
+    types = {attribute["AttributeName"]: attribute["AttributeType"] for attribute in known}
+    return Schema(name, keys, tuple(types[key] for key in keys)), description
+
+
+def describe_table(client: "DynamoDBClient", name: str) -> Table:
+    """Return a table after checking that its stream can feed a mirror.
+
+    Raises:
+        SourceError: the table cannot be described.
+        ConfigError: the stream is off or carries no new images.
+    """
+    schema, description = describe_schema(client, name)
+    stream = description.get("StreamSpecification", {})
+    if not stream.get("StreamEnabled"):
+        raise ConfigError(
+            f"the stream of table {name} is off; switch it on with "
+            "StreamViewType=NEW_AND_OLD_IMAGES"
+        )
+    check_view_type(stream.get("StreamViewType"), name)
+    return Table(schema, description["LatestStreamArn"], stream["StreamViewType"])

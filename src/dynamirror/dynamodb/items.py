@@ -1,0 +1,209 @@
+"""Rows: items read from the table itself, with the horizon they were read at."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from itertools import islice
+from time import sleep
+from typing import TYPE_CHECKING, Any
+
+from dynamirror.dynamodb.client import aws_errors
+from dynamirror.errors import SourceError
+from dynamirror.records.attribute_value import Item
+from dynamirror.records.chunks import MOST_BYTES, weight
+from dynamirror.records.version import RowVersion
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+from dynamirror.dynamodb.keys import identity, on_the_wire
+
+# How far behind DynamoDB's clock a horizon lies. A consistent read holds every change that was
+# acknowledged before it; the margin covers the clocks of DynamoDB's own machines, and that
+# ApproximateCreationDateTime is approximate and rounded to the second.
+CONSISTENT_MARGIN = 10
+
+
+# An eventually consistent read may lack what was acknowledged shortly before.
+EVENTUAL_MARGIN = 60
+
+
+# What BatchGetItem takes at the most.
+_KEYS_AT_ONCE = 100
+
+
+# Nothing is known of the items' sizes yet.
+_KEYS_AT_FIRST = 25
+
+
+_SHORTEST_PAUSE = 0.05
+
+
+_LONGEST_PAUSE = 2.0
+
+
+_Identity = frozenset[tuple[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What was found at a primary key.
+
+    Args:
+        key: the primary key.
+        item: the item, None if there is none.
+        version: the horizon it was read at.
+    """
+
+    key: Item
+    item: Item | None
+    version: RowVersion
+
+
+class Horizon:
+    """DynamoDB's own time, as the last of its answers told it, less a margin.
+
+    An answer that came before a read began tells the time of its beginning, or earlier: so what
+    `before` gives is never too late.
+
+    Args:
+        client: boto3's dynamodb client.
+        table: the table's name.
+        margin: seconds that are taken off.
+    """
+
+    def __init__(self, client: "DynamoDBClient", table: str, margin: int) -> None:
+        self._client = client
+        self._table = table
+        self.margin = margin
+        self._last: RowVersion | None = None
+
+    def ask(self) -> RowVersion:
+        """The horizon of a read that begins now: DynamoDB is asked for the time.
+
+        Raises:
+            SourceError: the table cannot be described.
+        """
+        with aws_errors(f"table {self._table}"):
+            response = self._client.describe_table(TableName=self._table)
+        return self.note(response)
+
+    def before(self) -> RowVersion:
+        """The horizon of a read that begins now; DynamoDB is asked only if it never answered."""
+        return self._last or self.ask()
+
+    def note(self, response: Any) -> RowVersion:
+        """Learn the time from an answer.
+
+        Raises:
+            SourceError: the answer tells none.
+        """
+        try:
+            date = response["ResponseMetadata"]["HTTPHeaders"]["date"]
+            seconds = int(parsedate_to_datetime(date).timestamp())
+        except (KeyError, TypeError, ValueError):
+            raise SourceError(
+                "DynamoDB's answer tells no time, so that no row can be dated"
+            ) from None
+        self._last = RowVersion(seconds - self.margin)
+        return self._last
+
+
+class RowReader:
+    """Reads items of one table by their primary keys, consistently.
+
+    Args:
+        client: boto3's dynamodb client.
+        table: the table's name.
+        margin: seconds that a horizon lies behind DynamoDB's clock; default as reads need.
+        spend: is told the read units that `read_many` consumes, to slow it down.
+    """
+
+    def __init__(
+        self,
+        client: "DynamoDBClient",
+        table: str,
+        *,
+        margin: int | None = None,
+        spend: Callable[[float], object] = lambda _units: None,
+    ) -> None:
+        self._client = client
+        self._table = table
+        self._spend = spend
+        self._at_once = _KEYS_AT_FIRST
+        self._horizon = Horizon(client, table, CONSISTENT_MARGIN if margin is None else margin)
+
+    def horizon(self) -> RowVersion:
+        """The horizon of a read that begins now: DynamoDB is asked for the time.
+
+        Raises:
+            SourceError: the table cannot be described.
+        """
+        return self._horizon.ask()
+
+    def read(self, key: Item) -> Row:
+        """Read one item.
+
+        Args:
+            key: its primary key; binary as bytes or base64 text.
+
+        Raises:
+            SourceError: the item cannot be read.
+        """
+        before = self._horizon.before()
+        with aws_errors(f"table {self._table}"):
+            answer = self._client.get_item(
+                TableName=self._table, Key=on_the_wire(key), ConsistentRead=True
+            )
+            if "Item" not in answer and _length(answer) != len("{}"):
+                raise KeyError("Item")  # there was something, and it cannot be read
+        self._horizon.note(answer)
+        return Row(key, answer.get("Item"), before)
+
+    def read_many(self, keys: Iterable[Item]) -> Iterator[Row]:
+        """Read items, up to a hundred at a time and fewer if they are large; each key once.
+
+        Rows come as they are read. Only those of one answer are held at a time.
+
+        Args:
+            keys: primary keys; binary as bytes or base64 text.
+
+        Raises:
+            SourceError: the items cannot be read.
+        """
+        waiting = {identity(key): key for key in keys}
+        pause = 0.0
+        while waiting:
+            sleep(pause)
+            before = self._horizon.before()
+            chunk = dict(islice(waiting.items(), self._at_once))
+            found, left = self._read_some(list(chunk.values()))
+            pause = (min(2 * pause, _LONGEST_PAUSE) or _SHORTEST_PAUSE) if left else 0.0
+            for name, key in chunk.items():
+                if name not in left:
+                    del waiting[name]
+                    yield Row(key, found.pop(name, None), before)
+
+    def _read_some(self, keys: list[Item]) -> tuple[dict[_Identity, Item], set[_Identity]]:
+        """Read items, and tell which keys DynamoDB did not come to."""
+        asked: Any = {
+            self._table: {"Keys": list(map(on_the_wire, keys)), "ConsistentRead": True},
+        }
+        with aws_errors(f"table {self._table}"):
+            answer: Any = self._client.batch_get_item(
+                RequestItems=asked, ReturnConsumedCapacity="TOTAL"
+            )
+            items = answer["Responses"].get(self._table, [])
+            left = answer["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
+        used = answer.get("ConsumedCapacity", ())
+        self._spend(sum(float(one.get("CapacityUnits", 0)) for one in used))
+        self._horizon.note(answer)
+        if items:
+            fitting = MOST_BYTES * len(items) // sum(map(weight, items))
+            self._at_once = max(1, min(fitting, _KEYS_AT_ONCE))
+        found = {identity({name: item[name] for name in keys[0]}): item for item in items}
+        return found, set(map(identity, left))
+
+
+def _length(response: Any) -> int:
+    nothing = len("{}")
+    return int(response["ResponseMetadata"]["HTTPHeaders"].get("content-length", nothing))

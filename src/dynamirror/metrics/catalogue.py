@@ -1,0 +1,179 @@
+"""The catalogue of metrics, with their names in CloudWatch and in OpenMetrics."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from math import isfinite
+from typing import Final
+
+from dynamirror.views.batch_result import Batch
+
+NAMESPACE: Final = "dynamirror"
+DIMENSION: Final = "table"
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
+
+class Unit(StrEnum):
+    """CloudWatch's units.
+
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html
+    """
+
+    COUNT = "Count"
+    SECONDS = "Seconds"
+    MILLISECONDS = "Milliseconds"
+
+
+class Kind(StrEnum):
+    """The type of a metric in OpenMetrics."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+    HISTOGRAM = "histogram"
+
+
+class Origin(StrEnum):
+    """The source of a metric."""
+
+    REPLICATOR = "replicator, each batch"
+    AUDITOR = "auditor"
+    BOTH = "auditor and canary"
+    CANARY = "canary"
+    RUN = "`run --metrics` only, by shard"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric.
+
+    Args:
+        name: the name in CloudWatch.
+        unit: the unit in CloudWatch.
+        kind: the type in OpenMetrics.
+        origin: the source.
+        help: the meaning.
+        buckets: upper bounds of a histogram, in OpenMetrics' unit.
+    """
+
+    name: str
+    unit: Unit
+    kind: Kind
+    origin: Origin
+    help: str
+    buckets: tuple[float, ...] = ()
+
+    @property
+    def openmetrics_unit(self) -> str:
+        """The unit in OpenMetrics, which measures time in seconds; empty for none."""
+        return "" if self.unit is Unit.COUNT else "seconds"
+
+    @property
+    def openmetrics_name(self) -> str:
+        """`dynamirror_`, the name in snake case, the unit, and `_total` for a counter.
+
+        https://github.com/prometheus/OpenMetrics/blob/main/specification/OpenMetrics.md
+        """
+        parts = [NAMESPACE, _WORDS.sub("_", self.name).lower(), self.openmetrics_unit]
+        if self.kind is Kind.COUNTER:
+            parts.append("total")
+        return "_".join(filter(None, parts))
+
+    def in_openmetrics(self, value: float) -> float:
+        """Return a value in OpenMetrics' unit."""
+        return value / 1000 if self.unit is Unit.MILLISECONDS else value
+
+
+Values = Mapping[Metric, float]
+
+_LAG_BUCKETS = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
+_DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+_LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 45.0)
+
+
+def _count(name: str, origin: Origin, help_: str, kind: Kind = Kind.COUNTER) -> Metric:
+    return Metric(name, Unit.COUNT, kind, origin, help_)
+
+
+RECORDS: Final = _count("Records", Origin.REPLICATOR, "Records received.")
+APPLIED: Final = _count("Applied", Origin.REPLICATOR, "Entries written to the cache.")
+STALE: Final = _count(
+    "Stale", Origin.REPLICATOR, "Entries not written: the cache held a version at least as new."
+)
+COALESCED: Final = _count(
+    "Coalesced", Origin.REPLICATOR, "Entries not sent: the same batch held a newer version."
+)
+QUARANTINED: Final = _count("Quarantined", Origin.REPLICATOR, "Items put into quarantine.")
+FAILED: Final = _count(
+    "Failed",
+    Origin.REPLICATOR,
+    "Entries not written, or all records of a batch that failed; they are delivered again.",
+)
+REPLICATION_LAG: Final = Metric(
+    "ReplicationLag",
+    Unit.SECONDS,
+    Kind.HISTOGRAM,
+    Origin.REPLICATOR,
+    "Time from the creation of a batch's oldest record, in whole seconds, to the batch's end.",
+    _LAG_BUCKETS,
+)
+BATCH_DURATION: Final = Metric(
+    "BatchDuration",
+    Unit.MILLISECONDS,
+    Kind.HISTOGRAM,
+    Origin.REPLICATOR,
+    "Time the replicator took for a batch.",
+    _DURATION_BUCKETS,
+)
+MIRROR_COMPLETE: Final = _count(
+    "MirrorComplete", Origin.BOTH, "1 if the cache holds all of the table, else 0.", Kind.GAUGE
+)
+QUARANTINE_SIZE: Final = _count("QuarantineSize", Origin.BOTH, "Items in quarantine.", Kind.GAUGE)
+ITEMS_AUDITED: Final = _count("ItemsAudited", Origin.AUDITOR, "Items compared with the cache.")
+DRIFT_FOUND: Final = _count("DriftFound", Origin.AUDITOR, "Entries that differ from the table.")
+DRIFT_REPAIRED: Final = _count(
+    "DriftRepaired", Origin.AUDITOR, "Differing entries that were corrected."
+)
+CANARY_SEEN: Final = _count(
+    "CanarySeen",
+    Origin.CANARY,
+    "1 if the item just written to the table was seen in the cache in time (45 s), else 0.",
+    Kind.GAUGE,
+)
+CANARY_LATENCY: Final = Metric(
+    "CanaryLatency",
+    Unit.MILLISECONDS,
+    Kind.HISTOGRAM,
+    Origin.CANARY,
+    "Time from the acknowledged write of that item to its sight in the cache, if seen.",
+    _LATENCY_BUCKETS,
+)
+SHARD_BEHIND: Final = Metric(
+    "ShardBehind",
+    Unit.SECONDS,
+    Kind.GAUGE,
+    Origin.RUN,
+    "Time since the shard was last read to its end.",
+)
+CATALOGUE: Final = (
+    *(RECORDS, APPLIED, STALE, COALESCED, QUARANTINED, FAILED, REPLICATION_LAG, BATCH_DURATION),
+    *(MIRROR_COMPLETE, QUARANTINE_SIZE, ITEMS_AUDITED, DRIFT_FOUND, DRIFT_REPAIRED),
+    *(CANARY_SEEN, CANARY_LATENCY, SHARD_BEHIND),
+)
+
+
+def of_batch(batch: Batch) -> dict[Metric, float]:
+    """Return the metrics of one batch."""
+    report = batch.report
+    values: dict[Metric, float] = {
+        RECORDS: batch.records,
+        APPLIED: report.applied,
+        STALE: report.stale,
+        COALESCED: report.coalesced,
+        QUARANTINED: batch.parked,
+        FAILED: batch.failed,
+        BATCH_DURATION: batch.seconds * 1000,
+    }
+    if batch.lag is not None:
+        values[REPLICATION_LAG] = batch.lag
+    return {metric: round(value, 3) for metric, value in values.items() if isfinite(value)}

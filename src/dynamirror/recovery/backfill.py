@@ -1,0 +1,169 @@
+"""A rebuild from start to end, by the threads of one process."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from time import monotonic
+
+from dynamirror.backoff import Backoff
+from dynamirror.dynamodb.scan import Rate
+from dynamirror.errors import CacheError, SourceError
+from dynamirror.recovery.rebuild import LostError, Progress, Rebuild, Run, read_progress, total
+from dynamirror.recovery.sweep import Swept
+
+# More do not help: one core parses all answers of DynamoDB.
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The state of a backfill.
+
+    Args:
+        phase: waiting, loading, sweeping, done or again.
+        progress: the progress of all segments together.
+        swept: the progress of the sweep.
+        detail: the reason why the backfill waits or starts again.
+    """
+
+    phase: str
+    progress: Progress = field(default_factory=Progress)
+    swept: Swept = field(default_factory=Swept)
+    detail: str = ""
+
+
+class _StoppedError(Exception):
+    pass
+
+
+class Backfill:
+    """Runs one rebuild; after a crash, the next run resumes each segment at its last page.
+
+    Args:
+        rebuild: the steps of the rebuild.
+        segments: the number of segments of a new rebuild.
+        consistent: whether reads are strongly consistent.
+        rate: read units per second; None for no limit.
+        patience: the number of consecutive failures to retry; None for any number.
+        stop: set to end early.
+        tell: called with the state, by several threads, one at a time.
+    """
+
+    def __init__(
+        self,
+        rebuild: Rebuild,
+        *,
+        segments: int = 8,
+        consistent: bool = True,
+        rate: float | None = None,
+        patience: int | None = 8,
+        stop: threading.Event | None = None,
+        tell: Callable[[Now], object] = lambda _state: None,
+    ) -> None:
+        self._rebuild = rebuild
+        self._segments = segments
+        self._consistent = consistent
+        self._patience = patience
+        self._stop = stop or threading.Event()
+        self._rate = Rate(rate, wait=self._pause)
+        self._report = tell
+        self._lock = threading.Lock()
+        self._parts: dict[int, Progress] = {}
+        self._failed = threading.Event()
+
+    def run(self, *, anew: bool = False) -> Now | None:
+        """Run the rebuild, and return its final state, or None if stopped.
+
+        Args:
+            anew: whether to discard the progress of an interrupted rebuild.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+            SourceError: the table cannot be read.
+        """
+        while not self._stop.is_set():
+            try:
+                run = self._begin(anew=anew)
+                if run is None or not self._load(run):
+                    return None
+                swept = self._sweep(run)
+                self._rebuild.finish(run)
+            except LostError as error:
+                # `begin` joins another's rebuild if that suffices, and else starts one.
+                self._report(Now("again", detail=str(error)))
+                anew = False
+            except _StoppedError:
+                return None
+            else:
+                progress = read_progress(self._rebuild.cache, self._rebuild.schema.table, run)
+                return Now("done", progress, swept)
+        return None
+
+    def _begin(self, *, anew: bool) -> Run | None:
+        while not self._stop.is_set():
+            step = self._rebuild.begin(
+                segments=self._segments, consistent=self._consistent, anew=anew
+            )
+            if step.run is not None:
+                return step.run
+            self._report(
+                Now("waiting", detail=f"{step.wait} s, until snapshot rows are newer than the gap")
+            )
+            self._stop.wait(min(step.wait, 1))
+        return None
+
+    def _load(self, run: Run) -> bool:
+        """Load all segments, and return whether that was finished."""
+        self._parts = {}
+        self._failed.clear()
+        with ThreadPoolExecutor(min(_THREADS, run.segments)) as pool:
+            futures = [pool.submit(self._load_segment, run, index) for index in range(run.segments)]
+            try:
+                return all(list(map(Future.result, futures)))
+            except BaseException:
+                self._failed.set()
+                raise
+
+    def _load_segment(self, run: Run, index: int) -> bool:
+        backoff, failures = Backoff(self._stop), 0
+
+        def record(progress: Progress) -> None:
+            nonlocal failures
+            failures = 0
+            with self._lock:
+                self._parts[index] = progress
+                self._report(Now("loading", total(list(self._parts.values()), run.segments)))
+
+        while self._should_continue():
+            try:
+                progress = self._rebuild.load(
+                    run, index, rate=self._rate, in_time=self._should_continue, tell=record
+                )
+            except (CacheError, SourceError) as error:
+                failures += 1
+                if self._patience is not None and failures > self._patience:
+                    raise
+                backoff.wait(failures, error)
+            else:
+                record(progress)
+                return progress.done
+        return False
+
+    def _should_continue(self) -> bool:
+        return not (self._stop.is_set() or self._failed.is_set())
+
+    def _sweep(self, run: Run) -> Swept:
+        progress = total(list(self._parts.values()), run.segments)
+
+        def record(swept: Swept) -> None:
+            if self._stop.is_set():
+                raise _StoppedError
+            self._report(Now("sweeping", progress, swept))
+
+        return self._rebuild.sweep(run, record, rate=self._rate)
+
+    def _pause(self, seconds: float) -> None:
+        end = monotonic() + seconds
+        while self._should_continue() and (left := end - monotonic()) > 0:
+            self._stop.wait(min(left, 0.5))

@@ -1,0 +1,147 @@
+"""Detects that a mirror has become incomplete, and records it."""
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from time import monotonic, time
+from typing import Final
+
+import msgspec
+
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import (
+    OLDER_DATA,
+    OLDER_STREAM,
+    Marker,
+    _epoch,
+    difference,
+    logger,
+    note_gap,
+    read_marker,
+)
+from dynamirror.views.view import View, fingerprint
+
+_LOST_NOTE: Final = "the cache went back to before this was noted: "
+
+
+# A record that is about to be trimmed: others may have been, before they were read.
+_OLD_SECONDS: Final = 23 * 3600
+
+
+_LOOK_SECONDS: Final = 1.0
+
+
+# By how much our clock may be behind DynamoDB's, which stamps the changes.
+_CLOCKS_SECONDS: Final = 2
+
+
+class Watch:
+    """Notices that a mirror has become incomplete, and writes it down.
+
+    It looks at the marker once a second at the most, unless another stream than the marker's comes.
+
+    Args:
+        cache: the cache.
+        views: all views of one table.
+        clock: monotonic seconds.
+        now: seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        views: Sequence[View],
+        *,
+        clock: Callable[[], float] = monotonic,
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._cache = cache
+        self._views = views
+        self._table = views[0].schema.table
+        self._fingerprint = fingerprint(views)
+        self._clock = clock
+        self._now = now
+        self._looked = float("-inf")
+        self.marker: Marker | None = None
+
+    def look(self, stream: str, oldest: float | None = None, *, began: float | None = None) -> None:
+        """Compare the marker with what is delivered; after a batch was written, not before.
+
+        Args:
+            stream: ARN of the stream that changes come from.
+            oldest: when the oldest change of a batch was made; None if that is not known.
+            began: when the batch came, in seconds since 1970; None for no batch.
+
+        Raises:
+            CacheError: the cache cannot be read, or did not take it.
+        """
+        if oldest is not None and self.is_late(oldest):
+            hours = _OLD_SECONDS // 3600
+            reason = f"changes arrived {hours} hours late: others may have been trimmed unread"
+            # Until the late ones are through, each makes the gap later; one a minute is enough.
+            if self.marker is None or self._now() - (self.marker.gap or 0) > 60:  # noqa: PLR2004
+                self.note(stream, reason)
+                return
+        other = self.marker is not None and stream != self.marker.stream
+        if other or self._clock() - self._looked >= _LOOK_SECONDS:
+            before = self.marker
+            self.marker = read_marker(self._cache, self._table)
+            self._looked = self._clock()
+            why = difference(self.marker, stream, self._fingerprint)
+            why = why or _lost(before, self.marker)
+            if why is not None:
+                self.note(stream, why)
+                return
+        assert self.marker is not None  # it has been looked at
+        if began is not None and (why := self._resurrects(self.marker, stream, began)):
+            self.note(stream, why)
+
+    def _resurrects(self, marker: Marker, stream: str, began: float) -> str | None:
+        """Why a batch may have brought back what nothing deletes any more, or None.
+
+        A rebuild leaves no tombstone where no entry was. So a put may come back if the delete after
+        it was never delivered, or its tombstone was lost.
+        """
+        if marker.gap is not None and marker.gap > self._now():
+            return None  # that is noted already: no row has been read since
+        if _is_older(stream, marker):
+            return OLDER_STREAM
+        return OLDER_DATA if began < marker.born else None
+
+    def is_newest(self, stream: str) -> bool:
+        """Whether the table is known to have no newer stream.
+
+        Args:
+            stream: the stream's ARN.
+        """
+        return self.marker is not None and not _is_older(stream, self.marker)
+
+    def is_late(self, created: float) -> bool:
+        """Whether a change comes so late that others may have been trimmed before it."""
+        return self._now() - created > _OLD_SECONDS
+
+    def note(self, stream: str, reason: str) -> None:
+        """Write down that changes may be lacking, up to now.
+
+        Raises:
+            CacheError: the cache did not take it.
+        """
+        at = ceil(self._now()) + _CLOCKS_SECONDS
+        note_gap(self._cache, self._views, stream=stream, at=at, reason=reason)
+        logger.error("mirror incomplete", extra={"table": self._table, "reason": reason})
+        held = self.marker or Marker()
+        followed = held.stream if _is_older(stream, held) else stream
+        self.marker = msgspec.structs.replace(
+            held, stream=followed, views=self._fingerprint, gap=at, reason=reason
+        )
+
+
+def _lost(before: Marker | None, now: Marker) -> str | None:
+    """Why a mirror is incomplete as it was known before, if a failover lost that; or None."""
+    if before is None or before.gap is None or now.gap is None or now.gap >= before.gap:
+        return None
+    return _LOST_NOTE + before.reason.removeprefix(_LOST_NOTE)
+
+
+def _is_older(stream: str, marker: Marker) -> bool:
+    """Whether the table has had a newer stream since, as far as the marker tells."""
+    return 0 <= _epoch(stream) < max(_epoch(marker.stream), _epoch(marker.source))

@@ -1,0 +1,44 @@
+"""A table's key schema: declared in the environment, told by its records, or asked of the table."""
+
+from contextlib import suppress
+
+from dynamirror.errors import ConfigError, SourceError
+from dynamirror.settings import Settings
+from dynamirror.views.view import Schema
+
+
+def key_schema(settings: Settings, table: str, keys: frozenset[str]) -> Schema:
+    """Find out which of a table's key attributes is the partition key.
+
+    Args:
+        settings: the settings, which may declare it.
+        table: the table's name.
+        keys: the key attributes that its records name; none if they differ.
+
+    Raises:
+        ConfigError: the records and the table contradict what is declared.
+        SourceError: the table has to be asked, and cannot be.
+    """
+    declared = settings.declared_schema(table)
+    if declared is None:
+        return Schema(table, tuple(keys)) if len(keys) == 1 else _described(table)
+    if keys and set(declared.keys) != keys and not _is_true(declared):
+        raise ConfigError(
+            f"environment: DYNAMIRROR_KEY_SCHEMA: says {', '.join(declared.keys)}, but the key of "
+            f"table {table} is {' and '.join(sorted(keys))}"
+        )
+    return declared
+
+
+def _is_true(declared: Schema) -> bool:
+    """Whether the table is known to have the key that was declared, whatever a record names."""
+    with suppress(SourceError):
+        return _described(declared.table).keys == declared.keys
+    return False
+
+
+def _described(table: str) -> Schema:
+    # boto3 takes long to import, and is needed only for what was not declared.
+    from dynamirror.dynamodb.client import Aws, describe_schema  # noqa: PLC0415
+
+    return describe_schema(Aws().dynamodb(), table)[0]

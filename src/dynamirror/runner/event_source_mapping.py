@@ -1,0 +1,244 @@
+"""What Lambda does with the records of a shard: batches, invokes, retries, bisects, gives up.
+
+https://docs.aws.amazon.com/lambda/latest/dg/services-dynamodb-eventsourcemapping.html
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple, dataclass
+from time import monotonic, time
+from typing import Any
+from zlib import crc32
+
+import msgspec
+
+from dynamirror.backoff import Backoff
+from dynamirror.dynamodb.stream_reader import Record
+from dynamirror.errors import DynamirrorError
+
+logger = logging.getLogger("dynamirror")
+
+Function = Callable[[Mapping[str, Any], Any], Mapping[str, Any] | None]
+
+# What Lambda puts into one invocation at the most.
+_PAYLOAD_BYTES = 6_000_000
+_AGE_LIMITS = (60, 604_800)
+
+
+@dataclass(frozen=True, slots=True)
+class EventSourceMapping:
+    """The settings of a mapping, with AWS's names and meanings.
+
+    Args:
+        batch_size: records of one invocation at the most, 1 to 10,000.
+        maximum_batching_window: seconds to wait for a full batch, 0 to 300.
+        parallelization_factor: invocations of one shard at a time, 1 to 10; changes of one item
+            never overtake each other.
+        maximum_retry_attempts: how often to try again; -1 for without end.
+        maximum_record_age: seconds after which a record is given up; -1 for never.
+        bisect_batch_on_function_error: split a batch that failed; this is no attempt.
+        report_batch_item_failures: heed what the function says of each record.
+        latest: begin with what is written from now on (LATEST), not at the oldest (TRIM_HORIZON).
+        timeout: seconds that one invocation is given.
+    """
+
+    batch_size: int = 1000
+    maximum_batching_window: float = 0.0
+    parallelization_factor: int = 1
+    maximum_retry_attempts: int = -1
+    maximum_record_age: float = -1
+    bisect_batch_on_function_error: bool = False
+    report_batch_item_failures: bool = True
+    latest: bool = False
+    timeout: float = 60.0
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ("batch_size", 1, 10_000),
+            ("maximum_batching_window", 0, 300),
+            ("parallelization_factor", 1, 10),
+            ("maximum_retry_attempts", -1, 10_000),
+            ("timeout", 1, 900),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise DynamirrorError(f"{name} must be {low} to {high}, not {getattr(self, name)}")
+        low, high = _AGE_LIMITS
+        if self.maximum_record_age != -1 and not low <= self.maximum_record_age <= high:
+            raise DynamirrorError(
+                f"maximum_record_age must be -1 or {low} to {high}, not {self.maximum_record_age}"
+            )
+
+
+@dataclass(slots=True)
+class Invocation:
+    """Lambda's context object, as far as the handler uses it."""
+
+    end: float
+    clock: Callable[[], float]
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the invocation is ended."""
+        return max(0, round((self.end - self.clock()) * 1000))
+
+
+@dataclass(slots=True)
+class Counts:
+    """What a delivery has done so far."""
+
+    records: int = 0
+    invocations: int = 0
+    retries: int = 0
+    discarded: int = 0
+    gaps: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+
+@dataclass(slots=True)
+class _Batch:
+    records: Sequence[Record]
+    retries: int = 0
+
+
+class Invoker:
+    """Hands the records of a shard to a function until each is dealt with.
+
+    Args:
+        function: the Lambda function's handler.
+        mapping: the settings.
+        stop: set to end.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        function: Function,
+        mapping: EventSourceMapping,
+        stop: threading.Event,
+        *,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        self._function = function
+        self._mapping = mapping
+        self._stop = stop
+        self._clock = clock
+        self._backoff = Backoff(stop)
+        self._lock = threading.Lock()
+        self.counts = Counts()
+
+    def deliver(self, records: list[Record]) -> bool:
+        """Hand records to the function until each is dealt with; False if stopped before."""
+        lanes: list[list[Record]] = [[] for _ in range(self._mapping.parallelization_factor)]
+        for record in records:
+            lanes[_lane(record, len(lanes))].append(record)
+        lanes = [lane for lane in lanes if lane]
+        if len(lanes) == 1:
+            return self._deliver_in_order(lanes[0])
+        with ThreadPoolExecutor(len(lanes)) as pool:
+            return all(list(pool.map(self._deliver_in_order, lanes)))
+
+    def _deliver_in_order(self, records: Sequence[Record]) -> bool:
+        waiting = _cut(records, self._mapping.batch_size)
+        while waiting:
+            if self._stop.is_set():
+                return False
+            batch = self._without_expired(waiting.pop())
+            if not batch.records:
+                continue
+            failed_at = self._invoke(batch.records)
+            if failed_at is None:
+                with self._lock:
+                    self.counts.records += len(batch.records)
+                continue
+            waiting += reversed(self._after_failure(batch, failed_at))
+        return True
+
+    def _after_failure(self, batch: _Batch, failed_at: int) -> list[_Batch]:
+        """The batches to deliver next, in order."""
+        mapping, rest = self._mapping, batch.records[failed_at:]
+        with self._lock:
+            self.counts.records += failed_at
+            self.counts.retries += 1
+        if failed_at and mapping.report_batch_item_failures:
+            return [_Batch(rest)]  # what is left is a new, shorter batch
+        if mapping.bisect_batch_on_function_error and len(rest) > 1:
+            middle = len(rest) // 2
+            return [_Batch(rest[:middle], batch.retries), _Batch(rest[middle:], batch.retries)]
+        if 0 <= mapping.maximum_retry_attempts <= batch.retries:
+            self._discard(rest, "too many attempts")
+            return []
+        self._backoff.wait(batch.retries + 1, "the batch was not wholly applied")
+        return [_Batch(rest, batch.retries + 1)]
+
+    def _without_expired(self, batch: _Batch) -> _Batch:
+        age = self._mapping.maximum_record_age
+        if age == -1:
+            return batch
+        oldest = time() - age
+        kept = [r for r in batch.records if r["dynamodb"]["ApproximateCreationDateTime"] >= oldest]
+        if len(kept) < len(batch.records):
+            self._discard(batch.records[: len(batch.records) - len(kept)], "too old")
+        return _Batch(kept, batch.retries)
+
+    def _discard(self, records: Sequence[Record], reason: str) -> None:
+        with self._lock:
+            self.counts.discarded += len(records)
+        logger.error("records given up", extra={"records": len(records), "reason": reason})
+
+    def _invoke(self, records: Sequence[Record]) -> int | None:
+        """Call the function once; returns the index from which on to deliver again, or None."""
+        with self._lock:
+            self.counts.invocations += 1
+        # Through JSON both ways, as Lambda does it: nothing else can get across.
+        event = msgspec.json.decode(msgspec.json.encode({"Records": records}))
+        context = Invocation(self._clock() + self._mapping.timeout, self._clock)
+        try:
+            answer = self._function(event, context)
+            response = msgspec.json.decode(msgspec.json.encode(answer))
+        except Exception as error:  # noqa: BLE001 - a function may raise anything
+            logger.warning("function failed", extra={"reason": f"{type(error).__name__}: {error}"})
+            return 0
+        if not self._mapping.report_batch_item_failures:
+            return None
+        return checkpoint(response, records)
+
+
+def checkpoint(response: Any, records: Sequence[Record]) -> int | None:
+    """Find where a function's answer says to go on; None if all is done.
+
+    The lowest sequence number named is the one to go on from. Nothing, or an empty list, is
+    success; an empty, missing or unknown identifier fails the whole batch.
+    """
+    failures = response.get("batchItemFailures") if isinstance(response, dict) else None
+    if not failures:
+        return None if response is None or isinstance(response, dict) else 0
+    numbers = {record["dynamodb"]["SequenceNumber"]: index for index, record in enumerate(records)}
+    try:
+        return min(numbers[failure["itemIdentifier"]] for failure in failures)
+    except (KeyError, TypeError):
+        return 0
+
+
+def _cut(records: Sequence[Record], batch_size: int) -> list[_Batch]:
+    """Cut records into batches of allowed length and payload; the first one comes last."""
+    batches: list[_Batch] = []
+    batch: list[Record] = []
+    size = 0
+    for record in records:
+        weight = len(msgspec.json.encode(record)) + 1
+        if batch and (len(batch) == batch_size or size + weight > _PAYLOAD_BYTES):
+            batches.append(_Batch(batch))
+            batch, size = [], 0
+        batch.append(record)
+        size += weight
+    if batch:
+        batches.append(_Batch(batch))
+    return batches[::-1]
+
+
+def _lane(record: Record, lanes: int) -> int:
+    """The lane of an item: always the same, so that its changes stay in order."""
+    return crc32(msgspec.json.encode(record["dynamodb"]["Keys"], order="sorted")) % lanes

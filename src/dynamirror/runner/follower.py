@@ -1,0 +1,141 @@
+"""A mirror in one process: follows a table from stream to stream, until there is none to follow."""
+
+from collections.abc import Callable
+from functools import partial
+
+from dynamirror.cache.checkpoints import Positions
+from dynamirror.dynamodb.client import Aws, Table, describe_table
+from dynamirror.dynamodb.stream_reader import StreamReader
+from dynamirror.recovery.rebuild import Rebuild
+from dynamirror.replication.gap_detector import Watch
+from dynamirror.replication.replicator import Replicator
+from dynamirror.runner.delivery import Delivery
+from dynamirror.runner.event_source_mapping import Counts, EventSourceMapping
+from dynamirror.runner.healer import Healer
+from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.view import check_stream
+
+
+class Follower:
+    """Delivers a table's changes to a replicator.
+
+    Args:
+        aws: where the table is.
+        table: its name.
+        replicator: takes the batches.
+        mapping: how batches are made.
+        tell: is told, in a sentence, what a person should know.
+        heal: whether to rebuild the mirror whenever it is incomplete.
+        rate: read units a second that a rebuild may consume; None for no limit.
+        margin: seconds that a rebuild's horizons lie behind DynamoDB's clock; default as it needs.
+
+    Raises:
+        SourceError: the table cannot be described.
+        ConfigError: its stream is off, or cannot feed the views.
+        CacheError: the cache cannot be reached.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        table: str,
+        replicator: Replicator,
+        mapping: EventSourceMapping,
+        *,
+        tell: Callable[[str], None],
+        heal: bool = True,
+        rate: float | None = None,
+        margin: int | None = None,
+    ) -> None:
+        self._aws = aws
+        self._table = table
+        self._replicator = replicator
+        self._mapping = mapping
+        self._tell = tell
+        self.delivery: Delivery | None = None  # what delivers now
+        self._source = self._look_up()
+        # Any command will do: a cache that cannot be reached, or refuses us, is told at once.
+        nothing = f"{RESERVED}{{{table}}}:nothing"
+        replicator.cache.call(nothing, b"GET", nothing.encode())
+        self._rebuild = Rebuild(
+            replicator.cache,
+            self._views,
+            aws.dynamodb(),
+            fence_ttl=replicator.fence_ttl,
+            stream_arn=self._source.stream_arn,
+            margin=margin,
+        )
+        self._healer = Healer(
+            self._rebuild,
+            stream_arn=lambda: self._source.stream_arn,
+            tell=tell,
+            heal=heal,
+            rate=rate,
+        )
+
+    @property
+    def stream_arn(self) -> str:
+        """The stream that is followed now."""
+        return self._source.stream_arn
+
+    @property
+    def complete(self) -> bool | None:
+        """Whether the mirror is complete; None before anybody looked."""
+        return self._healer.complete
+
+    def behind(self) -> dict[str, float]:
+        """By shard that is being read: seconds since it was last seen read to its end."""
+        return self.delivery.behind() if self.delivery else {}
+
+    def follow(self, report: Callable[[Counts], None], *, every: float) -> None:
+        """Deliver until interrupted.
+
+        Args:
+            report: is told now and then what was done so far.
+            every: seconds between reports.
+
+        Raises:
+            DynamirrorError: there is nothing left to follow; says why.
+        """
+        self._healer.start()
+        try:
+            self._follow(report, every)
+        finally:
+            self._healer.stop()
+
+    def _follow(self, report: Callable[[Counts], None], every: float) -> None:
+        before = Counts()
+        while True:
+            arn = self._source.stream_arn
+            delivery = Delivery(
+                StreamReader(self._aws.streams(), arn),
+                self._replicator,
+                Positions(self._replicator.cache, arn),
+                self._mapping,
+                note_gap=partial(Watch(self._replicator.cache, self._views).note, arn),
+            )
+            delivery.start()
+            self.delivery = delivery
+            try:
+                while not delivery.wait(every):
+                    report(before + delivery.counts)
+            finally:
+                delivery.stop()
+                before += delivery.counts
+                report(before)
+            self._move_on(arn)
+
+    def _move_on(self, ended: str) -> None:
+        """Find the stream that took over from one that was switched off."""
+        self._source = self._look_up()
+        self._rebuild.stream_arn = self._source.stream_arn
+        self._tell(
+            f"stream {ended} was switched off; going on with {self._source.stream_arn}. Changes "
+            "made in between were never recorded"
+        )
+
+    def _look_up(self) -> Table:
+        source = describe_table(self._aws.dynamodb(), self._table)
+        self._views = self._replicator.views.bind(source.schema)
+        check_stream(self._views, source.view_type, self._table)
+        return source

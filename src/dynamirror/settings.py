@@ -1,0 +1,154 @@
+"""Settings from the environment, and views from `mirror.toml`: read once, checked whole."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from dynamirror.errors import ConfigError
+from dynamirror.validation import _explain
+from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views
+from dynamirror.views.view import Schema, ViewSpec
+
+Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+
+
+Name = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+QUARANTINE_LIMIT = 10_000
+
+
+_VARIABLES = {
+    "host": "ELASTICACHE_HOST",
+    "port": "ELASTICACHE_PORT",
+    "tls": "ELASTICACHE_TLS",
+    "ca_file": "ELASTICACHE_CA_FILE",
+    "user": "ELASTICACHE_USER",
+    "password_file": "ELASTICACHE_PASSWORD_FILE",
+    "iam_cache": "ELASTICACHE_NAME",
+    "region": "AWS_REGION",
+    "timeout": "ELASTICACHE_TIMEOUT",
+    "fence_ttl": "DYNAMIRROR_FENCE_TTL",
+    "quarantine_limit": "DYNAMIRROR_QUARANTINE_LIMIT",
+    "key_schema": "DYNAMIRROR_KEY_SCHEMA",
+    "config": "DYNAMIRROR_CONFIG",
+}
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get):
+    """Where the cache is and how to speak to it; the names in the environment stand beside.
+
+    Args:
+        host: ELASTICACHE_HOST, the cache's address.
+        port: ELASTICACHE_PORT, the cache's port.
+        tls: ELASTICACHE_TLS, whether to speak TLS and verify the certificate.
+        ca_file: ELASTICACHE_CA_FILE, PEM file of an authority to trust beside the
+            system's.
+        user: ELASTICACHE_USER, the user to authenticate as.
+        password_file: ELASTICACHE_PASSWORD_FILE, file that holds the user's password.
+        iam_cache: ELASTICACHE_NAME, the cache's name; with it, authentication is by IAM.
+        region: AWS_REGION, for IAM.
+        timeout: ELASTICACHE_TIMEOUT, seconds to wait for one answer of the cache.
+        fence_ttl: DYNAMIRROR_FENCE_TTL, seconds a fence is kept. Longer than the 24 hours that a
+            stream can replay, or an old change could come back.
+        quarantine_limit: DYNAMIRROR_QUARANTINE_LIMIT, items of one table that the quarantine lists;
+            more are only counted.
+        key_schema: DYNAMIRROR_KEY_SCHEMA, the table's key attributes, partition key first,
+            separated by a comma; needed only for the default view of a table with a sort key.
+        config: DYNAMIRROR_CONFIG, path of `mirror.toml`; without one the default view is used.
+    """
+
+    host: Name
+    port: Port = 6379
+    tls: bool = True
+    ca_file: Name | None = None
+    user: Name | None = None
+    password_file: Name | None = None
+    iam_cache: Name | None = None
+    region: Name | None = None
+    timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
+    fence_ttl: Annotated[int, msgspec.Meta(ge=90_000, le=31_536_000)] = 93_600
+    quarantine_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = QUARANTINE_LIMIT
+    key_schema: Name | None = None
+    config: Name | None = None
+
+    def __post_init__(self) -> None:
+        if self.key_schema is not None and not all(self._key_names()):
+            raise ValueError(
+                "DYNAMIRROR_KEY_SCHEMA holds an empty name; write the table's key attributes "
+                "separated by a comma, as in pk,sk"
+            )
+        if self.iam_cache and not (self.user and self.region and self.tls):
+            raise ValueError(
+                "ELASTICACHE_NAME asks for IAM authentication, which needs ELASTICACHE_USER, "
+                "AWS_REGION and TLS"
+            )
+        if self.user and not (self.iam_cache or self.password_file):
+            raise ValueError(
+                "ELASTICACHE_USER goes with ELASTICACHE_NAME (IAM) or ELASTICACHE_PASSWORD_FILE; "
+                "set one"
+            )
+        if self.iam_cache and self.password_file:
+            raise ValueError(
+                "ELASTICACHE_NAME (IAM) and ELASTICACHE_PASSWORD_FILE exclude each other; unset one"
+            )
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Read the settings from environment variables; empty ones count as unset.
+
+        Raises:
+            ConfigError: a variable is missing or wrong; says which.
+        """
+        known = {name: env[name] for name in _VARIABLES.values() if env.get(name)}
+        try:
+            return msgspec.convert(known, cls, strict=False)
+        except msgspec.ValidationError as error:
+            raise ConfigError(
+                f"environment: {_explain(str(error), tuple(_VARIABLES.values()))}"
+            ) from None
+
+    def to_env(self) -> dict[str, str]:
+        """The environment variables that give these settings."""
+        return {
+            _VARIABLES[name]: str(value).lower() if isinstance(value, bool) else str(value)
+            for name in self.__struct_fields__
+            if (value := getattr(self, name)) is not None
+        }
+
+    def declared_schema(self, table: str) -> Schema | None:
+        """The table's schema, if DYNAMIRROR_KEY_SCHEMA tells it."""
+        if self.key_schema is None:
+            return None
+        return Schema(table, self._key_names())
+
+    def _key_names(self) -> tuple[str, ...]:
+        return tuple(name.strip() for name in (self.key_schema or "").split(","))
+
+
+def load_views(path: str | None) -> tuple[ViewSpec, ...]:
+    """Read `mirror.toml`, or give the default view if there is none to read.
+
+    Raises:
+        ConfigError: the file cannot be read or is malformed.
+    """
+    return (ViewSpec(),) if path is None else parse_views(_read(path), path)
+
+
+def load_tables(path: str | None) -> tuple[TableSpec, ...]:
+    """Read the tables of a `mirror.toml`; none if there is none to read.
+
+    Raises:
+        ConfigError: the file cannot be read or is malformed.
+    """
+    return () if path is None else parse_tables(_read(path), path)
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None

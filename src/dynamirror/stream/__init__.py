@@ -1,1 +1,0 @@
-"""Reading a stream without Lambda: shards, parents before children, positions."""

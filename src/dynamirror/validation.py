@@ -1,0 +1,25 @@
+"""Validation errors as one sentence: the field, what is wrong, and the fix."""
+
+import difflib
+import re
+
+
+def _explain(message: str, names: tuple[str, ...]) -> str:
+    """Turn msgspec's message into one that begins with the field and ends with the fix."""
+    what, _, path = message.partition(" - at `")
+    where = path.rstrip("`").removeprefix("$").lstrip(".")
+    if unknown := re.search(r"unknown field `(.*)`", what):
+        near = difflib.get_close_matches(unknown[1], names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
+        field = f"{where}.{unknown[1]}" if where else unknown[1]
+        return f"{field}: there is no such field; {hint}"
+    if missing := re.search(r"missing required field `(.*)`", what):
+        field = f"{where}.{missing[1]}" if where else missing[1]
+        return f"{field}: is missing; " + (
+            "add at least one [[view]]" if missing[1] == "view" else "set it"
+        )
+    if invalid := re.search(r"Invalid enum value (.*)", what):
+        known = "S, N, B" if ".keys" in where else "json, dynamodb-json, hash, attribute"
+        return f"{where}: {invalid[1]} is not one of {known}"
+    what = what[0].lower() + what[1:] if what.startswith("Expected") else what
+    return f"{where}: {what}" if where else what

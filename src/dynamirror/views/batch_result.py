@@ -1,0 +1,101 @@
+"""What became of a batch, entry by entry."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from dynamirror.records.version import ChangeVersion
+from dynamirror.views.entry import Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An entry that was not simply written, and why."""
+
+    entry: Entry
+    reason: str
+
+
+@dataclass(slots=True)
+class Report:
+    """The outcomes of one batch.
+
+    Args:
+        applied: entries written.
+        stale: entries left alone, since the cache held something at least as new.
+        coalesced: entries not even sent, since something newer was in the same batch.
+        quarantined: entries whose items cannot be written in their view.
+        failed: entries that the cache did not take.
+    """
+
+    applied: int = 0
+    stale: int = 0
+    coalesced: int = 0
+    quarantined: list[Trouble] = field(default_factory=list)
+    failed: list[Trouble] = field(default_factory=list)
+
+    def lowest_failed(self) -> int | None:
+        """The lowest sequence number not applied, from which the stream must deliver again."""
+        sequences = (
+            trouble.entry.version.sequence
+            for trouble in self.failed
+            if isinstance(trouble.entry.version, ChangeVersion)
+        )
+        return min(sequences, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What is told of one batch.
+
+    Args:
+        table: the table's name; `?` where no record tells.
+        records: how many came.
+        report: the outcomes.
+        parked: items set aside.
+        failed: entries not written, or all records if the batch failed whole.
+        oldest: when its oldest record was created, in seconds since 1970; None if not known.
+        ended: when it was through.
+        seconds: what it took.
+    """
+
+    table: str
+    records: int
+    report: Report
+    parked: int
+    failed: int
+    oldest: float | None
+    ended: float
+    seconds: float
+
+    @property
+    def lag(self) -> float | None:
+        """Seconds from the creation of the oldest record to the end; None if not known."""
+        return None if self.oldest is None else max(0.0, self.ended - self.oldest)
+
+
+@dataclass(slots=True)
+class Tally:
+    """How many entries came to which outcome, over many batches."""
+
+    applied: int = 0
+    stale: int = 0
+    coalesced: int = 0
+    quarantined: int = 0
+    failed: int = 0
+
+    def add(self, batch: Batch) -> None:
+        """Count one batch."""
+        report = batch.report
+        self.applied += report.applied
+        self.stale += report.stale
+        self.coalesced += report.coalesced
+        self.quarantined += len(report.quarantined)
+        self.failed += len(report.failed)
+
+
+def partial_batch_response(identifiers: Iterable[str]) -> dict[str, list[dict[str, str]]]:
+    """The answer Lambda expects: the records from which on it must deliver again; none is success.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
+    """
+    return {"batchItemFailures": [{"itemIdentifier": identifier} for identifier in identifiers]}

@@ -1,0 +1,120 @@
+"""Entries: one key of the cache and what is to become of it."""
+
+from collections.abc import Iterable, Iterator
+
+import msgspec
+
+from dynamirror.errors import RecordError
+from dynamirror.records.attribute_value import Item
+from dynamirror.records.stream_record import Change, check_view_type
+from dynamirror.records.version import Version
+from dynamirror.views.view import View
+
+
+class Put(msgspec.Struct, frozen=True, gc=False):
+    """The entry shall hold the item. It is encoded only if nothing newer is in the same batch."""
+
+    view: View
+    key: str
+    version: Version
+    item: Item
+
+
+class Delete(msgspec.Struct, frozen=True, gc=False):
+    """The entry of an item, of which at least the primary key is known, shall not be."""
+
+    view: View
+    key: str
+    version: Version
+    item: Item
+
+
+Entry = Put | Delete
+
+
+def of_change(view: View, change: Change) -> Iterable[Entry]:
+    """What one change means for one view.
+
+    Raises:
+        RecordError: the new item cannot have a key in this view; an entry it had before is given
+            first, to be deleted.
+        ConfigError: the view needs old images, which the stream does not carry.
+    """
+    if not view.is_static:
+        return _of_moving(view, change)
+    key = view.key_of(change.keys)
+    if key is None:
+        return ()
+    if change.new is None:
+        return (Delete(view, key, change.version, change.old or change.keys),)
+    return (Put(view, key, change.version, change.new),)
+
+
+def _of_moving(view: View, change: Change) -> Iterator[Entry]:
+    """The same for a view where an item may come, go, or have another key than before."""
+    old_key = _old_key(view, change)
+    if change.new is None:
+        if old_key is not None:
+            yield Delete(view, old_key, change.version, change.old or change.keys)
+        return
+    try:
+        new_key = view.render(change.new)
+    except RecordError:
+        if old_key is not None:
+            yield Delete(view, old_key, change.version, change.old or change.keys)
+        raise
+    if old_key is not None and old_key != new_key:
+        yield Delete(view, old_key, change.version, change.old or change.keys)
+    if new_key is not None:
+        yield Put(view, new_key, change.version, change.new)
+
+
+def _old_key(view: View, change: Change) -> str | None:
+    """The key of the entry that the item may have had before, if it can be another one, or none."""
+    if not view.needs_old_image:
+        if change.old is None and (change.new is None or not change.carries_old):
+            # Whatever the view is not for now may have had an entry.
+            return view.possible_key(change.keys)
+    elif not change.carries_old:
+        check_view_type("NEW_IMAGE", change.table, needs_old_image=True)
+    if change.old is None:
+        return None
+    try:
+        return view.render(change.old)
+    except RecordError:
+        return None  # it had no entry
+
+
+def of_row(view: View, key: Item, item: Item | None, version: Version) -> Entry | None:
+    """What one row, read from the table, means for one view; None if it has no entry there.
+
+    Args:
+        view: the view.
+        key: the primary key that was read.
+        item: what was found there, None if nothing.
+        version: the horizon it was read at.
+
+    Raises:
+        RecordError: the item cannot have a key in this view.
+    """
+    if item is not None:
+        rendered = view.render(item)
+        return None if rendered is None else Put(view, rendered, version, item)
+    return no_entry(view, key, version)
+
+
+def no_entry(view: View, key: Item, version: Version) -> Delete | None:
+    """What it means for one view that an item is not in the table, or not for the view.
+
+    None if the primary key does not tell which entry it may have had.
+
+    Args:
+        view: the view.
+        key: the item's primary key.
+        version: the horizon it was read at.
+
+    Raises:
+        RecordError: the item cannot have a key in this view.
+    """
+    rendered = view.possible_key(key)
+    return None if rendered is None else Delete(view, rendered, version, key)

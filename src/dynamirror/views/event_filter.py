@@ -1,0 +1,154 @@
+"""Lambda's event filter: which records the views can do without, said in AWS's patterns."""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from dynamirror.views import canary
+from dynamirror.views.condition import Combined, Condition, Test
+from dynamirror.views.view import Schema, View, Views, ViewSpec
+
+# https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
+_MOST = 5
+_LONGEST = 4096
+# What an attribute's text must be: one of these, each a text or a prefix.
+_Texts = tuple[Any, ...]
+_Alternative = Mapping[str, _Texts]
+
+
+def patterns(
+    specs: Sequence[ViewSpec], schema: Schema, view_type: str
+) -> tuple[dict[str, Any], ...]:
+    """The patterns of the records that any view needs; none if all records may be needed.
+
+    Every record that makes an entry of any view fits one of them, and so does the canary's. What a
+    pattern cannot say is left out, so that others fit, too: numbers are text in a record, and
+    whether there is an attribute of any type cannot be asked.
+
+    Args:
+        specs: the views.
+        schema: of the table.
+        view_type: of its stream.
+
+    Raises:
+        ConfigError: a view does not fit the table.
+    """
+    views = Views(specs, lambda _table, _keys: schema).bind(schema)
+    carries_old = view_type == "NEW_AND_OLD_IMAGES"
+    # Without old images, only the key tells what an item may have had before.
+    knowns = (None, schema.keys) if carries_old else (schema.keys,)
+    for known, most in product(knowns, range(_MOST, 0, -1)):
+        found = _with_canary(_patterns(views, schema.keys, known, most), schema.keys[0])
+        if found and len(found) <= _MOST and all(length(one) <= _LONGEST for one in found):
+            return found
+    return ()
+
+
+def length(pattern: Mapping[str, Any]) -> int:
+    """Return how long a pattern is as AWS gets it: JSON without spaces, in bytes of UTF-8.
+
+    AWS counts characters; no text has fewer bytes.
+    """
+    return len(json.dumps(pattern, ensure_ascii=False, separators=(",", ":")).encode())
+
+
+def _patterns(
+    views: Iterable[View], keys: Collection[str], known: Collection[str] | None, most: int
+) -> list[dict[str, Any]]:
+    """The patterns; none if a view needs any record."""
+    found: list[dict[str, Any]] = []
+    for view in views:
+        for alternative in _alternatives(view.when, keys, known, most):
+            if not alternative:
+                return []
+            fields = {name: {"S": list(texts)} for name, texts in alternative.items()}
+            of_key = alternative.keys() <= set(keys)
+            for image in ("Keys",) if of_key else ("NewImage", "OldImage"):
+                pattern = {"dynamodb": {image: fields}}
+                if pattern not in found:
+                    found.append(pattern)
+    return found
+
+
+def _with_canary(found: Sequence[dict[str, Any]], partition: str) -> tuple[dict[str, Any], ...]:
+    """The same for the canary, too, in a pattern that asks the partition key alone, or one more."""
+    if not found:
+        return ()
+    for index, pattern in enumerate(found):
+        fields: dict[str, Any] = pattern["dynamodb"].get("Keys", {})
+        if fields.keys() == {partition}:
+            texts = [*fields[partition]["S"], canary.NAME]
+            mine = {"dynamodb": {"Keys": {partition: {"S": texts}}}}
+            return (*found[:index], mine, *found[index + 1 :])
+    return (*found, {"dynamodb": {"Keys": {partition: {"S": [canary.NAME]}}}})
+
+
+def _alternatives(
+    condition: Condition | None, keys: Collection[str], known: Collection[str] | None, most: int
+) -> list[_Alternative]:
+    """Of an item for which the condition holds, one of these is true; the empty one of any item.
+
+    There are `most` of them at the most: a filter has few patterns.
+    """
+    match condition:
+        case Combined(together=together, parts=parts):
+            of_parts = [_alternatives(part, keys, known, most) for part in parts]
+            if together is any:
+                either = _merged(one for alternatives in of_parts for one in alternatives)
+                return either if len(either) <= most else [{}]
+            return _all_of_parts(of_parts, most)
+        case Test(name=name) if known is None or name in known:
+            # What leads into maps is another field in a record.
+            plain = name in keys or ("." not in name and not name.startswith("$"))
+            texts = _texts(condition) if plain else ()
+            return [{name: texts} if texts else {}]
+        case _:
+            return [{}]
+
+
+def _all_of_parts(parts: Iterable[list[_Alternative]], most: int) -> list[_Alternative]:
+    """The alternatives where all parts hold, without the parts that would make too many of them."""
+    together: list[_Alternative] = [{}]
+    for part in sorted(parts, key=len):  # those that multiply nothing come first
+        more = _merged(_all_of(chosen) for chosen in product(together, part))
+        if len(more) <= most:
+            together = more
+    return together
+
+
+def _all_of(alternatives: Iterable[_Alternative]) -> _Alternative:
+    """What is true where all are; of one attribute, a pattern can say one thing only."""
+    together: dict[str, _Texts] = {}
+    for one in alternatives:
+        together = {**one, **together}
+    return together
+
+
+def _merged(alternatives: Iterable[_Alternative]) -> list[_Alternative]:
+    """The same in fewer: texts of one attribute stand side by side."""
+    merged: list[_Alternative] = []
+    for one in alternatives:
+        if one in merged:
+            continue
+        for index, other in enumerate(merged):
+            if len(one) == 1 and one.keys() == other.keys():
+                ((name, texts),) = one.items()
+                merged[index] = {name: (*other[name], *texts)}
+                break
+        else:
+            merged.append(one)
+    return merged
+
+
+def _texts(test: Test) -> _Texts:
+    """What the attribute's text must be, if a pattern can say it."""
+    match test.operator, test.operand:
+        case "equals", str(text):
+            return (text,)
+        case "prefix", str(text):
+            return ({"prefix": text},)
+        case "in", tuple(texts) if all(isinstance(text, str) for text in texts):
+            return texts
+        case _:
+            return ()

@@ -1,0 +1,141 @@
+"""Views told in words, with the entries that an item makes and what they cost."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from dynamirror.errors import RecordError
+from dynamirror.records.attribute_value import Item, utf8
+from dynamirror.records.version import ChangeVersion, RowVersion
+from dynamirror.views.condition import Combined, Condition, Test
+from dynamirror.views.encoding import Layout
+from dynamirror.views.entry import Put, of_row
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import View, ViewSpec
+
+_ENCODINGS = {
+    "json": "JSON text",
+    "dynamodb-json": "DynamoDB JSON text",
+    "hash": "a hash, a field for each attribute",
+    "attribute": "the bare value of {}",
+}
+# As long as every fence of a change is.
+_FENCE = len(str(ChangeVersion(epoch=0, sequence=0, created=0)))
+# Stands in text, as it does in a packed hash.
+_LENGTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The entry that one item makes, and what it takes in the cache, in bytes without overhead.
+
+    Args:
+        key: of the entry.
+        value: what it holds.
+        expires: when it expires, in seconds since 1970; None for never.
+        cost: of the key, the value, the fence with its key, and the index's member.
+    """
+
+    key: str
+    value: str
+    expires: int | None
+    cost: dict[str, int]
+
+
+def in_words(spec: ViewSpec, view: View) -> Iterator[str]:
+    """Tell what a view does, in sentences.
+
+    Args:
+        spec: as it was written.
+        view: bound to its table.
+    """
+    items = "every item" if view.when is None else f"items where {condition(view.when)}"
+    shape = _ENCODINGS[view.encoding.name].format(", ".join(view.encoding.attributes or ()))
+    yield f"for {items} of table {view.schema.table}"
+    yield f"key {view.template.text}, written as {shape}"
+    if spec.shape.include is not None:
+        yield f"only {_listed(spec.shape.include)}"
+    if spec.shape.exclude:
+        yield f"without {_listed(spec.shape.exclude)}"
+    for old, new in spec.shape.rename.items():
+        yield f"{old} is called {new}"
+    for name, value in spec.shape.constants.items():
+        yield f"{name} is always {next(iter(value.values()))!r}"
+    if spec.ttl:
+        yield f"an entry expires at {spec.ttl}, in seconds since 1970"
+    if view.collection:
+        yield (
+            f"the entries of one {view.collection.partition} can be read in the order of "
+            f"{view.collection.sort}"
+        )
+    yield from _cautions(view)
+
+
+def _cautions(view: View) -> Iterator[str]:
+    if view.needs_old_image:
+        yield "its key can change, so the stream must be NEW_AND_OLD_IMAGES"
+    if not view.owns_its_keys:
+        yield (
+            "its keys have no prefix of their own, so left-over entries are found, but not deleted"
+        )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
+
+
+def condition(one: Condition) -> str:
+    """Tell a condition in words."""
+    match one:
+        case Combined(parts=parts, together=together):
+            word = " or " if together is any else " and "
+            texts = [
+                f"({condition(part)})" if isinstance(part, Combined) else condition(part)
+                for part in parts
+            ]
+            return word.join(texts)
+        case Test(name=name, operator="exists", operand=wanted):
+            return f"{name} exists" if wanted else f"{name} does not exist"
+        case Test(name=name, operator="in", operand=operands):
+            return f"{name} is one of {', '.join(_constant(each) for each in operands)}"
+        case Test(name=name, operator=operator, operand=operand):
+            word = {"equals": "is", "prefix": "begins with"}.get(operator, operator)
+            return f"{name} {word} {_constant(operand)}"
+        case _:
+            return str(one)
+
+
+def _constant(value: object) -> str:
+    return repr(value) if isinstance(value, str) else str(value).lower()
+
+
+def sample(view: View, items: Iterable[Item]) -> Sample | None:
+    """The entry of the first of some items that has one; None if none has."""
+    for item in items:
+        try:
+            put = of_row(view, item, item, RowVersion(0))
+            value = view.encode(item) if isinstance(put, Put) else None
+        except RecordError:
+            continue
+        if put is not None and value is not None:
+            return _sample(view, put.key, value, item)
+    return None
+
+
+def _sample(view: View, key: str, value: bytes, item: Item) -> Sample:
+    text, size = value.decode(errors="backslashreplace"), len(value)
+    if view.encoding.layout is Layout.HASH:
+        parts = list(_unpacked(value))
+        text = " ".join(part.decode(errors="backslashreplace") for part in parts)
+        size = sum(map(len, parts))
+    cost = {"key": len(utf8(key)), "value": size, "fence": len(utf8(fence_key(key))) + _FENCE}
+    if view.collection:
+        cost["index member"] = len(view.collection.member(item))
+    return Sample(key, text, view.expires(item), cost)
+
+
+def _unpacked(packed: bytes) -> Iterator[bytes]:
+    at = _LENGTH
+    while at < len(packed):
+        end = at + _LENGTH + int.from_bytes(packed[at : at + _LENGTH], "big")
+        yield packed[at + _LENGTH : end]
+        at = end

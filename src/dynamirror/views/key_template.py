@@ -1,0 +1,322 @@
+"""Key templates: text with `{attribute}` in it, rendered so that two items never share a key."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from dynamirror.errors import ConfigError, RecordError
+from dynamirror.records.attribute_value import AttributeValue, Item, utf8
+from dynamirror.records.key_codec import key_text, key_value, sort_bytes, sort_value
+from dynamirror.views.condition import path
+from dynamirror.views.keyspace import RESERVED
+
+_ASIDE = f"%{ord(RESERVED[0]):02X}"
+
+
+_ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
+
+
+# Ends the key of a collection's index, behind the partition key.
+_INDEX = "}:%%"
+
+
+_TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]+)\}|([{}])")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyTemplate:
+    """A parsed template, for instance `user:{id}`.
+
+    Between two placeholders stands a separator. In a value, every separator and `%`, `{`, `}` is
+    written as `%XX`, and an empty value as a lone `%`; so a key can be taken apart in one way only.
+    Braces of the template's own are written doubled and make a hash tag.
+    """
+
+    text: str
+    names: tuple[str, ...]
+    literals: tuple[str, ...]
+    escaped: frozenset[str]
+
+    @classmethod
+    def parse(cls, text: str, *, table: str) -> "KeyTemplate":
+        """Read a template; `{table}` becomes the table's name.
+
+        Raises:
+            ConfigError: the template is not well-formed or its keys could not be told apart.
+        """
+        names: list[str] = []
+        literals = [""]
+        end = 0
+        for token in _TOKEN.finditer(text):
+            literals[-1] += text[end : token.start()]
+            end = token.end()
+            doubled, name, stray = token.groups()
+            if stray:
+                raise ConfigError(
+                    f"key {text!r}: a single {stray!r} at character {token.start() + 1}; write "
+                    f"{{attribute}} for a value, or {stray * 2!r} for the brace itself"
+                )
+            if doubled:
+                literals[-1] += doubled[0]
+            elif name == "table":
+                literals[-1] += table
+            else:
+                names.append(name)
+                literals.append("")
+        literals[-1] += text[end:]
+        template = cls(
+            text, tuple(names), tuple(literals), frozenset("%{}") | _separators(literals)
+        )
+        template._check()
+        return template
+
+    def _check(self) -> None:
+        if not self.names:
+            raise ConfigError(f"key {self.text!r}: it names no attribute; add one, as in {{id}}")
+        for before, after, separator in zip(
+            self.names, self.names[1:], self.literals[1:-1], strict=False
+        ):
+            if not separator or separator[0].isalnum() or separator[0] == "%":
+                raise ConfigError(
+                    f"key {self.text!r}: between {{{before}}} and {{{after}}} there must be a "
+                    "separator that begins with a punctuation mark other than %, as in "
+                    f"{{{before}}}:{{{after}}}"
+                )
+        # What stands for a value never holds a brace, so the literals alone decide the hash tag.
+        braces = re.sub(r"[^{}]", "", "".join(self.literals))
+        shape = "\0".join(self.literals)
+        if braces not in ("", "{}") or "{}" in shape:
+            raise ConfigError(
+                f"key {self.text!r}: doubled braces make a hash tag, of which a key has at most "
+                "one, with something inside, as in {{{pk}}}:{sk}"
+            )
+        if shape.startswith("{") and shape.endswith("}"):
+            raise ConfigError(
+                f"key {self.text!r}: a hash tag must not be the whole key; add a prefix, as in "
+                f"{{table}}:{self.text}"
+            )
+        if self.text.startswith(RESERVED):
+            raise ConfigError(
+                f"key {self.text!r}: keys that begin with {RESERVED!r} are kept for dynamirror "
+                "itself; choose another prefix"
+            )
+
+    def collection(self, partition: str, sort: str | None) -> "Collection":
+        """How the keys of one partition are found: by an index in their own hash slot.
+
+        Args:
+            partition: name of the partition key.
+            sort: name of the sort key.
+
+        Raises:
+            ConfigError: the keys of one partition do not share a slot.
+        """
+        if sort is None or self.names != (partition, sort):
+            raise ConfigError(
+                f"key {self.text!r}: a collection's key names the partition key and the sort key, "
+                "each once, as in order:{{{pk}}}:{sk}"
+            )
+        head, between, tail = self.literals
+        if not head.endswith("{") or not between.startswith("}"):
+            raise ConfigError(
+                f"key {self.text!r}: a collection's entries share a slot, so its key has the "
+                f"partition key alone in a hash tag, as in order:{{{{{{{partition}}}}}}}:{{{sort}}}"
+            )
+        if "%" in between + tail:
+            raise ConfigError(
+                f"key {self.text!r}: % behind the partition key is kept for the index of a "
+                "collection; choose another separator"
+            )
+        return Collection(self, partition, sort)
+
+    @property
+    def prefix(self) -> str:
+        """The text that every key of this template begins with; may be empty."""
+        head = self.literals[0]
+        if head.startswith(RESERVED):  # a table called dynamirror
+            return _step_aside(head)
+        return "" if RESERVED.startswith(head) else head
+
+    def matches(self, key: str) -> bool:
+        """Tell whether this template could have rendered the key."""
+        return self._parser()(key) is not None
+
+    def reader(
+        self, types: Mapping[str, str], pinned: Mapping[str, str] | None = None
+    ) -> Callable[[str], Item | None]:
+        """Make the function that tells which item a key belongs to.
+
+        It gives the item's primary key, or None if this template cannot have rendered the key.
+
+        Args:
+            types: of the primary-key attributes, all of which the template names or are pinned.
+            pinned: texts of primary-key attributes that the template does not name.
+        """
+        constants = {name: {"S": text} for name, text in (pinned or {}).items() if name in types}
+        places = {name: self.names.index(name) for name in types if name in self.names}
+        find = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]")
+        take_apart, distinct = self._parser(), set(self.names)
+
+        def read(key: str) -> Item | None:
+            parts = take_apart(key)
+            if parts is None:
+                return None
+            try:
+                values = [_unescaped(part) for part in parts]
+                if [find.sub(_percent, value) or "%" for value in values] != list(parts):
+                    return None
+                if len({*zip(self.names, values, strict=True)}) != len(distinct):
+                    return None  # an attribute that is named twice has one value
+                return {
+                    name: key_value(values[places[name]], tag)
+                    if name in places
+                    else constants[name]
+                    for name, tag in types.items()
+                }
+            except (RecordError, UnicodeDecodeError):
+                return None
+
+        return read
+
+    def _parser(self) -> Callable[[str], tuple[str, ...] | None]:
+        """Make the function that finds what stands for the values in a key, still escaped."""
+        escaped = re.escape("".join(sorted(self.escaped)))
+        value = f"((?:[^{escaped}]|%[0-9A-F]{{2}})+|%)"
+        head, *tail = map(re.escape, self.literals)
+        pattern = re.compile(head + "".join(value + literal for literal in tail), re.DOTALL)
+
+        def take_apart(key: str) -> tuple[str, ...] | None:
+            if key.startswith(RESERVED):
+                return None
+            match = pattern.fullmatch(_step_back(key)) or pattern.fullmatch(key)
+            return match.groups() if match else None
+
+        return take_apart
+
+    def renderer(self, keys: Sequence[str] = ()) -> Callable[[Item], str | None]:
+        """Make the function that turns an item into its key, or None if it lacks an attribute.
+
+        It raises RecordError for an attribute that cannot stand in a key: of another type than S, N
+        and B, or not valid Unicode.
+
+        Args:
+            keys: names of the primary-key attributes; in any other, dots lead into maps.
+        """
+        replace = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]").sub
+        head, tail = self.literals[0], self.literals[1:]
+        getters = (path(name, keys) for name in self.names)
+        parts = tuple(zip(getters, tail, strict=True))
+        may_be_reserved = RESERVED.startswith(head) or head.startswith(RESERVED)
+
+        def render(item: Item) -> str | None:
+            key = head
+            for get, literal in parts:
+                value = get(item)
+                if value is None:
+                    return None
+                text = key_text(value)
+                if not text.isalnum():  # as no separator and no brace is
+                    text = replace(_percent, text) or "%"
+                key += text + literal
+            if may_be_reserved and key.startswith(RESERVED):
+                key = _step_aside(key)
+            if not key.isascii():
+                utf8(key)
+            return key
+
+        return render
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """The index of the entries of one partition key.
+
+    It is a sorted set, all of whose scores are 0, so that its members stand in their own order:
+    each is a sort key (`attributes.sort_bytes`). No template renders its key, since `%%` stands for
+    no value.
+
+    Args:
+        template: of the entries' keys.
+        partition: name of the partition key.
+        sort: name of the sort key.
+    """
+
+    template: KeyTemplate
+    partition: str
+    sort: str
+
+    def index_key(self, item: Item) -> str:
+        """The key of the index that an item's entry is in; raises RecordError if it has none."""
+        text = escape(key_text(item[self.partition]), self.template.escaped)
+        key = f"{self.template.literals[0]}{text}{_INDEX}"
+        utf8(key)
+        return _step_aside(key) if key.startswith(RESERVED) else key
+
+    def member(self, item: Item) -> bytes:
+        """What stands for an item in the index; raises RecordError if nothing can."""
+        return sort_bytes(item[self.sort])
+
+    def partition_of(self, key: str, tag: str) -> AttributeValue | None:
+        """The partition key that an index is for; None if the key is not that of one.
+
+        Args:
+            key: the key.
+            tag: the type of the partition key.
+        """
+        head, plain = self.template.literals[0], _step_back(key)
+        if not (plain.startswith(head) and plain.endswith(_INDEX)):
+            return None
+        part = plain[len(head) : -len(_INDEX)]
+        try:
+            value = key_value(_unescaped(part), tag)
+        except (RecordError, UnicodeDecodeError):
+            return None
+        return value if self.index_key({self.partition: value}) == key else None
+
+    def item_key(self, partition: AttributeValue, member: bytes, tag: str) -> Item | None:
+        """The primary key that a member of an index stands for; None if it stands for none.
+
+        Args:
+            partition: the partition key.
+            member: of the index.
+            tag: the type of the sort key.
+        """
+        try:
+            item = {self.partition: partition, self.sort: sort_value(member, tag)}
+            return item if self.member(item) == member else None
+        except (RecordError, ValueError, IndexError):
+            return None
+
+
+def escape(text: str, letters: frozenset[str]) -> str:
+    """A value as it stands in a key."""
+    return "".join(_percent_letter(one) if one in letters else one for one in text) or "%"
+
+
+def _percent_letter(letter: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in letter.encode())
+
+
+def _step_aside(key: str) -> str:
+    """Keep a key out of our own name space; nothing else ever escapes its first letter."""
+    return _ASIDE + key[1:]
+
+
+def _step_back(key: str) -> str:
+    aside = _step_aside(RESERVED)
+    return RESERVED + key.removeprefix(aside) if key.startswith(aside) else key
+
+
+def _separators(literals: Sequence[str]) -> frozenset[str]:
+    return frozenset(literal[0] for literal in literals[1:-1] if literal)
+
+
+def _unescaped(part: str) -> str:
+    """What was escaped; raises UnicodeDecodeError where nothing can have been."""
+    if part == "%":
+        return ""
+    return _ESCAPES.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), part)
+
+
+def _percent(match: re.Match[str]) -> str:
+    return "".join(f"%{byte:02X}" for byte in match.group().encode())

@@ -1,0 +1,200 @@
+"""`mirror.toml`, parsed and checked."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import msgspec
+
+from dynamirror.errors import ConfigError, RecordError
+from dynamirror.records.attribute_value import AttributeValue, number_text
+from dynamirror.settings import Name
+from dynamirror.validation import _explain
+from dynamirror.views import condition, encoding
+from dynamirror.views.encoding import Encoding
+from dynamirror.views.key_template import KeyTemplate
+from dynamirror.views.keyspace import glob
+from dynamirror.views.projection import Shape
+from dynamirror.views.view import Schema, Views, ViewSpec, check_stream
+
+
+class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One [[view]] of `mirror.toml`."""
+
+    name: Name | None = None
+    table: Name | None = None
+    key: Name | None = None
+    encoding: Literal["json", "dynamodb-json", "hash", "attribute"] = "json"
+    attribute: Name | None = None
+    exclusive: bool = False
+    when: dict[str, Any] | None = None
+    include: Annotated[list[Name], msgspec.Meta(min_length=1)] | None = None
+    exclude: list[Name] = []
+    rename: dict[Name, Name] = {}
+    constants: dict[Name, Any] = {}
+    ttl: Name | None = None
+    collection: bool = False
+
+    def shape(self) -> Shape:
+        return Shape(
+            include=None if self.include is None else frozenset(self.include),
+            exclude=frozenset(self.exclude),
+            rename=self.rename,
+            constants={name: _constant(name, value) for name, value in self.constants.items()},
+        )
+
+    def encoder(self) -> Encoding:
+        match self.encoding:
+            case "json":
+                return encoding.JSON
+            case "dynamodb-json":
+                return encoding.DYNAMODB_JSON
+            case "hash":
+                return encoding.HASH
+            case "attribute":
+                assert self.attribute is not None
+                return encoding.attribute(self.attribute)
+
+    def __post_init__(self) -> None:
+        if self.encoding == "attribute" and self.attribute is None:
+            raise ValueError('encoding = "attribute" needs the attribute, as in attribute = "name"')
+        if self.encoding != "attribute" and self.attribute is not None:
+            raise ValueError('`attribute` goes with encoding = "attribute" only')
+        if self.include is not None and self.exclude:
+            raise ValueError("`include` and `exclude` exclude each other; give one")
+        new = list(self.rename.values())
+        if len({*new, *self.constants}) < len(new) + len(self.constants):
+            raise ValueError("`rename` and `constants` give two attributes one name")
+        self.shape()
+        if self.key is not None:
+            try:
+                KeyTemplate.parse(self.key, table=self.table or "table")
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+        if self.when is not None:
+            try:
+                condition.parse(self.when)
+            except ConfigError as error:
+                raise ValueError(str(error)) from None
+
+
+def _constant(name: str, value: object) -> AttributeValue:
+    match value:
+        case bool():
+            return {"BOOL": value}
+        case str():
+            return {"S": value}
+        case int() | Decimal():
+            try:
+                return {"N": number_text(str(value))}
+            except RecordError as error:
+                raise ValueError(f"constants.{name}: {error}") from None
+        case _:
+            raise ValueError(f"constants.{name}: must be text, a number, true or false")
+
+
+class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One [[table]] of `mirror.toml`: what the demo and `view check` take the table for.
+
+    Args:
+        name: of the table.
+        keys: its key attributes and their types, partition key first.
+    """
+
+    name: Name
+    keys: Annotated[dict[Name, Literal["S", "N", "B"]], msgspec.Meta(min_length=1, max_length=2)]
+
+    @property
+    def schema(self) -> Schema:
+        """As views know it."""
+        return Schema(self.name, tuple(self.keys), tuple(self.keys.values()))
+
+
+class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole of `mirror.toml`."""
+
+    view: Annotated[list[_ViewTable], msgspec.Meta(min_length=1)]
+    table: list[TableSpec] = []
+
+    def __post_init__(self) -> None:
+        names = [table.name for table in self.table]
+        if len(set(names)) < len(names):
+            raise ValueError("two [[table]] have one name; names must differ")
+
+
+def _parse(text: str, source: str) -> _File:
+    try:
+        return msgspec.convert(tomllib.loads(text, parse_float=Decimal), _File)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source}: not valid TOML: {error}") from None
+    except msgspec.ValidationError as error:
+        fields = _ViewTable.__struct_fields__ + _File.__struct_fields__
+        raise ConfigError(f"{source}: {_explain(str(error), fields)}") from None
+
+
+def parse_tables(text: str, source: str = "mirror.toml") -> tuple[TableSpec, ...]:
+    """Read the tables of a `mirror.toml`.
+
+    Raises:
+        ConfigError: it is malformed; names the file, the field and what to do.
+    """
+    return tuple(_parse(text, source).table)
+
+
+def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
+    """Read the views of a `mirror.toml`.
+
+    Raises:
+        ConfigError: it is malformed; names the file, the field and what to do.
+    """
+    tables = _parse(text, source).view
+    specs = tuple(
+        ViewSpec(
+            name=table.name or (f"view {index + 1}" if len(tables) > 1 else "default"),
+            table=table.table,
+            key=table.key,
+            encoding=table.encoder(),
+            exclusive=table.exclusive,
+            when=table.when,
+            shape=table.shape(),
+            ttl=table.ttl,
+            collection=table.collection,
+        )
+        for index, table in enumerate(tables)
+    )
+    names = [spec.name for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{source}: view[].name: {name!r} is used twice; names must differ")
+    return specs
+
+
+def check_views(
+    specs: Sequence[ViewSpec], table: str, keys: tuple[str, ...], view_type: str
+) -> tuple[str, ...]:
+    """Check, before anything is deployed, that views fit a table and its stream can feed them.
+
+    Args:
+        specs: the views.
+        table: the table's name.
+        keys: names of its key attributes, partition key first.
+        view_type: of its stream.
+
+    Returns:
+        Glob patterns of the keys that they write.
+
+    Raises:
+        ConfigError: a view does not fit the table, or the stream cannot feed it.
+    """
+    schema = Schema(table, keys)
+    views = Views(specs, lambda _table, _keys: schema).bind(schema)
+    check_stream(views, view_type, table)
+    for view in views:
+        if re.search(r"\s", view.template.prefix):
+            raise ConfigError(
+                f"view {view.name}: its keys begin with {view.template.prefix!r}; the cache's user "
+                "cannot be granted keys with white space there"
+            )
+    return tuple(dict.fromkeys(f"{glob(view.template.prefix)}*" for view in views))

@@ -1,0 +1,357 @@
+"""Views: how the items of a table become entries of the cache."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from hashlib import sha256
+from typing import Any
+
+from dynamirror.errors import ConfigError
+from dynamirror.records.attribute_value import AttributeValue, Item
+from dynamirror.records.stream_record import Change, check_view_type
+from dynamirror.views.condition import Condition, parse, path, pinned
+from dynamirror.views.encoding import JSON, Encoding, Layout
+from dynamirror.views.key_template import Collection, KeyTemplate
+from dynamirror.views.projection import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """A table's name and its primary-key attributes, partition key first.
+
+    Args:
+        table: the table's name.
+        keys: the attributes' names.
+        types: their types, S, N or B; empty where they are not known.
+    """
+
+    table: str
+    keys: tuple[str, ...]
+    types: tuple[str, ...] = ()
+
+    def key_of(self, item: Item) -> Item:
+        """An item's primary key."""
+        return {name: item[name] for name in self.keys}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A view bound to a table.
+
+    Args:
+        name: what messages call it.
+        schema: the table.
+        template: the key template.
+        encoding: how items are written.
+        key_of: item to key, or None where the item lacks an attribute; raises RecordError.
+        needs_old_image: whether an item's key can change, so that the old one must be known.
+        exclusive: whether every key of the cache is this view's.
+        when: which items it is for; None for all.
+        make: what of an item is written; None for all of it.
+        ttl: finds the attribute that tells when an entry expires; None for never.
+        collection: the index of its entries; None for none.
+        pinned: texts of primary-key attributes that the key does not name.
+        attributes: all that is needed of an item; None for the whole of it.
+        fingerprint: of all that decides what is written.
+    """
+
+    name: str
+    schema: Schema
+    template: KeyTemplate
+    encoding: Encoding
+    key_of: Callable[[Item], str | None]
+    needs_old_image: bool
+    exclusive: bool = False
+    when: Condition | None = None
+    make: Callable[[Item], Item] | None = None
+    ttl: Callable[[Item], AttributeValue | None] | None = None
+    collection: Collection | None = None
+    pinned: Mapping[str, str] = field(default_factory=dict)
+    attributes: frozenset[str] | None = None
+    fingerprint: str = ""
+
+    def render(self, item: Item) -> str | None:
+        """The key of an item's entry, None if it has none here.
+
+        Raises:
+            RecordError: an attribute cannot stand in a key.
+        """
+        if self.when is not None and not self.when.holds(item):
+            return None
+        return self.key_of(item)
+
+    def possible_key(self, keys: Item) -> str | None:
+        """The key of the entry that an item may have here; None if it cannot have one.
+
+        Args:
+            keys: the item's primary key, which is all that is known of it.
+
+        Raises:
+            RecordError: an attribute cannot stand in a key.
+        """
+        if self.when is not None and not self.when.may_hold(keys, self.schema.keys):
+            return None
+        return self.key_of(keys)
+
+    def encode(self, item: Item) -> bytes | None:
+        """What an item's entry holds, None if it has none here.
+
+        Raises:
+            RecordError: the item cannot be written.
+        """
+        if self.make is not None:
+            item = self.make(item)
+            if not item and self.encoding.layout is Layout.HASH:
+                return None  # there is no hash without a field
+        return self.encoding.encode(item)
+
+    def expires(self, item: Item) -> int | None:
+        """When an item's entry expires, in whole seconds since 1970; None for never.
+
+        As in DynamoDB, what is no number means never.
+        """
+        value = self.ttl(item) if self.ttl else None
+        digits = value.get("N") if isinstance(value, Mapping) else None
+        try:
+            seconds = Decimal(digits) if isinstance(digits, str) else None
+        except ArithmeticError:
+            return None
+        # Valkey refuses what it cannot count in milliseconds; that far away is never.
+        if seconds is None or not seconds.is_finite() or seconds >= _NEVER:
+            return None
+        return max(int(seconds), 1) if seconds > 0 else 1
+
+    @property
+    def is_static(self) -> bool:
+        """Whether every item has its entry under one key as long as there is the item."""
+        return self.when is None and not self.needs_old_image
+
+    @property
+    def owns_its_keys(self) -> bool:
+        """Whether a key that fits is surely the mirror's, and not another application's."""
+        return self.exclusive or bool(self.template.prefix)
+
+    def identifier(self) -> Callable[[str], Item | None]:
+        """The function that tells from an entry's key the primary key of its item, or None.
+
+        The types of the table's key attributes must be known.
+        """
+        types = dict(zip(self.schema.keys, self.schema.types, strict=True))
+        return self.template.reader(types, self.pinned)
+
+
+_NEVER = 10**11
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSpec:
+    """A view as the user writes it, before it has met its table.
+
+    Args:
+        name: what messages call it.
+        table: the table it is for; None means any.
+        key: the key template; None means `{table}:` and the table's key attributes.
+        encoding: how items are written.
+        exclusive: whether the cache holds nothing but this mirror, so that a key without a prefix
+            of its own is known to be the view's.
+        when: which items it is for, as TOML has it; None for all (see `condition.parse`).
+        shape: what of an item is written.
+        ttl: the attribute that tells when an item expires; None for none.
+        collection: whether the entries of one partition key can be read in order.
+    """
+
+    name: str = "default"
+    table: str | None = None
+    key: str | None = None
+    encoding: Encoding = JSON
+    exclusive: bool = False
+    when: Mapping[str, Any] | None = None
+    shape: Shape = field(default_factory=Shape)
+    ttl: str | None = None
+    collection: bool = False
+
+    def bind(self, schema: Schema) -> View:
+        """Fit the view to a table.
+
+        Raises:
+            ConfigError: the view's keys could belong to two items of that table.
+        """
+        text = self.key or self._default_key(schema)
+        try:
+            template = KeyTemplate.parse(text, table=schema.table)
+            when = parse(self.when, keys=schema.keys) if self.when is not None else None
+            collection = template.collection(*self._pair(schema)) if self.collection else None
+        except ConfigError as error:
+            raise ConfigError(f"view {self.name}: {error}") from None
+        constant = pinned(when)
+        missing = [name for name in schema.keys if name not in template.names + tuple(constant)]
+        if missing:
+            raise ConfigError(
+                f"view {self.name}: key {text!r} leaves out {' and '.join(missing)} of the primary "
+                f"key of table {schema.table}, so two items could meet in one entry; add "
+                + " and ".join(f"{{{name}}}" for name in missing)
+                + ", or hold it to one text with `when`"
+            )
+        return View(
+            name=self.name,
+            schema=schema,
+            template=template,
+            encoding=self.encoding,
+            key_of=template.renderer(schema.keys),
+            needs_old_image=not set(template.names) <= set(schema.keys),
+            exclusive=self.exclusive,
+            when=when,
+            make=self.shape.maker(),
+            ttl=path(self.ttl, schema.keys) if self.ttl else None,
+            collection=collection,
+            pinned={name: text for name, text in constant.items() if name in schema.keys},
+            attributes=self._attributes(template, when, schema),
+            fingerprint=self._fingerprint(template),
+        )
+
+    def _default_key(self, schema: Schema) -> str:
+        names = [f"{{{name}}}" for name in schema.keys]
+        if self.collection:
+            names[0] = f"{{{{{names[0]}}}}}"
+        return "{table}:" + ":".join(names)
+
+    @staticmethod
+    def _pair(schema: Schema) -> tuple[str, str | None]:
+        return schema.keys[0], schema.keys[1] if len(schema.keys) > 1 else None
+
+    def _attributes(
+        self, template: KeyTemplate, when: Condition | None, schema: Schema
+    ) -> frozenset[str] | None:
+        """All attributes that are needed of an item; None for the whole of it."""
+        back = {new: old for old, new in self.shape.rename.items()}
+        needed = self.encoding.attributes
+        if needed is not None:
+            # An item without the old name shows what it has under the new one.
+            needed = needed | {back[name] for name in needed if name in back}
+        elif self.shape.include is not None:
+            needed = self.shape.include
+        if needed is None:
+            return None
+        asked = {
+            *template.names,
+            *(when.names() if when else ()),
+            *((self.ttl,) if self.ttl else ()),
+        }
+        # What leads into maps needs the whole first one; an item's own name may have dots, too.
+        first = {name if name in schema.keys else name.split(".")[0] for name in asked}
+        return needed | first | set(schema.keys)
+
+    def _fingerprint(self, template: KeyTemplate) -> str:
+        shape = self.shape
+        written = (
+            template.literals,
+            template.names,
+            self.encoding.name,
+            sorted(self.encoding.attributes or ()),
+            self.when,
+            None if shape.include is None else sorted(shape.include),
+            sorted(shape.exclude),
+            sorted(shape.rename.items()),
+            sorted((name, sorted(value.items())) for name, value in shape.constants.items()),
+            self.ttl,
+            self.collection,
+        )
+        return sha256(repr(written).encode()).hexdigest()[:16]
+
+
+class Views:
+    """All views of one cache, bound to their tables as these are met.
+
+    Args:
+        specs: what the user wrote.
+        schema_of: tells a table's schema from its name and the key attributes that its records
+            name, none if they differ; raises ConfigError or SourceError if it cannot.
+    """
+
+    def __init__(
+        self,
+        specs: Sequence[ViewSpec],
+        schema_of: Callable[[str, frozenset[str]], Schema],
+    ) -> None:
+        self._specs = tuple(specs)
+        self._schema_of = schema_of
+        self._bound: dict[str, tuple[View, ...]] = {}
+
+    def of_change(self, change: Change) -> tuple[View, ...]:
+        """The views of the change's table.
+
+        Raises:
+            ConfigError: no view is for that table, or one does not fit it.
+        """
+        views = self._bound.get(change.table)
+        if views is None:
+            views = self.meet(change.table, frozenset(change.keys))
+        return views
+
+    def meet(self, table: str, keys: frozenset[str]) -> tuple[View, ...]:
+        """Bind the views of a table, anew if they are bound already.
+
+        Args:
+            table: the table's name.
+            keys: the key attributes that its records name; none if they differ.
+
+        Raises:
+            ConfigError: no view is for that table, or one does not fit it.
+            SourceError: the table had to be asked for its key, and cannot be.
+        """
+        schema = self._schema_of(table, keys)
+        held = self._bound.pop(table, None)
+        if held is not None and held[0].schema.keys == schema.keys:
+            self._bound[table] = held
+        return self.bind(schema)
+
+    def bound(self, table: str) -> tuple[View, ...] | None:
+        """The views of a table, if it has been met."""
+        return self._bound.get(table)
+
+    def bind(self, schema: Schema) -> tuple[View, ...]:
+        """Fit all views of a table to it, once.
+
+        Raises:
+            ConfigError: no view is for that table, one does not fit, or keys of two could meet.
+        """
+        if schema.table in self._bound:
+            return self._bound[schema.table]
+        mine = tuple(s.bind(schema) for s in self._specs if s.table in (None, schema.table))
+        if not mine:
+            known = ", ".join(sorted({s.table for s in self._specs if s.table}))
+            raise ConfigError(
+                f"no view is for table {schema.table} (there are views for {known}); add a [[view]]"
+            )
+        others = [view for views in self._bound.values() for view in views]
+        for index, view in enumerate(mine):
+            for other in (*others, *mine[:index]):
+                _check_apart(view, other)
+        self._bound[schema.table] = mine
+        return mine
+
+
+def fingerprint(views: Sequence[View]) -> str:
+    """What tells whether entries were written by the same views."""
+    written = sorted(view.fingerprint for view in views)
+    return sha256(repr(written).encode()).hexdigest()[:16]
+
+
+def check_stream(views: Sequence[View], view_type: str, table: str) -> None:
+    """Refuse a stream that cannot feed the views.
+
+    Raises:
+        ConfigError: it does not carry the images that they need.
+    """
+    needs_old_image = any(view.needs_old_image for view in views)
+    check_view_type(view_type, table, needs_old_image=needs_old_image)
+
+
+def _check_apart(view: View, other: View) -> None:
+    one, two = view.template.prefix, other.template.prefix
+    if one.startswith(two) or two.startswith(one):
+        raise ConfigError(
+            f"views {other.name} (table {other.schema.table}) and {view.name} (table "
+            f"{view.schema.table}) could both write one key, as {two!r} and {one!r} do not differ; "
+            "begin their keys with different words"
+        )
