@@ -1,6 +1,7 @@
 """Real servers, started once for the whole run."""
 
 import functools
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import chain
@@ -9,12 +10,16 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.support.deadlines import done, settle
+from tests.support.fault_proxy import Proxy
+from tests.support.world import MakeWorld, World
 
-from deadlines import done, settle
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
+from dynamirror.emulators.process import HOST, ServerProcess, answers
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.settings import Settings
+from dynamirror.views.view import ViewSpec
 
 # What one run tries, the next one tries, and a machine that pauses fails nothing.
 settings.register_profile(
@@ -148,3 +153,46 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             f"simulation: {schedules:,} schedules, none of which broke the promise; "
             f"{states:,} states visited, as schedules that meet in a state go on as one"
         )
+
+
+@pytest.fixture
+def make_world(cache: Cache, dynamodb: EmbeddedDynamoDB) -> Iterator[MakeWorld]:
+    """Make worlds, in a cluster that is empty; what they started is stopped when the test ends."""
+    with ExitStack() as stack:
+
+        def make(*specs: ViewSpec, **options: Any) -> World:
+            world = World(dynamodb, cache, *specs, **options)
+            stack.callback(world.stack.close)
+            return world
+
+        yield make
+
+
+@pytest.fixture
+def world(make_world: MakeWorld) -> World:
+    """A table of its own, empty, with the default view."""
+    return make_world()
+
+
+@pytest.fixture(scope="session")
+def burst(dynamodb: EmbeddedDynamoDB) -> Iterator[Proxy]:
+    """The proxy, started once."""
+
+    def command(port: int, _folder: object) -> list[str]:
+        upstream = dynamodb.endpoint_url
+        return [
+            *(sys.executable, "-m", "microburst", "--host", HOST),
+            *("--port", str(port), "--upstream", upstream),
+        ]
+
+    process = ServerProcess("microburst", command, ready=answers)
+    yield Proxy(process)
+    process.stop()
+
+
+@pytest.fixture
+def proxy(burst: Proxy) -> Iterator[Proxy]:
+    """The proxy, without faults at first and at last."""
+    burst.inject()
+    yield burst
+    burst.inject()

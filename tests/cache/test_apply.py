@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.builders import item, view
 
-from builders import item, view
 from dynamirror.cache.client import CHUNK, Cache
 from dynamirror.cache.writer import OUT_OF_TIME, apply
 from dynamirror.emulators.valkey import EmbeddedValkey

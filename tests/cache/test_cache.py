@@ -8,8 +8,8 @@ from itertools import chain
 from threading import Thread
 
 import pytest
+from tests.support.deadlines import wait_until
 
-from deadlines import wait_until
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import CHUNK, UNDER_WAY, Cache
 from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command

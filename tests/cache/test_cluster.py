@@ -5,9 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
-from valkey.crc import key_slot
-
-from clusters import (
+from tests.support.clusters import (
     HOST,
     OPTIONS,
     RANGES,
@@ -23,7 +21,9 @@ from clusters import (
     slot_in_between,
     three_nodes,
 )
-from deadlines import wait_until
+from tests.support.deadlines import wait_until
+from valkey.crc import key_slot
+
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import CHUNK, Cache
 from dynamirror.cache.scripts import PUT, Command

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support.deadlines import wait_until
 
-from deadlines import wait_until
 from dynamirror.cache.client import Cache
 from dynamirror.cache.connection import Connection
 from dynamirror.cache.scripts import Command

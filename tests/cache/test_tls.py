@@ -4,14 +4,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
+from tests.support.deadlines import wait_until
+from tests.support.wire import Wire
 
-from deadlines import wait_until
 from dynamirror.cache.client import CHUNK, Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
 from dynamirror.settings import Settings
-from faults.wire import Wire
 
 OpenCache = Callable[[Settings], Cache]
 StartTlsProxy = Callable[[int, str], tuple[int, str]]

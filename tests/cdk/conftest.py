@@ -3,8 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 import pytest
-
-from templates import Synth, build_code, synthesize  # prepares jsii, before any import of aws_cdk
+from tests.support.templates import (  # prepares jsii, before any import of aws_cdk
+    Synth,
+    build_code,
+    synthesize,
+)
 
 if TYPE_CHECKING:
     from aws_cdk.assertions import Template

@@ -15,12 +15,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from aws_cdk.assertions import Annotations, Match, Template
 from cdk_nag import AwsSolutionsChecks
-
-from dynamirror.cdk import Alarms, MonitoredMirror
-from dynamirror.errors import DynamirrorError
-from dynamirror.metrics import catalogue as metrics
-from dynamirror.views.canary import NAME
-from templates import (
+from tests.support.templates import (
     EXISTING,
     KEY_ARN,
     STREAM_ARN,
@@ -32,6 +27,11 @@ from templates import (
     resources,
     statements,
 )
+
+from dynamirror.cdk import Alarms, MonitoredMirror
+from dynamirror.errors import DynamirrorError
+from dynamirror.metrics import catalogue as metrics
+from dynamirror.views.canary import NAME
 
 DOCS = Path(__file__).parents[2] / "docs"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:ops"

@@ -11,17 +11,7 @@ from cdk_nag import AwsSolutionsChecks
 from statelint.config import Config
 from statelint.linter import Linter
 from statelint.problem import ProblemType
-
-from dynamirror.cdk import (
-    CacheEndpoint,
-    FunctionContext,
-    LambdaCode,
-    MirroredTable,
-    Network,
-    Recovery,
-    Watchdog,
-)
-from templates import (
+from tests.support.templates import (
     EXISTING,
     KEY_ARN,
     STREAM_ARN,
@@ -31,6 +21,16 @@ from templates import (
     functions,
     make_stack,
     resources,
+)
+
+from dynamirror.cdk import (
+    CacheEndpoint,
+    FunctionContext,
+    LambdaCode,
+    MirroredTable,
+    Network,
+    Recovery,
+    Watchdog,
 )
 
 # BackoffRate may be a whole number, https://states-language.net/#retrying-after-error.

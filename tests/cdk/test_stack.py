@@ -11,13 +11,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk.assertions import Match, Template
 from cdk_nag import AwsSolutionsChecks
-
-from dynamirror.cache.acl import COMMANDS, READER_COMMANDS
-from dynamirror.cache.client import Cache as CacheClient
-from dynamirror.cdk import Cache, CacheEndpoint, LambdaCode, Mirror, MirroredTable, Network
-from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.settings import Settings
-from templates import (
+from tests.support.templates import (
     EXISTING,
     STREAM_ARN,
     TABLE_ARN,
@@ -28,6 +22,12 @@ from templates import (
     resources,
     statements,
 )
+
+from dynamirror.cache.acl import COMMANDS, READER_COMMANDS
+from dynamirror.cache.client import Cache as CacheClient
+from dynamirror.cdk import Cache, CacheEndpoint, LambdaCode, Mirror, MirroredTable, Network
+from dynamirror.errors import ConfigError, DynamirrorError
+from dynamirror.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,8 +7,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from tests.support.deadlines import wait_until
+from tests.support.processes import environment, start
+from tests.support.streams import Source
 
-from deadlines import wait_until
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.scan import scan_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
@@ -16,8 +18,6 @@ from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.functions import simulator
 from dynamirror.recovery.verify import compare
 from dynamirror.views.view import Schema, ViewSpec
-from processes import environment, start
-from streams import Source
 
 _KILLS = 5
 

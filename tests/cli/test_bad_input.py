@@ -8,14 +8,14 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
+from tests.support.processes import environment, run
+from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
 from dynamirror.cli import main
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.emulators.process import free_port
 from dynamirror.emulators.valkey import EmbeddedValkey
-from processes import environment, run
-from streams import Source
 
 Command = Callable[..., str]
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import airportsdata
 import pytest
+from tests.support.deadlines import wait_until
+from tests.support.processes import COMMAND, alive, environment, linux_only, run, start
+from tests.support.streams import Source
 
-from deadlines import wait_until
 from dynamirror import __version__
 from dynamirror.cache.checkpoints import Positions
 from dynamirror.cache.client import Cache
@@ -24,8 +26,6 @@ from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
 from dynamirror.views.view import View, ViewSpec
-from processes import COMMAND, alive, environment, linux_only, run, start
-from streams import Source
 
 ORIGINAL = Path(__file__).parents[2] / "examples/original/mirror.toml"
 SHORT = ("demo", "--seconds", "1", "--rate", "200", "--ids", "20", "--seed", "7", "--json")

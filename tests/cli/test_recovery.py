@@ -5,16 +5,16 @@ import signal
 from pathlib import Path
 
 import pytest
+from tests.support.deadlines import wait_until
+from tests.support.processes import environment, run, start
+from tests.support.streams import Source
 
-from deadlines import wait_until
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import note_gap, read_marker
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.views.view import ViewSpec
-from processes import environment, run, start
-from streams import Source
 
 
 class Place:

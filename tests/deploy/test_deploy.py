@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deadlines import wait_until
-from processes import alive, environment, interruptible, linux_only
+from tests.support.deadlines import wait_until
+from tests.support.processes import alive, environment, interruptible, linux_only
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 LONG = 400.0

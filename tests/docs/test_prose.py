@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from docs.written import ROOT
+from tests.support.written_docs import ROOT
 
 SCRIPT = ROOT / "tools/prose.py"
 RULES: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["prose"]

@@ -9,8 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-
-from docs.written import ROOT
+from tests.support.written_docs import ROOT
 
 # What a browser fetches by itself; an <a> is followed by people only.
 _FETCHED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src"}

@@ -9,9 +9,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from deadlines import wait_until
-from docs.written import ROOT, blocks
-from processes import alive, environment, linux_only
+from tests.support.deadlines import wait_until
+from tests.support.processes import alive, environment, linux_only
+from tests.support.written_docs import ROOT, blocks
 
 
 @linux_only

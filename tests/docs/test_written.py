@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.support.written_docs import PAGES, ROOT, blocks, commands, context, faults, spans
 
-from docs.written import PAGES, ROOT, blocks, commands, context, faults, spans
 from dynamirror.views.mirror_toml import TableSpec, _File, _ViewTable
 
 

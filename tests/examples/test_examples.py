@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.support.strategies import is_one_sentence
 
 from dynamirror.cli import main
 from dynamirror.demo.demo import Demo
@@ -16,7 +17,6 @@ from dynamirror.errors import ConfigError
 from dynamirror.settings import load_tables, load_views
 from dynamirror.views.explain import sample
 from dynamirror.views.mirror_toml import parse_tables
-from ground.strategies import is_one_sentence
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ALL = ("original", "single-table", "session-store")

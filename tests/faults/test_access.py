@@ -1,15 +1,17 @@
 """Least privilege: the access strings of docs/security.md suffice, and give nothing else."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from boto3.dynamodb.conditions import Key
+from tests.support.access import READER, REPLICATOR, ROOT, Login
+from tests.support.builders import item, record, view
+from tests.support.mirroring import Mirror, Table, entries
 
-from builders import item, record, view
 from dynamirror.cache import quarantine
 from dynamirror.cache.acl import READER_COMMANDS
 from dynamirror.cache.answers import Failure
@@ -28,42 +30,11 @@ from dynamirror.settings import Settings
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding
 from dynamirror.views.entry import of_row
 from dynamirror.views.view import Schema, ViewSpec
-from faults.mirroring import Mirror, Table, entries
 
-ROOT = Path(__file__).parents[2]
-REPLICATOR, READER = re.findall(
-    r"^```text\n(on .*)\n```$",
-    (ROOT / "docs/security.md").read_text(encoding="utf-8"),
-    re.MULTILINE,
-)
 STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-01-02T03:04:05.678"
+
+
 OpenCache = Callable[[Settings], Cache]
-Login = Callable[[str], Cache]
-
-
-@pytest.fixture
-def admin(server: EmbeddedValkey, open_cache: OpenCache) -> Cache:
-    """The server without limits; empty."""
-    cache = open_cache(server.settings())
-    cache.broadcast(b"FLUSHALL")
-    cache.broadcast(b"SCRIPT", b"FLUSH", b"SYNC")
-    return cache
-
-
-@pytest.fixture
-def login(
-    server: EmbeddedValkey, admin: Cache, open_cache: OpenCache, tmp_path: Path
-) -> Iterator[Login]:
-    """Connect as a user with an access string."""
-    password = tmp_path / "password"
-    password.write_text("right\n", encoding="utf-8")
-
-    def login_(access: str) -> Cache:
-        admin.broadcast(b"ACL", b"SETUSER", b"limited", b"reset", b">right", *access.split())
-        return open_cache(server.settings(user="limited", password_file=str(password)))
-
-    yield login_
-    admin.broadcast(b"ACL", b"DELUSER", b"limited")
 
 
 def granted(access: str) -> set[str]:
@@ -178,8 +149,12 @@ FORBIDDEN: list[tuple[Any, ...]] = [
     ("PUBLISH", "channel", "message"),
     ("MONITOR",),
 ]
+
+
 # What the operator's commands need, and nobody who only reads.
 OPERATORS: list[tuple[Any, ...]] = [("CLUSTER", "NODES"), ("INFO",), ("SCAN", "0")]
+
+
 FOREIGN: list[tuple[Any, ...]] = [
     ("GET", "{users:1}"),
     ("GET", "foreign:{users:1}"),

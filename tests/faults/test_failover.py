@@ -12,17 +12,17 @@ from itertools import islice
 from time import time
 
 import pytest
+from tests.support.builders import view
+from tests.support.clusters import HOST, Node, hung, keys_of, knows_all, three_nodes
+from tests.support.deadlines import settle, wait_until
+from tests.support.mirroring import FENCE_TTL, Mirror, Table, entries, number
 
-from builders import view
-from clusters import HOST, Node, hung, keys_of, knows_all, three_nodes
-from deadlines import settle, wait_until
 from dynamirror.cache.client import CHUNK, Cache
 from dynamirror.cache.writer import apply
 from dynamirror.errors import CacheError
 from dynamirror.records.version import RowVersion
 from dynamirror.settings import Settings
 from dynamirror.views.entry import of_row
-from faults.mirroring import FENCE_TTL, Mirror, Table, entries, number
 
 OpenCache = Callable[[Settings], Cache]
 IDS = [

@@ -4,16 +4,16 @@ from collections.abc import Callable
 from time import time
 
 import pytest
+from tests.support.builders import SCHEMA, STREAM_ARN
+from tests.support.clusters import Node, hung, keys_of, knows_all
+from tests.support.deadlines import wait_until
+from tests.support.mirroring import DEFAULT, Mirror, Record, Table, number
 
-from builders import SCHEMA, STREAM_ARN
-from clusters import Node, hung, keys_of, knows_all
-from deadlines import wait_until
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import Marker, note_complete, note_gap, read_marker
 from dynamirror.records.version import RowVersion
 from dynamirror.views.keyspace import marker_key
 from dynamirror.views.view import View
-from faults.mirroring import DEFAULT, Mirror, Record, Table, number
 
 HOUR = 3600
 AGES = (23.9, 22.0, 1.0)

@@ -3,11 +3,11 @@
 from itertools import chain
 
 import pytest
+from tests.support.clusters import Node, hung, keys_of, knows_all
+from tests.support.deadlines import wait_until
+from tests.support.mirroring import Mirror, Record, Table, entries, number
 
-from clusters import Node, hung, keys_of, knows_all
-from deadlines import wait_until
 from dynamirror.cache.client import CHUNK, UNDER_WAY, Cache
-from faults.mirroring import Mirror, Record, Table, entries, number
 
 SIZE = 2 * CHUNK  # entries on each node
 

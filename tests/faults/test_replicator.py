@@ -5,16 +5,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tests.support.deadlines import wait_until
+from tests.support.mirroring import FENCE_TTL, Mirror, Table, entries, number
+from tests.support.wire import Wire
 
-from deadlines import wait_until
 from dynamirror.cache.client import CHUNK, Cache
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.replication.replicator import Replicator
 from dynamirror.settings import Settings
 from dynamirror.views.encoding import HASH
 from dynamirror.views.view import Schema, Views, ViewSpec
-from faults.mirroring import FENCE_TTL, Mirror, Table, entries, number
-from faults.wire import Wire
 
 OpenCache = Callable[[Settings], Cache]
 IDS = [str(number) for number in range(3 * CHUNK)]

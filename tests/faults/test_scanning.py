@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from valkey.crc import key_slot
-
-from builders import view
-from clusters import (
+from tests.support.builders import view
+from tests.support.clusters import (
     RANGES,
     Node,
     give,
@@ -23,7 +21,10 @@ from clusters import (
     process_of,
     slot_in_between,
 )
-from deadlines import wait_until
+from tests.support.deadlines import wait_until
+from tests.support.slots import borrowed, move, moved
+from valkey.crc import key_slot
+
 from dynamirror.cache import client as module
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
@@ -38,7 +39,6 @@ from dynamirror.recovery.verify import verify
 from dynamirror.settings import Settings
 from dynamirror.views.encoding import JSON
 from dynamirror.views.view import Schema, ViewSpec
-from faults.test_slots import borrowed, move, moved
 
 OpenCache = Callable[[Settings], Cache]
 SLOT = key_slot(b"moving")

@@ -1,27 +1,26 @@
 """Slots move, or belong to nobody for a while, as batches are applied."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from valkey.crc import key_slot
-
-from builders import STREAM_ARN, view
-from clusters import (
+from tests.support.builders import STREAM_ARN, view
+from tests.support.clusters import (
     RANGES,
     Node,
     drop,
     give,
-    holder_of,
     keys_of,
     knows_all,
     migrate,
     other_than,
     slot_in_between,
 )
-from deadlines import wait_until
+from tests.support.deadlines import wait_until
+from tests.support.mirroring import Mirror, Table, entries, number
+from tests.support.slots import borrowed, move, moved
+from valkey.crc import key_slot
+
 from dynamirror.cache import quarantine
 from dynamirror.cache.client import CHUNK, Cache
 from dynamirror.cache.completeness_marker import note_complete, note_gap, read_marker
@@ -34,10 +33,13 @@ from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attri
 from dynamirror.views.entry import of_row
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import Schema, ViewSpec
-from faults.mirroring import Mirror, Table, entries, number
 
 ONE_SLOT = ViewSpec(key="{{moving}}:{id}")
+
+
 SHOWN = "{{moving}}:{id}"  # the same, as str.format has it
+
+
 SLOT = key_slot(b"moving")
 
 
@@ -74,31 +76,6 @@ def test_a_slot_that_is_moved_key_by_key_under_the_batches(
         assert entries(cluster) == table.shown(SHOWN)
         assert entries(nodes[target].direct) == table.shown(SHOWN)
         assert entries(nodes[source].direct) == {}
-
-
-@contextmanager
-def borrowed(nodes: list[Node], slots: tuple[int, int], *, source: int) -> Iterator[None]:
-    """Slots are back where they were at the end."""
-    try:
-        yield
-    finally:
-        for node in nodes:
-            node.ask(b"FLUSHALL")
-        for index, node in enumerate(nodes):
-            if index != source and holder_of(node, slots[0]) == node.port:
-                move(nodes, slots, source=index, target=source)
-                wait_until(lambda: moved(nodes, slots, source))
-
-
-def move(nodes: list[Node], slots: tuple[int, int], *, source: int, target: int) -> None:
-    """Begin to move slots, all of them at once in the end."""
-    words = (b"SLOTSRANGE", *slots, b"NODE", nodes[target].name)
-    nodes[source].ask(b"CLUSTER", b"MIGRATESLOTS", *words)
-
-
-def moved(nodes: list[Node], slots: tuple[int, int], to: int) -> bool:
-    """Whether all nodes know of it."""
-    return all(holder_of(node, slot) == nodes[to].port for node in nodes for slot in slots)
 
 
 def test_slots_that_are_moved_at_once_under_the_batches(cluster: Cache, nodes: list[Node]) -> None:
@@ -185,7 +162,11 @@ def test_a_cluster_that_is_down_as_a_whole_delays_everything(
 
 
 PAIR = Schema("users", ("pk", "sk"), ("S", "S"))
+
+
 ENCODINGS = (JSON, DYNAMODB_JSON, HASH, attribute("name"))
+
+
 FAR = 4_102_444_800
 
 

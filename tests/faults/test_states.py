@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.support.deadlines import wait_until
+from tests.support.mirroring import Mirror, Table, entries, number
 
-from deadlines import wait_until
 from dynamirror.cache.client import CHUNK, Cache
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.settings import Settings
 from dynamirror.views.encoding import HASH
 from dynamirror.views.view import ViewSpec
-from faults.mirroring import Mirror, Table, entries, number
 
 OpenCache = Callable[[Settings], Cache]
 IDS = [str(number) for number in range(4 * CHUNK)]

@@ -1,12 +1,12 @@
 """The connection breaks in the middle of a pipeline, or swallows what the server answers."""
 
 import pytest
+from tests.support.mirroring import Mirror, Record, Table, entries, number
+from tests.support.wire import Wire
 
 from dynamirror.cache.client import CHUNK, Cache
 from dynamirror.views.encoding import HASH
 from dynamirror.views.view import ViewSpec
-from faults.mirroring import Mirror, Record, Table, entries, number
-from faults.wire import Wire
 
 IDS = [str(number) for number in range(3 * CHUNK)]
 REPLY = len(b"$7\r\napplied\r\n")

@@ -3,9 +3,9 @@
 import re
 
 import pytest
+from tests.support.metric_catalogue import DOCS, renewed
 
 from dynamirror.metrics.catalogue import CATALOGUE, Kind, Unit
-from metrics.catalogue import DOCS, renewed
 
 NAMES = {metric.name: metric for metric in CATALOGUE}
 

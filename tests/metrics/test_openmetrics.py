@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
+from tests.support.deadlines import wait_until
+from tests.support.processes import environment, linux_only, listening, run, start
+from tests.support.streams import Source
 
-from deadlines import wait_until
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.views.canary import NAME
-from processes import environment, linux_only, listening, run, start
-from streams import Source
 
 if TYPE_CHECKING:
     from subprocess import Popen

@@ -11,8 +11,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.support.deadlines import wait_until
+from tests.support.processes import COMMAND, environment, interruptible, linux_only, start
+from tests.support.streams import Source
 
-from deadlines import wait_until
 from dynamirror.cache.checkpoints import Position, Positions
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import note_complete, note_gap
@@ -26,8 +28,6 @@ from dynamirror.records.version import RowVersion
 from dynamirror.recovery.audit import Audited
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.views.keyspace import audit_key, entry_key
-from processes import COMMAND, environment, interruptible, linux_only, start
-from streams import Source
 
 AT = 1_790_000_000
 

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.support.pythons import HERE, OTHER
 
 from dynamirror.cdk.asset import Architecture, Asset, build_asset
-from pythons import HERE, OTHER
 
 
 @pytest.fixture(scope="session", autouse=True)

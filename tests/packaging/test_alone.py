@@ -16,8 +16,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
+from tests.support.builders import STREAM_ARN, item, record
 
-from builders import STREAM_ARN, item, record
 from dynamirror.cache.client import Cache
 from dynamirror.cdk import asset
 from dynamirror.cdk.asset import Asset

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.pythons import OTHER
 
 from dynamirror.cdk import asset as module
 from dynamirror.cdk.asset import Asset, build_asset, main
 from dynamirror.errors import ConfigError, DynamirrorError
-from pythons import OTHER
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path(module.__file__).with_name("requirements.txt")

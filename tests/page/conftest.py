@@ -1,6 +1,7 @@
 """A mirror without a replicator, for the page to show."""
 
 import pytest
+from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import describe_table
@@ -8,7 +9,6 @@ from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.views.batch_result import Tally
 from dynamirror.views.view import ViewSpec
-from streams import Source
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 from playwright.sync_api import Page as Tab
+from tests.support.browser import PATIENCE, needs_browser, opened_browser
+from tests.support.deadlines import wait_until
 
-from deadlines import wait_until
 from dynamirror.cache.completeness_marker import note_gap
 from dynamirror.demo.demo import Demo
 from dynamirror.page.fault_injector import FaultInjector
 from dynamirror.page.show import demo_page
-from page.browser import PATIENCE, needs_browser, opened_browser
 
 pytestmark = needs_browser
 

@@ -3,6 +3,9 @@
 from pathlib import Path
 
 from playwright.sync_api import expect
+from tests.support.browser import needs_browser, opened_browser
+from tests.support.processes import environment, start
+from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import note_gap
@@ -10,9 +13,6 @@ from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.views.view import ViewSpec
-from page.browser import needs_browser, opened_browser
-from processes import environment, start
-from streams import Source
 
 
 @needs_browser

@@ -1,12 +1,12 @@
 """The entries that the page shows, as table and cache change."""
 
 import pytest
+from tests.support.streams import Source
 
 from dynamirror.errors import CacheError
 from dynamirror.page.entry_sample import EntrySample
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.observer import Observer
-from streams import Source
 
 
 def test_a_sample_is_renewed_after_the_cache_did_not_answer(

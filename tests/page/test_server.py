@@ -10,8 +10,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from tests.support.deadlines import wait_until
+from tests.support.processes import COMMAND, environment, linux_only
 
-from deadlines import wait_until
 from dynamirror.cache.checkpoints import Position, Positions
 from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import Parked, park
@@ -25,7 +26,6 @@ from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.sampler import Sampler
 from dynamirror.page.server import LivePage
 from dynamirror.page.state import Condition, Shard
-from processes import COMMAND, environment, linux_only
 
 INTERVAL = 0.05
 

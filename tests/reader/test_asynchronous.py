@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.conditions import Key
+from tests.support.deadlines import wait_until
+from tests.support.mirrored import MakeMirrored, source_of
 
-from deadlines import wait_until
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.reader import AsyncReader
 from dynamirror.reader.guarded import Counts
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.view import ViewSpec
-from reader.conftest import MakeMirrored, source_of
 
 
 @dataclass

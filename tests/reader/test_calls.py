@@ -9,6 +9,7 @@ import boto3
 import pytest
 from boto3.dynamodb.conditions import Key
 from botocore.exceptions import ClientError
+from tests.support.mirrored import MakeMirrored, Mirrored, source_of
 
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import Aws
@@ -17,7 +18,6 @@ from dynamirror.errors import ConfigError, SourceError
 from dynamirror.reader import Reader, written_at
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.view import ViewSpec
-from reader.conftest import MakeMirrored, Mirrored, source_of
 
 SECURITY = Path(__file__).parents[2] / "docs/security.md"
 SPEC = ViewSpec(encoding=DYNAMODB_JSON, collection=True)

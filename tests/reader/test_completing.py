@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.conditions import Key
+from tests.support.mirrored import MakeMirrored, Mirrored, source_of
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
@@ -13,7 +14,6 @@ from dynamirror.reader.guarded import Counts
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.keyspace import marker_key
 from dynamirror.views.view import ViewSpec
-from reader.conftest import MakeMirrored, Mirrored, source_of
 
 SPEC = ViewSpec(encoding=DYNAMODB_JSON, collection=True)
 ITEMS = [{"pk": "p", "sk": number} for number in range(5)]

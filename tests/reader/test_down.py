@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.conditions import Key
+from tests.support.deadlines import wait_until
+from tests.support.mirrored import MakeMirrored, source_of
 
-from deadlines import wait_until
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -13,7 +14,6 @@ from dynamirror.reader.breaker import Breaker
 from dynamirror.reader.guarded import Counts
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.view import ViewSpec
-from reader.conftest import MakeMirrored, source_of
 
 SPEC = ViewSpec(encoding=DYNAMODB_JSON, collection=True)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.types import Binary
+from tests.support.mirrored import MakeMirrored, Mirrored, age_of, source_of
 
 from dynamirror.errors import ConfigError, SourceError
 from dynamirror.reader import written_at
@@ -19,7 +20,6 @@ from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attri
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.projection import Shape
 from dynamirror.views.view import ViewSpec
-from reader.conftest import MakeMirrored, Mirrored, age_of, source_of
 
 TYPED = ViewSpec(encoding=DYNAMODB_JSON)
 EVE: dict[str, Any] = {

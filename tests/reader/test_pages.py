@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from boto3.dynamodb.conditions import Key
 from boto3.dynamodb.types import Binary
+from tests.support.mirrored import MakeMirrored, Mirrored, source_of
 
 from dynamirror.emulators.dynamodb import write_items
 from dynamirror.reader.sizes import PAGE_BYTES, item_size, number_size
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
 from dynamirror.views.view import ViewSpec
-from reader.conftest import MakeMirrored, Mirrored, source_of
 
 SEED = 20_261_126
 KEYS = {"pk": "S", "sk": "N"}

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.conditions import Key
+from tests.support.mirrored import MakeMirrored, Mirrored, age_of, source_of
 
 from dynamirror.errors import ConfigError
 from dynamirror.reader import Reader
@@ -15,7 +16,6 @@ from dynamirror.records.key_codec import sort_bytes
 from dynamirror.records.version import ChangeVersion
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
 from dynamirror.views.view import ViewSpec
-from reader.conftest import MakeMirrored, Mirrored, age_of, source_of
 
 INDEXED = ViewSpec(encoding=DYNAMODB_JSON, collection=True)
 QUERIES = 200  # of each type of sort key

@@ -9,6 +9,7 @@ import pytest
 from boto3.dynamodb.conditions import Attr, Key
 from boto3.exceptions import DynamoDBNeedsKeyConditionError
 from botocore.exceptions import ClientError, EndpointConnectionError, ParamValidationError
+from tests.support.mirrored import MakeMirrored, Mirrored, source_of
 
 from dynamirror.dynamodb.client import Aws
 from dynamirror.emulators.dynamodb import REGION
@@ -16,7 +17,6 @@ from dynamirror.errors import SourceError
 from dynamirror.reader.values import attribute_of
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.view import Schema, ViewSpec
-from reader.conftest import MakeMirrored, Mirrored, source_of
 
 SPEC = ViewSpec(encoding=DYNAMODB_JSON, collection=True)
 EMPTY = (

@@ -4,32 +4,20 @@ from collections.abc import Mapping
 from itertools import product
 from typing import Any
 
-import airportsdata
 import boto3
 import pytest
 from botocore.config import Config
+from tests.support.airports import airports
+from tests.support.builders import item
+from tests.support.deadlines import wait_until
+from tests.support.fault_proxy import Proxy
+from tests.support.world import MakeWorld, World
 
-from builders import item
-from deadlines import wait_until
 from dynamirror.cache.quarantine import listed
 from dynamirror.errors import SourceError
 from dynamirror.views.encoding import HASH, attribute
 from dynamirror.views.keyspace import marker_key
 from dynamirror.views.view import ViewSpec
-from recovery.conftest import MakeWorld
-from recovery.world import World
-from source.conftest import Proxy
-
-TEXTS = {"name", "city", "country", "tz"}
-
-
-def airports(number: int | None = None) -> list[dict[str, Any]]:
-    """The airports of the world, or the first of them."""
-    known = list(airportsdata.load("ICAO").items())[:number]
-    return [
-        item(code, **{name: str(one[name]) for name in sorted(TEXTS)})  # type: ignore[literal-required]
-        for code, one in known
-    ]
 
 
 def test_all_the_airports_of_the_world_are_backfilled_during_writes(make_world: MakeWorld) -> None:
@@ -120,6 +108,8 @@ KEYS = {
     "text and number": {"pk": "S", "sk": "N"},
     "binary and text": {"pk": "B", "sk": "S"},
 }
+
+
 HOSTILE: dict[str, list[Any]] = {
     "S": ["a:b", "{x}%", "100%:é"],
     "N": ["-1.5", "1E+100", "12345678901234567890123456789012345678"],

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from tests.support.builders import item
+from tests.support.deadlines import wait_until
+from tests.support.fault_proxy import Proxy
+from tests.support.world import World
 
-from builders import item
-from deadlines import wait_until
 from dynamirror.cache.completeness_marker import NO_MARKER, note_complete
 from dynamirror.records.version import RowVersion
 from dynamirror.recovery.rebuild import LostError
-from recovery.world import World
-from source.conftest import Proxy
 
 
 def noticed(world: World) -> None:

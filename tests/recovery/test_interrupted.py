@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.builders import item
+from tests.support.world import FENCE_TTL, MARGIN, MakeWorld, World
 
-from builders import item
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
 from dynamirror.recovery.rebuild import Rebuild, Run, read_progress
-from recovery.conftest import MakeWorld
-from recovery.world import FENCE_TTL, MARGIN, World
 
 _ITEMS = 2500
 _PAGE = 20

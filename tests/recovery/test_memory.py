@@ -6,8 +6,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from tests.support.builders import SCHEMA, item, view
+from tests.support.world import MakeWorld
 
-from builders import SCHEMA, item, view
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply_all
 from dynamirror.dynamodb.items import Row, RowReader
@@ -20,7 +21,6 @@ from dynamirror.recovery.verify import verify
 from dynamirror.views.encoding import HASH, JSON, Encoding
 from dynamirror.views.entry import Put
 from dynamirror.views.view import View, ViewSpec
-from recovery.conftest import MakeWorld
 
 COUNT = 150
 TEXT = "x" * 1_000_000

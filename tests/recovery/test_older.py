@@ -5,10 +5,10 @@ from time import time
 from typing import Any
 
 import pytest
+from tests.support.builders import Time, record
+from tests.support.world import World
 
-from builders import Time, record
 from dynamirror.cache.completeness_marker import OLDER_DATA, OLDER_STREAM
-from recovery.world import World
 
 SUCCESS: dict[str, list[Any]] = {"batchItemFailures": []}
 

@@ -10,11 +10,11 @@ from itertools import count, pairwise
 from typing import Any, NamedTuple
 
 import pytest
+from tests.support.deadlines import wait_until
+from tests.support.world import World, Write
 
-from deadlines import wait_until
 from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
 from dynamirror.views.keyspace import fence_key
-from recovery.world import World, Write
 
 IDS = [f"hot{number}" for number in range(10)]
 

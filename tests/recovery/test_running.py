@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.support.builders import SCHEMA, STREAM_ARN, item, view
+from tests.support.deadlines import wait_until
+from tests.support.world import World
 
-from builders import SCHEMA, STREAM_ARN, item, view
-from deadlines import wait_until
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import (
     OLDER_STREAM,
@@ -25,7 +26,6 @@ from dynamirror.recovery.rebuild import LostError, read_progress, read_run
 from dynamirror.replication.gap_detector import Watch
 from dynamirror.views.keyspace import marker_key, rebuild_key
 from dynamirror.views.view import ViewSpec, fingerprint
-from recovery.world import World
 
 VIEWS = (view(),)
 _HOUR = 3600

@@ -3,13 +3,12 @@
 from typing import Any
 
 import pytest
+from tests.support.builders import item
+from tests.support.world import MakeWorld, World
 
-from builders import item
 from dynamirror.cache.scripts import Command
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import ViewSpec
-from recovery.conftest import MakeWorld
-from recovery.world import World
 
 Written = list[tuple[bytes, ...]]
 

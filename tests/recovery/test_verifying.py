@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.airports import airports
+from tests.support.builders import item
+from tests.support.world import FENCE_TTL, MakeWorld, World
 
-from builders import item
 from dynamirror.cache.completeness_marker import note_gap
 from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
@@ -20,9 +22,6 @@ from dynamirror.views.encoding import HASH
 from dynamirror.views.entry import Put
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import ViewSpec
-from recovery.conftest import MakeWorld
-from recovery.test_backfill import airports
-from recovery.world import FENCE_TTL, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -4,14 +4,13 @@ import random
 from typing import Any
 
 import pytest
+from tests.support.world import MakeWorld, World
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.entry_state import Place
 from dynamirror.cache.scripts import Command
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import View
-from recovery.conftest import MakeWorld
-from recovery.world import World
 
 WHEN = 'when = { status = { in = ["open", "paid"] } }'
 KINDS = {

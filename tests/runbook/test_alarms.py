@@ -8,14 +8,14 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from tests.support.alarm_watch import Watch
+from tests.support.builders import record
+from tests.support.deadlines import wait_until
 
-from builders import record
-from deadlines import wait_until
 from dynamirror import handler
 from dynamirror.emulators.process import free_port
 from dynamirror.functions import auditor as functions
 from dynamirror.views.keyspace import entry_key, fence_key
-from runbook.conftest import Watch
 
 Sandbox = Callable[..., None]
 # A canary that is given this much waits a fifth of a second for its item.

@@ -1,9 +1,8 @@
 """Alarms over metrics of AWS itself, which the emulator lacks, are raised beyond a threshold."""
 
 import pytest
-
-from runbook.cloudwatch import Definition, Points, state
-from runbook.conftest import NAMES
+from tests.support.alarm_watch import NAMES
+from tests.support.cloudwatch import Definition, Points, state
 
 GB = 1_000_000_000
 

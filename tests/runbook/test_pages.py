@@ -10,10 +10,10 @@ import botocore.session
 import pytest
 import typer
 from botocore import xform_name
+from tests.support.cloudwatch import Definition
 
 from dynamirror.cdk.stack import DynamirrorStack
 from dynamirror.cli import app
-from runbook.cloudwatch import Definition
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")

@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-
-from simulation.schedules import Explored
+from tests.support.schedules import Explored
 
 
 @pytest.fixture

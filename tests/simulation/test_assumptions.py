@@ -8,17 +8,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import pytest
+from tests.support.histories import History, Row, histories
+from tests.support.schedules import NOTHING, Deliveries, Explored, State, ViolationError, explore
 
 from dynamirror.records.version import ChangeVersion, supersedes
-from simulation.histories import History, Row, histories
-from simulation.schedules import (
-    NOTHING,
-    Deliveries,
-    Explored,
-    State,
-    ViolationError,
-    explore,
-)
 
 ANY = (True, True, True)
 

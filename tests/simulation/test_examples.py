@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from tests.support.histories import EPOCHS, FIRST_SECOND, FIRST_SEQUENCES
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import DELETE, PUT
 from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
 from dynamirror.views.keyspace import fence_key
-from simulation.histories import EPOCHS, FIRST_SECOND, FIRST_SEQUENCES
 
 PAGE = Path(__file__).parents[2] / "docs" / "ordering.md"
 HEAD = "| # | reaches the cache | answer | entry | fence |\n|---|---|---|---|---|\n"

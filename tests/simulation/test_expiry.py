@@ -10,17 +10,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import pytest
+from tests.support.histories import FIRST_SECOND, History, Row
+from tests.support.schedules import NOTHING, Explored, State, ViolationError, Write, explore
 
 from dynamirror.records.version import RowVersion
-from simulation.histories import FIRST_SECOND, History, Row
-from simulation.schedules import (
-    NOTHING,
-    Explored,
-    State,
-    ViolationError,
-    Write,
-    explore,
-)
 
 STREAM, FENCE = 2, 3
 GAPS = (0, 1, 2, FENCE, FENCE + 1)

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
+from tests.support.histories import any_history
+from tests.support.schedules import Explored, Write
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command, Script
 from dynamirror.records.version import Version, supersedes
 from dynamirror.views.encoding import pack_fields
 from dynamirror.views.keyspace import fence_key
-from simulation.histories import any_history
-from simulation.schedules import Explored, Write
 
 SEED = int(os.environ.get("SIMULATION_SEED", "20261123"))
 SCHEDULES = 4_000

@@ -4,14 +4,14 @@ import itertools
 from collections.abc import Iterable
 
 import pytest
+from tests.support.builders import item, view
+from tests.support.histories import History, Row, histories
+from tests.support.schedules import NOTHING, Deliveries, Explored, State, explore
 
-from builders import item, view
 from dynamirror.cache.writer import _newest
 from dynamirror.records.version import ChangeVersion, supersedes
 from dynamirror.views.batch_result import Report
 from dynamirror.views.entry import Put
-from simulation.histories import History, Row, histories
-from simulation.schedules import NOTHING, Deliveries, Explored, State, explore
 
 
 def converges(history: History, deliveries: Deliveries) -> Explored:

@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support.builders import item, view
+from tests.support.histories import EPOCHS, FIRST_SECOND, FIRST_SEQUENCES, Row, readings
+from tests.support.schedules import NOTHING, Deliveries, Explored, State, Write, explore
 
-from builders import item, view
 from dynamirror.records.stream_record import Change
 from dynamirror.records.version import ChangeVersion, RowVersion
 from dynamirror.views.entry import Delete, Put, of_change, of_row
 from dynamirror.views.view import ViewSpec
-from simulation.histories import EPOCHS, FIRST_SECOND, FIRST_SEQUENCES, Row, readings
-from simulation.schedules import NOTHING, Deliveries, Explored, State, Write, explore
 
 BY_CITY = view(ViewSpec(key="city:{city}:{id}"))
 # Where an item can be: absent, in one city or another, or without one and so without an entry.

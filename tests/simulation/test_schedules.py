@@ -3,9 +3,8 @@
 import itertools
 
 import pytest
-
-from simulation.histories import History, Row
-from simulation.schedules import State, ViolationError, explore
+from tests.support.histories import History, Row
+from tests.support.schedules import State, ViolationError, explore
 
 
 @pytest.mark.parametrize("rows", [(), (Row(11, holds=1),)])

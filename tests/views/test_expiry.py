@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.builders import SCHEMA, Time, item, record
+from tests.support.deadlines import wait_until
+from tests.support.strategies import PROMISE, json_values, numbers
 
-from builders import SCHEMA, Time, item, record
-from deadlines import wait_until
 from dynamirror.cache.client import Cache
 from dynamirror.recovery.verify import compare
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import Schema, Views, ViewSpec
-from ground.strategies import PROMISE, json_values, numbers
 
 VIEW = ViewSpec(ttl="until").bind(SCHEMA)
 

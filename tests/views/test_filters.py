@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.strategies import PROMISE
+from tests.support.view_histories import Step, histories
 
 from dynamirror.records.stream_record import decode
 from dynamirror.views import event_filter as filters
@@ -14,8 +16,6 @@ from dynamirror.views.entry import of_change
 from dynamirror.views.event_filter import length, patterns
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import Schema, ViewSpec
-from ground.strategies import PROMISE
-from views.test_histories import Step, histories
 
 SCHEMA = Schema("shop", ("PK", "SK"), ("S", "S"))
 BOTH, NEW = "NEW_AND_OLD_IMAGES", "NEW_IMAGE"

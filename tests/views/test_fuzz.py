@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.builders import CREATED, Time
+from tests.support.shop import SCHEMA, specs
+from tests.support.strategies import PROMISE, json_values, values
+from tests.support.view_histories import ARN
 
-from builders import CREATED, Time
 from dynamirror.cache.client import Cache
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.view import Views
-from ground.strategies import PROMISE, json_values, values
-from views.shop import SCHEMA, specs
-from views.test_histories import ARN
 
 names = st.sampled_from(["type", "name", "status", "total", "until", "address"])
 spoilt = st.dictionaries(

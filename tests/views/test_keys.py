@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.strategies import PROMISE, is_one_sentence, texts
 
 from dynamirror.errors import ConfigError
 from dynamirror.records.stream_record import Change
@@ -13,7 +14,6 @@ from dynamirror.views.condition import pinned
 from dynamirror.views.entry import Delete, of_change, of_row
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import Schema, View, Views
-from ground.strategies import PROMISE, is_one_sentence, texts
 
 SCHEMA = Schema("t", ("PK", "SK"), ("S", "S"))
 

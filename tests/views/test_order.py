@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.builders import Time
+from tests.support.strategies import PROMISE, binaries, json_values, numbers, texts
 
-from builders import Time
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
@@ -16,7 +17,6 @@ from dynamirror.recovery.verify import compare
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import Schema, View, Views
-from ground.strategies import PROMISE, binaries, json_values, numbers, texts
 
 SCHEMA = Schema("t", ("PK", "SK"), ("S", "N"))
 INDEX = b"o:{p}:%%"

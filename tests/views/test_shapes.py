@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.builders import SCHEMA, Time, item, record
+from tests.support.strategies import PROMISE, items, retold_item, texts
 
-from builders import SCHEMA, Time, item, record
 from dynamirror.cache.client import Cache
 from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import plain_map, raw, to_json, typed
@@ -16,7 +17,6 @@ from dynamirror.views.encoding import HASH, JSON, attribute, pack_fields
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.projection import Shape
 from dynamirror.views.view import Schema, View, Views, ViewSpec
-from ground.strategies import PROMISE, items, retold_item, texts
 
 ENCODERS = {
     "json": lambda made: to_json(plain_map(made)),

@@ -7,20 +7,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.builders import SCHEMA, item
+from tests.support.strategies import PROMISE, is_one_sentence, items, json_values, numbers, texts
 
-from builders import SCHEMA, item
 from dynamirror.errors import ConfigError
 from dynamirror.views.condition import Condition, parse
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import ViewSpec
-from ground.strategies import (
-    PROMISE,
-    is_one_sentence,
-    items,
-    json_values,
-    numbers,
-    texts,
-)
 
 
 def when(text: str) -> Condition:

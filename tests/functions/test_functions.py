@@ -1,0 +1,310 @@
+"""The functions' protocol: what goes in, what comes out, and what is raised."""
+
+import json
+import os
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from tests.support.builders import Time
+from tests.support.sandboxes import fresh_logger
+from tests.support.streams import Source
+
+from dynamirror.cache.completeness_marker import note_gap, read_marker
+from dynamirror.dynamodb.client import describe_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.errors import ConfigError
+from dynamirror.functions import auditor as functions
+from dynamirror.operations.service import Operations
+from dynamirror.recovery.rebuild import LostError
+from dynamirror.recovery.verify import verify
+from dynamirror.views.keyspace import audit_key, fence_key
+
+# A page takes one of these, or three.
+LARGE = {"S": "x" * 300_000}
+
+
+@pytest.fixture
+def operations(
+    valkey: EmbeddedValkey,
+    cache: Any,
+    dynamodb: EmbeddedDynamoDB,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Operations]:
+    """A sandbox whose environment points to a table and to the cluster, which is empty."""
+    assert not list(cache.scan("*"))
+    for name in list(os.environ):
+        if name.startswith(("ELASTICACHE_", "DYNAMIRROR_", "AWS_")):
+            monkeypatch.delenv(name)
+    for name, value in valkey.settings().to_env().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("DYNAMODB_TABLE", Source(dynamodb).name)
+    monkeypatch.setattr(functions, "Aws", lambda: dynamodb.aws)
+    functions._operations.cache_clear()
+    made = functions._operations()
+    with fresh_logger():
+        yield made
+    made.cache.close()
+    functions._operations.cache_clear()
+
+
+def put(operations: Operations, count: int, **attributes: Any) -> None:
+    """Fill the table; the mirror's gap is old."""
+    items = ({"id": {"S": str(one)}, **attributes} for one in range(count))
+    write_items(operations.client, operations.table, items)
+    stream = describe_table(operations.client, operations.table).stream_arn
+    note_gap(operations.cache, operations.views, stream=stream, at=1_790_000_000, reason="none")
+
+
+def take(seconds: float = 60.0, **step: Any) -> Any:
+    """Have the worker take one step; what goes in and out is JSON."""
+    answer = functions.worker(json.loads(json.dumps(step)), Time(seconds))
+    return json.loads(json.dumps(answer))
+
+
+def ask(**request: Any) -> Any:
+    """Ask the operator."""
+    return json.loads(json.dumps(functions.operator({"request": request})))
+
+
+def begun(segments: int = 1, **options: Any) -> Any:
+    """Begin a rebuild."""
+    return take(step="begin", segments=segments, **options)
+
+
+def rebuilt(segments: int = 1) -> None:
+    """Do all the steps, one after the other, as JSON."""
+    run = begun(segments)["run"]
+    for index in range(segments):
+        while not take(step="load", run=run, index=index)["done"]:
+            pass
+    take(step="sweep", run=run)
+    take(step="finish", run=run)
+
+
+def test_the_steps_in_their_order_make_the_mirror_complete(operations: Operations) -> None:
+    assert ask(type="status")["answer"]["complete"] is False
+    first = begun(3)
+    assert list(first) == ["wait"]
+    assert first["wait"] > 0, "rows must be newer than the gap, which is now"
+    put(operations, 10)
+    operations.cache.call("x", b"UNLINK", f"dynamirror:{{{operations.table}}}:mirror")
+    put(operations, 10)
+    rebuilt(3)
+    status = ask(type="status")["answer"]
+    assert (status["complete"], status["progress"]["items"]) == (True, 10)
+    assert ask(type="verify", settle=0)["answer"]["items"] == 10
+
+
+def test_what_is_left_over_is_handed_from_one_invocation_to_the_next(
+    operations: Operations,
+) -> None:
+    put(operations, 7, large=LARGE)
+    run = begun()["run"]
+    # With no time but what is kept back, each takes one page.
+    answers = [take(0, step="load", run=run, index=0) for _ in range(3)]
+    assert [answer["done"] for answer in answers] == [False, False, True]
+    items = [answer["items"] for answer in answers]
+    assert items == sorted(items)
+    assert items[-1] == 7
+    assert all(set(answer) == {"done", "index", "items", "wait"} for answer in answers), "no data"
+
+
+def test_a_pause_longer_than_the_invocation_is_left_to_the_state_machine(
+    operations: Operations,
+) -> None:
+    put(operations, 5, large=LARGE)
+    run = begun()["run"]
+    # The emulator's pages are of some units each.
+    answer = take(60, step="load", run=run, index=0, rate=0.001)
+    assert answer["done"] is False
+    assert answer["wait"] >= 500
+    assert answer["items"], "the page before the pause is in"
+
+
+def test_a_sweep_and_an_end_before_all_is_loaded_are_lost(operations: Operations) -> None:
+    put(operations, 1)
+    run = begun(2)["run"]
+    take(step="load", run=run, index=0)
+    for step in ("sweep", "finish"):
+        with pytest.raises(LostError, match="not all segments are loaded"):
+            take(step=step, run=run)
+    begun(anew=True)
+    for step in ("load", "sweep", "finish"):
+        with pytest.raises(LostError):
+            take(step=step, run=run, index=1)
+
+
+def test_the_rate_is_shared_by_those_that_run_at_a_time(operations: Operations) -> None:
+    put(operations, 1)
+    assert begun(4, rate=100, concurrency=2)["rate"] == 50
+    divided = take(step="divide", action="repair", parts=3, rate=60, concurrency=9)
+    assert divided == {"parts": [0, 1, 2], "rate": 20, "repair": True}
+    assert take(step="divide", action="verify", parts=1, rate=0)["rate"] is None
+
+
+def test_results_of_parts_are_added_outside_the_machine_s_state(
+    operations: Operations,
+) -> None:
+    put(operations, 3)
+    rebuilt()
+    for index in range(2):
+        part = {"of": 2, "chosen": [index]}
+        answer = take(step="verify", part=part, settle=0, id="one")
+        assert answer["items"] <= 3
+    with pytest.raises(LostError, match="the cache has lost results"):
+        take(step="sum", id="one", parts=3)
+    for _attempt in range(2):
+        assert take(step="sum", id="one", parts=2)["items"] == 3
+
+
+def test_a_thousand_segments_leave_room_in_the_machine_s_state(operations: Operations) -> None:
+    put(operations, 1)
+    # It has room for 256 KB; what the children answer is dropped.
+    assert len(json.dumps(begun(1000))) < 10_000
+    assert len(json.dumps(take(step="divide", action="verify", parts=1000))) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("running", "start"),
+    [((), True), (("rebuild-1-2",), False), (("x",), False), (("verify-1", "repair-2"), True)],
+)
+def test_a_rebuild_is_due_unless_one_is_under_way(
+    operations: Operations, running: tuple[str, ...], *, start: bool
+) -> None:
+    answer = take(step="check", running=running)
+    assert (answer["complete"], answer["start"]) == (False, start)
+    assert answer["name"].startswith("rebuild-none-")
+    put(operations, 1)
+    assert take(step="check")["name"].startswith("rebuild-1790000000-")
+    rebuilt()
+    answer = take(step="check", running=running)
+    assert (answer["complete"], answer["start"]) == (True, False)
+
+
+def test_no_rebuild_is_due_where_it_could_not_help(operations: Operations) -> None:
+    put(operations, 1)
+    rebuilt()
+    key = f"dynamirror:{{{operations.table}}}:mirror"
+    operations.cache.call(key, b"HSET", key, b"stream", b"another")
+    answer = take(step="check")
+    assert (answer["complete"], answer["start"]) == (False, False)
+
+
+def test_what_is_asked_for_is_looked_at_anew_each_time(operations: Operations) -> None:
+    before = ask(type="status")["answer"]["table_stream"]
+    change = operations.client.update_table
+    change(TableName=operations.table, StreamSpecification={"StreamEnabled": False})
+    assert before
+    assert ask(type="status")["answer"]["table_stream"] == ""
+
+
+@pytest.mark.parametrize("event", [{}, {"request": {"type": "?"}}, {"request": None}, None])
+def test_an_unreadable_request_is_one_sentence(operations: Operations, event: Any) -> None:
+    assert operations
+    answer = functions.operator(event)
+    assert list(answer) == ["error"]
+    assert answer["error"].startswith("event: cannot be read: ")
+    assert "\n" not in answer["error"]
+
+
+def test_what_cannot_be_done_is_one_sentence(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert operations
+    functions._operations.cache_clear()
+    monkeypatch.delenv("DYNAMODB_TABLE")
+    assert ask(type="status")["error"].startswith("environment: DYNAMODB_TABLE: is missing")
+    monkeypatch.setenv("DYNAMODB_TABLE", "nowhere")
+    assert ask(type="status")["error"].startswith("table nowhere: it does not exist")
+
+
+@pytest.mark.parametrize(
+    "step",
+    [{"step": "?"}, {"step": "begin", "segments": 0}, {"step": "load", "index": 1}, {}],
+)
+def test_a_step_that_is_none_is_refused(operations: Operations, step: dict[str, Any]) -> None:
+    assert operations
+    with pytest.raises(ConfigError, match=r"^step: cannot be read: "):
+        take(**step)
+
+
+def metrics(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    """The values of the one metrics record that was written, and that it is one."""
+    (line,) = capsys.readouterr().out.splitlines()
+    record = json.loads(line)
+    (told,) = record["_aws"]["CloudWatchMetrics"]
+    assert (told["Namespace"], told["Dimensions"]) == ("dynamirror", [["table"]])
+    return {metric["Name"]: record[metric["Name"]][0] for metric in told["Metrics"]}
+
+
+def test_the_auditor_goes_through_the_parts_repairs_and_tells(
+    operations: Operations,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "3")
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_SETTLE", "0")
+    put(operations, 30)
+    rebuilt()
+    for one in range(30):
+        key = f"{operations.table}:{one}"
+        operations.cache.call(key, b"SET", key, b"spoilt")
+        # Else no row is later than that of the rebuild, within one second.
+        operations.cache.call(key, b"UNLINK", fence_key(key))
+    found = []
+    for part in (0, 1, 2):
+        audited = functions.auditor({})
+        assert (audited["part"], audited["of"]) == (part, 3)
+        told = metrics(capsys)
+        assert told["ItemsAudited"] == audited["comparison"]["items"]
+        assert (told["MirrorComplete"], told["QuarantineSize"]) == (1, 0)
+        found.append((told["DriftFound"], told["DriftRepaired"]))
+    assert sum(drift for drift, _ in found) == 30
+    assert sum(repaired for _, repaired in found) == 30
+    key = audit_key(operations.table)
+    last = json.loads(operations.cache.call(key, b"HGET", key, b"last"))
+    assert last["part"] == 2
+    assert operations.cache.call(key, b"HGET", key, b"next") == b"0"
+
+
+def test_a_change_that_is_a_minute_late_is_no_drift(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
+    put(operations, 1)
+    rebuilt()
+    put(operations, 1, name={"S": "new"})
+    now = [0.0]
+    key = operations.views[0].key_of({"id": {"S": "0"}})
+    assert key
+
+    def wait(seconds: float) -> None:
+        now[0] += seconds
+        if now[0] > 60:
+            operations.cache.call(key, b"SET", key, b'{"id":"0","name":"new"}')
+
+    patient = partial(verify, clock=lambda: now[0], wait=wait)
+    monkeypatch.setattr("dynamirror.operations.service.verify", patient)
+    found = functions.auditor({})["comparison"]
+    assert now[0] > 60, "it was waited for"
+    assert (found["different"], found["missing"], found["in_flight"]) == (0, 0, 0)
+
+
+def test_an_incomplete_mirror_is_told_of_not_audited(
+    operations: Operations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not read_marker(operations.cache, operations.table).is_complete
+    assert functions.auditor({})["comparison"] is None
+    assert metrics(capsys) == {"MirrorComplete": 0, "QuarantineSize": 0, "ItemsAudited": 0}
+
+
+def test_a_wrong_setting_of_the_audit_is_refused(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert operations
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "none")
+    with pytest.raises(ConfigError, match=r"^environment: .*DYNAMIRROR_AUDIT_PARTS"):
+        functions.auditor({})

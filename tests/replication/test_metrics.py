@@ -1,0 +1,226 @@
+"""The function tells CloudWatch of every batch, once, and logs what it takes to follow it up."""
+
+import json
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from tests.support.builders import STREAM_ARN, Time, item, record
+from tests.support.emf_lines import Told, told
+
+from dynamirror.cache.client import Cache
+from dynamirror.emulators.process import free_port
+from dynamirror.errors import CacheError, ConfigError, RecordError
+from dynamirror.handler import handler
+
+SECRET = "s3cr3t-marker"
+Invoked = tuple[Told | None, list[Any]]
+Invoke = Callable[..., Invoked]
+
+
+class Context(Time):
+    """Lambda's context, which names the invocation."""
+
+    def __init__(self, request: str, seconds: float = 60.0) -> None:
+        super().__init__(seconds)
+        self.aws_request_id = request
+
+
+@pytest.fixture
+def invoke(lambda_env: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Invoke:
+    """Invoke the function with records; gives the metrics, of one line at the most, and the log."""
+    assert lambda_env
+
+    def invoke_(
+        *records: Any, context: Any = None, fails: type[Exception] | None = None
+    ) -> Invoked:
+        capsys.readouterr()
+        if fails is None:
+            handler({"Records": list(records)}, context or Time())
+        else:
+            with pytest.raises(fails):
+                handler({"Records": list(records)}, context or Time())
+        metrics, logged = told(capsys.readouterr().out)
+        assert len(metrics) <= 1
+        return (metrics[0] if metrics else None), logged
+
+    return invoke_
+
+
+def test_each_batch_is_told_in_one_line(invoke: Invoke) -> None:
+    now = int(time.time())
+    batch = [
+        record(1, item("1"), ApproximateCreationDateTime=now - 100),
+        record(2, item("1", name="new"), ApproximateCreationDateTime=now - 90),
+        record(3, item("2", name={"N": "no number"}), ApproximateCreationDateTime=now),
+    ]
+    metrics, _ = invoke(*batch)
+    assert metrics
+    assert metrics.table == "users"
+    lag, duration = metrics.values.pop("ReplicationLag"), metrics.values.pop("BatchDuration")
+    assert 100 <= lag < 160
+    assert 0 < duration < 60_000
+    # An item that cannot be written loses its entry: that is in quarantine.
+    assert metrics.values == {
+        "Records": 3,
+        "Applied": 1,
+        "Stale": 0,
+        "Coalesced": 1,
+        "Quarantined": 1,
+        "Failed": 0,
+    }
+    assert metrics.units["ReplicationLag"] == "Seconds"
+    again, _ = invoke(batch[0])
+    assert again
+    assert (again.values["Stale"], again.values["Applied"]) == (1, 0)
+
+
+def test_a_batch_that_was_not_wholly_applied_tells_so(invoke: Invoke) -> None:
+    metrics, _ = invoke(record(1, item("1")), record(2, item("2")), context=Time(0))
+    assert metrics
+    assert (metrics.values["Failed"], metrics.values["Applied"]) == (2, 0)
+
+
+def test_a_batch_that_failed_whole_tells_so(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ELASTICACHE_PORT", str(free_port()))
+    metrics, _ = invoke(record(1, item("1")), record(2, item("2")), fails=CacheError)
+    assert metrics
+    assert (metrics.values["Records"], metrics.values["Failed"]) == (2, 2)
+    assert metrics.values["ReplicationLag"] > 0
+
+
+def test_a_batch_that_no_setting_fits_tells_so(invoke: Invoke) -> None:
+    one = record(3, item("1"), StreamViewType="KEYS_ONLY")
+    metrics, _ = invoke(one, fails=ConfigError)
+    assert metrics
+    assert metrics.values["Failed"] == 1
+
+
+def test_nothing_is_told_of_what_is_no_batch(
+    invoke: Invoke, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert invoke()[0] is None
+    with pytest.raises(RecordError):
+        handler({}, Time())
+    assert told(capsys.readouterr().out)[0] == []
+
+
+def test_a_clock_that_is_behind_makes_no_negative_lag(invoke: Invoke) -> None:
+    ahead = time.time() + 1000
+    metrics, _ = invoke(record(1, item("1"), ApproximateCreationDateTime=ahead))
+    assert metrics
+    assert metrics.values["ReplicationLag"] == 0
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        None,
+        "x",
+        [],
+        {},
+        float("nan"),
+        float("inf"),
+        -1,
+        pytest.param(10**400, id="huge"),
+        True,
+        ...,
+    ],
+)
+def test_records_that_tell_no_time_or_table_do_not_keep_others_from_being_told(
+    invoke: Invoke, odd: Any
+) -> None:
+    strange = record(1, item("1"), ApproximateCreationDateTime=odd)
+    if odd is ...:
+        strange = {}
+    metrics, _ = invoke(strange)
+    assert metrics
+    assert metrics.values["Quarantined"] == (odd is not True)
+    assert metrics.values.get("ReplicationLag", 0) >= 0
+    metrics, _ = invoke(strange, record(2, item("2"), ApproximateCreationDateTime=time.time() - 50))
+    assert metrics
+    assert metrics.table == "users"
+    assert metrics.values["ReplicationLag"] >= 50 or odd is True
+
+
+def test_a_batch_of_two_tables_does_no_harm(invoke: Invoke, cache: Cache) -> None:
+    other = record(2, item("2"))
+    other["eventSourceARN"] = STREAM_ARN.replace("users", "orders")
+    metrics, _ = invoke(record(1, item("1")), other)
+    assert metrics
+    assert (metrics.table, metrics.values["Applied"]) == ("users", 2)
+    assert {b"users:1", b"orders:2"} <= set(cache.scan("*"))
+
+
+def test_a_service_named_in_the_environment_is_no_other_dimension(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "mine")
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "mine")
+    assert invoke(record(1, item("1")))[0]
+
+
+def test_a_line_tells_which_batch_and_which_invocation(invoke: Invoke) -> None:
+    batch = [record(number, item(str(number))) for number in (1, 2)]
+    for number, cold in (("first", True), ("second", False)):
+        _, logged = invoke(*batch, context=Context(number))
+        line = logged[0]
+        assert (line["level"], line["message"]) == ("INFO", "batch applied")
+        assert (line["function_request_id"], line["cold_start"]) == (number, cold)
+        assert (line["table"], line["stream"]) == ("users", "2026-01-02T03:04:05.678")
+        assert line["first_sequence_number"] == f"{1:021d}"
+        assert line["last_sequence_number"] == f"{2:021d}"
+        assert line["records"] == 2
+        assert not [one for one in logged if one["level"] == "DEBUG"]
+        assert len(json.dumps(line)) < 600, "docs/metrics.md says what a batch costs"
+
+
+def test_details_are_sampled_by_invocation(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("POWERTOOLS_LOGGER_SAMPLE_RATE", "0.5")
+    drawn = iter([0.9, 0.1, 0.9, 0.4])
+    monkeypatch.setattr(
+        "aws_lambda_powertools.logging.logger.random", SimpleNamespace(random=lambda: next(drawn))
+    )
+    detailed = []
+    for number in range(4):
+        _, logged = invoke(record(number, item("1")))
+        details = [line for line in logged if line["level"] == "DEBUG"]
+        detailed.append(len(details))
+        assert all(line["entries"] == {"default": 1} for line in details)
+    assert detailed == [0, 1, 0, 1]
+
+
+def secrets() -> list[Any]:
+    """Records with a secret in each attribute, of which some cannot be decoded or written."""
+    keyless = record(5, item("5", name=SECRET))
+    keyless["dynamodb"]["Keys"] = SECRET
+    odd_time = record(6, item("6", name=SECRET), ApproximateCreationDateTime=SECRET)
+    odd_number = record(7, item("7", name=SECRET), SequenceNumber=SECRET)
+    return [
+        *(record(1, item(SECRET, name=SECRET)), record(2, item(SECRET + "2", name={"N": SECRET}))),
+        *(record(3, item("3", name={"X": SECRET})), record(4, None, item(SECRET, name=SECRET))),
+        *(keyless, odd_time, odd_number, record(8, item("8"), NewImage=SECRET)),
+    ]
+
+
+@pytest.mark.parametrize("failure", ["none", "out of time", "cache is down"])
+def test_no_item_data_is_told_or_logged(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch, failure: str
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_LOG_LEVEL", "DEBUG")
+    if failure == "cache is down":
+        monkeypatch.setenv("ELASTICACHE_PORT", str(free_port()))
+    fails = CacheError if failure == "cache is down" else None
+    metrics, logged = invoke(*secrets(), context=Time(0 if "time" in failure else 60), fails=fails)
+    assert metrics
+    if failure == "none":
+        assert metrics.values["Quarantined"] >= 5
+    else:
+        assert metrics.values["Failed"]
+    if not fails:
+        assert {line["level"] for line in logged} >= {"DEBUG", "ERROR"}
+    assert SECRET not in json.dumps([metrics, logged])
