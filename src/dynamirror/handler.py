@@ -1,27 +1,32 @@
-"""The Lambda function: a batch of stream records in, the records to deliver again out."""
+"""The replicator function: Lambda's entry point for the table's stream."""
 
-import logging
+import functools
 import os
 from collections.abc import Mapping
-from functools import cache as once
 from typing import Any
 
 from dynamirror.functions.runtime import log_invocation
 from dynamirror.replication.replicator import Context, Replicator, build
 from dynamirror.settings import Settings
 
-logger = logging.getLogger("dynamirror")
 
-
-@once
-def _replicator() -> Replicator:
-    """What is kept between invocations: settings, views and connections."""
+@functools.cache
+def replicator() -> Replicator:
+    """Return the replicator, kept between invocations."""
     from dynamirror.metrics.emf import tell_batch  # noqa: PLC0415 - only in Lambda
 
     return build(Settings.from_env(os.environ), observe=tell_batch)
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:
-    """Lambda's entry point; settings come from the environment (see `config.Settings`)."""
+    """Apply one batch of stream records; returns Lambda's partial batch response.
+
+    Settings come from the environment (`settings.Settings`).
+
+    Raises:
+        ConfigError: settings, views or the stream's set-up are wrong.
+        CacheError: no node of the cache can be reached.
+        RecordError: the event is not one of a DynamoDB stream.
+    """
     log_invocation(context)
-    return _replicator()(event, context)
+    return replicator()(event, context)

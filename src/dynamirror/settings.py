@@ -7,14 +7,11 @@ from typing import Annotated
 import msgspec
 
 from dynamirror.errors import ConfigError
-from dynamirror.validation import _explain
+from dynamirror.validation import Name, explain_validation_error
 from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views
 from dynamirror.views.view import Schema, ViewSpec
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
-
-
-Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 QUARANTINE_LIMIT = 10_000
@@ -107,7 +104,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             return msgspec.convert(known, cls, strict=False)
         except msgspec.ValidationError as error:
             raise ConfigError(
-                f"environment: {_explain(str(error), tuple(_VARIABLES.values()))}"
+                f"environment: {explain_validation_error(str(error), tuple(_VARIABLES.values()))}"
             ) from None
 
     def to_env(self) -> dict[str, str]:

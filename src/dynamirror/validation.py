@@ -2,9 +2,15 @@
 
 import difflib
 import re
+from typing import Annotated
+
+import msgspec
+
+# Text that is not empty.
+Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
-def _explain(message: str, names: tuple[str, ...]) -> str:
+def explain_validation_error(message: str, names: tuple[str, ...]) -> str:
     """Turn msgspec's message into one that begins with the field and ends with the fix."""
     what, _, path = message.partition(" - at `")
     where = path.rstrip("`").removeprefix("$").lstrip(".")

@@ -127,7 +127,7 @@ def test_without_a_topic_alarms_notify_nobody_and_synth_reports_it() -> None:
 
 
 def test_alarms_use_metrics_of_the_catalogue_by_table(template: Template) -> None:
-    variables = functions(template)["dynamirror.functions.canary.canary"]["Environment"][
+    variables = functions(template)["dynamirror.functions.canary.handler"]["Environment"][
         "Variables"
     ]
     alarmed = set()
@@ -156,7 +156,7 @@ def test_each_alarm_watches_its_part(template: Template) -> None:
         *((name, replicator) for name in ("iterator-age", "replicator-errors")),
         ("replicator-throttles", replicator),
         *(
-            ("operating-errors", f"dynamirror.functions.auditor.{name}")
+            ("operating-errors", f"dynamirror.functions.{name}.handler")
             for name in ("auditor", "canary", "worker")
         ),
     }
@@ -210,7 +210,7 @@ def test_the_largest_values_stay_within_cloudwatch_s_limits(synth: Synth) -> Non
 def test_an_existing_table_has_no_canary_by_default() -> None:
     _app, stack = make_stack(**EXISTING)
     template = Template.from_stack(stack)
-    assert "dynamirror.functions.canary.canary" not in functions(template)
+    assert "dynamirror.functions.canary.handler" not in functions(template)
     assert not any(
         "dynamodb:PutItem" in json.dumps(statement) for statement in statements(template)
     )
@@ -237,7 +237,7 @@ def test_alarms_dashboard_and_canary_are_optional(synth: Synth) -> None:
     template = synth(alarms="false", dashboard="false", canary="false")
     for kind in ("Alarm", "Dashboard"):
         template.resource_count_is(f"AWS::CloudWatch::{kind}", 0)
-    assert "dynamirror.functions.canary.canary" not in functions(template)
+    assert "dynamirror.functions.canary.handler" not in functions(template)
 
 
 def invoked(template: Template, handler: str) -> dict[str, Any]:
@@ -253,16 +253,16 @@ def invoked(template: Template, handler: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize(("minutes", "seconds"), [("5", 300), ("1440", 21_600)])
 def test_delayed_audits_do_not_queue_up(synth: Synth, minutes: str, seconds: int) -> None:
-    config = invoked(synth(auditEvery=minutes), "dynamirror.functions.auditor.auditor")
+    config = invoked(synth(auditEvery=minutes), "dynamirror.functions.auditor.handler")
     assert config["MaximumEventAgeInSeconds"] == seconds
 
 
 def test_the_canary_runs_each_minute_and_a_failed_run_is_not_repeated(
     template: Template,
 ) -> None:
-    function = functions(template)["dynamirror.functions.canary.canary"]
+    function = functions(template)["dynamirror.functions.canary.handler"]
     assert function["Timeout"] == 90
-    config = invoked(template, "dynamirror.functions.canary.canary")
+    config = invoked(template, "dynamirror.functions.canary.handler")
     assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (0, 60)
     (rule,) = (
         rule for rule in resources(template, "AWS::Events::Rule") if "canary" in rule["Description"]

@@ -36,7 +36,7 @@ from dynamirror.cdk import (
 # BackoffRate may be a whole number, https://states-language.net/#retrying-after-error.
 LINT = Config(ignored_problem_types={ProblemType.FLOAT})
 READS = {f"dynamodb:{name}" for name in ("DescribeTable", "Scan", "GetItem", "BatchGetItem")}
-OURS = [f"dynamirror.functions.auditor.{name}" for name in ("auditor", "operator", "worker")]
+OURS = [f"dynamirror.functions.{name}.handler" for name in ("auditor", "operator", "worker")]
 
 
 def machines(template: Template) -> dict[str, dict[str, Any]]:
@@ -190,7 +190,7 @@ def rules(template: Template) -> dict[str, Any]:
 
 def test_by_default_a_mirror_is_checked_and_audited_within_a_day(template: Template) -> None:
     assert rules(template) == {"Has": "rate(5 minutes)", "Runs": "rate(5 minutes)"}
-    variables = functions(template)["dynamirror.functions.auditor.auditor"]["Environment"][
+    variables = functions(template)["dynamirror.functions.auditor.handler"]["Environment"][
         "Variables"
     ]
     assert variables["DYNAMIRROR_AUDIT_PARTS"] == "288"
@@ -201,7 +201,7 @@ def test_by_default_a_mirror_is_checked_and_audited_within_a_day(template: Templ
 def test_interval_and_rate_of_audits_are_options(synth: Synth) -> None:
     template = synth(heal="false", auditEvery="60", auditRepair="false", auditRate="50")
     assert rules(template) == {"Runs": "rate(1 hour)"}
-    variables = functions(template)["dynamirror.functions.auditor.auditor"]["Environment"][
+    variables = functions(template)["dynamirror.functions.auditor.handler"]["Environment"][
         "Variables"
     ]
     assert variables["DYNAMIRROR_AUDIT_PARTS"] == "24"
@@ -213,7 +213,7 @@ def test_watchdog_and_auditor_are_optional(synth: Synth) -> None:
     template = synth(heal="false", audit="false", **EXISTING)
     template.resource_count_is("AWS::Events::Rule", 0)
     template.resource_count_is("AWS::StepFunctions::StateMachine", 1)
-    assert set(OURS) - set(functions(template)) == {"dynamirror.functions.auditor.auditor"}
+    assert set(OURS) - set(functions(template)) == {"dynamirror.functions.auditor.handler"}
 
 
 def test_another_app_deploys_recovery_for_its_own_mirror() -> None:

@@ -16,7 +16,7 @@ from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
-from dynamirror.functions import auditor as functions
+from dynamirror.functions import auditor, environment, operator, worker
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.rebuild import LostError
 from dynamirror.recovery.verify import verify
@@ -41,13 +41,13 @@ def operations(
     for name, value in valkey.settings().to_env().items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("DYNAMODB_TABLE", Source(dynamodb).name)
-    monkeypatch.setattr(functions, "Aws", lambda: dynamodb.aws)
-    functions._operations.cache_clear()
-    made = functions._operations()
+    monkeypatch.setattr(environment, "Aws", lambda: dynamodb.aws)
+    environment.operations.cache_clear()
+    made = environment.operations()
     with fresh_logger():
         yield made
     made.cache.close()
-    functions._operations.cache_clear()
+    environment.operations.cache_clear()
 
 
 def put(operations: Operations, count: int, **attributes: Any) -> None:
@@ -60,13 +60,13 @@ def put(operations: Operations, count: int, **attributes: Any) -> None:
 
 def take(seconds: float = 60.0, **step: Any) -> Any:
     """Have the worker take one step; what goes in and out is JSON."""
-    answer = functions.worker(json.loads(json.dumps(step)), Time(seconds))
+    answer = worker.handler(json.loads(json.dumps(step)), Time(seconds))
     return json.loads(json.dumps(answer))
 
 
 def ask(**request: Any) -> Any:
     """Ask the operator."""
-    return json.loads(json.dumps(functions.operator({"request": request})))
+    return json.loads(json.dumps(operator.handler({"request": request})))
 
 
 def begun(segments: int = 1, **options: Any) -> Any:
@@ -204,7 +204,7 @@ def test_what_is_asked_for_is_looked_at_anew_each_time(operations: Operations) -
 @pytest.mark.parametrize("event", [{}, {"request": {"type": "?"}}, {"request": None}, None])
 def test_an_unreadable_request_is_one_sentence(operations: Operations, event: Any) -> None:
     assert operations
-    answer = functions.operator(event)
+    answer = operator.handler(event)
     assert list(answer) == ["error"]
     assert answer["error"].startswith("event: cannot be read: ")
     assert "\n" not in answer["error"]
@@ -214,7 +214,7 @@ def test_what_cannot_be_done_is_one_sentence(
     operations: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert operations
-    functions._operations.cache_clear()
+    environment.operations.cache_clear()
     monkeypatch.delenv("DYNAMODB_TABLE")
     assert ask(type="status")["error"].startswith("environment: DYNAMODB_TABLE: is missing")
     monkeypatch.setenv("DYNAMODB_TABLE", "nowhere")
@@ -256,7 +256,7 @@ def test_the_auditor_goes_through_the_parts_repairs_and_tells(
         operations.cache.call(key, b"UNLINK", fence_key(key))
     found = []
     for part in (0, 1, 2):
-        audited = functions.auditor({})
+        audited = auditor.handler({})
         assert (audited["part"], audited["of"]) == (part, 3)
         told = metrics(capsys)
         assert told["ItemsAudited"] == audited["comparison"]["items"]
@@ -288,7 +288,7 @@ def test_a_change_that_is_a_minute_late_is_no_drift(
 
     patient = partial(verify, clock=lambda: now[0], wait=wait)
     monkeypatch.setattr("dynamirror.operations.service.verify", patient)
-    found = functions.auditor({})["comparison"]
+    found = auditor.handler({})["comparison"]
     assert now[0] > 60, "it was waited for"
     assert (found["different"], found["missing"], found["in_flight"]) == (0, 0, 0)
 
@@ -297,7 +297,7 @@ def test_an_incomplete_mirror_is_told_of_not_audited(
     operations: Operations, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not read_marker(operations.cache, operations.table).is_complete
-    assert functions.auditor({})["comparison"] is None
+    assert auditor.handler({})["comparison"] is None
     assert metrics(capsys) == {"MirrorComplete": 0, "QuarantineSize": 0, "ItemsAudited": 0}
 
 
@@ -307,4 +307,4 @@ def test_a_wrong_setting_of_the_audit_is_refused(
     assert operations
     monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "none")
     with pytest.raises(ConfigError, match=r"^environment: .*DYNAMIRROR_AUDIT_PARTS"):
-        functions.auditor({})
+        auditor.handler({})

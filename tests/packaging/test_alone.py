@@ -36,8 +36,12 @@ ONLY_THESE = "import sys; sys.path[:0] = sys.argv[1:3]; "
 SERVE = ONLY_THESE + (
     "from awslambdaric.__main__ import main; main(['awslambdaric', 'dynamirror.handler.handler'])"
 )
+FUNCTIONS = ("auditor", "canary", "operator", "simulator", "worker")
 # The modules of the handlers that the stack deploys.
-HANDLERS = ("dynamirror.handler", "dynamirror.functions.auditor", "dynamirror.functions.simulator")
+HANDLERS = (
+    "dynamirror.handler",
+    *(f"dynamirror.functions.{name}" for name in FUNCTIONS),
+)
 PRINT_ORIGINS = ONLY_THESE + (
     f"import {', '.join(HANDLERS)};"
     "import aws_lambda_powertools, libvalkey, json;"
@@ -46,7 +50,7 @@ PRINT_ORIGINS = ONLY_THESE + (
 )
 IMPORT_ALL = ONLY_THESE + "import importlib; [*map(importlib.import_module, sys.argv[3:])]"
 # Packages that applications, operators and CDK apps use, and that no handler imports.
-NOT_PACKAGED = ("cdk", "cli", "local", "page", "reader")
+NOT_PACKAGED = ("cdk", "cli", "demo", "emulators", "page", "reader", "runner")
 SECONDS = 60.0
 SOURCE = Path(asset.__file__).parents[1]
 

@@ -48,9 +48,9 @@ def lambda_env(
     env = valkey.settings().to_env()
     for name, value in env.items():
         monkeypatch.setenv(name, value)
-    module._replicator.cache_clear()
+    module.replicator.cache_clear()
     with fresh_logger():
         yield env
-    if module._replicator.cache_info().currsize:
-        module._replicator().cache.close()
-    module._replicator.cache_clear()
+    if module.replicator.cache_info().currsize:
+        module.replicator().cache.close()
+    module.replicator.cache_clear()

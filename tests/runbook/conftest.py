@@ -13,7 +13,7 @@ from tests.support.world import World
 
 from dynamirror import handler
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.functions import auditor as functions
+from dynamirror.functions import canary, environment
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +31,7 @@ def alarms() -> dict[str, list[Definition]]:
 
 def forget() -> None:
     """End the sandbox: what the functions keep between invocations."""
-    for kept in (functions._operations, functions._canary, handler._replicator):
+    for kept in (environment.operations, canary._probe, handler.replicator):
         kept.cache_clear()
 
 
@@ -46,14 +46,14 @@ def sandbox(
         "DYNAMIRROR_AUDIT_PARTS": "1",
         "DYNAMIRROR_AUDIT_SETTLE": "0",
     }
-    monkeypatch.setattr(functions, "Aws", lambda: world.aws)
+    monkeypatch.setattr(environment, "Aws", lambda: world.aws)
     with ExitStack() as stack:
 
         def sandbox_(**settings: Any) -> None:
             forget()
             for name, value in (valkey.settings(**settings).to_env() | given).items():
                 monkeypatch.setenv(name, value)
-            for cache in (functions._operations().cache, handler._replicator().cache):
+            for cache in (environment.operations().cache, handler.replicator().cache):
                 stack.callback(cache.close)
 
         stack.enter_context(fresh_logger())

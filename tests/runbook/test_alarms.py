@@ -14,7 +14,7 @@ from tests.support.deadlines import wait_until
 
 from dynamirror import handler
 from dynamirror.emulators.process import free_port
-from dynamirror.functions import auditor as functions
+from dynamirror.functions import auditor, canary, operator
 from dynamirror.views.keyspace import entry_key, fence_key
 
 Sandbox = Callable[..., None]
@@ -23,11 +23,11 @@ SHORT = 0.3
 
 
 def beat(watch: Watch, seconds: float = 60.0) -> Callable[[], Any]:
-    return lambda: watch.invoke(functions.canary, seconds=seconds)
+    return lambda: watch.invoke(canary.handler, seconds=seconds)
 
 
 def audit(watch: Watch) -> Callable[[], Any]:
-    return lambda: watch.invoke(functions.auditor)
+    return lambda: watch.invoke(auditor.handler)
 
 
 def batch(watch: Watch, **attributes: Any) -> dict[str, Any]:
@@ -158,7 +158,7 @@ def test_quarantine_not_empty_is_raised_until_a_redrive(watch: Watch) -> None:
     watch.pass_minutes(1, lambda: watch.invoke(handler.handler, poison))
     watch.pass_minutes(1, beat(watch, SHORT))
     assert watch.state("quarantine-not-empty") == "ALARM"
-    answer = watch.invoke(functions.operator, {"request": {"type": "redrive"}})
+    answer = watch.invoke(operator.handler, {"request": {"type": "redrive"}})
     assert answer["answer"]["healed"] == 1
     watch.pass_minutes(4)
     watch.pass_minutes(1, audit(watch))

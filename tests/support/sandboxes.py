@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dynamirror import handler
+from dynamirror.functions.runtime import lambda_logger
 
 
 @contextmanager
@@ -12,11 +12,11 @@ def fresh_logger() -> Iterator[None]:
     """Powertools sets our logger up for the rest of the process: undo it at the end."""
     logger = logging.getLogger("dynamirror")
     before = vars(logger) | {"handlers": logger.handlers[:], "filters": logger.filters[:]}
-    handler._logger.cache_clear()
+    lambda_logger.cache_clear()
     try:
         yield
     finally:
-        handler._logger.cache_clear()
+        lambda_logger.cache_clear()
         vars(logger).clear()
         vars(logger).update(before)
         logger.setLevel(logger.level)  # forgets which levels it found enabled

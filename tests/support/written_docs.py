@@ -15,8 +15,8 @@ import msgspec
 import typer
 
 from dynamirror import cli
-from dynamirror import settings as config
 from dynamirror.errors import ConfigError
+from dynamirror.views import mirror_toml
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -165,8 +165,8 @@ def check_toml(text: str) -> list[str]:
     """Return why a `mirror.toml`, or a part of one, is refused."""
     whole = text if "[[view]]" in text else f"[[view]]\n{text}"
     try:
-        config.parse_views(whole)
-        config.parse_tables(whole)
+        mirror_toml.parse_views(whole)
+        mirror_toml.parse_tables(whole)
     except ConfigError as error:
         return [str(error)]
     return []

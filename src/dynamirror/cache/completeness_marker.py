@@ -143,10 +143,10 @@ def has_other_source(marker: Marker, stream: str) -> bool:
 
 def _is_newer(stream: str, than: str) -> bool:
     """Whether a stream's ARN is another one's than that of a stream, and not an older one's."""
-    return stream != than and _epoch(stream) >= _epoch(than)
+    return stream != than and stream_epoch(stream) >= stream_epoch(than)
 
 
-def _epoch(stream: str) -> int:
+def stream_epoch(stream: str) -> int:
     with suppress(RecordError):
         return parse_stream_arn(stream).epoch
     return -1

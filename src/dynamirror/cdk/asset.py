@@ -32,44 +32,22 @@ _CONFIG = "mirror.toml"
 # The modules of our package that the handlers import.
 _PACKAGED = (
     "__init__.py",
-    "apply.py",
-    "attributes.py",
-    "audit.py",
-    "aws.py",
-    "cache.py",
-    "canary.py",
-    "change.py",
-    "condition.py",
-    "config.py",
-    "connection.py",
-    "emf.py",
-    "encoding.py",
-    "entry.py",
+    "backoff.py",
+    "cache",
+    "dynamodb",
     "errors.py",
-    "functions.py",
+    "functions",
     "handler.py",
-    "heartbeat.py",
-    "iam.py",
-    "key.py",
-    "marker.py",
-    "metrics.py",
-    "operations.py",
-    "quarantine.py",
-    "rebuild.py",
-    "redrive.py",
-    "report.py",
-    "rows.py",
-    "scripts",
-    "shape.py",
-    "simulator.py",
-    "snapshot.py",
-    "steps.py",
-    "stored.py",
-    "stream",
-    "sweep.py",
-    "verify.py",
-    "version.py",
-    "view.py",
+    "metrics/__init__.py",
+    "metrics/catalogue.py",
+    "metrics/emf.py",
+    "operations",
+    "records",
+    "recovery",
+    "replication",
+    "settings.py",
+    "validation.py",
+    "views",
 )
 _PACKAGED_SUFFIXES = {".py", ".lua"}
 _UNUSED = {"bin", "tests", "test", "__pycache__"}
@@ -163,7 +141,7 @@ def build_asset(
 
 
 def _is_packaged(path: PurePosixPath) -> bool:
-    return path.parts[0] in _PACKAGED and path.suffix in _PACKAGED_SUFFIXES
+    return path.suffix in _PACKAGED_SUFFIXES and any(path.is_relative_to(one) for one in _PACKAGED)
 
 
 def _is_used(path: PurePosixPath) -> bool:

@@ -34,7 +34,7 @@ class Canary(Construct):
             self,
             "Canary",
             context=context,
-            handler="dynamirror.functions.canary.canary",
+            handler="dynamirror.functions.canary.handler",
             description="writes one item, and looks for it in the cache",
             timeout=_TIMEOUT,
             memory_mb=_MEMORY_MB,

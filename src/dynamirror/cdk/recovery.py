@@ -46,7 +46,7 @@ class Auditor(Construct):
             self,
             "Auditor",
             context=context,
-            handler="dynamirror.functions.auditor.auditor",
+            handler="dynamirror.functions.auditor.handler",
             description="compares a part of the table with the cache",
             variables={f"DYNAMIRROR_AUDIT_{name}": value for name, value in variables.items()},
         ).function
@@ -100,14 +100,14 @@ class Recovery(Construct):
             self,
             "Operator",
             context=context,
-            handler="dynamirror.functions.operator.operator",
+            handler="dynamirror.functions.operator.handler",
             description="runs an operator's commands",
         ).function
         self.worker = MirrorFunction(
             self,
             "Worker",
             context=context,
-            handler="dynamirror.functions.worker.worker",
+            handler="dynamirror.functions.worker.handler",
             description="runs steps of rebuilds and verifications",
         ).function
         self.machine = RebuildMachine(

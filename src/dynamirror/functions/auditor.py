@@ -1,40 +1,30 @@
-"""Lambda functions beside the cache: operator, the state machine's worker, auditor, canary.
+"""The auditor function: Lambda's entry point for the audit's schedule."""
 
-They reach the cache and the table, and no other service of AWS. Settings come from the environment
-(`config.Settings`); DYNAMODB_TABLE names the table.
-"""
-
-import logging
 import os
 from datetime import UTC, datetime
-from functools import cache as once
 from typing import Annotated, Any
 
 import msgspec
 
-from dynamirror.dynamodb.client import Aws
-from dynamirror.errors import ConfigError
+from dynamirror.functions.environment import convert, operations
 from dynamirror.functions.runtime import log_invocation
 from dynamirror.functions.steps import Units
 from dynamirror.metrics import catalogue as metrics
+from dynamirror.metrics import emf
 from dynamirror.operations.messages import Status, VerifyRequest
-from dynamirror.operations.service import Operations
 from dynamirror.recovery.audit import Audited
 from dynamirror.recovery.comparison import Comparison, Part
-from dynamirror.settings import Settings
 from dynamirror.views.keyspace import audit_key
-
-logger = logging.getLogger("dynamirror")
 
 
 class Audit(msgspec.Struct, frozen=True, rename=lambda name: f"DYNAMIRROR_AUDIT_{name.upper()}"):
-    """How the auditor goes about it; the names in the environment are DYNAMIRROR_AUDIT_….
+    """Settings of the auditor, in the environment as DYNAMIRROR_AUDIT_….
 
     Args:
-        parts: the table is compared in so many parts, one an invocation.
-        repair: write rows over what differs.
-        settle: seconds that what differs is given to arrive. What is merely late must not be told
-            as drift; four times as long, and the comparison itself, take less than Lambda gives.
+        parts: number of parts of the table; each invocation compares one.
+        repair: whether to repair differences.
+        settle: seconds that a difference has to settle; late replication must not count as drift.
+            Four times as long, and the comparison itself, must fit into Lambda's time.
         rate: read units a second; unset or 0 for no limit.
     """
 
@@ -44,20 +34,14 @@ class Audit(msgspec.Struct, frozen=True, rename=lambda name: f"DYNAMIRROR_AUDIT_
     rate: Units | None = None
 
 
-@once
-def _operations() -> Operations:
-    """What is kept between invocations: settings, views and connections."""
-    table = os.environ.get("DYNAMODB_TABLE", "")
-    if not table:
-        raise ConfigError("environment: DYNAMODB_TABLE: is missing; set it to the table's name")
-    return Operations(Settings.from_env(os.environ), Aws(), table)
+def handler(_event: Any, context: object = None) -> dict[str, Any]:
+    """Compare the next part of the table, repair it, and emit the result as metrics.
 
+    The cache keeps the number of the next part, and the last result. An incomplete mirror is not
+    compared.
 
-def auditor(_event: Any, context: object = None) -> dict[str, Any]:
-    """Lambda's entry point for the schedule: compare the next part, repair it, tell CloudWatch.
-
-    Settings beside the others are `Audit`'s. Which part is next, and the last result, are kept in
-    the cache; an incomplete mirror is not compared.
+    Returns:
+        The audit's result.
 
     Raises:
         CacheError: the cache cannot be reached.
@@ -65,47 +49,35 @@ def auditor(_event: Any, context: object = None) -> dict[str, Any]:
         ConfigError: a setting is wrong.
     """
     log_invocation(context)
-    operations = _operations()
-    given = {
+    mirror = operations()
+    variables = {
         name: os.environ[name] for name in Audit.__struct_encode_fields__ if name in os.environ
     }
-    audit = _read(given, Audit, "environment")
-    key, status = audit_key(operations.table), operations.status()
-    part = int(operations.cache.call(key, b"HGET", key, b"next") or 0) % audit.parts
+    settings = convert(variables, Audit, "environment")
+    key, status = audit_key(mirror.table), mirror.status()
+    part = int(mirror.cache.call(key, b"HGET", key, b"next") or 0) % settings.parts
     comparison = None
     if status.complete:
-        # Before it is compared: a part that cannot be must not keep the others waiting.
-        operations.cache.call(key, b"HSET", key, b"next", (part + 1) % audit.parts)
+        # Before the comparison: a part that fails must not keep the others waiting.
+        mirror.cache.call(key, b"HSET", key, b"next", (part + 1) % settings.parts)
         request = VerifyRequest(
-            Part(audit.parts, (part,)),
-            audit.settle,
-            repair=audit.repair,
-            rate=audit.rate or None,
+            Part(settings.parts, (part,)),
+            settings.settle,
+            repair=settings.repair,
+            rate=settings.rate or None,
         )
-        answer = operations.perform(request)
+        answer = mirror.perform(request)
         assert isinstance(answer, Comparison)
         comparison = answer
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    audited = Audited(at, part, audit.parts, comparison)
-    operations.cache.call(key, b"HSET", key, b"last", msgspec.json.encode(audited))
-    _tell(status.table, _of_audit(status, comparison))
-    result: dict[str, Any] = msgspec.to_builtins(audited)
-    return result
+    result = Audited(at, part, settings.parts, comparison)
+    mirror.cache.call(key, b"HSET", key, b"last", msgspec.json.encode(result))
+    emf.tell(status.table, _metrics(status, comparison))
+    plain: dict[str, Any] = msgspec.to_builtins(result)
+    return plain
 
 
-def _read(data: Any, kind: Any, what: str) -> Any:
-    """Turn plain data into what it stands for.
-
-    Raises:
-        ConfigError: it cannot be read.
-    """
-    try:
-        return msgspec.convert(data, kind, strict=False)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"{what}: cannot be read: {error}") from None
-
-
-def _of_audit(status: Status, comparison: Comparison | None) -> metrics.Values:
+def _metrics(status: Status, comparison: Comparison | None) -> metrics.Values:
     values: dict[metrics.Metric, float] = {
         metrics.MIRROR_COMPLETE: int(status.complete),
         metrics.QUARANTINE_SIZE: status.quarantined,
@@ -115,10 +87,3 @@ def _of_audit(status: Status, comparison: Comparison | None) -> metrics.Values:
         values[metrics.DRIFT_FOUND] = comparison.differences
         values[metrics.DRIFT_REPAIRED] = comparison.repaired
     return values
-
-
-def _tell(table: str, values: metrics.Values) -> None:
-    # Takes long to import, and neither operator nor worker needs it.
-    from dynamirror.metrics import emf  # noqa: PLC0415
-
-    emf.tell(table, values)

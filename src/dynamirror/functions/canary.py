@@ -1,56 +1,61 @@
-"""Lambda's entry point of the canary."""
+"""The canary function: Lambda's entry point for the canary's schedule."""
 
-from functools import cache as once
+import functools
+import logging
 from typing import Any
 
 import msgspec
 
 from dynamirror.errors import CacheError
-from dynamirror.functions.auditor import _operations, _tell, logger
+from dynamirror.functions.environment import operations
 from dynamirror.functions.runtime import log_invocation
 from dynamirror.metrics import catalogue as metrics
+from dynamirror.metrics import emf
 from dynamirror.replication.canary_probe import SECONDS, Canary
 from dynamirror.replication.replicator import Context
 
-# Of the time that Lambda gives, what the canary may take until it tells what came of it. The rest
-# is for looks at a cache that hangs: each waits once for every address of its nodes.
-_BEATING = 2 / 3
+logger = logging.getLogger("dynamirror")
+
+# The share of Lambda's time that the probe may take. The rest is for the vitals, where a cache that
+# hangs costs one timeout for each address of its nodes.
+_PROBE_SHARE = 2 / 3
 
 
-@once
-def _canary() -> Canary:
-    operations = _operations()
-    return Canary(operations.cache, operations.client, operations.keys)
+@functools.cache
+def _probe() -> Canary:
+    mirror = operations()
+    return Canary(mirror.cache, mirror.client, mirror.keys)
 
 
-def canary(_event: Any, context: Context) -> dict[str, Any]:
-    """Lambda's entry point for the schedule: see a write come through, tell CloudWatch.
+def handler(_event: Any, context: Context) -> dict[str, Any]:
+    """Check that a write arrives in the cache, and emit the result as metrics.
 
-    What goes wrong is told, not raised: Lambda would only try again, beside the next minute's.
+    A failed probe is reported, not raised: Lambda would only try again, beside the next minute's.
 
     Returns:
-        The `heartbeat.Beat`.
+        The probe's result.
 
     Raises:
         ConfigError: the environment is wrong.
     """
     log_invocation(context)
-    operations, beats = _operations(), _canary()
-    left = context.get_remaining_time_in_millis() / 1000
-    beat = beats.beat(SECONDS, within=left * _BEATING)
-    table = operations.table
-    values: dict[metrics.Metric, float] = {metrics.CANARY_SEEN: int(beat.seen)}
-    if beat.latency is not None:
-        values[metrics.CANARY_LATENCY] = beat.latency * 1000
+    mirror, probe = operations(), _probe()
+    seconds_left = context.get_remaining_time_in_millis() / 1000
+    result = probe.beat(SECONDS, within=seconds_left * _PROBE_SHARE)
+    table = mirror.table
+    values: dict[metrics.Metric, float] = {metrics.CANARY_SEEN: int(result.seen)}
+    if result.latency is not None:
+        values[metrics.CANARY_LATENCY] = result.latency * 1000
     else:
-        logger.error("canary not seen", extra={"table": table, "reason": beat.error})
+        logger.error("canary not seen", extra={"table": table, "reason": result.error})
     try:
-        vitals = operations.vitals()
+        vitals = mirror.vitals()
     except CacheError as error:
-        logger.error("mirror not seen", extra={"table": table, "reason": str(error)})
+        # One sentence is enough.
+        logger.error("mirror not seen", extra={"table": table, "reason": str(error)})  # noqa: TRY400
     else:
         values[metrics.MIRROR_COMPLETE] = int(vitals.complete)
         values[metrics.QUARANTINE_SIZE] = vitals.quarantined
-    _tell(table, values)
-    result: dict[str, Any] = msgspec.to_builtins(beat)
-    return result
+    emf.tell(table, values)
+    answer: dict[str, Any] = msgspec.to_builtins(result)
+    return answer

@@ -50,7 +50,7 @@ _WIDE = 200
 _LONGEST_PLAIN = 40
 
 
-def _not_a_value(value: object) -> RecordError:
+def malformed_value(value: object) -> RecordError:
     if isinstance(value, Mapping) and len(value) == 1:
         tag = next(iter(value))
         # A long one is no tag at all, but perhaps data.
@@ -60,10 +60,10 @@ def _not_a_value(value: object) -> RecordError:
 
 
 # What is raised for what is no value where its tag and content are taken, and the tag is looked up.
-_MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
+MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
 
 
-def _string(content: object, tag: str = "S") -> str:
+def string_content(content: object, tag: str = "S") -> str:
     if type(content) is not str:
         raise RecordError(f"a DynamoDB {tag} must be text, not {type(content).__name__}")
     return content
@@ -82,10 +82,10 @@ def _raw_number(content: object) -> msgspec.Raw:
     return msgspec.Raw(_number(content))
 
 
-def _binary(content: object) -> str:
+def binary_content(content: object) -> str:
     if isinstance(content, bytes | bytearray):
         return b64encode(content).decode("ascii")
-    text = _string(content, "B")
+    text = string_content(content, "B")
     try:
         b64decode(text, validate=True)
     except ValueError:
@@ -119,7 +119,7 @@ def _strings(content: object) -> list[str]:
     values = _list(content)
     for value in values:
         if type(value) is not str:
-            _string(value)
+            string_content(value)
     values.sort()
     return values
 
@@ -129,13 +129,13 @@ def _numbers(content: object) -> list[str]:
 
 
 def _binaries(content: object) -> list[str]:
-    return sorted(map(_binary, _list(content)))
+    return sorted(map(binary_content, _list(content)))
 
 
 _PLAIN: dict[str, Callable[[Any], object]] = {
-    "S": _string,
+    "S": string_content,
     "N": _raw_number,
-    "B": _binary,
+    "B": binary_content,
     "BOOL": _boolean,
     "NULL": lambda _content: None,
     "M": lambda content: plain_map(_map(content)),
@@ -182,8 +182,8 @@ def plain_map(values: Mapping[str, AttributeValue]) -> dict[str, object]:
                 result[name] = content
             else:
                 result[name] = _PLAIN[tag](content)
-    except _MALFORMED:
-        raise _not_a_value(value) from None
+    except MALFORMED:
+        raise malformed_value(value) from None
     return result if len(result) <= _WIDE else _in_order(result)
 
 
@@ -210,8 +210,8 @@ def typed(value: AttributeValue) -> dict[str, object]:
     try:
         ((tag, content),) = value.items()
         form = _TYPED[tag]
-    except _MALFORMED:
-        raise _not_a_value(value) from None
+    except MALFORMED:
+        raise malformed_value(value) from None
     return {tag: form(content)}
 
 
@@ -223,11 +223,11 @@ def raw(value: AttributeValue) -> bytes:
     """
     match value:
         case {"S": content, **others} if not others:
-            return utf8(_string(content))
+            return utf8(string_content(content))
         case {"N": content, **others} if not others:
             return _number(content).encode("ascii")
         case {"B": content, **others} if not others:
-            return b64decode(_binary(content))
+            return b64decode(binary_content(content))
         case _:
             return to_json(plain(value))
 

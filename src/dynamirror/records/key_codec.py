@@ -5,12 +5,12 @@ from decimal import Decimal
 
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import (
-    _MALFORMED,
+    MALFORMED,
     AttributeValue,
-    _binary,
-    _not_a_value,
-    _string,
+    binary_content,
+    malformed_value,
     number_text,
+    string_content,
     utf8,
 )
 
@@ -23,15 +23,15 @@ def key_text(value: AttributeValue) -> str:
     """
     try:
         ((tag, content),) = value.items()
-    except _MALFORMED:
-        raise _not_a_value(value) from None
+    except MALFORMED:
+        raise malformed_value(value) from None
     match tag:
         case "S":
-            return content if type(content) is str else _string(content)
+            return content if type(content) is str else string_content(content)
         case "N":
-            return number_text(_string(content, tag))
+            return number_text(string_content(content, tag))
         case "B":
-            return _binary(content).rstrip("=").translate(_BASE64URL)
+            return binary_content(content).rstrip("=").translate(_BASE64URL)
         case _:
             raise RecordError(f"an attribute of type {tag} cannot stand in a key, only S, N and B")
 
@@ -47,15 +47,15 @@ def sort_bytes(value: AttributeValue) -> bytes:
     """
     try:
         ((tag, content),) = value.items()
-    except _MALFORMED:
-        raise _not_a_value(value) from None
+    except MALFORMED:
+        raise malformed_value(value) from None
     match tag:
         case "S":
-            return utf8(_string(content))
+            return utf8(string_content(content))
         case "B":
-            return b64decode(_binary(content))
+            return b64decode(binary_content(content))
         case "N":
-            return _sortable_number(_string(content, tag)).encode("ascii")
+            return _sortable_number(string_content(content, tag)).encode("ascii")
         case _:
             raise RecordError(f"an attribute of type {tag} cannot be a sort key, only S, N and B")
 

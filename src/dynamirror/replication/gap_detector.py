@@ -1,5 +1,6 @@
 """Detects that a mirror has become incomplete, and records it."""
 
+import logging
 from collections.abc import Callable, Sequence
 from math import ceil
 from time import monotonic, time
@@ -12,13 +13,14 @@ from dynamirror.cache.completeness_marker import (
     OLDER_DATA,
     OLDER_STREAM,
     Marker,
-    _epoch,
     difference,
-    logger,
     note_gap,
     read_marker,
+    stream_epoch,
 )
 from dynamirror.views.view import View, fingerprint
+
+logger = logging.getLogger("dynamirror")
 
 _LOST_NOTE: Final = "the cache went back to before this was noted: "
 
@@ -144,4 +146,4 @@ def _lost(before: Marker | None, now: Marker) -> str | None:
 
 def _is_older(stream: str, marker: Marker) -> bool:
     """Whether the table has had a newer stream since, as far as the marker tells."""
-    return 0 <= _epoch(stream) < max(_epoch(marker.stream), _epoch(marker.source))
+    return 0 <= stream_epoch(stream) < max(stream_epoch(marker.stream), stream_epoch(marker.source))

@@ -14,7 +14,6 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import Parked, merged, park
 from dynamirror.cache.writer import apply
 from dynamirror.errors import CacheError, RecordError, SourceError
-from dynamirror.handler import logger
 from dynamirror.records import stream_record as records
 from dynamirror.records.stream_record import Change
 from dynamirror.records.version import ChangeVersion
@@ -33,6 +32,8 @@ from dynamirror.views.batch_result import Batch, Report, partial_batch_response
 from dynamirror.views.canary import views_for
 from dynamirror.views.entry import Entry, of_change
 from dynamirror.views.view import Schema, View, Views
+
+logger = logging.getLogger("dynamirror")
 
 # Kept back from the time that Lambda gives, to answer in, beside one timeout of the cache.
 _ANSWER_SECONDS = 1.0

@@ -10,8 +10,7 @@ import msgspec
 
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.records.attribute_value import AttributeValue, number_text
-from dynamirror.settings import Name
-from dynamirror.validation import _explain
+from dynamirror.validation import Name, explain_validation_error
 from dynamirror.views import condition, encoding
 from dynamirror.views.encoding import Encoding
 from dynamirror.views.key_template import KeyTemplate
@@ -131,7 +130,7 @@ def _parse(text: str, source: str) -> _File:
         raise ConfigError(f"{source}: not valid TOML: {error}") from None
     except msgspec.ValidationError as error:
         fields = _ViewTable.__struct_fields__ + _File.__struct_fields__
-        raise ConfigError(f"{source}: {_explain(str(error), fields)}") from None
+        raise ConfigError(f"{source}: {explain_validation_error(str(error), fields)}") from None
 
 
 def parse_tables(text: str, source: str = "mirror.toml") -> tuple[TableSpec, ...]:

@@ -12,6 +12,7 @@ from tests.support.streams import Source
 from dynamirror.cache.quarantine import Parked, park
 from dynamirror.dynamodb import items as rows
 from dynamirror.dynamodb.items import CONSISTENT_MARGIN, RowReader
+from dynamirror.dynamodb.keys import on_the_wire
 from dynamirror.errors import CacheError, SourceError
 from dynamirror.records.version import RowVersion
 from dynamirror.recovery.redrive import Outcome, seconds_to_wait
@@ -236,7 +237,7 @@ def test_a_binary_key_is_found(mirrored: Any) -> None:
     client = mirrored.source.client
     source = Source(mirrored.source.server)
     client.put_item(TableName=source.name, Item={"id": {"S": "x"}, "b": {"B": b"\x00\xff"}})
-    assert rows._blob({"B": "AP8="}) == {"B": b"\x00\xff"}
+    assert on_the_wire({"b": {"B": "AP8="}}) == {"b": {"B": b"\x00\xff"}}
     found = RowReader(client, source.name).read({"id": {"S": "x"}})
     assert found.item == {"id": {"S": "x"}, "b": {"B": b"\x00\xff"}}
 

@@ -16,7 +16,7 @@ from dynamirror.cache.completeness_marker import note_complete
 from dynamirror.dynamodb.client import Aws
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.emulators.process import free_port
-from dynamirror.functions import auditor as functions
+from dynamirror.functions import canary, environment
 from dynamirror.operations.service import Operations
 from dynamirror.records.version import RowVersion
 from dynamirror.replication.canary_probe import Canary
@@ -32,16 +32,16 @@ def deploy(monkeypatch: pytest.MonkeyPatch, dynamodb: EmbeddedDynamoDB) -> Itera
     made: list[Operations] = []
 
     def forget() -> None:
-        functions._operations.cache_clear()
-        functions._canary.cache_clear()
+        environment.operations.cache_clear()
+        canary._probe.cache_clear()
 
     def deploy_(settings: Settings, table: str, aws: Aws | None = None, keys: str = "id") -> Any:
         forget()
         env = settings.to_env() | {"DYNAMODB_TABLE": table, "DYNAMIRROR_KEY_SCHEMA": keys}
         for name, value in env.items():
             monkeypatch.setenv(name, value)
-        monkeypatch.setattr(functions, "Aws", lambda: aws or dynamodb.aws)
-        made.append(functions._operations())
+        monkeypatch.setattr(environment, "Aws", lambda: aws or dynamodb.aws)
+        made.append(environment.operations())
         return made[-1]
 
     with fresh_logger():
@@ -57,7 +57,7 @@ def invoke(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, Told,
 
     def invoke_(seconds: float = 60.0) -> tuple[Any, Told, list[Any]]:
         capsys.readouterr()
-        answer = json.loads(json.dumps(functions.canary({}, Time(seconds))))
+        answer = json.loads(json.dumps(canary.handler({}, Time(seconds))))
         (metrics,), logged = told(capsys.readouterr().out)
         # A replicator in this process logs, too, but no errors here.
         return answer, metrics, [line for line in logged if line["level"] != "INFO"]
