@@ -23,7 +23,7 @@ from dynamirror.cache.connection import AnswerError, Connection, Options
 from dynamirror.cache.iam import IamToken
 from dynamirror.cache.pipeline import _Exchange, _packed
 from dynamirror.cache.scripts import Command, Word
-from dynamirror.cache.topology import Layout, Report
+from dynamirror.cache.topology import Topology, NodeReport
 from dynamirror.errors import CacheError, ConfigError
 from dynamirror.settings import Settings
 
@@ -216,21 +216,21 @@ class Cache:
             "times); try again once the cluster is no longer being resharded"
         )
 
-    def _layout(self) -> Layout:
+    def _layout(self) -> Topology:
         self._refresh_all()
         nodes = self._nodes
         if not self._clustered:
-            return Layout(nodes, ())
+            return Topology(nodes, ())
         if len(nodes) > 1:
-            return Layout(nodes, tuple(map(self._report, nodes)))
+            return Topology(nodes, tuple(map(self._report, nodes)))
         # ElastiCache Serverless is one node to its clients, and moves its slots unseen behind it.
-        report = Report()
+        report = NodeReport()
         with suppress(CacheError):
             report = self._report(nodes[0])
-        return Layout(nodes, (Report(holders=report.holders, moving=report.moving),))
+        return Topology(nodes, (NodeReport(holders=report.holders, moving=report.moving),))
 
-    def _report(self, node: _Node) -> Report:
-        return Report.parse(self._ask(node, b"CLUSTER", b"NODES"))
+    def _report(self, node: _Node) -> NodeReport:
+        return NodeReport.parse(self._ask(node, b"CLUSTER", b"NODES"))
 
     def _scan_node(self, node: _Node, pattern: str) -> Iterator[bytes]:
         """Scan one node, from the start again if the connection is lost.

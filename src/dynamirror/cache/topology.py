@@ -10,7 +10,7 @@ _EPOCH: Final = 6
 _SLOTS: Final = 8
 
 
-class Report(NamedTuple):
+class NodeReport(NamedTuple):
     """What one node reports.
 
     Args:
@@ -42,7 +42,7 @@ class Report(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class Topology:
     """Which node holds which slots at one moment.
 
     A node that takes a slot from another raises its configuration epoch, so two equal layouts mean
@@ -54,7 +54,7 @@ class Layout:
     """
 
     nodes: tuple[Any, ...]
-    reports: tuple[Report, ...]
+    reports: tuple[NodeReport, ...]
 
     @property
     def passes(self) -> float:

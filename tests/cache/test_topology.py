@@ -4,12 +4,12 @@ from math import inf
 
 import pytest
 
-from dynamirror.cache.topology import Layout, Report
+from dynamirror.cache.topology import Topology, NodeReport
 
 A, B, C = b"a" * 40, b"b" * 40, b"c" * 40
 
 
-def report(own: bytes, slots: dict[bytes, bytes], *, half: bytes = b"", epoch: int = 1) -> Report:
+def report(own: bytes, slots: dict[bytes, bytes], *, half: bytes = b"", epoch: int = 1) -> NodeReport:
     """What a node reports, in which all have the same epoch but the node itself."""
     lines = []
     for name in (A, B, C):
@@ -18,7 +18,7 @@ def report(own: bytes, slots: dict[bytes, bytes], *, half: bytes = b"", epoch: i
         words += [b"connected", slots.get(name, b""), half if name == own else b""]
         lines.append(b" ".join(words).rstrip())
     lines.append(b"d" * 40 + b" :0@0 slave,fail,noaddr " + A + b" 0 0 1 disconnected")
-    return Report.parse(b"\n".join(lines) + b"\n")
+    return NodeReport.parse(b"\n".join(lines) + b"\n")
 
 
 BOTH = {A: b"0-8000", B: b"8001-16383"}
@@ -34,19 +34,19 @@ OUT, IN, AWAY = b"[8001->-" + A + b"]", b"[8001-<-" + B + b"]", b"[8001->-" + C 
         ((report(A, BOTH), report(B, BOTH, half=OUT)), 2),
         ((report(A, BOTH), report(B, BOTH, half=AWAY)), inf),
         ((report(A, MORE), report(B, BOTH)), inf),
-        ((Report(),), 1),
+        ((NodeReport(),), 1),
         ((), 1),
     ],
     ids=["at rest", "half-way", "half of half-way", "to a new node", "no agreement", "one", "none"],
 )
 def test_a_scan_goes_round_as_often_as_keys_can_hide(
-    reports: tuple[Report, ...], passes: float
+    reports: tuple[NodeReport, ...], passes: float
 ) -> None:
-    assert Layout((), reports).passes == passes
+    assert Topology((), reports).passes == passes
 
 
 def test_a_layout_differs_once_a_node_has_taken_a_slot_though_it_gave_it_back() -> None:
-    before = Layout((), (report(A, BOTH), report(B, BOTH)))
-    assert before == Layout((), (report(A, BOTH), report(B, BOTH)))
-    assert before != Layout((), (report(A, MORE), report(B, MORE)))
-    assert before != Layout((), (report(A, BOTH, epoch=2), report(B, BOTH)))
+    before = Topology((), (report(A, BOTH), report(B, BOTH)))
+    assert before == Topology((), (report(A, BOTH), report(B, BOTH)))
+    assert before != Topology((), (report(A, MORE), report(B, MORE)))
+    assert before != Topology((), (report(A, BOTH, epoch=2), report(B, BOTH)))
