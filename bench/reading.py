@@ -11,15 +11,15 @@ from boto3.dynamodb.conditions import Key
 from valkey import Valkey
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import note_complete, note_gap
+from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.client import describe_schema
 from dynamirror.emulators.dynamodb import REGION, EmbeddedDynamoDB, create_table, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader import Reader
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.views.encoding import DYNAMODB_JSON
-from dynamirror.views.entry import of_row
+from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import ViewSpec
 from results import Sample
 
@@ -55,13 +55,13 @@ class Reading:
         write_items(client, _TABLE, mine)
         schema, description = describe_schema(client, _TABLE)
         spec = ViewSpec(encoding=DYNAMODB_JSON, collection=True)
-        view, version = spec.bind(schema), RowVersion(int(time.time()))
+        view, version = spec.bind(schema), SnapshotVersion(int(time.time()))
         cache = Cache(server.settings())
-        entries = (of_row(view, item, item, version) for item in mine)
+        entries = (entry_of_row(view, item, item, version) for item in mine)
         apply(cache, filter(None, entries), fence_ttl=93_600)
         stream = description["LatestStreamArn"]
-        note_gap(cache, [view], stream=stream, at=version.horizon - 1, reason="new")
-        note_complete(cache, [view], version)
+        record_gap(cache, [view], stream=stream, at=version.as_of - 1, reason="new")
+        record_complete(cache, [view], version)
         cache.close()
         self._reader = Reader(
             server.settings(), _TABLE, views=[spec], schema=schema, aws=database.aws

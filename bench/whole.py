@@ -8,14 +8,14 @@ from itertools import count
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.client import describe_table
-from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Scan, scan_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.backfill import Backfill
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.verify import verify
-from dynamirror.views.entry import of_row
+from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import Views, ViewSpec
 from results import Sample
 
@@ -51,9 +51,9 @@ class Whole:
     def from_memory(self) -> Iterator[Sample]:
         """Rows that are at hand into the cache, in items a second."""
         items = len(self._items)
-        version = RowVersion(next(self._horizons))
+        version = SnapshotVersion(next(self._horizons))
         begin = time.perf_counter()
-        entries = (of_row(self._apart, item, item, version) for item in self._items)
+        entries = (entry_of_row(self._apart, item, item, version) for item in self._items)
         report = apply(self._cache, filter(None, entries), fence_ttl=_FENCE_TTL)
         yield Sample("rows.memory", _RATE, items / (time.perf_counter() - begin))
         if report.applied != items:
@@ -81,7 +81,7 @@ class Whole:
             sys.exit("bench: the backfill was stopped")
         yield Sample("backfill.emulator", _RATE, items / (time.perf_counter() - begin))
         begin = time.perf_counter()
-        scan, reader = Scan(self._client, _TABLE), RowReader(self._client, _TABLE)
+        scan, reader = Scan(self._client, _TABLE), SnapshotReader(self._client, _TABLE)
         result = verify(self._cache, self._views, scan, reader)
         yield Sample("verify.emulator", _RATE, items / (time.perf_counter() - begin))
         if not result.is_true:

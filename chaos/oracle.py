@@ -238,13 +238,13 @@ def _passes(test: str, operand: Any, value: Mapping[str, Any] | None) -> bool:
     return bool(tests[test]())
 
 
-def agree(held: Any, wanted: Held) -> bool:
+def matches(held: Any, wanted: Held) -> bool:
     """Whether the bytes of an entry, or its fields and values in turn, are what they should be."""
     kind, value = wanted
     if kind == "hash":
         fields = dict(zip(held[::2], held[1::2], strict=True)) if isinstance(held, list) else {}
         return fields.keys() == {name.encode() for name in value} and all(
-            agree(fields[name.encode()], one) for name, one in value.items()
+            matches(fields[name.encode()], one) for name, one in value.items()
         )
     if not isinstance(held, bytes):
         return False

@@ -19,20 +19,20 @@ from typing import Any
 
 import oracle
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import listed
+from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.cache.scripts import Command
 from dynamirror.cache.writer import apply
-from dynamirror.dynamodb.items import Row
+from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import RecordError
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.redrive import Outcome, redrive
 from dynamirror.recovery.verify import compare
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views import encoding
-from dynamirror.views.entry import of_row
+from dynamirror.views.entry import entry_of_row
 from dynamirror.views.keyspace import RESERVED
-from dynamirror.views.projection import Shape
+from dynamirror.views.projection import Projection
 from dynamirror.views.view import Schema, View, Views, ViewSpec
 from oracle import Item, Look
 
@@ -128,7 +128,7 @@ class World:
             escaped, index = "%{}:" if len(names) > 1 else "%{}", None
         form = rng.choice(("json", "dynamodb-json", "hash", "attribute"))
         given |= {"when": when, "ttl": rng.choice((None, None, "until"))}
-        shape = self._draw_shape() if rng.random() < 0.5 else {}
+        projection = self._draw_shape() if rng.random() < 0.5 else {}
         written = {
             "json": encoding.JSON,
             "dynamodb-json": encoding.DYNAMODB_JSON,
@@ -140,7 +140,7 @@ class World:
                 **given,
                 key=text,
                 encoding=written,
-                shape=Shape(**shape),
+                projection=Projection(**projection),
                 collection=kind == "collection",
             )
         )
@@ -148,7 +148,7 @@ class World:
         self.looks.append(
             Look(
                 **given,
-                **shape,
+                **projection,
                 key=key,
                 escaped=escaped,
                 encoding=form,
@@ -176,15 +176,15 @@ class World:
 
     def _draw_shape(self) -> dict[str, Any]:
         rng = self.rng
-        shape: dict[str, Any] = {}
+        projection: dict[str, Any] = {}
         names = ("a", "b", "m", "n", "z", *self.keys)
         chosen = frozenset(rng.sample(names, rng.randint(1, 3)))
-        shape[rng.choice(("include", "exclude"))] = chosen
+        projection[rng.choice(("include", "exclude"))] = chosen
         if rng.random() < 0.4:
-            shape["rename"] = {"a": rng.choice(("renamed", "b"))}
+            projection["rename"] = {"a": rng.choice(("renamed", "b"))}
         if rng.random() < 0.3:
-            shape["constants"] = {"kind": {"S": "item"}, "version": {"N": "2"}}
-        return shape
+            projection["constants"] = {"kind": {"S": "item"}, "version": {"N": "2"}}
+        return projection
 
     def _draw_item(self, key: Item) -> dict[str, Any]:
         rng, item = self.rng, dict(key)
@@ -256,7 +256,7 @@ class World:
             "dynamodb": data,
         }
 
-    def deliveries(self) -> Iterator[list[Any] | tuple[Mapping[str, Item], RowVersion]]:
+    def deliveries(self) -> Iterator[list[Any] | tuple[Mapping[str, Item], SnapshotVersion]]:
         """Batches of records, and now and then the table as it was read, with the horizon."""
         rng = self.rng
         damage = rng.choice((0.0, 0.0, 0.05, 0.2))
@@ -277,7 +277,7 @@ class World:
                 after = rng.randrange(len(self.steps))
                 # What was made in the horizon's second or later, a row may lack.
                 after_next = self.steps[min(after + 1, len(self.steps) - 1)].created
-                yield self.steps[after].table, RowVersion(after_next - rng.randint(0, 2))
+                yield self.steps[after].table, SnapshotVersion(after_next - rng.randint(0, 2))
 
 
 def damaged(record: dict[str, Any], rng: random.Random) -> dict[str, Any]:
@@ -302,14 +302,14 @@ class Reader:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._horizon = RowVersion(int(time.time()) + 100)
+        self._horizon = SnapshotVersion(int(time.time()) + 100)
 
-    def read(self, key: Item) -> Row:
+    def read(self, key: Item) -> SnapshotRow:
         """Read one item."""
         name = oracle.name_of(key, self._world.keys)
-        return Row(key, self._world.table.get(name), self._horizon)
+        return SnapshotRow(key, self._world.table.get(name), self._horizon)
 
-    def read_many(self, keys: Any) -> Iterator[Row]:
+    def read_many(self, keys: Any) -> Iterator[SnapshotRow]:
         """Read items."""
         return map(self.read, keys)
 
@@ -339,11 +339,13 @@ def differences(world: World, cache: Cache) -> list[str]:
     return wrong + [f"delivered once more: {one}" for one in _as_shown(cache, wanted)]
 
 
-def _rows(views: Sequence[View], table: Mapping[str, Item], version: RowVersion) -> Iterator[Any]:
+def _rows(
+    views: Sequence[View], table: Mapping[str, Item], version: SnapshotVersion
+) -> Iterator[Any]:
     for item in table.values():
         for view in views:
             try:
-                entry = of_row(view, item, item, version)
+                entry = entry_of_row(view, item, item, version)
             except RecordError:
                 continue  # a rebuild would park it
             if entry is not None:
@@ -355,7 +357,7 @@ def _redriven(
 ) -> list[str]:
     reader: Any = Reader(world)
     wrong = []
-    done = list(redrive(cache, views, reader, listed(cache, TABLE), fence_ttl=FENCE_TTL))
+    done = list(redrive(cache, views, reader, read_quarantine(cache, TABLE), fence_ttl=FENCE_TTL))
     left = {oracle.name_of(json.loads(one.item.name), world.keys): one for one in done}
     for name, one in left.items():
         bad = wanted.unwritable.get(name, set())
@@ -363,7 +365,9 @@ def _redriven(
         if one.outcome is not outcome or any(f"view {view}: " not in one.reason for view in bad):
             wrong.append(f"{name}: redrive: {one.outcome} {one.reason}, but {sorted(bad)} cannot")
     wrong += [f"{name}: not in quarantine" for name in wanted.unwritable.keys() - left.keys()]
-    kept = {oracle.name_of(json.loads(one.name), world.keys) for one in listed(cache, TABLE)}
+    kept = {
+        oracle.name_of(json.loads(one.name), world.keys) for one in read_quarantine(cache, TABLE)
+    }
     if kept != wanted.unwritable.keys():
         wrong.append(f"in quarantine: {kept}, but it should be {set(wanted.unwritable)}")
     return wrong
@@ -390,7 +394,7 @@ def _as_shown(cache: Cache, wanted: oracle.Expected) -> list[str]:
             wrong.append(f"{name}: should not be there")
             continue
         should, until = wanted.entries[name]
-        if not oracle.agree(value, should) or expires != (until or -1):
+        if not oracle.matches(value, should) or expires != (until or -1):
             wrong.append(f"{name}: {value!r} until {expires}, but it should be {should} {until}")
     wrong += [f"{name}: is missing" for name in wanted.entries.keys() - entries]
     if indices != wanted.indices:

@@ -15,6 +15,7 @@ from tests.support.fault_proxy import Proxy
 from tests.support.world import MakeWorld, World
 
 from dynamirror.cache.client import Cache
+from dynamirror.cache.cluster import Cluster, Node
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.process import HOST, ServerProcess, answers
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -128,13 +129,13 @@ def open_cache() -> Iterator[Callable[[Settings], Cache]]:
 def given_up(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The nodes that a cache gave up, one by one."""
     nodes: list[str] = []
-    suspect = Cache.suspect
+    mark_suspect = Cluster.mark_suspect
 
-    def noted(cache: Cache, node: Any) -> None:
+    def noted(cluster: Cluster, node: Node) -> None:
         nodes.append(str(node))
-        suspect(cache, node)
+        mark_suspect(cluster, node)
 
-    monkeypatch.setattr(Cache, "suspect", noted)
+    monkeypatch.setattr(Cluster, "mark_suspect", noted)
     return nodes
 
 

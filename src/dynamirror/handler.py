@@ -13,9 +13,9 @@ from dynamirror.settings import Settings
 @functools.cache
 def replicator() -> Replicator:
     """Return the replicator, kept between invocations."""
-    from dynamirror.metrics.emf import tell_batch  # noqa: PLC0415 - only in Lambda
+    from dynamirror.metrics.emf import emit_batch  # noqa: PLC0415 - only in Lambda
 
-    return build(Settings.from_env(os.environ), observe=tell_batch)
+    return build(Settings.from_env(os.environ), observe=emit_batch)
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

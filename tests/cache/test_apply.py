@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.builders import item, view
 
-from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.pipeline import CHUNK
 from dynamirror.cache.writer import OUT_OF_TIME, apply
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.records.version import ChangeVersion, RowVersion, Version
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version
 from dynamirror.views.batch_result import Report
 from dynamirror.views.encoding import HASH, attribute
 from dynamirror.views.entry import Delete, Entry, Put
@@ -113,7 +114,7 @@ def test_once_time_is_up_nothing_more_is_written(cache: Cache, sent: int) -> Non
 
 
 def test_rows_that_failed_name_no_sequence_number(cache: Cache) -> None:
-    row = Put(DEFAULT, "users:1", RowVersion(1), item("1"))
+    row = Put(DEFAULT, "users:1", SnapshotVersion(1), item("1"))
     report = apply(cache, [row], fence_ttl=FENCE_TTL, in_time=lambda: False)
     assert len(report.failed) == 1
     assert report.lowest_failed() is None

@@ -11,7 +11,8 @@ import pytest
 from tests.support.deadlines import wait_until
 
 from dynamirror.cache.answers import Failure
-from dynamirror.cache.client import CHUNK, UNDER_WAY, Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.pipeline import CHUNK, UNDER_WAY
 from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.emulators.process import free_port
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -69,14 +70,14 @@ def test_what_was_written_is_there(cache: Cache) -> None:
 def test_a_single_read_answers_as_any_other(cache: Cache, other: Cache) -> None:
     cache.call("k", b"SET", "k", b"text")
     read = Command(b"k", (b"GET", b"k"))
-    assert [other.ask(read) for _ in range(3)] == [b"text"] * 3
-    assert other.ask(Command(b"none", (b"GET", b"none"))) is None
-    failure = other.ask(Command(b"k", (b"HGETALL", b"k")))
+    assert [other.read_one(read) for _ in range(3)] == [b"text"] * 3
+    assert other.read_one(Command(b"none", (b"GET", b"none"))) is None
+    failure = other.read_one(Command(b"k", (b"HGETALL", b"k")))
     assert isinstance(failure, Failure)
     assert "WRONGTYPE" in failure.reason
     # The server closes its connection, which nobody looks at before the next read.
     cache.broadcast(b"CLIENT", b"KILL", b"TYPE", b"NORMAL")
-    assert [other.ask(read) for _ in range(3)] == [b"text"] * 3
+    assert [other.read_one(read) for _ in range(3)] == [b"text"] * 3
 
 
 def test_single_reads_of_a_child_process_use_connections_of_its_own(
@@ -84,18 +85,20 @@ def test_single_reads_of_a_child_process_use_connections_of_its_own(
 ) -> None:
     cache.call("k", b"SET", "k", b"text")
     read = Command(b"k", (b"GET", b"k"))
-    other.ask(read)
-    (mine,) = [idle for nodes in other._idle.values() for idle in nodes]
-    other._pid += 1  # as in a child, whose number is not the one that the connections are of
-    assert other.ask(read) == b"text"
-    (new,) = [idle for nodes in other._idle.values() for idle in nodes]
+    other.read_one(read)
+    (mine,) = [idle for nodes in other.cluster._idle.values() for idle in nodes]
+    other.cluster._pid += (
+        1  # as in a child, whose number is not the one that the connections are of
+    )
+    assert other.read_one(read) == b"text"
+    (new,) = [idle for nodes in other.cluster._idle.values() for idle in nodes]
     assert new is not mine
 
 
 def test_a_read_that_nobody_answers_is_an_error() -> None:
     cache = Cache(Settings(host="127.0.0.1", port=free_port(), tls=False))
     with pytest.raises(CacheError, match="no connection"):
-        cache.ask(Command(b"k", (b"GET", b"k")))
+        cache.read_one(Command(b"k", (b"GET", b"k")))
 
 
 def test_nothing_to_do_is_nothing_done(cache: Cache) -> None:
@@ -238,7 +241,7 @@ def test_answers_that_a_signal_left_unread_are_nobodys(
         cache.execute([echo(1), blocking, echo(2)])
     thread.join()
     other.call("list", b"RPUSH", "list", b"another's")
-    assert cache.ask(echo(3)) == b"3"
+    assert cache.read_one(echo(3)) == b"3"
     assert cache.execute([echo(4), echo(5)]) == [b"4", b"5"]
 
 

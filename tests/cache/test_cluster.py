@@ -25,7 +25,8 @@ from tests.support.deadlines import wait_until
 from valkey.crc import key_slot
 
 from dynamirror.cache.answers import Failure
-from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.pipeline import CHUNK
 from dynamirror.cache.scripts import PUT, Command
 from dynamirror.cache.writer import apply
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -112,12 +113,12 @@ def test_a_single_read_follows_a_slot_that_moves(cluster: Cache, nodes: list[Nod
     (key,) = in_one_slot("read", 1)
     slot, read = key_slot(key.encode()), Command(key.encode(), (b"GET", key.encode()))
     assert cluster.execute([put(key)]) == [b"applied"]
-    assert cluster.ask(read) == b"value"
+    assert cluster.read_one(read) == b"value"
     with slot_in_between(nodes, slot, to=(new := other_than(slot))) as source:
         migrate(nodes, source, new, [key, fence_key(key)])
-        assert cluster.ask(read) == b"value"
+        assert cluster.read_one(read) == b"value"
         give(nodes, slot, to=new)
-        assert [cluster.ask(read) for _ in range(3)] == [b"value"] * 3
+        assert [cluster.read_one(read) for _ in range(3)] == [b"value"] * 3
 
 
 @pytest.fixture
@@ -144,7 +145,7 @@ def test_a_redirection_without_a_host_is_to_the_host_it_came_from(
     configure("cluster-preferred-endpoint-type", said)
     with slot_in_between(nodes, slot, to=(new := other_than(slot))) as source:
         migrate(nodes, source, new, [key, fence_key(key)])
-        assert cluster.ask(read) == b"value"
+        assert cluster.read_one(read) == b"value"
         give(nodes, slot, to=new)
         assert cluster.execute([put(key, 2), read]) == [b"applied", b"value"]
 
@@ -162,7 +163,7 @@ def test_nothing_stays_open_to_an_address_that_holds_nothing_any_more(
     configure("cluster-preferred-endpoint-type", "hostname")
     wait_until(lambda: repr(nodes[0].ask(b"CLUSTER", b"SLOTS")).count("[b'localhost'") == 3)
     assert cluster.broadcast(b"PING") == [b"PONG"] * 3
-    assert {node.host for node in cluster._nodes} == {"localhost"}
+    assert {node.host for node in cluster.cluster.nodes} == {"localhost"}
     # The first is spoken to as seed, too.
     wait_until(lambda: clients() == [before[0] + 1, *before[1:]])
 
@@ -177,7 +178,7 @@ def test_who_closes_the_cache_does_not_disturb_who_uses_it(
     def use() -> None:
         for _ in range(15):
             assert cache.execute(reads) == [None] * 3
-            assert [cache.ask(read) for read in reads] == [None] * 3
+            assert [cache.read_one(read) for read in reads] == [None] * 3
 
     with ThreadPoolExecutor(4) as pool:
         users = [pool.submit(use) for _ in range(4)]

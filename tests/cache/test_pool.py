@@ -65,7 +65,7 @@ def count(admin: Cache) -> int:
 
 def crowd(pool: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
     """Read in many threads at once, each of which holds a connection when all do."""
-    pool.ask(READ)
+    pool.read_one(READ)
     barrier = threading.Barrier(THREADS)
     read = Connection.read
 
@@ -76,7 +76,7 @@ def crowd(pool: Cache, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch:
         patch.setattr(Connection, "read", wait)
-        threads = [threading.Thread(target=pool.ask, args=(READ,)) for _ in range(THREADS)]
+        threads = [threading.Thread(target=pool.read_one, args=(READ,)) for _ in range(THREADS)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -91,40 +91,40 @@ def test_a_crowd_leaves_few_connections(
     wait_until(lambda: count(admin) <= before + 64)
     # One reader goes on; the others' connections rest, and are not needed any more.
     clock.now += 59
-    pool.ask(READ)
+    pool.read_one(READ)
     assert count(admin) == before + 64
     clock.now += 2
-    pool.ask(READ)
+    pool.read_one(READ)
     wait_until(lambda: count(admin) <= before + 4)
-    assert pool.ask(READ) is None
+    assert pool.read_one(READ) is None
 
 
 def test_a_few_connections_rest_for_good(pool: Cache, admin: Cache, clock: Clock) -> None:
     before = count(admin)
-    pool.ask(READ)
-    node = pool.node_of(b"k")
+    pool.read_one(READ)
+    node = pool.cluster.node_of(b"k")
     assert node is not None
-    taken = [pool.checkout(node) for _ in range(4)]
+    taken = [pool.cluster.checkout(node) for _ in range(4)]
     for connection in taken:
-        pool.give_back(node, connection)
+        pool.cluster.release(node, connection)
     clock.now += 3_600
     for _ in range(3):
-        pool.ask(READ)
+        pool.read_one(READ)
     assert count(admin) == before + 4
 
 
 def test_busy_threads_keep_their_connections(pool: Cache, admin: Cache, clock: Clock) -> None:
-    pool.ask(READ)
-    node = pool.node_of(b"k")
+    pool.read_one(READ)
+    node = pool.cluster.node_of(b"k")
     assert node is not None
     before = count(admin)
     known: set[int] = set()
     for _ in range(100):
-        taken = [pool.checkout(node) for _ in range(40)]
+        taken = [pool.cluster.checkout(node) for _ in range(40)]
         known |= {id(connection) for connection in taken}
         clock.now += 30
         for connection in taken:
-            pool.give_back(node, connection)
+            pool.cluster.release(node, connection)
     assert len(known) == 40
     assert count(admin) == before + 39
 
@@ -133,13 +133,13 @@ def test_what_is_in_use_when_the_cache_is_closed_is_closed_when_it_is_given_back
     pool: Cache, admin: Cache
 ) -> None:
     before = count(admin)
-    pool.ask(READ)
-    node = pool.node_of(b"k")
+    pool.read_one(READ)
+    node = pool.cluster.node_of(b"k")
     assert node is not None
-    taken = [pool.checkout(node) for _ in range(3)]
+    taken = [pool.cluster.checkout(node) for _ in range(3)]
     pool.close()
     for connection in taken:
-        pool.give_back(node, connection)
+        pool.cluster.release(node, connection)
     wait_until(lambda: count(admin) == before)
-    assert pool.ask(READ) is None, "it may be used again"
+    assert pool.read_one(READ) is None, "it may be used again"
     assert count(admin) == before + 1

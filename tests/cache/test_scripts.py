@@ -11,7 +11,7 @@ from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command, Script
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version, parse, supersedes
 from dynamirror.views.encoding import pack_fields
 from dynamirror.views.keyspace import fence_key
 
@@ -29,7 +29,7 @@ changes = st.builds(
     sequence=st.one_of(st.integers(HUGE, HUGE + 9), st.integers(0, 11), st.integers(0, 10**40 - 1)),
     created=st.one_of(st.integers(98, 102), st.integers(0, 10**10 - 1)),
 )
-rows = st.builds(RowVersion, st.one_of(st.integers(98, 102), st.integers(0, 10**10 - 1)))
+rows = st.builds(SnapshotVersion, st.one_of(st.integers(98, 102), st.integers(0, 10**10 - 1)))
 versions = st.one_of(changes, rows)
 writes = st.lists(st.tuples(st.sampled_from(VERBS), versions), min_size=2, max_size=6)
 fresh = map("entry-{}".format, count())
@@ -75,11 +75,13 @@ def expected(script: Script, value: bytes) -> object:
 @example(history=[(PUT, ChangeVersion(1, HUGE + 1, 5)), (PUT, ChangeVersion(1, HUGE, 9))])
 @example(history=[(PUT, ChangeVersion(1, HUGE, 5)), (DELETE, ChangeVersion(1, HUGE + 1, 5))])
 @example(history=[(PUT, ChangeVersion(9, 2, 5)), (PUT, ChangeVersion(10, 1, 5))])
-@example(history=[(PUT, RowVersion(100)), (PUT_HASH, ChangeVersion(1, 1, 99))])
-@example(history=[(PUT, RowVersion(100)), (PUT_HASH, ChangeVersion(1, 1, 100))])
-@example(history=[(PUT, ChangeVersion(1, 1, 99)), (DELETE, RowVersion(100))])
-@example(history=[(PUT, ChangeVersion(1, 1, 100)), (DELETE, RowVersion(100))])
-@example(history=[(PUT, RowVersion(9)), (PUT, RowVersion(10)), (PUT, RowVersion(10))])
+@example(history=[(PUT, SnapshotVersion(100)), (PUT_HASH, ChangeVersion(1, 1, 99))])
+@example(history=[(PUT, SnapshotVersion(100)), (PUT_HASH, ChangeVersion(1, 1, 100))])
+@example(history=[(PUT, ChangeVersion(1, 1, 99)), (DELETE, SnapshotVersion(100))])
+@example(history=[(PUT, ChangeVersion(1, 1, 100)), (DELETE, SnapshotVersion(100))])
+@example(
+    history=[(PUT, SnapshotVersion(9)), (PUT, SnapshotVersion(10)), (PUT, SnapshotVersion(10))]
+)
 def test_lua_and_python_agree_on_what_supersedes_what(
     store: Cache, history: list[tuple[Script, Version]]
 ) -> None:
@@ -216,7 +218,7 @@ def test_bytes_of_any_kind_and_length_arrive_as_they_are(cache: Cache, size: int
 
 
 @pytest.mark.parametrize("script", VERBS, ids=lambda script: script.name)
-@pytest.mark.parametrize("held_before", [None, OLD, RowVersion(1), ChangeVersion(9, 9, 9)])
+@pytest.mark.parametrize("held_before", [None, OLD, SnapshotVersion(1), ChangeVersion(9, 9, 9)])
 @pytest.mark.parametrize("key", ["k", "user:{a}:b"])
 def test_a_verb_touches_nothing_but_its_two_keys(
     cache: Cache,

@@ -7,7 +7,8 @@ import pytest
 from tests.support.deadlines import wait_until
 from tests.support.wire import Wire
 
-from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.pipeline import CHUNK
 from dynamirror.cache.scripts import Command
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
@@ -52,9 +53,9 @@ def test_a_read_over_a_connection_that_tls_gave_up_is_made_over_another(
     read = Command(b"k", (b"ECHO", b"1"))
     with Wire(port) as wire:
         cache = open_cache(Settings(host="127.0.0.1", port=wire.port, ca_file=ca_file))
-        assert cache.ask(read) == b"1"
+        assert cache.read_one(read) == b"1"
         wire.to_client.instead = _ALERT
-        assert cache.ask(read) == b"1"
+        assert cache.read_one(read) == b"1"
         assert wire.to_client.instead is None
         cache.close()
 

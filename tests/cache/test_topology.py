@@ -4,12 +4,14 @@ from math import inf
 
 import pytest
 
-from dynamirror.cache.topology import Topology, NodeReport
+from dynamirror.cache.topology import NodeReport, Topology
 
 A, B, C = b"a" * 40, b"b" * 40, b"c" * 40
 
 
-def report(own: bytes, slots: dict[bytes, bytes], *, half: bytes = b"", epoch: int = 1) -> NodeReport:
+def report(
+    own: bytes, slots: dict[bytes, bytes], *, half: bytes = b"", epoch: int = 1
+) -> NodeReport:
     """What a node reports, in which all have the same epoch but the node itself."""
     lines = []
     for name in (A, B, C):

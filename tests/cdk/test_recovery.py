@@ -119,7 +119,7 @@ def test_an_execution_s_input_has_the_stack_s_defaults(synth: Synth) -> None:
         "maxConcurrency": 40,
         "rate": 9000,
         "consistent": True,
-        "anew": False,
+        "restart": False,
         "settle": 15,
     }
 

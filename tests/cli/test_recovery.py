@@ -10,7 +10,7 @@ from tests.support.processes import environment, run, start
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import note_gap, read_marker
+from dynamirror.cache.completeness_marker import read_marker, record_gap
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -46,7 +46,7 @@ class Place:
         """Record a gap so old that a backfill need not wait."""
         table = describe_table(self.source.client, self.source.name)
         views = [ViewSpec().bind(table.schema)]
-        note_gap(self.cache, views, stream=table.stream_arn, at=1, reason="a test")
+        record_gap(self.cache, views, stream=table.stream_arn, at=1, reason="a test")
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def follow(valkey: EmbeddedValkey, cache: Cache) -> Iterator[Start]:
             heal = options.pop("heal", True)
             mapping = EventSourceMapping(**options)
             follower = Follower(
-                aws, table, replicator, mapping, tell=told.append, heal=heal, margin=1
+                aws, table, replicator, mapping, notify=told.append, auto_rebuild=heal, margin=1
             )
             following = Following(follower)
             stack.callback(replicator.cache.close)

@@ -17,18 +17,18 @@ from dynamirror.cache.acl import READER_COMMANDS
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.checkpoints import Position, Positions
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import note_complete, note_gap
-from dynamirror.cache.quarantine import Parked
+from dynamirror.cache.completeness_marker import record_complete, record_gap
+from dynamirror.cache.quarantine import ParkedItem
 from dynamirror.cache.scripts import Command
 from dynamirror.cache.writer import apply
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader import Reader
-from dynamirror.reader.guarded import Counts
-from dynamirror.records.version import RowVersion
+from dynamirror.reader.guarded import ReadCounts
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.verify import compare
 from dynamirror.settings import Settings
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding
-from dynamirror.views.entry import of_row
+from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import Schema, ViewSpec
 
 STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-01-02T03:04:05.678"
@@ -67,10 +67,10 @@ def test_an_index_loses_nothing_by_a_command_withheld_and_gets_all_once_it_is_gr
     one = spec.bind(schema)
     items = [item("a", n={"N": str(number)}) for number in (1, 2, 3)]
 
-    def write(cache: Cache, horizon: int, present: list[Any], gone: list[Any]) -> None:
-        version = RowVersion(horizon)
+    def write(cache: Cache, as_of: int, present: list[Any], gone: list[Any]) -> None:
+        version = SnapshotVersion(as_of)
         rows = [(item, item) for item in present] + [(item, None) for item in gone]
-        puts = (of_row(one, schema.key_of(key), found, version) for key, found in rows)
+        puts = (entry_of_row(one, schema.key_of(key), found, version) for key, found in rows)
         apply(cache, filter(None, puts), fence_ttl=93_600)
 
     write(login(REPLICATOR), 1, items[:2], [])
@@ -112,14 +112,14 @@ def test_parking_and_positions_work(login: Login, admin: Cache) -> None:
     bad = record(1, item("1", name={"N": "not a number"}))
     assert mirror.deliver([bad, record(2, item("2"))]) is None
     assert set(entries(admin)) == {"users:2"}
-    parked = [Parked("users", item(str(n)), "1", "for a test") for n in range(3)]
+    parked = [ParkedItem("users", item(str(n)), "1", "for a test") for n in range(3)]
     assert quarantine.park(cache, parked, at="now", limit=2) == []
     assert quarantine.overflow(cache, "users") > 0
-    for one in quarantine.listed(cache, "users"):
+    for one in quarantine.read_quarantine(cache, "users"):
         assert quarantine.release(cache, "users", one, instead=None)
     quarantine.forget_overflow(cache, "users", quarantine.overflow(cache, "users"))
     assert quarantine.overflow(cache, "users") == 0
-    assert quarantine.listed(cache, "users") == []
+    assert quarantine.read_quarantine(cache, "users") == []
 
     positions = Positions(cache, STREAM)
     positions.save("shard", Position("1"))
@@ -216,11 +216,11 @@ def test_a_reader_does_all_it_can_and_never_asks_the_table(
     """By key and by query, however fresh, and believing the mirror about what is absent."""
     spec, schema = ViewSpec(encoding=DYNAMODB_JSON, collection=True), Schema("users", ("pk", "sk"))
     mirrored, keys = spec.bind(schema), {"pk": {"S": "a"}, "sk": {"S": "b"}}
-    row = of_row(mirrored, keys, keys, RowVersion(1000))
+    row = entry_of_row(mirrored, keys, keys, SnapshotVersion(1000))
     assert row is not None
     assert apply(admin, [row], fence_ttl=93_600).applied == 1
-    note_gap(admin, [mirrored], stream=STREAM, at=1, reason="new")
-    note_complete(admin, [mirrored], RowVersion(2))
+    record_gap(admin, [mirrored], stream=STREAM, at=1, reason="new")
+    record_complete(admin, [mirrored], SnapshotVersion(2))
     login(READER)
     nobody: Any = SimpleNamespace(dynamodb=lambda: None)
     with Reader(
@@ -239,7 +239,7 @@ def test_a_reader_does_all_it_can_and_never_asks_the_table(
         assert batch["Responses"]["users"] == [there]
         page = reader.query(KeyConditionExpression=Key("pk").eq("a"), age=True)
         assert page["Items"] == [there]
-        assert reader.counts == Counts(hits=4, misses=2)
+        assert reader.counts == ReadCounts(hits=4, misses=2)
 
 
 def named_in_sources(admin: Cache, *but: str) -> set[str]:

@@ -4,10 +4,10 @@ from tests.support.access import READER, REPLICATOR, ROOT, Login
 from tests.support.builders import Time, record
 
 from dynamirror.cache.client import Cache
-from dynamirror.replication.canary_probe import Mark, last
+from dynamirror.replication.canary_probe import CanaryMark, last
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.canary import NAME
-from dynamirror.views.keyspace import entry_key, fence_key
+from dynamirror.views.keyspace import canary_key, fence_key
 from dynamirror.views.view import Schema, Views, ViewSpec
 
 
@@ -21,7 +21,7 @@ def test_the_narrow_patterns_of_the_docs_suffice_for_it(login: Login, admin: Cac
     one = record(1, {"id": {"S": NAME}, "dynamirror": {"M": said}})
     answer = Replicator(cache, views, fence_ttl=93_600)({"Records": [one]}, Time())
     assert answer == {"batchItemFailures": []}
-    assert last(cache, "users") == Mark(5, "x")
-    fence = fence_key(entry_key("users"))
+    assert last(cache, "users") == CanaryMark(5, "x")
+    fence = fence_key(canary_key("users"))
     assert admin.call(fence, b"EXISTS", fence) == 1
-    assert entry_key("users") not in READER, "applications have no use for it"
+    assert canary_key("users") not in READER, "applications have no use for it"

@@ -17,12 +17,13 @@ from tests.support.clusters import HOST, Node, hung, keys_of, knows_all, three_n
 from tests.support.deadlines import settle, wait_until
 from tests.support.mirroring import FENCE_TTL, Mirror, Table, entries, number
 
-from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.pipeline import CHUNK
 from dynamirror.cache.writer import apply
 from dynamirror.errors import CacheError
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.settings import Settings
-from dynamirror.views.entry import of_row
+from dynamirror.views.entry import entry_of_row
 
 OpenCache = Callable[[Settings], Cache]
 IDS = [
@@ -229,12 +230,12 @@ def test_what_an_asynchronous_failover_lost_is_made_good_by_delivering_it_again_
 
         again, by_rows = records[::2], records[1::2]
         mirror.deliver_again(again, number(again[0]))
-        horizon = RowVersion(int(time()) + 60)
+        as_of = SnapshotVersion(int(time()) + 60)
         bound = view()
         rows = []
         for one in by_rows:
             key = one["dynamodb"]["Keys"]
-            rows.append(of_row(bound, key, table.items.get(key["id"]["S"]), horizon))
+            rows.append(entry_of_row(bound, key, table.items.get(key["id"]["S"]), as_of))
         report = apply(cluster, [row for row in rows if row], fence_ttl=FENCE_TTL)
         assert report.applied == len(by_rows)
         assert entries(cluster) == table.shown()

@@ -10,9 +10,14 @@ from tests.support.deadlines import wait_until
 from tests.support.mirroring import DEFAULT, Mirror, Record, Table, number
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import Marker, note_complete, note_gap, read_marker
-from dynamirror.records.version import RowVersion
-from dynamirror.views.keyspace import marker_key
+from dynamirror.cache.completeness_marker import (
+    CompletenessMarker,
+    read_marker,
+    record_complete,
+    record_gap,
+)
+from dynamirror.records.version import SnapshotVersion
+from dynamirror.views.keyspace import completeness_marker_key
 from dynamirror.views.view import View
 
 HOUR = 3600
@@ -26,10 +31,10 @@ def view() -> View:
 
 
 @pytest.fixture
-def whole(cluster: Cache, view: View) -> Callable[[], Marker]:
+def whole(cluster: Cache, view: View) -> Callable[[], CompletenessMarker]:
     """A mirror that is complete; gives what its marker says now."""
-    note_gap(cluster, [view], stream=STREAM_ARN, at=1, reason="it is new")
-    assert note_complete(cluster, [view], RowVersion(2)) is None
+    record_gap(cluster, [view], stream=STREAM_ARN, at=1, reason="it is new")
+    assert record_complete(cluster, [view], SnapshotVersion(2)) is None
     return lambda: read_marker(cluster, "users")
 
 
@@ -44,14 +49,14 @@ def batch(table: Table, *homes: int) -> list[Record]:
 
 def others(nodes: list[Node]) -> tuple[int, int, int]:
     """The node of the marker, and the other two."""
-    key = marker_key("users").encode()
+    key = completeness_marker_key("users").encode()
     (mine,) = (index for index, node in enumerate(nodes) if node.ask(b"KEYS", key))
     first, second = sorted({0, 1, 2} - {mine})
     return mine, first, second
 
 
 def test_lateness_is_noted_though_a_node_hangs_and_the_rest_begins_with_younger_records(
-    cluster: Cache, nodes: list[Node], whole: Callable[[], Marker]
+    cluster: Cache, nodes: list[Node], whole: Callable[[], CompletenessMarker]
 ) -> None:
     mirror, table = Mirror(cluster), Table()
     mine, victim, other = others(nodes)
@@ -66,7 +71,7 @@ def test_lateness_is_noted_though_a_node_hangs_and_the_rest_begins_with_younger_
 
 
 def test_a_batch_whose_lateness_cannot_be_noted_comes_again_as_a_whole(
-    cluster: Cache, nodes: list[Node], whole: Callable[[], Marker]
+    cluster: Cache, nodes: list[Node], whole: Callable[[], CompletenessMarker]
 ) -> None:
     mirror, table = Mirror(cluster), Table()
     victim, first, second = others(nodes)

@@ -7,7 +7,8 @@ from tests.support.clusters import Node, hung, keys_of, knows_all
 from tests.support.deadlines import wait_until
 from tests.support.mirroring import Mirror, Record, Table, entries, number
 
-from dynamirror.cache.client import CHUNK, UNDER_WAY, Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.pipeline import CHUNK, UNDER_WAY
 
 SIZE = 2 * CHUNK  # entries on each node
 

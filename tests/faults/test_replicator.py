@@ -9,7 +9,8 @@ from tests.support.deadlines import wait_until
 from tests.support.mirroring import FENCE_TTL, Mirror, Table, entries, number
 from tests.support.wire import Wire
 
-from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.pipeline import CHUNK
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.replication.replicator import Replicator
 from dynamirror.settings import Settings

@@ -25,16 +25,16 @@ from tests.support.deadlines import wait_until
 from tests.support.slots import borrowed, move, moved
 from valkey.crc import key_slot
 
-from dynamirror.cache import client as module
+from dynamirror.cache import key_scan as module
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
-from dynamirror.dynamodb.items import Row
+from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.cache_scan import entries_of
 from dynamirror.recovery.comparison import Comparison
-from dynamirror.recovery.sweep import Swept, sweep
+from dynamirror.recovery.sweep import SweepStats, sweep
 from dynamirror.recovery.verify import verify
 from dynamirror.settings import Settings
 from dynamirror.views.encoding import JSON
@@ -113,9 +113,9 @@ def test_slots_that_leave_and_come_back_during_a_scan_hide_no_key(
 class NoTable:
     """An empty table."""
 
-    def read_many(self, keys: Any) -> Iterator[Row]:
+    def read_many(self, keys: Any) -> Iterator[SnapshotRow]:
         """Find nothing."""
-        return (Row(key, None, RowVersion(2_000)) for key in keys)
+        return (SnapshotRow(key, None, SnapshotVersion(2_000)) for key in keys)
 
     def pages(self, _segment: Any) -> Iterator[Any]:
         """Hold nothing."""
@@ -126,7 +126,7 @@ def once(act: Callable[[], object]) -> Callable[[Any], object]:
     """Act when first told of progress, after some entries of the first node."""
     times = count()
 
-    def tell(progress: Swept | Comparison) -> None:
+    def tell(progress: SweepStats | Comparison) -> None:
         if progress.entries > 0 and next(times) == 2:
             act()
 
@@ -138,7 +138,14 @@ def test_a_sweep_removes_orphans_whose_slots_move_under_it(
 ) -> None:
     fill(cluster, everywhere())
     nobody: Any = NoTable()
-    sweep(cluster, [view()], nobody, RowVersion(1_000), fence_ttl=93_600, tell=once(last_moves))
+    sweep(
+        cluster,
+        [view()],
+        nobody,
+        SnapshotVersion(1_000),
+        fence_ttl=93_600,
+        on_progress=once(last_moves),
+    )
     assert set(cluster.scan("users:*")) == set()
 
 
@@ -148,9 +155,15 @@ def test_verify_finds_orphans_whose_slots_move_under_it(
     keys = fill(cluster, everywhere())
     nobody: Any = NoTable()
     result = verify(
-        cluster, [view()], nobody, nobody, settle=0, tell=once(last_moves), wait=lambda _: None
+        cluster,
+        [view()],
+        nobody,
+        nobody,
+        settle=0,
+        on_progress=once(last_moves),
+        wait=lambda _: None,
     )
-    assert (result.left_over, result.entries) == (len(keys), len(keys))
+    assert (result.orphaned, result.entries) == (len(keys), len(keys))
 
 
 def test_keys_that_move_one_by_one_to_a_node_already_scanned_are_listed(

@@ -22,15 +22,16 @@ from tests.support.slots import borrowed, move, moved
 from valkey.crc import key_slot
 
 from dynamirror.cache import quarantine
-from dynamirror.cache.client import CHUNK, Cache
-from dynamirror.cache.completeness_marker import note_complete, note_gap, read_marker
-from dynamirror.cache.quarantine import Parked
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import read_marker, record_complete, record_gap
+from dynamirror.cache.pipeline import CHUNK
+from dynamirror.cache.quarantine import ParkedItem
 from dynamirror.cache.writer import apply_all
 from dynamirror.reader import Reader
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.verify import compare
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
-from dynamirror.views.entry import of_row
+from dynamirror.views.entry import entry_of_row
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import Schema, ViewSpec
 
@@ -117,7 +118,7 @@ def test_slots_that_nobody_holds_delay_only_what_is_in_them(
             assert mirror.deliver(records) == number(records[1])
             assert len(mirror.reports[-1].failed) == len(mine[1])
             reasons.append(mirror.reasons)
-            cluster.moved()
+            cluster.cluster.invalidate_topology()
         assert reasons == [{"Hash slot not served"}, {"no node holds the key's slot"}]
         for index in (0, 2):
             names = {image["name"] for image in entries(nodes[index].direct).values()}
@@ -218,10 +219,12 @@ def test_every_script_writes_every_encoding_in_a_slot_that_moves_key_by_key(
     mirrored = view(spec, PAIR)
     first, *later = stages(ttl)
 
-    def write(horizon: int, items: list[dict[str, Any]]) -> int:
+    def write(as_of: int, items: list[dict[str, Any]]) -> int:
         there = {item["sk"]["S"]: item for item in items}
         rows = (
-            of_row(mirrored, PAIR.key_of(item), there.get(item["sk"]["S"]), RowVersion(horizon))
+            entry_of_row(
+                mirrored, PAIR.key_of(item), there.get(item["sk"]["S"]), SnapshotVersion(as_of)
+            )
             for item in first
         )
         return apply_all(cluster, filter(None, rows), fence_ttl=93_600).applied
@@ -248,21 +251,21 @@ def test_an_item_is_never_absent_while_its_slot_moves_and_it_is_written(
     spec = ViewSpec(key="users:{{{pk}}}:{sk}", encoding=HASH)
     mirrored = view(spec, PAIR)
     ids = range(60)
-    note_gap(cluster, [mirrored], stream=STREAM_ARN, at=1, reason="new")
-    note_complete(cluster, [mirrored], RowVersion(2))
+    record_gap(cluster, [mirrored], stream=STREAM_ARN, at=1, reason="new")
+    record_complete(cluster, [mirrored], SnapshotVersion(2))
     nobody: Any = SimpleNamespace(dynamodb=lambda: None)
     names = set[str]()
 
-    def write(horizon: int) -> None:
+    def write(as_of: int) -> None:
         for number in ids:
-            item = in_the_slot(number, None, **{f"v{horizon}": "x"})
-            row = of_row(mirrored, item, item, RowVersion(horizon))
+            item = in_the_slot(number, None, **{f"v{as_of}": "x"})
+            row = entry_of_row(mirrored, item, item, SnapshotVersion(as_of))
             assert row is not None
             assert apply_all(cluster, [row], fence_ttl=93_600).applied == 1
             answer = reader.get_item(Key={"pk": "moving", "sk": str(number)})
             assert answer["ResponseMetadata"]["dynamirror"]["source"] == "cache"
             names.update(answer["Item"])
-            assert f"v{horizon}" in answer["Item"]
+            assert f"v{as_of}" in answer["Item"]
             assert len(answer["Item"]) == 3
 
     with Reader(
@@ -288,24 +291,24 @@ def test_marker_and_quarantine_are_written_in_a_slot_that_moves_key_by_key(
 ) -> None:
     schema = Schema("moving", ("id",), ("S",))
     mirrored = view(ViewSpec(), schema)
-    parked = [Parked("moving", {"id": {"S": str(number)}}, "1", "bad") for number in range(3)]
+    parked = [ParkedItem("moving", {"id": {"S": str(number)}}, "1", "bad") for number in range(3)]
 
-    def park(*some: Parked, limit: int = 2) -> int:
+    def park(*some: ParkedItem, limit: int = 2) -> int:
         return len(quarantine.park(cluster, some, at="now", limit=limit))
 
-    note_gap(cluster, [mirrored], stream=STREAM_ARN, at=1, reason="new")
+    record_gap(cluster, [mirrored], stream=STREAM_ARN, at=1, reason="new")
     assert park(*parked) == 0
     assert quarantine.overflow(cluster, "moving") > 0
     with slot_in_between(nodes, SLOT, to=(target := other_than(SLOT))) as source:
-        for horizon in (10, 20):
-            note_gap(cluster, [mirrored], stream=STREAM_ARN, at=horizon, reason="late")
+        for as_of in (10, 20):
+            record_gap(cluster, [mirrored], stream=STREAM_ARN, at=as_of, reason="late")
             assert not read_marker(cluster, "moving").is_complete
-            assert note_complete(cluster, [mirrored], RowVersion(horizon + 1)) is None
+            assert record_complete(cluster, [mirrored], SnapshotVersion(as_of + 1)) is None
             assert read_marker(cluster, "moving").is_complete
             assert park(*parked) == 0
-            listed = quarantine.listed(cluster, "moving")
-            assert len(listed) == 2
-            assert quarantine.release(cluster, "moving", listed[0], instead=None)
-            if horizon == 10:
+            read_quarantine = quarantine.read_quarantine(cluster, "moving")
+            assert len(read_quarantine) == 2
+            assert quarantine.release(cluster, "moving", read_quarantine[0], instead=None)
+            if as_of == 10:
                 keys = nodes[source].ask(b"CLUSTER", b"GETKEYSINSLOT", SLOT, 1_000)
                 migrate(nodes, source, target, keys)

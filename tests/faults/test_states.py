@@ -8,7 +8,8 @@ import pytest
 from tests.support.deadlines import wait_until
 from tests.support.mirroring import Mirror, Table, entries, number
 
-from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.pipeline import CHUNK
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.settings import Settings
 from dynamirror.views.encoding import HASH

@@ -4,7 +4,8 @@ import pytest
 from tests.support.mirroring import Mirror, Record, Table, entries, number
 from tests.support.wire import Wire
 
-from dynamirror.cache.client import CHUNK, Cache
+from dynamirror.cache.client import Cache
+from dynamirror.cache.pipeline import CHUNK
 from dynamirror.views.encoding import HASH
 from dynamirror.views.view import ViewSpec
 

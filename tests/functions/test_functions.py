@@ -11,7 +11,7 @@ from tests.support.builders import Time
 from tests.support.sandboxes import fresh_logger
 from tests.support.streams import Source
 
-from dynamirror.cache.completeness_marker import note_gap, read_marker
+from dynamirror.cache.completeness_marker import read_marker, record_gap
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -55,7 +55,7 @@ def put(operations: Operations, count: int, **attributes: Any) -> None:
     items = ({"id": {"S": str(one)}, **attributes} for one in range(count))
     write_items(operations.client, operations.table, items)
     stream = describe_table(operations.client, operations.table).stream_arn
-    note_gap(operations.cache, operations.views, stream=stream, at=1_790_000_000, reason="none")
+    record_gap(operations.cache, operations.views, stream=stream, at=1_790_000_000, reason="none")
 
 
 def take(seconds: float = 60.0, **step: Any) -> Any:
@@ -131,7 +131,7 @@ def test_a_sweep_and_an_end_before_all_is_loaded_are_lost(operations: Operations
     for step in ("sweep", "finish"):
         with pytest.raises(LostError, match="not all segments are loaded"):
             take(step=step, run=run)
-    begun(anew=True)
+    begun(restart=True)
     for step in ("load", "sweep", "finish"):
         with pytest.raises(LostError):
             take(step=step, run=run, index=1)

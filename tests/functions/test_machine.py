@@ -14,7 +14,7 @@ from tests.support.processes import linux_only
 from dynamirror.dynamodb.scan import scan_table
 from dynamirror.recovery.rebuild import read_progress, read_run
 from dynamirror.recovery.verify import compare
-from dynamirror.views.keyspace import marker_key
+from dynamirror.views.keyspace import completeness_marker_key
 
 # Three of these make a page.
 LARGE = {"S": "x" * 300_000}
@@ -135,7 +135,7 @@ def test_the_watchdog_starts_one_rebuild_of_an_incomplete_mirror(deployed: Deplo
     assert name.startswith("rebuild-none-")
     second = deployed.run(deployed.watch)
     assert second["check"]["start"] is False, "one is under way"
-    key = marker_key(deployed.table)
+    key = completeness_marker_key(deployed.table)
     deployed.operations.cache.call(key, b"HSET", key, b"gap", int(time.time()) - 60)
     assert deployed.end(first["ExecutionArn"])["status"] == "SUCCEEDED"
     assert is_true(deployed)

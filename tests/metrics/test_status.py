@@ -17,17 +17,17 @@ from tests.support.streams import Source
 
 from dynamirror.cache.checkpoints import Position, Positions
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import note_complete, note_gap
+from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cli.status import lines
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.operations.messages import Status
 from dynamirror.operations.service import Operations
-from dynamirror.records.version import RowVersion
-from dynamirror.recovery.audit import Audited
+from dynamirror.records.version import SnapshotVersion
+from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison
-from dynamirror.views.keyspace import audit_key, entry_key
+from dynamirror.views.keyspace import audit_key, canary_key
 
 AT = 1_790_000_000
 
@@ -52,8 +52,8 @@ class Place:
         """Note that nothing is lacking."""
         views = self.operations.views
         stream = describe_table(self.source.client, self.table).stream_arn
-        note_gap(self.cache, views, stream=stream, at=1, reason="a test")
-        note_complete(self.cache, views, RowVersion(AT))
+        record_gap(self.cache, views, stream=stream, at=1, reason="a test")
+        record_complete(self.cache, views, SnapshotVersion(AT))
 
     def set(self, key: str, *words: Any) -> None:
         """Carry out a command."""
@@ -130,8 +130,10 @@ def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -
     for shard, position in positions.items():
         Positions(place.cache, place.source.arn).save(shard, position)
     beat = f'{{"id":"dynamirror:canary","dynamirror":{{"at":{AT}500,"nonce":"x"}}}}'
-    place.set(entry_key(place.table), b"SET", beat)
-    audited = Audited("2026-01-01T00:00:00+00:00", 1, 3, Comparison(items=4, missing=2, repaired=1))
+    place.set(canary_key(place.table), b"SET", beat)
+    audited = AuditResult(
+        "2026-01-01T00:00:00+00:00", 1, 3, Comparison(items=4, missing=2, repaired=1)
+    )
     place.set(audit_key(place.table), b"HSET", b"last", msgspec.json.encode(audited))
     now = place.operations.status()
     assert now.positions == positions
@@ -157,7 +159,7 @@ def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -
 
 @pytest.mark.parametrize("broken", [b"no json", b"{}", b'{"dynamirror":3}', b'{"at":"soon"}'])
 def test_what_cannot_be_read_is_left_out(place: Place, broken: bytes) -> None:
-    place.set(entry_key(place.table), b"SET", broken)
+    place.set(canary_key(place.table), b"SET", broken)
     place.set(audit_key(place.table), b"HSET", b"last", broken)
     now = place.operations.status()
     assert (now.canary, now.audited) == (None, None)

@@ -64,7 +64,7 @@ class RuntimeApi(ThreadingHTTPServer):
     daemon_threads = True
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Exchange)
+        super().__init__(("127.0.0.1", 0), PipelinedCall)
         self.invocations: SimpleQueue[tuple[str, Mapping[str, Any]] | None] = SimpleQueue()
         self.outcomes: SimpleQueue[tuple[str, Any]] = SimpleQueue()
 
@@ -79,7 +79,7 @@ class RuntimeApi(ThreadingHTTPServer):
         return self.outcomes.get(timeout=SECONDS)
 
 
-class _Exchange(BaseHTTPRequestHandler):
+class PipelinedCall(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: RuntimeApi
 

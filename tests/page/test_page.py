@@ -13,7 +13,7 @@ from playwright.sync_api import Page as Tab
 from tests.support.browser import PATIENCE, needs_browser, opened_browser
 from tests.support.deadlines import wait_until
 
-from dynamirror.cache.completeness_marker import note_gap
+from dynamirror.cache.completeness_marker import record_gap
 from dynamirror.demo.demo import Demo
 from dynamirror.page.fault_injector import FaultInjector
 from dynamirror.page.show import demo_page
@@ -215,7 +215,7 @@ def test_a_cache_flushed_from_outside_can_be_rebuilt(shown: Shown, tab: Tab) -> 
     demo = shown.demo
     demo.cache.broadcast(b"FLUSHALL")
     # After an old gap, a rebuild need not wait.
-    note_gap(demo.cache, demo.views, stream=demo.stream_arn, at=1, reason="a test")
+    record_gap(demo.cache, demo.views, stream=demo.stream_arn, at=1, reason="a test")
     expect_condition(tab, "Incomplete")
     expect(button(tab, "rebuild")).to_be_visible()
     press(tab, "rebuild")

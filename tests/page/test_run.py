@@ -8,7 +8,7 @@ from tests.support.processes import environment, start
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import note_gap
+from dynamirror.cache.completeness_marker import record_gap
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -23,7 +23,7 @@ def test_run_shows_the_table_and_the_cache_and_no_buttons(
     source.put("1", name={"S": "<i>Ada</i>"})
     view = ViewSpec().bind(describe_table(source.client, source.name).schema)
     # After an old gap, the first rebuild need not wait.
-    note_gap(cache, [view], stream=source.arn, at=1, reason="a test")
+    record_gap(cache, [view], stream=source.arn, at=1, reason="a test")
     variables = valkey.settings().to_env() | {"AWS_ENDPOINT_URL": dynamodb.endpoint_url}
     env = environment(tmp_path, **variables)
     process = start("run", "--table", source.name, "--page", env=env)

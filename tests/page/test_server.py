@@ -15,7 +15,7 @@ from tests.support.processes import COMMAND, environment, linux_only
 
 from dynamirror.cache.checkpoints import Position, Positions
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import Parked, park
+from dynamirror.cache.quarantine import ParkedItem, park
 from dynamirror.cli.page import DemoPage
 from dynamirror.demo.demo import Demo
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
@@ -150,7 +150,7 @@ def test_shards_and_quarantine_are_shown(mirror: MirrorSource) -> None:
     arn, key = mirror.stream(), {"id": {"S": "2"}}
     Positions(mirror.cache, arn).save("shard-1", Position("123"))
     Positions(mirror.cache, arn).save("shard-0", Position("99", finished=True))
-    park(mirror.cache, [Parked(mirror.table, key, "5", "too odd")], at="now")
+    park(mirror.cache, [ParkedItem(mirror.table, key, "5", "too odd")], at="now")
     sampler = Sampler(mirror, interval=INTERVAL)
     sampler.start()
     try:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dynamirror.cache.entry_state import State
+from dynamirror.cache.entry_state import EntryState
 from dynamirror.page.condition import mirror_condition
 from dynamirror.page.difference_tracker import DifferenceTracker
 from dynamirror.page.entry_text import natural_order, value_text
@@ -12,7 +12,7 @@ from dynamirror.page.state import Condition, EntryRow, Observation, Verdict
 from dynamirror.views.encoding import HASH, JSON, Encoding, pack_fields
 from dynamirror.views.view import Schema, View, ViewSpec
 
-NEW, OLD, NONE = State(b"new"), State(b"old"), State(None)
+NEW, OLD, NONE = EntryState(b"new"), EntryState(b"old"), EntryState(None)
 WRONG = EntryRow("users:1", "a", "b", Verdict.DIFFERENT)
 RIGHT = EntryRow("users:2", "a", "a", Verdict.SAME)
 
@@ -51,7 +51,7 @@ def test_the_most_serious_condition_is_the_headline(
 
 
 def verdict(
-    tracker: DifferenceTracker, expected: State, held: State, now: float, until: float
+    tracker: DifferenceTracker, expected: EntryState, held: EntryState, now: float, until: float
 ) -> Verdict:
     """Return the verdict if everything in the stream until then has been delivered."""
     return tracker.verdict("k", expected, held, now=now, delivered=lambda since: since <= until)
@@ -73,7 +73,7 @@ def test_what_has_not_been_delivered_is_on_its_way_however_long_it_takes() -> No
     ],
 )
 def test_a_difference_that_outlasts_the_delivery_is_wrong(
-    expected: State, held: State, wrong: Verdict
+    expected: EntryState, held: EntryState, wrong: Verdict
 ) -> None:
     tracker = DifferenceTracker()
     assert verdict(tracker, expected, held, 10, until=99) is Verdict.MOVING
@@ -87,7 +87,7 @@ def test_a_difference_that_changes_is_not_wrong() -> None:
     tracker = DifferenceTracker()
     for number in range(100):
         now = 10.0 * number
-        expected = State(str(number).encode())
+        expected = EntryState(str(number).encode())
         assert verdict(tracker, expected, OLD, now, until=now) is Verdict.MOVING
 
 

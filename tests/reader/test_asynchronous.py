@@ -16,7 +16,7 @@ from tests.support.mirrored import MakeMirrored, source_of
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.reader import AsyncReader
-from dynamirror.reader.guarded import Counts
+from dynamirror.reader.guarded import ReadCounts
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.view import ViewSpec
 
@@ -45,7 +45,7 @@ def test_every_call_answers_as_the_readers_own(make: MakeMirrored) -> None:
                 reader.batch_get_item(RequestItems={world.name: {"Keys": items}}),
                 reader.query(KeyConditionExpression=Key("pk").eq("a")),
             )
-            assert reader.counts == Counts(hits=11)
+            assert reader.counts == ReadCounts(hits=11)
             return list(answers)
 
     *single, batch, page = asyncio.run(read())
@@ -58,7 +58,7 @@ def test_every_call_answers_as_the_readers_own(make: MakeMirrored) -> None:
 def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
     """A cache that hangs until it is let go."""
     hold = Held()
-    asked = Cache.ask
+    asked = Cache.read_one
 
     def ask(cache: Cache, command: Command) -> Any:
         with hold.lock:
@@ -66,7 +66,7 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[Held]:
         assert hold.free.wait(60)
         return asked(cache, command)
 
-    monkeypatch.setattr(Cache, "ask", ask)
+    monkeypatch.setattr(Cache, "read_one", ask)
     yield hold
     hold.free.set()
 
@@ -130,13 +130,13 @@ def test_a_call_sees_the_context_that_it_is_made_in(
 ) -> None:
     trace: ContextVar[str] = ContextVar("trace", default="")
     seen: list[str] = []
-    asked = Cache.ask
+    asked = Cache.read_one
 
     def ask(cache: Cache, command: Command) -> Any:
         seen.append(trace.get())
         return asked(cache, command)
 
-    monkeypatch.setattr(Cache, "ask", ask)
+    monkeypatch.setattr(Cache, "read_one", ask)
     world = make(ViewSpec(encoding=DYNAMODB_JSON))
 
     async def read() -> None:

@@ -171,10 +171,10 @@ def test_readers_share_a_client_and_connections_to_the_cache(
     readers = [world.reader(client=client, aws=None, cache=shared) for world in worlds]
     key = {"pk": "p", "sk": 0}
     assert {source_of(reader.get_item(Key=key)) for reader in readers} == {"cache"}
-    assert [len(idle) for idle in shared._idle.values()] == [1]
+    assert [len(idle) for idle in shared.cluster._idle.values()] == [1]
     readers[0].close()
     assert source_of(readers[1].get_item(Key=key)) == "cache"
-    assert [len(idle) for idle in shared._idle.values()] == [1]
+    assert [len(idle) for idle in shared.cluster._idle.values()] == [1]
     shared.close()
 
 

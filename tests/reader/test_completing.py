@@ -10,9 +10,9 @@ from tests.support.mirrored import MakeMirrored, Mirrored, source_of
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.reader import Reader
-from dynamirror.reader.guarded import Counts
+from dynamirror.reader.guarded import ReadCounts
 from dynamirror.views.encoding import DYNAMODB_JSON
-from dynamirror.views.keyspace import marker_key
+from dynamirror.views.keyspace import completeness_marker_key
 from dynamirror.views.view import ViewSpec
 
 SPEC = ViewSpec(encoding=DYNAMODB_JSON, collection=True)
@@ -32,7 +32,7 @@ def world(make: MakeMirrored) -> Mirrored:
 def before_marker(world: Mirrored, monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], None]]:
     """What is done one by one, each before a reader reads the marker after something else."""
     steps: list[Callable[[], None]] = []
-    marker = marker_key(world.name).encode()
+    marker = completeness_marker_key(world.name).encode()
     looked: list[bytes] = []
 
     def step(commands: list[Command]) -> None:
@@ -53,8 +53,8 @@ def before_marker(world: Mirrored, monkeypatch: pytest.MonkeyPatch) -> list[Call
             step([one for one in commands if one.key == marker])
         return executed(cache, commands)
 
-    asked, executed = Cache.ask, Cache.execute
-    monkeypatch.setattr(Cache, "ask", ask)
+    asked, executed = Cache.read_one, Cache.execute
+    monkeypatch.setattr(Cache, "read_one", ask)
     monkeypatch.setattr(Cache, "execute", execute)
     return steps
 
@@ -147,16 +147,16 @@ def test_a_marker_that_stays_vouches_with_one_look_after_the_miss(
     gone = {"pk": "p", "sk": 99}
     assert source_of(reader.get_item(Key=gone)) == "cache"
     commands: list[Any] = []
-    asked = Cache.ask
+    asked = Cache.read_one
 
     def ask(cache: Cache, command: Command) -> Any:
         commands.append(command.words[0])
         return asked(cache, command)
 
-    monkeypatch.setattr(Cache, "ask", ask)
+    monkeypatch.setattr(Cache, "read_one", ask)
     assert source_of(reader.get_item(Key=gone)) == "cache"
     assert commands == [b"GET", b"HGETALL"]
-    assert reader.counts == Counts(misses=2)
+    assert reader.counts == ReadCounts(misses=2)
 
 
 def test_a_gap_that_is_noted_meanwhile_is_heeded(

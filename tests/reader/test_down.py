@@ -11,7 +11,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader.breaker import Breaker
-from dynamirror.reader.guarded import Counts
+from dynamirror.reader.guarded import ReadCounts
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.view import ViewSpec
 
@@ -71,10 +71,10 @@ def test_while_the_cache_is_down_the_table_answers_and_the_cache_is_hardly_asked
             return {source_of(one) for one in (get, batch, page)}
 
         assert sources() == {"cache"}
-        assert reader.counts == Counts(hits=3)
+        assert reader.counts == ReadCounts(hits=3)
         server.stop()
         assert sources() == {"table"}
-        assert reader.counts == Counts(hits=3, fallbacks=3)
+        assert reader.counts == ReadCounts(hits=3, fallbacks=3)
         assert [one.message for one in caplog.records if one.name == "dynamirror"] == [
             "cache left alone"
         ]
@@ -98,8 +98,8 @@ def test_a_cache_that_hangs_costs_few_timeouts(
         asked.append(command)
         return real(cache, command)
 
-    real = Cache.ask
-    monkeypatch.setattr(Cache, "ask", ask)
+    real = Cache.read_one
+    monkeypatch.setattr(Cache, "read_one", ask)
     with EmbeddedValkey(cluster=False) as server:
         world = make(ViewSpec(encoding=DYNAMODB_JSON))
         world.settings, world.cache = server.settings(timeout=0.5), Cache(server.settings())
@@ -112,4 +112,4 @@ def test_a_cache_that_hangs_costs_few_timeouts(
         for _ in range(20):
             assert reader.get_item(Key={"id": "1"})["Item"] == {"id": "1"}
         assert len(asked) == 1 + 2
-        assert reader.counts == Counts(hits=1, fallbacks=20)
+        assert reader.counts == ReadCounts(hits=1, fallbacks=20)

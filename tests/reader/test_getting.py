@@ -14,11 +14,11 @@ from tests.support.mirrored import MakeMirrored, Mirrored, age_of, source_of
 
 from dynamirror.errors import ConfigError, SourceError
 from dynamirror.reader import written_at
-from dynamirror.reader.guarded import Counts
-from dynamirror.records.version import ChangeVersion, RowVersion
+from dynamirror.reader.guarded import ReadCounts
+from dynamirror.records.version import ChangeVersion, SnapshotVersion
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
 from dynamirror.views.keyspace import fence_key
-from dynamirror.views.projection import Shape
+from dynamirror.views.projection import Projection
 from dynamirror.views.view import ViewSpec
 
 TYPED = ViewSpec(encoding=DYNAMODB_JSON)
@@ -56,7 +56,7 @@ def test_an_item_comes_from_the_cache_as_boto3_gives_it(make: MakeMirrored) -> N
         name: type(value) for name, value in EVE.items()
     }
     assert source_of(answer) == "cache"
-    assert reader.counts == Counts(hits=1)
+    assert reader.counts == ReadCounts(hits=1)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_what_the_cache_has_not_the_table_tells(make: MakeMirrored) -> None:
     assert there["Item"] == EVE
     assert "Item" not in absent
     assert (source_of(there), source_of(absent)) == ("table", "table")
-    assert reader.counts == Counts(misses=2)
+    assert reader.counts == ReadCounts(misses=2)
 
 
 def test_a_complete_mirror_is_believed_when_it_says_absent(make: MakeMirrored) -> None:
@@ -133,7 +133,7 @@ def test_a_complete_mirror_is_believed_when_it_says_absent(make: MakeMirrored) -
     assert source_of(answer) == "cache"
     world.is_incomplete()
     assert reader.get_item(Key={"id": "7"})["Item"] == EVE
-    assert reader.counts == Counts(misses=3, fallbacks=2)
+    assert reader.counts == ReadCounts(misses=3, fallbacks=2)
 
 
 def test_a_mirror_written_in_other_views_is_not_believed(make: MakeMirrored) -> None:
@@ -149,7 +149,7 @@ def test_from_the_table_comes_what_the_view_would_hold(make: MakeMirrored) -> No
         encoding=DYNAMODB_JSON,
         when={"type": "user"},
         ttl="expires",
-        shape=Shape(exclude=frozenset({"secret"}), rename={"name": "who"}),
+        projection=Projection(exclude=frozenset({"secret"}), rename={"name": "who"}),
     )
     world = make(spec)
     world.put(
@@ -181,7 +181,7 @@ def test_an_item_that_a_view_is_surely_not_for_is_absent_without_a_look(
     assert reader.get_item(Key={"id": "1"})["Item"] == {"id": "1", "type": "user"}
     assert reader.get_item(Key={"id": "1", "type": "user"})["Item"]["type"] == "user"
     assert "Item" not in reader.get_item(Key={"id": "1", "type": "order"})
-    assert reader.counts == Counts(hits=2)
+    assert reader.counts == ReadCounts(hits=2)
 
 
 def test_a_batch_takes_from_each_what_it_has(make: MakeMirrored) -> None:
@@ -194,7 +194,7 @@ def test_a_batch_takes_from_each_what_it_has(make: MakeMirrored) -> None:
     assert answer["Responses"] == {world.name: keys[:250]}
     assert answer["UnprocessedKeys"] == {}
     assert source_of(answer) == "mixed"
-    assert reader.counts == Counts(hits=5, misses=250)
+    assert reader.counts == ReadCounts(hits=5, misses=250)
 
 
 def test_a_batch_that_is_not_of_the_readers_table_alone_is_refused(make: MakeMirrored) -> None:
@@ -274,7 +274,7 @@ def test_a_write_that_is_not_visible_in_time_is_read_from_the_table(
         RequestItems={world.name: {"Keys": [{"id": "1"}, {"id": "2"}]}}, min_time=now, wait=wait
     )
     assert batch["Responses"][world.name] == [{"id": "1", "n": 2}]
-    assert reader.counts == Counts(fallbacks=3)
+    assert reader.counts == ReadCounts(fallbacks=3)
 
 
 @pytest.mark.parametrize(
@@ -282,8 +282,8 @@ def test_a_write_that_is_not_visible_in_time_is_read_from_the_table(
     [
         (ChangeVersion(1, 1, 999), False),
         (ChangeVersion(1, 1, 1000), True),
-        (RowVersion(1000), False),
-        (RowVersion(1001), True),
+        (SnapshotVersion(1000), False),
+        (SnapshotVersion(1001), True),
     ],
     ids=str,
 )
@@ -316,7 +316,7 @@ def test_the_age_of_an_answer_is_that_of_what_it_shows(make: MakeMirrored) -> No
     assert 99 < age < 130
     assert age_of(reader.get_item(Key={"id": "7"}, ConsistentRead=True)) == 0.0
     world.put({"id": "8"})
-    world.mirror({"id": "8"}, version=RowVersion(int(now) - 500))
+    world.mirror({"id": "8"}, version=SnapshotVersion(int(now) - 500))
     request = {world.name: {"Keys": [{"id": "7"}, {"id": "8"}]}}
     age = age_of(reader.batch_get_item(RequestItems=request, age=True))
     assert age is not None
@@ -346,7 +346,7 @@ def test_threads_share_a_reader(make: MakeMirrored) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
-    assert reader.counts == Counts(hits=1600)
+    assert reader.counts == ReadCounts(hits=1600)
 
 
 def test_importing_dynamirror_imports_no_reader() -> None:

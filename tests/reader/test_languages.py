@@ -13,9 +13,9 @@ import pytest
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, attribute
-from dynamirror.views.entry import of_row
+from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import Schema, ViewSpec
 
 READING = Path(__file__).parents[2] / "docs/reading.md"
@@ -64,9 +64,9 @@ def filled(single_valkey: EmbeddedValkey) -> EmbeddedValkey:
     users, orders = Schema("users", ("id",), ("S",)), Schema("orders", ("pk", "sk"), ("S", "S"))
     days = ("2026-01-01", "2026-01-02", "2026-{01}%03")
     items: list[Any] = [{"pk": {"S": "c1"}, "sk": {"S": day}} for day in days]
-    rows = [of_row(spec.bind(users), USER, USER, RowVersion(1)) for spec in USERS]
+    rows = [entry_of_row(spec.bind(users), USER, USER, SnapshotVersion(1)) for spec in USERS]
     view = ViewSpec(collection=True).bind(orders)
-    rows += [of_row(view, item, item, RowVersion(1)) for item in items]
+    rows += [entry_of_row(view, item, item, SnapshotVersion(1)) for item in items]
     assert apply(cache, filter(None, rows), fence_ttl=93_600).applied == 7
     cache.close()
     return single_valkey

@@ -11,7 +11,7 @@ from tests.support.mirrored import MakeMirrored, Mirrored, age_of, source_of
 
 from dynamirror.errors import ConfigError
 from dynamirror.reader import Reader
-from dynamirror.reader.guarded import Counts
+from dynamirror.reader.guarded import ReadCounts
 from dynamirror.records.key_codec import sort_bytes
 from dynamirror.records.version import ChangeVersion
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
@@ -132,7 +132,7 @@ def test_while_the_mirror_is_incomplete_the_table_is_asked(make: MakeMirrored) -
     assert page_of(reader) == ([0, 1, 2], "table")
     world.cache.broadcast(b"FLUSHALL")
     assert page_of(reader, ScanIndexForward=False, Limit=2) == ([2, 1], "table")
-    assert reader.counts == Counts(hits=1, fallbacks=2)
+    assert reader.counts == ReadCounts(hits=1, fallbacks=2)
 
 
 def test_while_it_is_complete_a_partition_without_an_index_is_empty(make: MakeMirrored) -> None:

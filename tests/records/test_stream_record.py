@@ -19,7 +19,7 @@ from dynamirror.records.stream_record import (
     sequence_number,
 )
 from dynamirror.records.version import ChangeVersion
-from dynamirror.views.entry import Put, of_change
+from dynamirror.views.entry import Put, entries_of_change
 from dynamirror.views.view import ViewSpec
 
 EPOCH = 1767323045678
@@ -68,8 +68,8 @@ def test_binary_of_lambda_and_of_get_records_becomes_the_same_entry() -> None:
     lambdas = {"id": {"B": "AP8="}, "list": {"L": [{"B": "YQ=="}]}, "set": {"BS": ["Yg==", "YQ=="]}}
     boto3s = {"id": {"B": b"\0\xff"}, "list": {"L": [{"B": b"a"}]}, "set": {"BS": [b"a", b"b"]}}
     entries = [
-        *of_change(view(), decode(record(new=lambdas))),
-        *of_change(view(), decode(from_get_records(record(new=boto3s)), STREAM_ARN)),
+        *entries_of_change(view(), decode(record(new=lambdas))),
+        *entries_of_change(view(), decode(from_get_records(record(new=boto3s)), STREAM_ARN)),
     ]
     one, two = (entry for entry in entries if isinstance(entry, Put))
     assert one.key == two.key
@@ -276,7 +276,7 @@ def test_a_record_with_anything_anywhere_becomes_an_entry_or_is_refused(
         change = decode(raw)
         assert len(str(change.version)) == 64
         for spec in SPECS:
-            for entry in of_change(spec.bind(SCHEMA), change):
+            for entry in entries_of_change(spec.bind(SCHEMA), change):
                 if isinstance(entry, Put):
                     entry.view.encoding.encode(entry.item)
     except RecordError as error:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from tests.support.strategies import PROMISE, change_versions, row_versions, sequences
 
-from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version, parse, supersedes
 
 
 @PROMISE
@@ -22,8 +22,8 @@ def test_sequence_numbers_of_different_length_keep_their_order_as_text(one: int,
 
 @PROMISE
 @given(row_versions, row_versions)
-def test_text_order_of_rows_is_number_order(one: RowVersion, two: RowVersion) -> None:
-    assert (str(one) < str(two)) == (one.horizon < two.horizon)
+def test_text_order_of_rows_is_number_order(one: SnapshotVersion, two: SnapshotVersion) -> None:
+    assert (str(one) < str(two)) == (one.as_of < two.as_of)
 
 
 @PROMISE
@@ -34,7 +34,7 @@ def test_a_version_is_read_back_from_its_text(version: Version) -> None:
 
 @PROMISE
 @given(change_versions, row_versions)
-def test_every_text_of_a_kind_has_one_width(change: ChangeVersion, row: RowVersion) -> None:
+def test_every_text_of_a_kind_has_one_width(change: ChangeVersion, row: SnapshotVersion) -> None:
     assert len(str(change)) == 1 + 13 + 40 + 10
     assert len(str(row)) == 1 + 10
 
@@ -50,7 +50,7 @@ def test_every_text_of_a_kind_has_one_width(change: ChangeVersion, row: RowVersi
         str(ChangeVersion(1, 2, 3))[:-1],
         str(ChangeVersion(1, 2, 3)) + "0",
         str(ChangeVersion(1, 2, 3)).replace("c0", "c "),
-        str(RowVersion(5)).replace("5", "\u0665"),
+        str(SnapshotVersion(5)).replace("5", "\u0665"),
     ],
 )
 def test_what_no_version_prints_is_refused(text: str) -> None:
@@ -67,7 +67,7 @@ def change(epoch: int = 10, sequence: int = 10, created: int = 10) -> ChangeVers
     [
         # anything, held by nothing
         (change(), None, True),
-        (RowVersion(0), None, True),
+        (SnapshotVersion(0), None, True),
         # a change, held by a change: epoch, then sequence; never the creation time
         (change(sequence=11), change(), True),
         (change(sequence=9), change(), False),
@@ -77,17 +77,17 @@ def change(epoch: int = 10, sequence: int = 10, created: int = 10) -> ChangeVers
         (change(epoch=11, sequence=1), change(), True),
         (change(epoch=9, sequence=99), change(), False),
         # a change, held by a row: an older one was already in the row
-        (change(created=11), RowVersion(10), True),
-        (change(created=10), RowVersion(10), True),
-        (change(created=9), RowVersion(10), False),
+        (change(created=11), SnapshotVersion(10), True),
+        (change(created=10), SnapshotVersion(10), True),
+        (change(created=9), SnapshotVersion(10), False),
         # a row, held by a change: else the stream is as new
-        (RowVersion(11), change(), True),
-        (RowVersion(10), change(), False),
-        (RowVersion(9), change(), False),
+        (SnapshotVersion(11), change(), True),
+        (SnapshotVersion(10), change(), False),
+        (SnapshotVersion(9), change(), False),
         # a row, held by a row
-        (RowVersion(11), RowVersion(10), True),
-        (RowVersion(10), RowVersion(10), False),
-        (RowVersion(9), RowVersion(10), False),
+        (SnapshotVersion(11), SnapshotVersion(10), True),
+        (SnapshotVersion(10), SnapshotVersion(10), False),
+        (SnapshotVersion(9), SnapshotVersion(10), False),
     ],
 )
 def test_a_write_replaces_what_the_rules_say(
@@ -107,7 +107,7 @@ def test_of_two_versions_at_most_one_supersedes_the_other(one: Version, two: Ver
 @PROMISE
 @given(change_versions, row_versions)
 def test_between_a_change_and_a_row_there_is_always_a_winner(
-    change: ChangeVersion, row: RowVersion
+    change: ChangeVersion, row: SnapshotVersion
 ) -> None:
     assert supersedes(change, row) != supersedes(row, change)
 

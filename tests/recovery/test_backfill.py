@@ -13,10 +13,10 @@ from tests.support.deadlines import wait_until
 from tests.support.fault_proxy import Proxy
 from tests.support.world import MakeWorld, World
 
-from dynamirror.cache.quarantine import listed
+from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.errors import SourceError
 from dynamirror.views.encoding import HASH, attribute
-from dynamirror.views.keyspace import marker_key
+from dynamirror.views.keyspace import completeness_marker_key
 from dynamirror.views.view import ViewSpec
 
 
@@ -24,7 +24,9 @@ def test_all_the_airports_of_the_world_are_backfilled_during_writes(make_world: 
     items = airports()
     assert len(items) > 28_000
     world = make_world(items=items)
-    world.cache.call(marker_key(world.table), b"DEL", marker_key(world.table).encode())
+    world.cache.call(
+        completeness_marker_key(world.table), b"DEL", completeness_marker_key(world.table).encode()
+    )
     delivery = world.follow()
     with world.written_to(world.simulated(1)) as written:
         loaded, swept = world.rebuilt()
@@ -130,7 +132,7 @@ def test_any_primary_key_is_backfilled_resumed_and_verified(make_world: MakeWorl
         assert steps.sweep(run).doubtful == 0, name  # a row of this run stands behind each
         steps.finish(run)
         result = world.verify(settle=0)
-        assert (result.entries, result.left_over) == (len(items), 2), name
+        assert (result.entries, result.orphaned) == (len(items), 2), name
         assert result.differences == 2, name
 
 
@@ -147,7 +149,9 @@ def test_a_row_that_cannot_be_an_entry_is_quarantined_and_counted(make_world: Ma
     world.puts([item("1", city="x"), poison, item("2", city="y")])
     (loaded,), _swept = world.rebuilt()
     assert (loaded.items, loaded.applied, loaded.quarantined) == (3, 2, 1)
-    assert [one.key for one in listed(world.cache, world.table)] == [{"id": {"S": "poison"}}]
+    assert [one.key for one in read_quarantine(world.cache, world.table)] == [
+        {"id": {"S": "poison"}}
+    ]
     result = world.compare()
     assert (result.differences, result.unmappable) == (0, 1)
     assert world.marker.is_complete

@@ -9,8 +9,8 @@ from tests.support.deadlines import wait_until
 from tests.support.fault_proxy import Proxy
 from tests.support.world import World
 
-from dynamirror.cache.completeness_marker import NO_MARKER, note_complete
-from dynamirror.records.version import RowVersion
+from dynamirror.cache.completeness_marker import NO_MARKER, record_complete
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.rebuild import LostError
 
 
@@ -26,7 +26,7 @@ def test_a_flush_in_mid_run_is_noticed_and_healed(world: World) -> None:
         world.rebuilt()
         assert world.marker.is_complete
         steps = world.rebuild(limit=100)
-        late = world.begun(steps, anew=True)
+        late = world.begun(steps, restart=True)
         steps.load(late, 0, in_time=lambda: False)  # the first page, and then
         world.cache.broadcast(b"FLUSHALL")
         noticed(world)
@@ -35,7 +35,7 @@ def test_a_flush_in_mid_run_is_noticed_and_healed(world: World) -> None:
         for step in (lambda: steps.load(late, 0), lambda: steps.finish(late)):
             with pytest.raises(LostError):
                 step()
-        assert note_complete(world.cache, world.views, RowVersion(late.horizon)) == "newer gap"
+        assert record_complete(world.cache, world.views, SnapshotVersion(late.as_of)) == "newer gap"
         assert not world.marker.is_complete
         (loaded,), _swept = world.rebuilt()
         assert loaded.items >= 300

@@ -11,11 +11,11 @@ from tests.support.world import MakeWorld
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply_all
-from dynamirror.dynamodb.items import Row, RowReader
-from dynamirror.dynamodb.scan import Page
+from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
+from dynamirror.dynamodb.scan import ScanPage
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.chunks import MOST_BYTES, chunked, weight
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.sweep import sweep
 from dynamirror.recovery.verify import verify
 from dynamirror.views.encoding import HASH, JSON, Encoding
@@ -51,15 +51,15 @@ def large(number: int, text: str = TEXT) -> Item:
 class LargeTable:
     """A table of large items, each made when it is read."""
 
-    def pages(self, _segment: Any) -> Iterator[Page]:
+    def pages(self, _segment: Any) -> Iterator[ScanPage]:
         """One item a page."""
         for number in range(COUNT):
-            yield Page([large(number)], RowVersion(2_000), None, 1.0)
+            yield ScanPage([large(number)], SnapshotVersion(2_000), None, 1.0)
 
-    def read_many(self, keys: Any) -> Iterator[Row]:
+    def read_many(self, keys: Any) -> Iterator[SnapshotRow]:
         """Each item that is asked for."""
         for key in keys:
-            yield Row(key, large(int(key["id"]["S"])), RowVersion(2_000))
+            yield SnapshotRow(key, large(int(key["id"]["S"])), SnapshotVersion(2_000))
 
 
 @contextmanager
@@ -75,7 +75,7 @@ def bounded() -> Iterator[None]:
 def fill(cache: Cache, mirrored: View, value: str) -> None:
     """Mirror the items, one by one."""
     for number in range(COUNT):
-        put = Put(mirrored, f"users:{number}", RowVersion(1), large(number, value))
+        put = Put(mirrored, f"users:{number}", SnapshotVersion(1), large(number, value))
         apply_all(cache, [put], fence_ttl=93_600)
 
 
@@ -100,7 +100,7 @@ def test_a_sweep_holds_few_large_items(cache: Cache, encoding: Encoding) -> None
     fill(cache, mirrored, "y")
     table: Any = LargeTable()
     with bounded():
-        swept = sweep(cache, [mirrored], table, RowVersion(1_000), fence_ttl=93_600)
+        swept = sweep(cache, [mirrored], table, SnapshotVersion(1_000), fence_ttl=93_600)
     assert (swept.doubtful, swept.written) == (COUNT, COUNT)
 
 
@@ -128,11 +128,11 @@ class Batches:
         }
 
 
-def read(batches: Batches, count: int) -> list[Row]:
+def read(batches: Batches, count: int) -> list[SnapshotRow]:
     """Read items."""
     client: Any = batches
     keys = ({"id": {"S": str(number)}} for number in range(count))
-    return list(RowReader(client, SCHEMA.table).read_many(keys))
+    return list(SnapshotReader(client, SCHEMA.table).read_many(keys))
 
 
 def test_large_items_are_asked_for_few_at_a_time_and_small_ones_a_hundred() -> None:

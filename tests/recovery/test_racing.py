@@ -13,7 +13,7 @@ import pytest
 from tests.support.deadlines import wait_until
 from tests.support.world import World, Write
 
-from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version, parse, supersedes
 from dynamirror.views.keyspace import fence_key
 
 IDS = [f"hot{number}" for number in range(10)]
@@ -119,7 +119,9 @@ def test_nothing_goes_back_while_rows_and_changes_race(world: World, seed: int) 
     world.caught_up(delivery)
     reader.stop()
     assert world.compare().differences == 0, f"seed {seed}"
-    rows = sum(isinstance(one.fence, RowVersion) for seen in reader.seen.values() for one in seen)
+    rows = sum(
+        isinstance(one.fence, SnapshotVersion) for seen in reader.seen.values() for one in seen
+    )
     assert rows >= len(IDS) // 2
     for one in IDS:
         hold_to_what_is_promised(reader.seen[one], held.history[one])
@@ -133,7 +135,7 @@ def hold_to_what_is_promised(seen: list[Seen], history: list[Step]) -> None:
     places = {step.sequence: place for place, step in enumerate(history)}
     numbers = {step.number: place for place, step in enumerate(history) if step.number is not None}
     assert [step.created for step in history] == sorted(step.created for step in history)
-    newest, horizon = -1, 0
+    newest, as_of = -1, 0
     for one in seen:
         match one.fence:
             case ChangeVersion(sequence=sequence):
@@ -141,13 +143,13 @@ def hold_to_what_is_promised(seen: list[Seen], history: list[Step]) -> None:
                 assert one.number == history[place].number, "an entry is not its fence's"
                 assert place >= newest, "a change was undone"
                 newest = place
-            case RowVersion():
-                horizon = max(horizon, one.fence.horizon)
+            case SnapshotVersion():
+                as_of = max(as_of, one.fence.as_of)
                 if one.number is None:
                     continue  # which of the deletes it was, the row does not tell
                 place = numbers[one.number]
                 assert place >= newest, "a row undid a change"
         if place + 1 < len(history):
-            assert history[place + 1].created >= horizon, "it had ended before the row was read"
+            assert history[place + 1].created >= as_of, "it had ended before the row was read"
     for before, after in pairwise(seen):
         assert supersedes(after.fence, before.fence)

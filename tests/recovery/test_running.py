@@ -15,16 +15,16 @@ from tests.support.world import World
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import (
     OLDER_STREAM,
-    Marker,
-    note_complete,
-    note_gap,
+    CompletenessMarker,
     read_marker,
+    record_complete,
+    record_gap,
 )
 from dynamirror.dynamodb.scan import Rate
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.rebuild import LostError, read_progress, read_run
-from dynamirror.replication.gap_detector import Watch
-from dynamirror.views.keyspace import marker_key, rebuild_key
+from dynamirror.replication.gap_detector import GapDetector
+from dynamirror.views.keyspace import completeness_marker_key, rebuild_key
 from dynamirror.views.view import ViewSpec, fingerprint
 
 VIEWS = (view(),)
@@ -33,7 +33,7 @@ NEWER = STREAM_ARN.replace("2026-01-02", "2026-01-03")
 
 
 def forget(world: World) -> None:
-    for key in (marker_key(world.table), rebuild_key(world.table)):
+    for key in (completeness_marker_key(world.table), rebuild_key(world.table)):
         world.cache.call(key, b"DEL", key.encode())
 
 
@@ -42,9 +42,9 @@ def forget(world: World) -> None:
 def test_no_run_begins_whose_horizon_is_not_later_than_the_gap(world: World, offset: int) -> None:
     forget(world)
     gap = int(time()) + offset
-    note_gap(world.cache, world.views, stream=world.arn, at=gap, reason="a test")
+    record_gap(world.cache, world.views, stream=world.arn, at=gap, reason="a test")
     steps = world.rebuild()
-    now = steps._scan(consistent=True).horizon().horizon
+    now = steps._scan(consistent=True).as_of().as_of
     step = steps.begin(segments=1)
     if step.run is None:
         assert 0 < step.wait <= gap + 1 - now
@@ -52,7 +52,7 @@ def test_no_run_begins_whose_horizon_is_not_later_than_the_gap(world: World, off
         assert steps.run() is None
     else:
         assert step.wait == 0
-        assert step.run.horizon > gap
+        assert step.run.as_of > gap
 
 
 def test_without_a_marker_no_run_begins_before_a_gap_is_noted_and_past(world: World) -> None:
@@ -63,7 +63,7 @@ def test_without_a_marker_no_run_begins_before_a_gap_is_noted_and_past(world: Wo
     assert gap is not None
     assert world.marker.stream == world.arn
     run = world.begun(steps)
-    assert run.horizon > gap
+    assert run.as_of > gap
     assert world.marker.gap == gap  # noted once
 
 
@@ -90,7 +90,7 @@ def test_a_finished_run_is_not_resumed(world: World) -> None:
 def test_a_run_is_not_resumed_if_asked_for_a_new_one(world: World) -> None:
     steps = world.rebuild()
     run = world.begun(steps)
-    assert world.begun(steps, anew=True).id != run.id
+    assert world.begun(steps, restart=True).id != run.id
 
 
 def test_a_run_is_not_resumed_if_the_views_have_changed(world: World) -> None:
@@ -104,21 +104,21 @@ def test_a_run_is_not_resumed_if_the_views_have_changed(world: World) -> None:
 def test_a_run_is_not_resumed_if_a_gap_came_later(world: World, after: int) -> None:
     steps = world.rebuild()
     run = world.begun(steps)
-    gap = run.horizon + after
-    note_gap(world.cache, world.views, stream=world.arn, at=gap, reason="a test")
+    gap = run.as_of + after
+    record_gap(world.cache, world.views, stream=world.arn, at=gap, reason="a test")
     steps.load(run, 0)
     steps.sweep(run)
     with pytest.raises(LostError, match="newer gap"):
         steps.finish(run)
     resumed = world.begun(steps)
     assert resumed.id != run.id
-    assert resumed.horizon > gap
+    assert resumed.as_of > gap
 
 
 def test_a_run_is_resumed_if_the_gap_was_before_it(world: World) -> None:
     steps = world.rebuild()
     run = world.begun(steps)
-    note_gap(world.cache, world.views, stream=world.arn, at=run.horizon - 1, reason="a test")
+    record_gap(world.cache, world.views, stream=world.arn, at=run.as_of - 1, reason="a test")
     assert steps.begin(segments=1).run == run
     steps.load(run, 0)
     steps.sweep(run)
@@ -131,7 +131,7 @@ def test_of_two_rebuilds_at_once_the_older_does_not_count(world: World) -> None:
     steps = world.rebuild(limit=2)
     older = world.begun(steps)
     steps.load(older, 0, in_time=lambda: False)
-    newer = world.begun(steps, anew=True)
+    newer = world.begun(steps, restart=True)
     # What the older one saves late, because it was slow.
     late = steps._progress(older, 0)
     steps._save(f"{older.id}:0", late)
@@ -150,7 +150,9 @@ def test_a_rebuild_that_another_takes_over_in_mid_page_ends(world: World) -> Non
     steps = world.rebuild(limit=2)
     older = world.begun(steps)
     with pytest.raises(LostError):
-        steps.load(older, 0, tell=lambda _progress: world.begun(world.rebuild(), anew=True))
+        steps.load(
+            older, 0, on_progress=lambda _progress: world.begun(world.rebuild(), restart=True)
+        )
 
 
 def test_a_run_is_finished_only_when_all_segments_are_loaded(world: World) -> None:
@@ -173,15 +175,15 @@ def test_nothing_is_known_of_a_rebuild_that_never_was(world: World) -> None:
     assert read_run(world.cache, world.table) is None
 
 
-def marked(cache: Cache) -> Marker:
+def marked(cache: Cache) -> CompletenessMarker:
     return read_marker(cache, SCHEMA.table)
 
 
 def test_without_a_marker_the_mirror_is_incomplete(cache: Cache) -> None:
-    assert marked(cache) == Marker()
+    assert marked(cache) == CompletenessMarker()
     assert not marked(cache).is_complete
-    assert note_complete(cache, VIEWS, RowVersion(10**9)) == "no marker"
-    assert marked(cache) == Marker()
+    assert record_complete(cache, VIEWS, SnapshotVersion(10**9)) == "no marker"
+    assert marked(cache) == CompletenessMarker()
 
 
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -189,15 +191,15 @@ def test_without_a_marker_the_mirror_is_incomplete(cache: Cache) -> None:
 def test_the_mirror_is_complete_only_after_a_rebuild_later_than_every_gap(
     cache: Cache, events: list[tuple[bool, int]]
 ) -> None:
-    key = marker_key(SCHEMA.table)
+    key = completeness_marker_key(SCHEMA.table)
     cache.call(key, b"DEL", key.encode())
     gaps, horizons = [], []
     for is_gap, at in events:
         if is_gap:
-            note_gap(cache, VIEWS, stream=STREAM_ARN, at=at, reason=f"gap {at}")
+            record_gap(cache, VIEWS, stream=STREAM_ARN, at=at, reason=f"gap {at}")
             gaps.append(at)
         else:
-            counts = note_complete(cache, VIEWS, RowVersion(at)) is None
+            counts = record_complete(cache, VIEWS, SnapshotVersion(at)) is None
             assert counts == (bool(gaps) and at > max(gaps))
             if counts:
                 horizons.append(at)
@@ -209,14 +211,14 @@ def test_the_mirror_is_complete_only_after_a_rebuild_later_than_every_gap(
 
 
 def test_rows_of_other_views_do_not_complete_a_mirror(cache: Cache) -> None:
-    note_gap(cache, VIEWS, stream=STREAM_ARN, at=1, reason="a test")
+    record_gap(cache, VIEWS, stream=STREAM_ARN, at=1, reason="a test")
     others = (view(ViewSpec(key="other:{id}")),)
-    assert note_complete(cache, others, RowVersion(5)) == "other views"
+    assert record_complete(cache, others, SnapshotVersion(5)) == "other views"
     assert not marked(cache).is_complete
 
 
 def test_a_marker_that_cannot_be_read_is_an_incomplete_one(cache: Cache) -> None:
-    key = marker_key(SCHEMA.table)
+    key = completeness_marker_key(SCHEMA.table)
     cache.call(key, b"HSET", key.encode(), b"gap", b"x", b"complete", b"9")
     assert not marked(cache).is_complete
     assert "cannot be read" in marked(cache).reason
@@ -232,14 +234,14 @@ class Times:
         return self.now
 
 
-def watching(cache: Cache, *, views: Any = VIEWS) -> tuple[Watch, Times]:
+def watching(cache: Cache, *, views: Any = VIEWS) -> tuple[GapDetector, Times]:
     times = Times()
-    return Watch(cache, views, clock=times, now=times), times
+    return GapDetector(cache, views, clock=times, now=times), times
 
 
 def complete(cache: Cache, at: float) -> None:
-    note_gap(cache, VIEWS, stream=STREAM_ARN, at=1, reason="it is new")
-    assert note_complete(cache, VIEWS, RowVersion(int(at))) is None
+    record_gap(cache, VIEWS, stream=STREAM_ARN, at=1, reason="it is new")
+    assert record_complete(cache, VIEWS, SnapshotVersion(int(at))) is None
     assert marked(cache).is_complete
 
 
@@ -247,14 +249,14 @@ def test_a_watch_leaves_a_whole_mirror_alone(cache: Cache) -> None:
     watch, times = watching(cache)
     complete(cache, times.now)
     before = marked(cache)
-    watch.look(STREAM_ARN, times.now)
+    watch.check(STREAM_ARN, times.now)
     assert marked(cache) == watch.marker == before
 
 
-DIFFERENCES: dict[str, tuple[Callable[[Watch, Times], None], str]] = {
-    "another stream": (lambda watch, _times: watch.look(NEWER), "the table has another stream"),
+DIFFERENCES: dict[str, tuple[Callable[[GapDetector, Times], None], str]] = {
+    "another stream": (lambda watch, _times: watch.check(NEWER), "the table has another stream"),
     "changes are late": (
-        lambda watch, times: watch.look(STREAM_ARN, times.now - 23 * _HOUR - 1),
+        lambda watch, times: watch.check(STREAM_ARN, times.now - 23 * _HOUR - 1),
         "changes arrived 23 hours late",
     ),
 }
@@ -262,7 +264,7 @@ DIFFERENCES: dict[str, tuple[Callable[[Watch, Times], None], str]] = {
 
 @pytest.mark.parametrize(("happens", "reason"), DIFFERENCES.values(), ids=DIFFERENCES)
 def test_a_watch_notes_what_it_sees_up_to_now(
-    cache: Cache, happens: Callable[[Watch, Times], None], reason: str
+    cache: Cache, happens: Callable[[GapDetector, Times], None], reason: str
 ) -> None:
     watch, times = watching(cache)
     complete(cache, times.now - 60)
@@ -280,7 +282,7 @@ def test_a_watch_notes_other_views(cache: Cache) -> None:
     others = (view(ViewSpec(key="other:{id}")),)
     watch, times = watching(cache, views=others)
     complete(cache, times.now - 60)
-    watch.look(STREAM_ARN, times.now)
+    watch.check(STREAM_ARN, times.now)
     assert marked(cache).reason == "the views have changed"
     assert marked(cache).views == fingerprint(others)
 
@@ -288,21 +290,21 @@ def test_a_watch_notes_other_views(cache: Cache) -> None:
 def test_a_watch_looks_once_a_second(cache: Cache) -> None:
     watch, times = watching(cache)
     complete(cache, times.now - 60)
-    watch.look(STREAM_ARN)
+    watch.check(STREAM_ARN)
     cache.broadcast(b"FLUSHALL")
     times.now += 0.9
-    watch.look(STREAM_ARN)
-    assert marked(cache) == Marker()
+    watch.check(STREAM_ARN)
+    assert marked(cache) == CompletenessMarker()
     times.now += 0.1
-    watch.look(STREAM_ARN)
+    watch.check(STREAM_ARN)
     assert marked(cache).gap is not None
 
 
 def test_a_watch_looks_at_once_when_another_stream_comes(cache: Cache) -> None:
     watch, times = watching(cache)
     complete(cache, times.now - 60)
-    watch.look(STREAM_ARN, times.now)
-    watch.look(NEWER, times.now)
+    watch.check(STREAM_ARN, times.now)
+    watch.check(NEWER, times.now)
     assert not marked(cache).is_complete
     assert marked(cache).stream == NEWER
 
@@ -310,10 +312,10 @@ def test_a_watch_looks_at_once_when_another_stream_comes(cache: Cache) -> None:
 def test_what_comes_late_from_an_older_stream_is_no_other_stream(cache: Cache) -> None:
     watch, times = watching(cache)
     complete(cache, times.now - 60)
-    watch.look(NEWER)
+    watch.check(NEWER)
     before = marked(cache)
     times.now += 5
-    watch.look(STREAM_ARN)
+    watch.check(STREAM_ARN)
     assert marked(cache) == before
 
 
@@ -322,34 +324,34 @@ def test_a_batch_of_an_older_stream_is_a_gap_but_does_not_become_the_marker_s_st
 ) -> None:
     watch, times = watching(cache)
     complete(cache, times.now - 60)
-    watch.look(NEWER)
+    watch.check(NEWER)
     times.now += 5
-    watch.look(STREAM_ARN, times.now, began=times.now)
+    watch.check(STREAM_ARN, times.now, began=times.now)
     marker = marked(cache)
     assert (marker.reason, marker.stream) == (OLDER_STREAM, NEWER)
     assert marker.gap == ceil(times.now) + 2
     # One that comes before that moment is covered by it; one that comes later is not.
     times.now += 1
-    watch.look(STREAM_ARN, times.now, began=times.now)
+    watch.check(STREAM_ARN, times.now, began=times.now)
     assert marked(cache) == marker
     times.now += 5
-    watch.look(STREAM_ARN, times.now, began=times.now)
+    watch.check(STREAM_ARN, times.now, began=times.now)
     assert marked(cache).gap == ceil(times.now) + 2
 
 
 def test_a_gap_that_a_failover_lost_is_noted_again(cache: Cache) -> None:
     watch, times = watching(cache)
     complete(cache, times.now - 60)
-    watch.look(STREAM_ARN, times.now)
-    key = marker_key(SCHEMA.table).encode()
+    watch.check(STREAM_ARN, times.now)
+    key = completeness_marker_key(SCHEMA.table).encode()
     before = cache.call(key.decode(), b"DUMP", key)
-    watch.note(STREAM_ARN, "a shard is gone")
+    watch.record_gap(STREAM_ARN, "a shard is gone")
     assert not marked(cache).is_complete
     for _ in range(2):
         cache.call(key.decode(), b"RESTORE", key, b"0", before, b"REPLACE")
         assert marked(cache).is_complete
         times.now += 2
-        watch.look(STREAM_ARN, times.now)
+        watch.check(STREAM_ARN, times.now)
         assert not marked(cache).is_complete
         assert marked(cache).reason.endswith("noted: a shard is gone")
         assert marked(cache).reason.count("noted") == 1
@@ -358,21 +360,21 @@ def test_a_gap_that_a_failover_lost_is_noted_again(cache: Cache) -> None:
 def test_a_gap_that_was_only_read_is_noted_again_too(cache: Cache) -> None:
     watch, times = watching(cache)
     complete(cache, times.now - 60)
-    key = marker_key(SCHEMA.table).encode()
+    key = completeness_marker_key(SCHEMA.table).encode()
     before = cache.call(key.decode(), b"DUMP", key)
-    note_gap(cache, VIEWS, stream=STREAM_ARN, at=int(times.now), reason="another saw it")
-    watch.look(STREAM_ARN, times.now)
+    record_gap(cache, VIEWS, stream=STREAM_ARN, at=int(times.now), reason="another saw it")
+    watch.check(STREAM_ARN, times.now)
     cache.call(key.decode(), b"RESTORE", key, b"0", before, b"REPLACE")
     times.now += 1
-    watch.look(STREAM_ARN, times.now)
+    watch.check(STREAM_ARN, times.now)
     assert marked(cache).reason.endswith("noted: another saw it")
 
 
 @pytest.mark.parametrize("gap", [b"", b"x", b"-"])
 def test_a_gap_is_noted_over_one_that_cannot_be_read(cache: Cache, gap: bytes) -> None:
-    key = marker_key(SCHEMA.table)
+    key = completeness_marker_key(SCHEMA.table)
     cache.call(key, b"HSET", key.encode(), b"gap", gap)
-    note_gap(cache, VIEWS, stream=STREAM_ARN, at=7, reason="a test")
+    record_gap(cache, VIEWS, stream=STREAM_ARN, at=7, reason="a test")
     assert marked(cache).gap == 7
 
 
@@ -381,7 +383,7 @@ def test_late_changes_make_the_gap_later_once_a_minute(cache: Cache) -> None:
     gaps = set()
     for _ in range(200):
         times.now += 1
-        watch.look(STREAM_ARN, times.now - 24 * _HOUR)
+        watch.check(STREAM_ARN, times.now - 24 * _HOUR)
         gaps.add(marked(cache).gap)
     assert len(gaps) == 4
 

@@ -124,7 +124,7 @@ def test_where_the_cache_is_the_mirrors_alone_all_that_fits_is_swept(make_world:
     assert swept.deleted == 2
     assert dumps(world, *others) == before
     assert world.marker.is_complete  # the marker, the run and the fences are not swept
-    assert world.compare().left_over == 0
+    assert world.compare().orphaned == 0
 
 
 def test_a_fence_that_is_no_version_confirms_nothing(world: World) -> None:

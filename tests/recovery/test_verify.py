@@ -12,17 +12,17 @@ from tests.support.streams import Source
 
 from dynamirror.cache.checkpoints import Position, Positions
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import Parked, park
+from dynamirror.cache.quarantine import ParkedItem, park
 from dynamirror.dynamodb.scan import scan_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
-from dynamirror.views.entry import Put, of_row
+from dynamirror.views.entry import Put, entry_of_row
 from dynamirror.views.view import View, Views, ViewSpec
 
 ENCODINGS = (JSON, DYNAMODB_JSON, HASH, attribute("name"))
@@ -52,7 +52,7 @@ class Mirror:
 
     def key(self, number: int, view: View | None = None) -> bytes:
         one = self.items[number]
-        put = of_row(view or self.views[0], one, one, RowVersion(0))
+        put = entry_of_row(view or self.views[0], one, one, SnapshotVersion(0))
         assert isinstance(put, Put)
         return put.key.encode()
 
@@ -72,7 +72,7 @@ def test_a_missing_entry_is_found(cache: Cache, encoding: Encoding) -> None:
     mirror = Mirror(cache, ViewSpec(encoding=encoding))
     mirror.call(b"DEL", mirror.key(2))
     result = mirror.compare()
-    assert (result.missing, result.different, result.left_over) == (1, 0, 0)
+    assert (result.missing, result.different, result.orphaned) == (1, 0, 0)
     assert (result.entries, result.sample) == (6, {"missing": ["users:3"]})
 
 
@@ -88,7 +88,7 @@ def test_a_damaged_entry_is_found(cache: Cache, encoding: Encoding) -> None:
         mirror.call(b"APPEND", mirror.key(3), b" ")
         mirror.call(b"SET", mirror.key(4), b"")
     result = mirror.compare()
-    assert (result.missing, result.different, result.left_over) == (0, 3, 0)
+    assert (result.missing, result.different, result.orphaned) == (0, 3, 0)
     assert result.sample == {"different": ["users:3", "users:4", "users:5"]}
 
 
@@ -107,7 +107,7 @@ def test_an_entry_whose_item_is_gone_is_found(cache: Cache, encoding: Encoding) 
     mirror = Mirror(cache, ViewSpec(encoding=encoding))
     mirror.items = mirror.items[1:]
     result = mirror.compare()
-    assert (result.missing, result.different, result.left_over) == (0, 0, 1)
+    assert (result.missing, result.different, result.orphaned) == (0, 0, 1)
     assert (result.entries, result.sample) == (7, {"left_over": ["users:1"]})
 
 
@@ -169,7 +169,7 @@ def test_our_own_keys_are_not_counted(cache: Cache, key: str) -> None:
     mirror = Mirror(cache, ViewSpec(key=key))
     arn = record()["eventSourceARN"]
     Positions(cache, arn).save("shard", Position("1"))
-    park(cache, [Parked("users", item("x"), "1", "a reason")], at="now")
+    park(cache, [ParkedItem("users", item("x"), "1", "a reason")], at="now")
     result = mirror.compare()
     assert (result.entries, result.differences) == (7, 0)
 

@@ -10,11 +10,12 @@ from tests.support.airports import airports
 from tests.support.builders import item
 from tests.support.world import FENCE_TTL, MakeWorld, World
 
-from dynamirror.cache.completeness_marker import note_gap
+from dynamirror.cache.completeness_marker import record_gap
 from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError
 from dynamirror.records.version import ChangeVersion
+from dynamirror.recovery import comparison
 from dynamirror.recovery import verify as module
 from dynamirror.recovery.comparison import Comparison, Part
 from dynamirror.recovery.verify import _Keys
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def all_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every difference is told by its key."""
-    monkeypatch.setattr(module, "_SAMPLE", 1_000)
+    monkeypatch.setattr(comparison, "_SAMPLE", 1_000)
 
 
 def filled(make_world: MakeWorld, number: int, *specs: ViewSpec) -> World:
@@ -271,7 +272,7 @@ def test_a_foreign_key_that_fits_a_view_without_a_prefix_is_never_repaired_away(
     world = filled(make_world, 5, ViewSpec(key="{id}"))
     world.cache.call("session", b"SET", b"session", b"of somebody else")
     result = world.verify(settle=0, repair=True)
-    assert (result.left_over, result.repaired) == (1, 0)
+    assert (result.orphaned, result.repaired) == (1, 0)
     assert world.cache.call("session", b"GET", b"session") == b"of somebody else"
 
 
@@ -279,7 +280,7 @@ def test_a_foreign_key_is_the_mirrors_if_the_cache_is(make_world: MakeWorld) -> 
     world = filled(make_world, 5, ViewSpec(key="{id}", exclusive=True))
     world.cache.call("session", b"SET", b"session", b"a left-over entry")
     result = world.verify(settle=1, repair=True)
-    assert (result.left_over, result.repaired) == (1, 1)
+    assert (result.orphaned, result.repaired) == (1, 1)
     assert world.cache.call("session", b"EXISTS", b"session") == 0
 
 
@@ -288,8 +289,8 @@ def test_nothing_is_repaired_by_a_row_that_may_lack_what_the_stream_does_not_tel
 ) -> None:
     world = filled(make_world, 5)
     damage(world, 9, 0.2)
-    horizon = world.rebuild()._scan(consistent=True).horizon().horizon
-    note_gap(world.cache, world.views, stream=world.arn, at=horizon + 3600, reason="a test")
+    as_of = world.rebuild()._scan(consistent=True).as_of().as_of
+    record_gap(world.cache, world.views, stream=world.arn, at=as_of + 3600, reason="a test")
     clock = Clock()
     result = world.verify(settle=5, repair=True, clock=clock, wait=clock.wait)
     assert (result.differences, result.repaired, result.is_true) == (3, 0, False)

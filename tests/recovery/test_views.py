@@ -7,7 +7,7 @@ import pytest
 from tests.support.world import MakeWorld, World
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.entry_state import Place
+from dynamirror.cache.entry_state import EntryLocation
 from dynamirror.cache.scripts import Command
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import View
@@ -50,14 +50,16 @@ def write(world: World, rng: random.Random) -> None:
                 world.client.delete_item(TableName=world.table, Key=key)
 
 
-def places(world: World, view: View) -> list[Place]:
+def places(world: World, view: View) -> list[EntryLocation]:
     """Where entries of the view are."""
     return [
-        Place(view, key, item) for item in world.items() if (key := view.render(item)) is not None
+        EntryLocation(view, key, item)
+        for item in world.items()
+        if (key := view.render(item)) is not None
     ]
 
 
-def harm(cache: Cache, rng: random.Random, place: Place, ghost: str) -> None:
+def harm(cache: Cache, rng: random.Random, place: EntryLocation, ghost: str) -> None:
     """Damage an entry, its expiry or its index, or add what does not belong there."""
     key = place.key.encode()
     harms: list[tuple[bytes, bytes, *tuple[bytes | int, ...]]] = [

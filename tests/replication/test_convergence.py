@@ -14,10 +14,10 @@ from tests.support.builders import Time, record
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.encoding import HASH, JSON
-from dynamirror.views.entry import Entry, of_row
+from dynamirror.views.entry import Entry, entry_of_row
 from dynamirror.views.keyspace import RESERVED
 from dynamirror.views.view import Schema, Views, ViewSpec
 
@@ -218,12 +218,12 @@ def deliver_in_time(mirror: Replicator, batch: Sequence[Step], lefts: Iterator[i
 
 
 @st.composite
-def snapshots(draw: st.DrawFn, history: Sequence[Step]) -> tuple[int, str, RowVersion]:
+def snapshots(draw: st.DrawFn, history: Sequence[Step]) -> tuple[int, str, SnapshotVersion]:
     """An item read after some steps, with a horizon such that it holds all changes before it."""
     after = draw(st.integers(0, len(history)))
     following = history[after].created if after < len(history) else history[-1].created + 2
     behind = draw(st.integers(0, 3))
-    return after, draw(st.sampled_from(["1", "2", "a:b"])), RowVersion(following - behind)
+    return after, draw(st.sampled_from(["1", "2", "a:b"])), SnapshotVersion(following - behind)
 
 
 @pytest.mark.parametrize("name", ["json", "hash"])
@@ -239,7 +239,7 @@ def test_rows_read_at_any_time_do_not_hinder_convergence(
         rows: list[Entry] = []
         for after, key, version in data.draw(st.lists(snapshots(case.history), max_size=3)):
             table = case.history[after - 1].table if after else {}
-            row = of_row(view, {"id": {"S": key}}, table.get(key), version)
+            row = entry_of_row(view, {"id": {"S": key}}, table.get(key), version)
             assert row is not None
             rows.append(row)
         assert not apply(store, rows, fence_ttl=FENCE_TTL).failed

@@ -8,7 +8,7 @@ from tests.support.builders import STREAM_ARN, Time, item, record
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import listed
+from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.errors import SourceError
 from dynamirror.replication.replicator import Replicator
@@ -52,7 +52,7 @@ def goods(first: int) -> list[dict[str, Any]]:
 
 def parked(cache: Cache, table: str) -> list[str]:
     """What is in quarantine."""
-    return [one.name for one in listed(cache, table)]
+    return [one.name for one in read_quarantine(cache, table)]
 
 
 def test_the_first_record_of_a_cold_function_does_not_define_the_table(
@@ -112,6 +112,6 @@ def test_a_sequence_number_that_is_none_is_parked_and_not_passed_over(
     batch = [record(5 + one, item("1", name=str(one))) for one in range(4)]
     batch.insert(place, wrong)
     assert mirror(event("users", *batch), Time()) == SUCCESS
-    (one,) = listed(cache, "users")
+    (one,) = read_quarantine(cache, "users")
     assert "SequenceNumber" in one.note.reason
     assert cache.call("users:1", b"GET", b"users:1") == b'{"id":"1","name":"3"}'

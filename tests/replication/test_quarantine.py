@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.support.builders import STREAM_ARN, Time, item, record
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import Parked, park
+from dynamirror.cache.quarantine import ParkedItem, park
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
 from dynamirror.replication.replicator import Replicator
@@ -182,7 +182,7 @@ def test_parking_nothing_asks_nothing_of_the_cache(cache: Cache) -> None:
 
 def test_a_quarantine_is_kept_per_table(cache: Cache) -> None:
     key = {"id": {"S": "1"}}
-    park(cache, [Parked("a", key, "1", "x"), Parked("b", key, "2", "y")], at="now")
+    park(cache, [ParkedItem("a", key, "1", "x"), ParkedItem("b", key, "2", "y")], at="now")
     note = {"reason": "x", "sequence_number": "1", "first": "now", "last": "now", "count": 1}
     assert parked(cache, "a") == {'{"id":{"S":"1"}}': note | {"created": 0}}
     assert [note["reason"] for note in parked(cache, "b").values()] == ["y"]

@@ -16,7 +16,7 @@ import pytest
 from tests.support.builders import Time
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import listed
+from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.errors import ConfigError
 from dynamirror.records.stream_record import decode
 from dynamirror.replication.replicator import Replicator
@@ -42,7 +42,7 @@ def test_a_write_is_mirrored(replicator: Replicator, cache: Cache, name: str) ->
     message = SHAPES[name]["dynamodb"]["NewImage"]["Message"]["S"]
     stored = json.loads(cache.call(KEY, b"GET", KEY))
     assert (stored["Id"], stored["Message"]) == (17, message)
-    assert listed(cache, TABLE) == []
+    assert read_quarantine(cache, TABLE) == []
 
 
 @pytest.mark.parametrize("name", REMOVED)
@@ -52,7 +52,7 @@ def test_a_removal_is_mirrored_whoever_removed(
     deliver(replicator, "INSERT")
     deliver(replicator, name)
     assert list(cache.scan(f"{TABLE}*")) == []
-    assert listed(cache, TABLE) == []
+    assert read_quarantine(cache, TABLE) == []
 
 
 def test_the_attributes_of_a_global_table_are_mirrored_like_any(
@@ -76,7 +76,7 @@ def test_a_record_that_cannot_be_ordered_is_parked(
     replicator: Replicator, cache: Cache, name: str
 ) -> None:
     deliver(replicator, name, "INSERT")
-    (item,) = listed(cache, TABLE)
+    (item,) = read_quarantine(cache, TABLE)
     assert item.key == {"Id": {"N": "17"}}
     assert item.note.sequence_number == "112"
     assert "ApproximateCreationDateTime" in item.note.reason

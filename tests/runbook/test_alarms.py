@@ -15,7 +15,7 @@ from tests.support.deadlines import wait_until
 from dynamirror import handler
 from dynamirror.emulators.process import free_port
 from dynamirror.functions import auditor, canary, operator
-from dynamirror.views.keyspace import entry_key, fence_key
+from dynamirror.views.keyspace import canary_key, fence_key
 
 Sandbox = Callable[..., None]
 # A canary that is given this much waits a fifth of a second for its item.
@@ -191,7 +191,7 @@ def test_a_mirror_that_is_well_raises_nothing(watch: Watch) -> None:
         audit(watch)()
 
     watch.pass_minutes(6, minute)
-    assert watch.world.cache.call(key := entry_key(watch.world.table), b"GET", key)
+    assert watch.world.cache.call(key := canary_key(watch.world.table), b"GET", key)
     pages = watch.states()
     del pages["canary-late"]  # a second may be too short for a busy machine
     assert {page for page, state in pages.items() if state == "ALARM"} == set()

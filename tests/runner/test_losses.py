@@ -20,10 +20,10 @@ from dynamirror.cache.checkpoints import Position, Positions
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.shards import Shard
 from dynamirror.dynamodb.stream_reader import (
-    Description,
-    Page,
     Record,
+    RecordPage,
     ShardGoneError,
+    StreamDescription,
     StreamReader,
     TrimmedError,
 )
@@ -142,7 +142,7 @@ def test_a_gap_that_could_not_be_noted_is_noted_at_the_next_start() -> None:
         tried.set()
         raise CacheError("down")
 
-    with delivering(tree.reader(), positions, note_gap=down):
+    with delivering(tree.reader(), positions, record_gap=down):
         assert tried.wait(30)
     assert len(gaps_of(tree, positions)) == 2
 
@@ -312,16 +312,18 @@ class Stream:
     def _is_small(self) -> bool:
         return sum(one.closed is None for one in self._shards.values()) < 3
 
-    def describe(self) -> Description:
+    def describe(self) -> StreamDescription:
         """List what is not trimmed as a whole."""
         listed = [
             Shard(one.id, one.parent)
             for one in self._shards.values()
             if one.closed is None or one.closed > self.now - KEPT
         ]
-        return Description(listed)
+        return StreamDescription(listed)
 
-    def pages(self, shard: Shard, after: str | None, *, latest: bool = False) -> Iterator[Page]:
+    def pages(
+        self, shard: Shard, after: str | None, *, latest: bool = False
+    ) -> Iterator[RecordPage]:
         """Read one shard."""
         assert not latest
         it = self._shards[shard.id]
@@ -332,10 +334,10 @@ class Stream:
         if after is not None and len(kept) < len(left):
             raise TrimmedError(shard, after)
         for one in kept:
-            yield Page([one], closed=False)
+            yield RecordPage([one], closed=False)
         while it.closed is None:
-            yield Page([], closed=False)
-        yield Page([], closed=True)
+            yield RecordPage([], closed=False)
+        yield RecordPage([], closed=True)
 
 
 def _created(one: Record) -> float:

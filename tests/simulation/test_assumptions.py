@@ -72,7 +72,7 @@ def test_a_new_stream_with_the_old_ones_label_breaks_it() -> None:
 
 def test_creation_times_that_fall_make_the_rules_go_in_a_circle() -> None:
     """c2 beats c1 by number, a row between beats c2, and c1 beats the row."""
-    history = History((True, True), (11, 10), (Row(horizon=11, holds=2),))
+    history = History((True, True), (11, 10), (Row(as_of=11, holds=2),))
     c1, c2, row = (write.version for write in (*history.changes(), *history.readings()))
     assert supersedes(c2, c1)
     assert supersedes(row, c2)
@@ -80,7 +80,7 @@ def test_creation_times_that_fall_make_the_rules_go_in_a_circle() -> None:
 
 
 def test_creation_times_that_fall_break_it_if_a_row_and_a_late_duplicate_meet_there() -> None:
-    history = History((True, True), (11, 10), (Row(horizon=11, holds=2),))
+    history = History((True, True), (11, 10), (Row(as_of=11, holds=2),))
     deliveries = history.deliveries(most=2)
     row = "r1(T=11,holds c2)"
     assert trail_of(deliveries, came(deliveries, 0, 1, 2), 2) == f"c1 c2 c2 {row} c1"
@@ -96,7 +96,7 @@ def test_creation_times_that_fall_do_no_harm_without_rows(tried: list[Explored])
 
 
 def test_a_row_that_lacks_a_change_from_before_its_horizon_breaks_it() -> None:
-    history = History((True, True), (10, 20), (Row(horizon=21, holds=1),))
+    history = History((True, True), (10, 20), (Row(as_of=21, holds=1),))
     deliveries = history.deliveries(most=1)
     assert trail_of(deliveries, came(deliveries, 1), 2) == "c1 c2 r1(T=21,holds c1)"
 
@@ -104,9 +104,9 @@ def test_a_row_that_lacks_a_change_from_before_its_horizon_breaks_it() -> None:
 # 4. What the stream will not deliver any more lies before the horizon of the rows that mend it.
 
 
-def mended(seconds: tuple[int, ...], horizon: int) -> tuple[Deliveries, Callable[[State], bool]]:
+def mended(seconds: tuple[int, ...], as_of: int) -> tuple[Deliveries, Callable[[State], bool]]:
     """The last change was made while the stream was off; a row was read after it."""
-    history = History(ANY[: len(seconds)], seconds, (Row(horizon, holds=len(seconds)),))
+    history = History(ANY[: len(seconds)], seconds, (Row(as_of, holds=len(seconds)),))
     writes = [*history.changes()[:-1], *history.readings()]
     deliveries = Deliveries(writes, [2] * len(writes))
     return deliveries, came(deliveries, len(writes) - 1)
@@ -117,7 +117,7 @@ def test_a_row_whose_horizon_lies_after_the_gap_mends_it(
     gaps: tuple[int, ...], tried: list[Explored]
 ) -> None:
     seconds = tuple(itertools.accumulate((10, *gaps)))
-    deliveries, settled = mended(seconds, horizon=seconds[-2] + 1)
+    deliveries, settled = mended(seconds, as_of=seconds[-2] + 1)
     tried.append(tried_all(deliveries, settled, len(seconds)))
 
 
@@ -125,7 +125,7 @@ def test_a_row_whose_horizon_lies_after_the_gap_mends_it(
 def test_a_row_whose_horizon_lies_before_the_gap_may_not_mend_it(gaps: tuple[int, ...]) -> None:
     """It is refused, as the stream is trusted to deliver; but the stream never had the change."""
     seconds = tuple(itertools.accumulate((10, *gaps)))
-    deliveries, settled = mended(seconds, horizon=seconds[-2])
+    deliveries, settled = mended(seconds, as_of=seconds[-2])
     assert trail_of(deliveries, settled, len(seconds)).endswith("holds c3)")
 
 

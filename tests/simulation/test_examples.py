@@ -9,7 +9,7 @@ from tests.support.histories import EPOCHS, FIRST_SECOND, FIRST_SEQUENCES
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import DELETE, PUT
-from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse, supersedes
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version, parse, supersedes
 from dynamirror.views.keyspace import fence_key
 
 PAGE = Path(__file__).parents[2] / "docs" / "ordering.md"
@@ -53,7 +53,7 @@ def version(text: str) -> Version | None:
     assert found, text
     second = FIRST_SECOND + int(found["second"])
     if found["stream"] is None:
-        return RowVersion(second)
+        return SnapshotVersion(second)
     stream = "cd".index(found["stream"])
     return ChangeVersion(EPOCHS[stream], FIRST_SEQUENCES[stream] + int(found["number"]), second)
 

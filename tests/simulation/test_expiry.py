@@ -13,7 +13,7 @@ import pytest
 from tests.support.histories import FIRST_SECOND, History, Row
 from tests.support.schedules import NOTHING, Explored, State, ViolationError, Write, explore
 
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 
 STREAM, FENCE = 2, 3
 GAPS = (0, 1, 2, FENCE, FENCE + 1)
@@ -58,10 +58,10 @@ class Timed:
 
     def _window(self, write: Write) -> tuple[int, int]:
         """From when on and until when a write may come."""
-        if isinstance(write.version, RowVersion):
-            horizon = write.version.horizon - FIRST_SECOND
-            made = self.history.seconds[write.includes - 1] if write.includes else horizon
-            return max(horizon, made), horizon + self.lives.row
+        if isinstance(write.version, SnapshotVersion):
+            as_of = write.version.as_of - FIRST_SECOND
+            made = self.history.seconds[write.includes - 1] if write.includes else as_of
+            return max(as_of, made), as_of + self.lives.row
         made = self.history.seconds[write.includes - 1]
         return made, made + self.lives.change
 
@@ -108,11 +108,11 @@ def timed_histories(length: int, *, rows: bool) -> Iterator[History]:
 def readings(seconds: tuple[int, ...]) -> list[Row]:
     """Rows read at each unit of time, with a horizon up to a margin before."""
     return [
-        Row(horizon, holds)
-        for horizon in range(seconds[0] - 1, seconds[-1] + 2)
+        Row(as_of, holds)
+        for as_of in range(seconds[0] - 1, seconds[-1] + 2)
         for holds in range(
-            sum(second < horizon for second in seconds),
-            sum(second <= horizon + 1 for second in seconds) + 1,
+            sum(second < as_of for second in seconds),
+            sum(second <= as_of + 1 for second in seconds) + 1,
         )
     ]
 

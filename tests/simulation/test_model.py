@@ -79,7 +79,7 @@ def test_the_rules_put_all_versions_in_one_order(length: int, rows: int) -> None
 
 def test_after_a_row_changes_younger_than_its_horizon_may_replay_for_a_moment() -> None:
     """The price of the margin: the row held c2 already, and c1 shows until c2 comes again."""
-    history = History((True, True), (10, 11), (Row(horizon=10, holds=2),))
+    history = History((True, True), (10, 11), (Row(as_of=10, holds=2),))
     c1, c2, row = range(3)
     fence = history.deliveries(most=1)
     held = fence.written(row, (NOTHING,))
@@ -91,7 +91,7 @@ def test_after_a_row_changes_younger_than_its_horizon_may_replay_for_a_moment() 
 
 
 def test_after_a_row_no_change_from_before_its_horizon_replays() -> None:
-    history = History((True, True), (10, 11), (Row(horizon=11, holds=1),))
+    history = History((True, True), (10, 11), (Row(as_of=11, holds=1),))
     fence = history.deliveries(most=1)
     held = fence.written(2, (NOTHING,))
     assert fence.written(0, held) == held

@@ -10,8 +10,8 @@ from tests.support.histories import EPOCHS, FIRST_SECOND, FIRST_SEQUENCES, Row, 
 from tests.support.schedules import NOTHING, Deliveries, Explored, State, Write, explore
 
 from dynamirror.records.stream_record import Change
-from dynamirror.records.version import ChangeVersion, RowVersion
-from dynamirror.views.entry import Delete, Put, of_change, of_row
+from dynamirror.records.version import ChangeVersion, SnapshotVersion
+from dynamirror.views.entry import Delete, Put, entries_of_change, entry_of_row
 from dynamirror.views.view import ViewSpec
 
 BY_CITY = view(ViewSpec(key="city:{city}:{id}"))
@@ -58,7 +58,8 @@ def writes_of(places: Places, seconds: tuple[int, ...], renewed: int | None) -> 
         )
         change = Change("users", {"id": {"S": "1"}}, version, new, old)
         writes += [
-            written(entry, f"c{index}", index, index) for entry in of_change(BY_CITY, change)
+            written(entry, f"c{index}", index, index)
+            for entry in entries_of_change(BY_CITY, change)
         ]
     return writes
 
@@ -68,11 +69,11 @@ def readings_of(places: Places, seconds: tuple[int, ...], rows: tuple[Row, ...])
     writes = []
     for row in rows:
         found = places[row.holds - 1] if row.holds else ABSENT
-        version = RowVersion(FIRST_SECOND + row.horizon)
-        entry = of_row(BY_CITY, {"id": {"S": "1"}}, found, version)
+        version = SnapshotVersion(FIRST_SECOND + row.as_of)
+        entry = entry_of_row(BY_CITY, {"id": {"S": "1"}}, found, version)
         if entry is not None:
-            surely = sum(second < row.horizon for second in seconds)
-            writes.append(written(entry, f"r(T={row.horizon})", row.holds, surely))
+            surely = sum(second < row.as_of for second in seconds)
+            writes.append(written(entry, f"r(T={row.as_of})", row.holds, surely))
     return writes
 
 

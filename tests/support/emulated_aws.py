@@ -13,7 +13,7 @@ from uuid import uuid4
 import boto3
 from tests.support.templates import make_stack  # prepares jsii, before any import of aws_cdk
 
-from dynamirror.cache.completeness_marker import note_gap
+from dynamirror.cache.completeness_marker import record_gap
 from dynamirror.dynamodb.client import Aws, describe_table
 from dynamirror.emulators.dynamodb import REGION, create_table, write_items
 from dynamirror.emulators.process import HOST, ServerProcess, answers
@@ -150,7 +150,7 @@ class Deployed:
         views = self.operations.views
         stream = describe_table(self.operations.client, self.operations.table).stream_arn
         at = int(time.time()) - 60
-        note_gap(self.operations.cache, views, stream=stream, at=at, reason="none")
+        record_gap(self.operations.cache, views, stream=stream, at=at, reason="none")
 
     def invoke(self, name: str, event: Any) -> Any:
         """Invoke a function; an error that it raised is the answer."""

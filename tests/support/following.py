@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Callable
 
-from dynamirror.runner.event_source_mapping import Counts
+from dynamirror.runner.event_source_mapping import DeliveryCounts
 from dynamirror.runner.follower import Follower
 
 
@@ -12,7 +12,7 @@ class Following:
 
     def __init__(self, follower: Follower) -> None:
         self.follower = follower
-        self.counts = Counts()
+        self.counts = DeliveryCounts()
         self.error: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
@@ -20,11 +20,11 @@ class Following:
 
     def _follow(self) -> None:
         try:
-            self.follower.follow(self._report, every=0.05)
+            self.follower.follow(self._report, interval=0.05)
         except BaseException as error:  # noqa: BLE001 - looked at by the test
             self.error = error
 
-    def _report(self, counts: Counts) -> None:
+    def _report(self, counts: DeliveryCounts) -> None:
         self.counts = counts
         if self._stop.is_set():
             raise InterruptedError

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tests.support.schedules import Deliveries, Write
 
-from dynamirror.records.version import ChangeVersion, RowVersion
+from dynamirror.records.version import ChangeVersion, SnapshotVersion
 
 FIRST_SECOND = 1_790_000_000
 EPOCHS = (1_790_000_000_000, 1_790_000_000_001)
@@ -24,7 +24,7 @@ class Row:
         holds: how many changes it really holds.
     """
 
-    horizon: int
+    as_of: int
     holds: int
 
 
@@ -67,19 +67,19 @@ class History:
             EPOCHS[stream], FIRST_SEQUENCES[stream] + count, FIRST_SECOND + self.seconds[count - 1]
         )
 
-    def surely_in(self, horizon: int) -> int:
+    def surely_in(self, as_of: int) -> int:
         """How many changes a row with that horizon has to hold."""
-        return sum(second < horizon for second in self.seconds)
+        return sum(second < as_of for second in self.seconds)
 
     def readings(self) -> list[Write]:
         """The rows as they are written."""
         return [
             Write(
-                f"r{number}(T={row.horizon},holds c{row.holds})",
-                RowVersion(FIRST_SECOND + row.horizon),
+                f"r{number}(T={row.as_of},holds c{row.holds})",
+                SnapshotVersion(FIRST_SECOND + row.as_of),
                 self.value_after(row.holds),
                 row.holds,
-                self.surely_in(row.horizon),
+                self.surely_in(row.as_of),
             )
             for number, row in enumerate(self.rows, 1)
         ]
@@ -113,9 +113,9 @@ def readings(seconds: Sequence[int]) -> list[Row]:
     """
     horizons = sorted({second + offset for second in seconds for offset in (0, 1)})
     return [
-        Row(horizon, holds)
-        for horizon in horizons
-        for holds in range(sum(second < horizon for second in seconds), len(seconds) + 1)
+        Row(as_of, holds)
+        for as_of in horizons
+        for holds in range(sum(second < as_of for second in seconds), len(seconds) + 1)
     ]
 
 

@@ -37,7 +37,7 @@ def main(endpoint: str, port: str, table: str, limit: str) -> None:
             tell({"pid": os.getpid()})
             run = rebuild.begin(segments=1).run
             assert run is not None
-            rebuild.load(run, 0, tell=lambda progress: tell({"items": progress.items}))
+            rebuild.load(run, 0, on_progress=lambda progress: tell({"items": progress.items}))
             os._exit(0)
         _pid, status = os.waitpid(child, 0)
         tell({"ended": status})

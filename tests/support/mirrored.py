@@ -12,14 +12,14 @@ import boto3
 from boto3.dynamodb.types import TypeSerializer
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import note_complete, note_gap
+from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.emulators.dynamodb import REGION, EmbeddedDynamoDB, create_table
 from dynamirror.reader import Reader
-from dynamirror.records.version import RowVersion, Version
+from dynamirror.records.version import SnapshotVersion, Version
 from dynamirror.settings import Settings
-from dynamirror.views.entry import of_row
+from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import View, ViewSpec
 
 ARN = "arn:aws:dynamodb:us-east-1:000000000000:table/t/stream/2026-01-01T00:00:00.000"
@@ -80,10 +80,10 @@ class Mirrored:
     def mirror(self, *keys: Mapping[str, Any], version: Version | None = None) -> None:
         """Bring items as they are now into the cache."""
         serialise: Any = TypeSerializer().serialize
-        version = version or RowVersion(int(time.time()))
+        version = version or SnapshotVersion(int(time.time()))
         for view in self.views:
             entries = (
-                of_row(
+                entry_of_row(
                     view,
                     {name: serialise(value) for name, value in key.items()},
                     self.low(key),
@@ -96,20 +96,20 @@ class Mirrored:
 
     def mirror_items(self, items: Iterable[Any]) -> None:
         """Bring items, in DynamoDB JSON, into the cache."""
-        version = RowVersion(int(time.time()))
+        version = SnapshotVersion(int(time.time()))
         for view in self.views:
-            entries = (of_row(view, item, item, version) for item in items)
+            entries = (entry_of_row(view, item, item, version) for item in items)
             apply(self.cache, filter(None, entries), fence_ttl=FENCE_TTL)
 
     def is_complete(self, since: int = 1) -> None:
         """Have the cache say so."""
-        note_gap(self.cache, self.views, stream=ARN, at=since, reason="new")
-        assert note_complete(self.cache, self.views, RowVersion(since + 1)) is None
+        record_gap(self.cache, self.views, stream=ARN, at=since, reason="new")
+        assert record_complete(self.cache, self.views, SnapshotVersion(since + 1)) is None
 
     def is_incomplete(self) -> None:
         """Have the cache say so."""
         at = int(time.time())
-        note_gap(self.cache, self.views, stream=ARN, at=at, reason="for a test")
+        record_gap(self.cache, self.views, stream=ARN, at=at, reason="for a test")
 
     def reader(self, **options: Any) -> Reader:
         """A reader, closed at the end."""

@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from dynamirror.records.version import ChangeVersion, RowVersion
+from dynamirror.records.version import ChangeVersion, SnapshotVersion
 
 PROMISE = settings(max_examples=80, database=None)
 # For a promise that is asked of many things in turn.
@@ -22,7 +22,7 @@ seconds = st.integers(0, 10**10 - 1)
 change_versions = st.builds(
     ChangeVersion, epoch=st.integers(0, 10**13 - 1), sequence=sequences, created=seconds
 )
-row_versions = st.builds(RowVersion, horizon=seconds)
+row_versions = st.builds(SnapshotVersion, as_of=seconds)
 
 # Everything UTF-8 can carry: NUL, combining and astral characters too, but no lone surrogate.
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)

@@ -13,9 +13,9 @@ from dynamirror.cache.checkpoints import Position
 from dynamirror.dynamodb.client import Aws, describe_table
 from dynamirror.dynamodb.shards import Shard
 from dynamirror.dynamodb.stream_reader import (
-    Description,
-    Page,
     Record,
+    RecordPage,
+    StreamDescription,
     StreamGoneError,
     StreamReader,
 )
@@ -116,16 +116,18 @@ class Tree:
         """It as the reader that it stands in for."""
         return cast("StreamReader", self)
 
-    def describe(self) -> Description:
+    def describe(self) -> StreamDescription:
         """List all shards."""
         self.lists += 1
         self.may_list.wait(30)
         if self.gone:
             raise StreamGoneError(self.arn)
         shards = [Shard(shard, parent) for shard, parent in list(self.parents.items())]
-        return Description(shards, switched_off=self.switched_off)
+        return StreamDescription(shards, switched_off=self.switched_off)
 
-    def pages(self, shard: Shard, after: str | None, *, latest: bool = False) -> Iterator[Page]:
+    def pages(
+        self, shard: Shard, after: str | None, *, latest: bool = False
+    ) -> Iterator[RecordPage]:
         """Read one shard."""
         self.begun.append((shard.id, after, latest))
         number = len(self.data.get(shard.id, ())) if latest else 0
@@ -135,12 +137,12 @@ class Tree:
                 records = [r for r in pages[number] if after is None or _number(r) > after]
                 number += 1
                 if records:
-                    yield Page(records, closed=False)
+                    yield RecordPage(records, closed=False)
             if shard.id not in self.endless:
-                yield Page([], closed=True)
+                yield RecordPage([], closed=True)
                 return
             self.empty_pages += 1
-            yield Page([], closed=False)
+            yield RecordPage([], closed=False)
 
 
 def _number(record: Record) -> str:

@@ -108,7 +108,7 @@ class Read:
     """The whole table, read after so many steps; it holds all that was made before its horizon."""
 
     after: int
-    horizon: int
+    as_of: int
 
 
 @st.composite

@@ -14,19 +14,19 @@ from tests.support.deadlines import wait_until
 from tests.support.streams import Memory
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import Marker, note_gap, read_marker
+from dynamirror.cache.completeness_marker import CompletenessMarker, read_marker, record_gap
 from dynamirror.dynamodb.client import Aws, describe_table
-from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Scan, scan_table
 from dynamirror.dynamodb.stream_reader import StreamReader
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.functions import simulator
 from dynamirror.recovery.comparison import Comparison, Part
 from dynamirror.recovery.rebuild import Progress, Rebuild, Run
-from dynamirror.recovery.sweep import Swept
+from dynamirror.recovery.sweep import SweepStats
 from dynamirror.recovery.verify import compare, verify
-from dynamirror.replication.canary_probe import Canary
-from dynamirror.replication.gap_detector import Watch
+from dynamirror.replication.canary_probe import CanaryProbe
+from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Replicator
 from dynamirror.runner.delivery import Delivery
 from dynamirror.runner.event_source_mapping import Function
@@ -69,7 +69,7 @@ class World:
         self._learn()
         # What was written before the stream was on is lacking; nothing else is.
         gap = int(time()) if items else 0
-        note_gap(self.cache, self.views, stream=self.arn, at=gap, reason="it is new")
+        record_gap(self.cache, self.views, stream=self.arn, at=gap, reason="it is new")
 
     def _learn(self) -> None:
         source = describe_table(self.client, self.table)
@@ -108,7 +108,7 @@ class World:
             Memory(),
             poll_seconds=0.02,
             discover_seconds=1,
-            note_gap=partial(self.watch().note, self.arn),
+            record_gap=partial(self.watch().record_gap, self.arn),
         )
         delivery.start()
         self.stack.callback(delivery.stop)
@@ -132,13 +132,13 @@ class World:
         return list(scan_table(self.client, self.table))
 
     @property
-    def marker(self) -> Marker:
+    def marker(self) -> CompletenessMarker:
         """What the cache says of itself."""
         return read_marker(self.cache, self.table)
 
-    def watch(self) -> Watch:
+    def watch(self) -> GapDetector:
         """What notes gaps."""
-        return Watch(self.cache, self.views)
+        return GapDetector(self.cache, self.views)
 
     def rebuild(self, **options: Any) -> Rebuild:
         """The steps of a rebuild."""
@@ -152,18 +152,18 @@ class World:
             **options,
         )
 
-    def begun(self, steps: Rebuild, *, segments: int = 1, anew: bool = False) -> Run:
+    def begun(self, steps: Rebuild, *, segments: int = 1, restart: bool = False) -> Run:
         """Wait until a run can begin."""
         end = monotonic() + 30
-        while (run := steps.begin(segments=segments, anew=anew).run) is None:
+        while (run := steps.begin(segments=segments, restart=restart).run) is None:
             assert monotonic() < end, "none can"
             sleep(0.1)
         return run
 
-    def rebuilt(self, *, segments: int = 1, **options: Any) -> tuple[list[Progress], Swept]:
+    def rebuilt(self, *, segments: int = 1, **options: Any) -> tuple[list[Progress], SweepStats]:
         """Do a whole rebuild."""
         steps = self.rebuild(**options)
-        run = self.begun(steps, segments=segments, anew=True)
+        run = self.begun(steps, segments=segments, restart=True)
         loaded = [steps.load(run, index) for index in range(segments)]
         swept = steps.sweep(run)
         steps.finish(run)
@@ -186,7 +186,7 @@ class World:
             self.cache,
             self.views,
             Scan(self.client, self.table, margin=MARGIN),
-            RowReader(self.client, self.table, margin=MARGIN),
+            SnapshotReader(self.client, self.table, margin=MARGIN),
             part=part,
             settle=settle,
             repair=repair,
@@ -246,4 +246,4 @@ class MakeWorld(Protocol):
         """Make one."""
 
 
-MakeCanary = Callable[[World], Canary]
+MakeCanary = Callable[[World], CanaryProbe]

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from tests.support.builders import item, view
 from tests.support.strategies import PROMISE, row_versions, sequences
 
-from dynamirror.records.version import ChangeVersion, RowVersion, Version
-from dynamirror.views.batch_result import Report, Trouble, partial_batch_response
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version
+from dynamirror.views.batch_result import RejectedEntry, Report, partial_batch_response
 from dynamirror.views.entry import Delete
 
 
-def trouble(version: Version) -> Trouble:
-    return Trouble(Delete(view(), "users:1", version, item()), "the cache is full")
+def trouble(version: Version) -> RejectedEntry:
+    return RejectedEntry(Delete(view(), "users:1", version, item()), "the cache is full")
 
 
 def change(sequence: int) -> ChangeVersion:
@@ -21,7 +21,7 @@ def change(sequence: int) -> ChangeVersion:
 @PROMISE
 @given(st.lists(sequences, min_size=1), st.lists(row_versions))
 def test_the_lowest_failed_is_the_lowest_sequence_number_of_a_failed_change(
-    failed: list[int], rows: list[RowVersion]
+    failed: list[int], rows: list[SnapshotVersion]
 ) -> None:
     versions: list[Version] = [*rows, *map(change, failed)]
     report = Report(failed=[trouble(version) for version in versions])
@@ -40,7 +40,7 @@ def test_nothing_failed_has_no_lowest() -> None:
 
 
 def test_failed_rows_have_no_sequence_number() -> None:
-    assert Report(failed=[trouble(RowVersion(1))]).lowest_failed() is None
+    assert Report(failed=[trouble(SnapshotVersion(1))]).lowest_failed() is None
 
 
 def test_reports_do_not_share_their_lists() -> None:

@@ -19,7 +19,7 @@ from dynamirror.views.encoding import (
     HASH,
     JSON,
     Encoding,
-    Layout,
+    ValueType,
     attribute,
     pack_fields,
 )
@@ -127,8 +127,8 @@ def test_packed_fields_do_not_depend_on_their_order() -> None:
 
 
 def test_only_a_hash_is_not_stored_as_a_string() -> None:
-    assert HASH.layout is Layout.HASH
-    assert {each.layout for each in (JSON, DYNAMODB_JSON, attribute("a"))} == {Layout.STRING}
+    assert HASH.layout is ValueType.HASH
+    assert {each.layout for each in (JSON, DYNAMODB_JSON, attribute("a"))} == {ValueType.STRING}
 
 
 def test_the_attribute_encoding_is_its_raw_value() -> None:

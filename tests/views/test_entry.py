@@ -7,14 +7,14 @@ from tests.support.builders import item, record, view
 
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.records.stream_record import decode
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.views.encoding import attribute
-from dynamirror.views.entry import Delete, Entry, Put, of_change, of_row
+from dynamirror.views.entry import Delete, Entry, Put, entries_of_change, entry_of_row
 from dynamirror.views.view import View, ViewSpec
 
 DEFAULT = view()
 BY_NAME = view(ViewSpec(key="by-name:{name}:{id}"))
-ROW = RowVersion(1_790_000_000)
+ROW = SnapshotVersion(1_790_000_000)
 
 Image = dict[str, Any] | None
 
@@ -29,7 +29,7 @@ def told(entry: Entry) -> tuple[str, str]:
 
 
 def entries(view: View, *, new: Image = None, old: Image = None, **changes: Any) -> list[Entry]:
-    return list(of_change(view, decode(record(5, new=new, old=old, **changes))))
+    return list(entries_of_change(view, decode(record(5, new=new, old=old, **changes))))
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_change_puts_or_deletes_its_items_entry(
 
 def test_an_entry_carries_its_view_the_changes_version_and_the_new_item() -> None:
     change = decode(record(5, new=item("7", name="b"), old=item("7", name="a")))
-    assert list(of_change(DEFAULT, change)) == [
+    assert list(entries_of_change(DEFAULT, change)) == [
         Put(DEFAULT, "users:7", change.version, item("7", name="b"))
     ]
 
@@ -57,7 +57,9 @@ def test_an_entry_carries_its_view_the_changes_version_and_the_new_item() -> Non
 def test_a_delete_needs_no_old_image_where_the_key_cannot_change() -> None:
     raw = record(old=item("7"), StreamViewType="NEW_IMAGE")
     del raw["dynamodb"]["OldImage"]
-    assert [told(entry) for entry in of_change(DEFAULT, decode(raw))] == [("delete", "users:7")]
+    assert [told(entry) for entry in entries_of_change(DEFAULT, decode(raw))] == [
+        ("delete", "users:7")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +90,7 @@ def test_a_change_of_an_attribute_in_the_key_moves_the_entry(
 
 def test_an_item_that_cannot_have_a_key_loses_its_old_entry_and_is_refused() -> None:
     change = decode(record(new=item(name={"BOOL": True}), old=item(name="a")))
-    found = iter(of_change(BY_NAME, change))
+    found = iter(entries_of_change(BY_NAME, change))
     assert told(next(found)) == ("delete", "by-name:a:1")
     with pytest.raises(RecordError, match="type BOOL cannot stand in a key"):
         next(found)
@@ -123,19 +125,21 @@ def test_an_item_that_lacks_the_attribute_of_its_encoding_has_no_value() -> None
 
 def test_a_row_puts_the_item_that_was_read() -> None:
     found = item("7", name="a")
-    assert of_row(DEFAULT, {"id": {"S": "7"}}, found, ROW) == Put(DEFAULT, "users:7", ROW, found)
+    assert entry_of_row(DEFAULT, {"id": {"S": "7"}}, found, ROW) == Put(
+        DEFAULT, "users:7", ROW, found
+    )
 
 
 def test_a_row_that_found_nothing_deletes_the_entry() -> None:
     key = {"id": {"S": "7"}}
-    assert of_row(DEFAULT, key, None, ROW) == Delete(DEFAULT, "users:7", ROW, key)
+    assert entry_of_row(DEFAULT, key, None, ROW) == Delete(DEFAULT, "users:7", ROW, key)
 
 
 @pytest.mark.parametrize("found", [item(), None])
 def test_a_row_has_no_entry_where_its_key_is_not_known(found: Image) -> None:
-    assert of_row(BY_NAME, {"id": {"S": "1"}}, found, ROW) is None
+    assert entry_of_row(BY_NAME, {"id": {"S": "1"}}, found, ROW) is None
 
 
 def test_a_row_that_cannot_have_a_key_is_refused() -> None:
     with pytest.raises(RecordError):
-        of_row(BY_NAME, {"id": {"S": "1"}}, item(name={"BOOL": True}), ROW)
+        entry_of_row(BY_NAME, {"id": {"S": "1"}}, item(name={"BOOL": True}), ROW)

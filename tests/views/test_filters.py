@@ -12,7 +12,7 @@ from tests.support.view_histories import Step, histories
 
 from dynamirror.records.stream_record import decode
 from dynamirror.views import event_filter as filters
-from dynamirror.views.entry import of_change
+from dynamirror.views.entry import entries_of_change
 from dynamirror.views.event_filter import length, patterns
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import Schema, ViewSpec
@@ -73,7 +73,7 @@ def test_a_record_that_makes_an_entry_in_any_view_passes(
     assert not asked or any(fits(pattern, {"dynamodb": {"Keys": key}}) for pattern in asked)
     for step in history:
         record = step.record(moving=view_type == BOTH)
-        entries = [list(of_change(spec.bind(SCHEMA), decode(record))) for spec in specs]
+        entries = [list(entries_of_change(spec.bind(SCHEMA), decode(record))) for spec in specs]
         if any(entries) and asked:
             assert any(fits(pattern, record) for pattern in asked)
 

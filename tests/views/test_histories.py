@@ -8,10 +8,10 @@ from tests.support.view_histories import FENCE_TTL, Read, Step, as_json, compara
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.verify import compare
 from dynamirror.replication.replicator import Replicator
-from dynamirror.views.entry import of_row
+from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import Views
 
 
@@ -32,8 +32,10 @@ def test_an_item_that_moves_leaves_no_entry_behind_in_any_view(
     for batch in batches:
         if isinstance(batch, Read):
             table = history[batch.after - 1].table if batch.after else {}
-            version = RowVersion(batch.horizon)
-            rows = [of_row(view, one, one, version) for one in table.values() for view in bound]
+            version = SnapshotVersion(batch.as_of)
+            rows = [
+                entry_of_row(view, one, one, version) for one in table.values() for view in bound
+            ]
             assert not apply(store, filter(None, rows), fence_ttl=FENCE_TTL).failed
         else:
             records = [step.record(moving=moving) for step in batch]

@@ -9,9 +9,9 @@ from tests.support.strategies import PROMISE, is_one_sentence, texts
 
 from dynamirror.errors import ConfigError
 from dynamirror.records.stream_record import Change
-from dynamirror.records.version import ChangeVersion, RowVersion
+from dynamirror.records.version import ChangeVersion, SnapshotVersion
 from dynamirror.views.condition import pinned
-from dynamirror.views.entry import Delete, of_change, of_row
+from dynamirror.views.entry import Delete, entries_of_change, entry_of_row
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import Schema, View, Views
 
@@ -83,14 +83,14 @@ def test_what_is_told_of_an_item_never_touches_the_entry_of_its_neighbour() -> N
     version = ChangeVersion(1, 1, 1)
     for new in (None, {**neighbour, "type": {"S": "user"}}):
         change = Change("t", neighbour, version, new, None, carries_old=False)
-        assert list(of_change(PINNED, change)) == []
-    assert of_row(PINNED, neighbour, None, RowVersion(1)) is None
+        assert list(entries_of_change(PINNED, change)) == []
+    assert entry_of_row(PINNED, neighbour, None, SnapshotVersion(1)) is None
 
 
 def test_without_old_images_what_a_view_is_not_for_is_deleted() -> None:
     key = {"PK": {"S": "u1"}, "SK": {"S": "profile"}}
     change = Change("t", key, ChangeVersion(1, 1, 1), {**key}, None, carries_old=False)
-    (entry,) = of_change(PINNED, change)
+    (entry,) = entries_of_change(PINNED, change)
     assert (type(entry), entry.key) == (Delete, "user:u1")
 
 

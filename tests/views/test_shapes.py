@@ -15,7 +15,7 @@ from dynamirror.records.attribute_value import plain_map, raw, to_json, typed
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.encoding import HASH, JSON, attribute, pack_fields
 from dynamirror.views.mirror_toml import parse_views
-from dynamirror.views.projection import Shape
+from dynamirror.views.projection import Projection
 from dynamirror.views.view import Schema, View, Views, ViewSpec
 
 ENCODERS = {
@@ -76,7 +76,7 @@ def test_equal_items_are_equal_bytes_whatever_has_new_names(
     rename: dict[str, str],
     random: Random,
 ) -> None:
-    spec = ViewSpec(shape=Shape(include, exclude, rename, {"k": {"S": "v"}}))
+    spec = ViewSpec(projection=Projection(include, exclude, rename, {"k": {"S": "v"}}))
     view = spec.bind(SCHEMA)
     assert view.encode(image) == view.encode(retold_item(image, random))
 
@@ -93,8 +93,8 @@ def test_a_scan_of_the_attributes_a_view_names_shows_what_the_stream_does(
         )
     )
     encoding = data.draw(st.sampled_from([JSON, HASH]) | names.map(attribute))
-    shape = Shape(include=asked | {"id"}, rename=rename)
-    view = ViewSpec(encoding=encoding, shape=shape, ttl="until.at").bind(SCHEMA)
+    projection = Projection(include=asked | {"id"}, rename=rename)
+    view = ViewSpec(encoding=encoding, projection=projection, ttl="until.at").bind(SCHEMA)
     assert view.attributes is not None
     scanned = {name: value for name, value in image.items() if name in view.attributes}
     assert view.encode(scanned) == view.encode(image)

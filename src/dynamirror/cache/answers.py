@@ -1,4 +1,4 @@
-"""Answers of the cache that are failures, and their wording."""
+"""Commands that were not carried out, and why."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,39 +6,55 @@ from typing import Final
 
 from dynamirror.cache.connection import AnswerError, RefusedError
 
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """The answer to a command that was not carried out, or of which it is not known."""
-
-    reason: str
-    cause: AnswerError | None = field(default=None, repr=False, compare=False)
-
-
-_WHAT_IT_MEANS: Final[Mapping[str, str]] = {
+_MEANINGS: Final[Mapping[str, str]] = {
     "NOSCRIPT": "NOSCRIPT",
     "TRYAGAIN": "TRYAGAIN (a slot is being moved)",
     "LOADING": "it is still loading its data",
 }
+# Codes that the sentence after them repeats.
+_REDUNDANT_CODES: Final = (
+    "ERR",
+    "OOM",
+    "READONLY",
+    "NOPERM",
+    "CLUSTERDOWN",
+    "WRONGPASS",
+    "NOAUTH",
+)
 
 
-# Codes that the sentence after them makes superfluous.
-_SAID_TWICE: Final = ("ERR", "OOM", "READONLY", "NOPERM", "CLUSTERDOWN", "WRONGPASS", "NOAUTH")
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The answer to a command that was not carried out, or whose outcome is unknown.
+
+    Args:
+        reason: why, in words.
+        cause: the server's error; None where it sent none.
+    """
+
+    reason: str
+    cause: AnswerError | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def code(self) -> str:
+        """Return the code of the server's error, such as WRONGTYPE; empty where it sent none."""
+        return self.cause.code if self.cause else ""
 
 
-def _reason(error: AnswerError | OSError) -> str:
+def failure_reason(error: AnswerError | OSError) -> str:
+    """Return in words why a command failed."""
     match error:
         case TimeoutError():
             return "no answer in time"
         case OSError():
             return f"no connection: {str(error.strerror or error).rstrip('.')}"
-    if meaning := _WHAT_IT_MEANS.get(error.code):
+    if meaning := _MEANINGS.get(error.code):
         return meaning
-    said = str(error)
-    if error.code in _SAID_TWICE:
-        said = said.removeprefix(error.code).lstrip()
+    text = str(error)
+    if error.code in _REDUNDANT_CODES:
+        text = text.removeprefix(error.code).lstrip()
     if isinstance(error, RefusedError) or error.code == "NOAUTH":
-        return f"it refuses the user or the password: {said}"
-    # A refusal within a script ends with where that was; others go on with advice.
-    said = said.rpartition(" script: ")[0] or said
-    return said.partition(". ")[0].rstrip(".")
+        return f"it refuses the user or the password: {text}"
+    # An error within a script ends with its place in the script; others go on with advice.
+    text = text.rpartition(" script: ")[0] or text
+    return text.partition(". ")[0].rstrip(".")

@@ -11,8 +11,8 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import COMPLETE, GAP
 from dynamirror.errors import RecordError
 from dynamirror.records.stream_record import parse_stream_arn
-from dynamirror.records.version import RowVersion
-from dynamirror.views.keyspace import marker_key
+from dynamirror.records.version import SnapshotVersion
+from dynamirror.views.keyspace import completeness_marker_key
 from dynamirror.views.view import View, fingerprint
 
 logger = logging.getLogger("dynamirror")
@@ -30,7 +30,7 @@ OLDER_DATA: Final = "changes that were on their way when the cache lost its data
 NO_MARKER: Final = "the mirror has never been filled, or the cache has lost its data"
 
 
-class Marker(msgspec.Struct, frozen=True):
+class CompletenessMarker(msgspec.Struct, frozen=True):
     """What the cache says of itself.
 
     Args:
@@ -59,29 +59,29 @@ class Marker(msgspec.Struct, frozen=True):
         return self.gap is not None and self.complete > self.gap
 
 
-def read_marker(cache: Cache, table: str) -> Marker:
+def read_marker(cache: Cache, table: str) -> CompletenessMarker:
     """Read the marker; if there is none, an incomplete one.
 
     Raises:
         CacheError: the cache cannot be read.
     """
-    key = marker_key(table)
+    key = completeness_marker_key(table)
     return parse_marker(cache.call(key, b"HGETALL", key))
 
 
-def parse_marker(flat: Sequence[bytes]) -> Marker:
+def parse_marker(flat: Sequence[bytes]) -> CompletenessMarker:
     """The marker, from what HGETALL gives; an incomplete one if that is nothing."""
     fields = {
         name.decode(): text.decode(errors="replace")
         for name, text in zip(flat[::2], flat[1::2], strict=True)
     }
     try:
-        return msgspec.convert(fields, Marker, strict=False)
+        return msgspec.convert(fields, CompletenessMarker, strict=False)
     except msgspec.ValidationError:
-        return Marker(reason="the marker cannot be read")
+        return CompletenessMarker(reason="the marker cannot be read")
 
 
-def note_gap(
+def record_gap(
     cache: Cache, views: Sequence[View], *, stream: str, at: int, reason: str, source: str = ""
 ) -> None:
     """Write down that the mirror is incomplete until it is rebuilt.
@@ -99,22 +99,22 @@ def note_gap(
     Raises:
         CacheError: the cache did not take it.
     """
-    key = marker_key(views[0].schema.table).encode()
-    cache.perform(GAP.command(key, at, reason, stream, fingerprint(views), source))
+    key = completeness_marker_key(views[0].schema.table).encode()
+    cache.execute_one(GAP.command(key, at, reason, stream, fingerprint(views), source))
 
 
-def note_complete(cache: Cache, views: Sequence[View], horizon: RowVersion) -> str | None:
+def record_complete(cache: Cache, views: Sequence[View], as_of: SnapshotVersion) -> str | None:
     """Write down that all rows of a horizon are in; returns why they do not suffice, or None.
 
     Raises:
         CacheError: the cache did not take it.
     """
-    key = marker_key(views[0].schema.table).encode()
-    answer = cache.perform(COMPLETE.command(key, horizon.horizon, fingerprint(views)))
+    key = completeness_marker_key(views[0].schema.table).encode()
+    answer = cache.execute_one(COMPLETE.command(key, as_of.as_of, fingerprint(views)))
     return None if answer == b"complete" else answer.decode()
 
 
-def difference(marker: Marker, stream: str, views: str) -> str | None:
+def difference(marker: CompletenessMarker, stream: str, views: str) -> str | None:
     """Why a mirror is incomplete that follows a stream in some views, as its marker tells, or None.
 
     Args:
@@ -131,7 +131,7 @@ def difference(marker: Marker, stream: str, views: str) -> str | None:
     return None
 
 
-def has_other_source(marker: Marker, stream: str) -> bool:
+def has_other_source(marker: CompletenessMarker, stream: str) -> bool:
     """Whether a table's stream is a newer one than any that the marker knows of.
 
     Args:

@@ -11,7 +11,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import Item, utf8
-from dynamirror.views.encoding import Layout, pack_fields
+from dynamirror.views.encoding import ValueType, pack_fields
 from dynamirror.views.entry import Entry, Put
 from dynamirror.views.view import View
 
@@ -20,7 +20,7 @@ _AT_ONCE = 100
 _OF_ANOTHER_KIND = b"a value of another kind"
 
 
-class State(NamedTuple):
+class EntryState(NamedTuple):
     """An entry and what belongs to it.
 
     Args:
@@ -39,10 +39,10 @@ class State(NamedTuple):
         return self.value is None and self.indexed is not None
 
 
-_NOTHING = State(None, indexed=False)
+_NOTHING = EntryState(None, indexed=False)
 
 
-class Place(NamedTuple):
+class EntryLocation(NamedTuple):
     """Where an item's entry is.
 
     Args:
@@ -56,7 +56,7 @@ class Place(NamedTuple):
     item: Item
 
 
-def wanted(entry: Entry) -> State:
+def expected_state(entry: Entry) -> EntryState:
     """What should be at an entry's place."""
     view = entry.view
     if not isinstance(entry, Put):
@@ -69,11 +69,11 @@ def wanted(entry: Entry) -> State:
         return _NOTHING
     if expires is not None and expires <= time():
         # Until DynamoDB deletes the item, its place in an index is kept.
-        return State(None, expires)
-    return State(value, expires, indexed=True)
+        return EntryState(None, expires)
+    return EntryState(value, expires, indexed=True)
 
 
-def agree(held: State, should_be: State) -> bool:
+def matches(held: EntryState, should_be: EntryState) -> bool:
     """Whether an entry is as it should be; the cache's clock tells when it expires."""
     if should_be.expires is not None and should_be.expires <= time():
         if held.value is None:
@@ -85,7 +85,7 @@ def agree(held: State, should_be: State) -> bool:
     return None in (held.indexed, should_be.indexed) or held.indexed == should_be.indexed
 
 
-def stored(cache: Cache, places: Iterable[Place]) -> Iterator[State]:
+def read_entries(cache: Cache, places: Iterable[EntryLocation]) -> Iterator[EntryState]:
     """Read what the cache holds, some entries at a time; they come in the places' order.
 
     Raises:
@@ -99,12 +99,12 @@ def stored(cache: Cache, places: Iterable[Place]) -> Iterator[State]:
             yield _state(place, [_checked(cache, answers.popleft()) for _ in group])
 
 
-def _state(place: Place, answers: list[Any]) -> State:
+def _state(place: EntryLocation, answers: list[Any]) -> EntryState:
     expires = answers.pop(0) if place.view.ttl else None
     held = answers.pop(0)
     value = _OF_ANOTHER_KIND if isinstance(held, Failure) else _value(held, place.view)
     indexed = _is_indexed(answers.pop(0)) if place.view.collection else None
-    return State(value, expires if expires and expires > 0 else None, indexed)
+    return EntryState(value, expires if expires and expires > 0 else None, indexed)
 
 
 def _is_indexed(score: object) -> bool:
@@ -112,7 +112,7 @@ def _is_indexed(score: object) -> bool:
     return score is not None and not isinstance(score, Failure) and float(score) == 0  # type: ignore[arg-type]
 
 
-def _commands(place: Place) -> Iterator[Command]:
+def _commands(place: EntryLocation) -> Iterator[Command]:
     view, key = place.view, utf8(place.key)
     if view.ttl:
         # First: what expires between the two then has no value, rather than one that lasts.
@@ -137,12 +137,12 @@ def _value(answer: Any, view: View) -> bytes | None:
 
 def read_command(key: bytes, view: View) -> Command:
     """The command that reads an entry of a view."""
-    word = b"HGETALL" if view.encoding.layout is Layout.HASH else b"GET"
+    word = b"HGETALL" if view.encoding.layout is ValueType.HASH else b"GET"
     return Command(key, (word, key))
 
 
 def stored_value(answer: Any, view: View) -> bytes:
     """What was read, in the form that the view's encoding makes of an item."""
-    if view.encoding.layout is Layout.HASH:
+    if view.encoding.layout is ValueType.HASH:
         return pack_fields(dict(zip(answer[::2], answer[1::2], strict=True)))
     return bytes(answer)

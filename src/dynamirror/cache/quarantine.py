@@ -22,7 +22,7 @@ _LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Parked:
+class ParkedItem:
     """One item that was set aside.
 
     Args:
@@ -50,9 +50,9 @@ class Parked:
         return f"record {self.sequence}".encode()
 
 
-def merged(items: Iterable[Parked]) -> list[Parked]:
+def merged(items: Iterable[ParkedItem]) -> list[ParkedItem]:
     """Make one of what was set aside of one record in several views, with all the reasons."""
-    found: dict[tuple[str, bytes, str], Parked] = {}
+    found: dict[tuple[str, bytes, str], ParkedItem] = {}
     for item in items:
         at = item.table, item.field, item.sequence
         held = found.setdefault(at, item)
@@ -61,7 +61,7 @@ def merged(items: Iterable[Parked]) -> list[Parked]:
     return list(found.values())
 
 
-class Note(msgspec.Struct, frozen=True):
+class QuarantineNote(msgspec.Struct, frozen=True):
     """What the quarantine tells about an item.
 
     Args:
@@ -82,7 +82,7 @@ class Note(msgspec.Struct, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class QuarantineRecord:
     """An item in quarantine.
 
     Args:
@@ -93,7 +93,7 @@ class Listed:
 
     field: bytes
     text: bytes
-    note: Note
+    note: QuarantineNote
 
     @property
     def name(self) -> str:
@@ -109,8 +109,8 @@ class Listed:
 
 
 def park(
-    cache: Cache, items: Sequence[Parked], *, at: str, limit: int = QUARANTINE_LIMIT
-) -> list[Parked]:
+    cache: Cache, items: Sequence[ParkedItem], *, at: str, limit: int = QUARANTINE_LIMIT
+) -> list[ParkedItem]:
     """Set items aside, each once; returns those that the cache did not take.
 
     Args:
@@ -135,7 +135,7 @@ def park(
     ]
 
 
-def listed(cache: Cache, table: str) -> list[Listed]:
+def read_quarantine(cache: Cache, table: str) -> list[QuarantineRecord]:
     """Everything in a table's quarantine, the longest there first.
 
     Raises:
@@ -143,15 +143,17 @@ def listed(cache: Cache, table: str) -> list[Listed]:
     """
     key = quarantine_key(table)
     flat = cache.call(key, b"HGETALL", key)
-    items = [Listed(*pair, _read(pair[1])) for pair in zip(flat[::2], flat[1::2], strict=True)]
+    items = [
+        QuarantineRecord(*pair, _read(pair[1])) for pair in zip(flat[::2], flat[1::2], strict=True)
+    ]
     return sorted(items, key=lambda item: (item.note.first, item.field))
 
 
-def _read(text: bytes) -> Note:
+def _read(text: bytes) -> QuarantineNote:
     try:
-        return msgspec.json.decode(text, type=Note)
+        return msgspec.json.decode(text, type=QuarantineNote)
     except msgspec.DecodeError:
-        return Note()
+        return QuarantineNote()
 
 
 def count(cache: Cache, table: str) -> int:
@@ -174,7 +176,9 @@ def overflow(cache: Cache, table: str) -> int:
     return int(cache.call(key, b"GET", key) or 0)
 
 
-def release(cache: Cache, table: str, item: Listed, *, instead: Note | None = None) -> bool:
+def release(
+    cache: Cache, table: str, item: QuarantineRecord, *, instead: QuarantineNote | None = None
+) -> bool:
     """Let an item out, unless it was parked again after it was read; tells whether it is out.
 
     Args:
@@ -188,7 +192,7 @@ def release(cache: Cache, table: str, item: Listed, *, instead: Note | None = No
     """
     key = quarantine_key(table).encode()
     note = b"" if instead is None else msgspec.json.encode(instead)
-    answer = cache.perform(RELEASE.command(key, item.field, item.text, note))
+    answer = cache.execute_one(RELEASE.command(key, item.field, item.text, note))
     return bool(answer == b"released")
 
 

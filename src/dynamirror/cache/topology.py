@@ -24,7 +24,7 @@ class NodeReport(NamedTuple):
     moving: tuple[bytes, ...] = ()
 
     @classmethod
-    def parse(cls, text: bytes) -> "Report":
+    def parse(cls, text: bytes) -> "NodeReport":
         """Read the answer to CLUSTER NODES."""
         itself: tuple[bytes, ...] = ()
         holders, moving = set[tuple[bytes, ...]](), list[bytes]()

@@ -10,8 +10,8 @@ from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import utf8
 from dynamirror.records.version import supersedes
-from dynamirror.views.batch_result import Report, Trouble
-from dynamirror.views.encoding import Layout
+from dynamirror.views.batch_result import RejectedEntry, Report
+from dynamirror.views.encoding import ValueType
 from dynamirror.views.entry import Entry, Put
 from dynamirror.views.keyspace import fence_key
 
@@ -56,7 +56,7 @@ def apply(
             if answer not in (*_WRITTEN, b"quarantined"):
                 known = isinstance(answer, Failure)
                 reason = answer.reason if known else f"the cache answered {answer!r}"
-                report.failed.append(Trouble(entry, reason))
+                report.failed.append(RejectedEntry(entry, reason))
     return report
 
 
@@ -86,18 +86,18 @@ class _Outbox:
     fence_ttl: bytes
     in_time: Callable[[], bool]
     sent: list[Entry] = field(default_factory=list)
-    troubles: dict[int, Trouble] = field(default_factory=dict)  # by place in `sent`
+    troubles: dict[int, RejectedEntry] = field(default_factory=dict)  # by place in `sent`
 
     def commands(self) -> Iterator[Command]:
         for entry in self.entries:
             if not self.in_time():
-                self.report.failed.append(Trouble(entry, OUT_OF_TIME))
+                self.report.failed.append(RejectedEntry(entry, OUT_OF_TIME))
                 continue
             try:
                 command = _command(entry, self.fence_ttl)
             except (RecordError, RecursionError) as error:
                 # What the entry holds is out of date, and nothing better can be written.
-                self.troubles[len(self.sent)] = Trouble(entry, str(error))
+                self.troubles[len(self.sent)] = RejectedEntry(entry, str(error))
                 command = _delete(entry, self.fence_ttl)
             self.sent.append(entry)
             yield command
@@ -124,7 +124,7 @@ def _command(entry: Entry, fence_ttl: bytes) -> Command:
         make = view.make
         value = view.encoding.encode(entry.item) if make is None else view.encode(entry.item)
         if value is not None:
-            script = PUT_HASH if view.encoding.layout is Layout.HASH else PUT
+            script = PUT_HASH if view.encoding.layout is ValueType.HASH else PUT
             key, fence = _keys(entry)
             version = str(entry.version).encode()
             if view.ttl is None and view.collection is None:

@@ -26,7 +26,7 @@ class RebuildMachine(Construct):
         maxConcurrency: number of functions at a time.
         rate: limit of all functions together in read units a second; 0 for no limit.
         consistent: whether a backfill reads with strong consistency, at twice the price.
-        anew: whether to restart an unfinished rebuild instead of resuming it.
+        restart: whether to restart an unfinished rebuild instead of resuming it.
         settle: seconds for which verify and repair wait for changes in flight.
 
     Args:
@@ -56,7 +56,7 @@ class RebuildMachine(Construct):
             "maxConcurrency": concurrency,
             "rate": rate or 0,
             "consistent": True,
-            "anew": False,
+            "restart": False,
             "settle": 15,
         }
         with_defaults = self._pass("Given", {"given": "$", "defaults": defaults})
@@ -68,7 +68,7 @@ class RebuildMachine(Construct):
             self,
             "First",
             state_name="First",
-            parameters={"anew": sfn.JsonPath.object_at("$.options.anew"), "lost": 0},
+            parameters={"restart": sfn.JsonPath.object_at("$.options.restart"), "lost": 0},
             result_path="$.try",
         )
         self.machine = LoggedStateMachine(
@@ -94,7 +94,7 @@ class RebuildMachine(Construct):
             "Begin",
             {
                 "step": "begin",
-                "anew": "$.try.anew",
+                "restart": "$.try.restart",
                 **{name: f"$.options.{name}" for name in ("segments", "consistent", "rate")},
                 "concurrency": "$.options.maxConcurrency",
             },
@@ -145,7 +145,7 @@ class RebuildMachine(Construct):
             self,
             "BeginAnew",
             state_name="BeginAnew",
-            parameters={"anew": False, "lost": restarts},
+            parameters={"restart": False, "lost": restarts},
             result_path="$.try",
         )
         choice = sfn.Choice(self, "LostTooOften", state_name="LostTooOften")

@@ -15,7 +15,7 @@ from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.operations.messages import Status, StatusRequest
 from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
 from dynamirror.operations.service import Operations, Tell
-from dynamirror.recovery.backfill import Backfill, Now
+from dynamirror.recovery.backfill import Backfill, BackfillProgress
 
 _SEGMENTS = 8
 
@@ -57,7 +57,7 @@ def backfill(
             job: dict[str, Any] = {
                 "action": "backfill",
                 "consistent": not eventual,
-                "anew": restart,
+                "restart": restart,
             }
             if segments is not None:
                 job["segments"] = min(segments, MOST_STATE_MACHINE_SEGMENTS)
@@ -72,9 +72,9 @@ def backfill(
                 segments=segments or _SEGMENTS,
                 consistent=not eventual,
                 rate=rate,
-                tell=lambda now: _show(on_progress, now, items),
+                on_progress=lambda now: _show(on_progress, now, items),
             )
-            result = work.run(anew=restart)
+            result = work.run(restart=restart)
             assert result is not None  # only a signal stops it
             summary = _fields(operations, result)
     summary["seconds"] = round(monotonic() - begin, 1)
@@ -85,7 +85,7 @@ def backfill(
     raise typer.Exit(int(not summary["complete"]))
 
 
-def _show(on_progress: Tell, now: Now, items: int) -> None:
+def _show(on_progress: Tell, now: BackfillProgress, items: int) -> None:
     if now.phase == "sweeping":
         on_progress("looking for orphaned entries", now.swept.entries, now.progress.applied or None)
     else:
@@ -110,7 +110,7 @@ def _backfill_remotely(
     return {"table": status.table, "complete": status.complete, **progress}
 
 
-def _fields(operations: Operations, result: Now) -> dict[str, Any]:
+def _fields(operations: Operations, result: BackfillProgress) -> dict[str, Any]:
     return {
         "table": operations.table,
         "complete": operations.status().complete,

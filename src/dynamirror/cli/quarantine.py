@@ -40,9 +40,9 @@ def quarantine(
 
     These items could not become entries. Each is named by its key, or by its record without one.
     """
-    listing = mirror.perform(QuarantineRequest(forget=discard), Quarantine)
-    if listing.forgotten is not None:
-        typer.echo(f"{listing.forgotten} items discarded")
+    listing = mirror.perform(QuarantineRequest(discard=discard), Quarantine)
+    if listing.discarded is not None:
+        typer.echo(f"{listing.discarded} items discarded")
         return
     if as_json:
         fields = {"table": listing.table, "items": listing.items, "overflow": listing.overflow}

@@ -20,12 +20,12 @@ from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.errors import CacheError
 from dynamirror.metrics import catalogue
 from dynamirror.metrics.openmetrics import Endpoint
-from dynamirror.replication.canary_probe import Beat, Canary
+from dynamirror.replication.canary_probe import CanaryProbe, ProbeResult
 from dynamirror.replication.replicator import Replicator, build
-from dynamirror.runner.canary_thread import Beating
-from dynamirror.runner.event_source_mapping import Counts, EventSourceMapping
+from dynamirror.runner.canary_thread import CanaryThread
+from dynamirror.runner.event_source_mapping import DeliveryCounts, EventSourceMapping
 from dynamirror.runner.follower import Follower
-from dynamirror.views.batch_result import Batch, Tally
+from dynamirror.views.batch_result import BatchResult, Tally
 from dynamirror.views.canary import check_types
 
 
@@ -88,7 +88,7 @@ def run(
     mirror (new, flushed, or further behind than the stream reaches) meanwhile.
     """
     settings = options.read_settings(cache, tls=tls, config=config)
-    tally, observers = Tally(), list[Callable[[Batch], None]]()
+    tally, observers = Tally(), list[Callable[[BatchResult], None]]()
     observers.append(tally.add)
     replicator = build(settings, observe=lambda batch: _notify(observers, batch))
     say = partial(typer.echo, err=as_json)
@@ -100,8 +100,8 @@ def run(
         EventSourceMapping(
             batch_size=batch_size, parallelization_factor=parallelization_factor, latest=latest
         ),
-        tell=say,
-        heal=auto_rebuild,
+        notify=say,
+        auto_rebuild=auto_rebuild,
         rate=rate,
     )
     _log_to_stderr()
@@ -123,19 +123,19 @@ def run(
             say=say,
         )
         stack.enter_context(page_of_run)
-        follower.follow(_reporter(tally, as_json=as_json), every=interval)
+        follower.follow(_reporter(tally, as_json=as_json), interval=interval)
 
 
-def _notify(observers: list[Callable[[Batch], None]], batch: Batch) -> None:
+def _notify(observers: list[Callable[[BatchResult], None]], batch: BatchResult) -> None:
     for observe in observers:
         observe(batch)
 
 
-def _reporter(tally: Tally, *, as_json: bool) -> Callable[[Counts], None]:
+def _reporter(tally: Tally, *, as_json: bool) -> Callable[[DeliveryCounts], None]:
     """Return a function that prints the counts when they have changed."""
     reported: dict[str, int] = {}
 
-    def report(counts: Counts) -> None:
+    def report(counts: DeliveryCounts) -> None:
         nonlocal reported
         totals = asdict(counts) | asdict(tally)
         if totals == reported:
@@ -174,15 +174,15 @@ def _canary(
     schema, _description = describe_schema(client, table)
     check_types(schema)
 
-    def add_metrics(beat: Beat) -> None:
+    def add_metrics(beat: ProbeResult) -> None:
         values: dict[catalogue.Metric, float] = {catalogue.CANARY_SEEN: int(beat.seen)}
         if beat.latency is not None:
             values[catalogue.CANARY_LATENCY] = beat.latency * 1000
         if endpoint is not None:
             endpoint.add(values)
 
-    beats = Canary(replicator.cache, client, schema, wait=halt.wait)
-    beating = Beating(beats, table, every=interval, halt=halt, tell=add_metrics)
+    beats = CanaryProbe(replicator.cache, client, schema, wait=halt.wait)
+    beating = CanaryThread(beats, table, interval=interval, halt=halt, tell=add_metrics)
     beating.start()
     try:
         yield

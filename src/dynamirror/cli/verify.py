@@ -98,7 +98,7 @@ def _print_comparison(result: Comparison) -> None:
     in_flight = f", {result.in_flight:,} kept changing" if result.in_flight else ""
     typer.echo(
         f"{result.items:,} items, {result.entries:,} entries: {result.missing:,} missing, "
-        f"{result.different:,} different, {result.left_over:,} orphaned{in_flight}"
+        f"{result.different:,} different, {result.orphaned:,} orphaned{in_flight}"
     )
     if result.repaired:
         typer.echo(f"{result.repaired:,} of {result.differences:,} differences repaired")

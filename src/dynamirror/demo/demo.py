@@ -13,7 +13,7 @@ from typing import Any, Self
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.checkpoints import Positions
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import note_complete, note_gap
+from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.entry_state import read_command
 from dynamirror.demo.dataset import load_items
 from dynamirror.demo.example import load_example
@@ -26,15 +26,15 @@ from dynamirror.dynamodb.scan import scan_table
 from dynamirror.dynamodb.stream_reader import Record, StreamReader
 from dynamirror.emulators.dynamodb import create_table, write_items
 from dynamirror.errors import CacheError, ConfigError, DynamirrorError
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
-from dynamirror.replication.gap_detector import Watch
+from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Context, Replicator
 from dynamirror.runner.delivery import Delivery
 from dynamirror.settings import load_views
-from dynamirror.views.batch_result import Batch
-from dynamirror.views.entry import Put, of_row
+from dynamirror.views.batch_result import BatchResult
+from dynamirror.views.entry import Put, entry_of_row
 from dynamirror.views.view import Schema, Views, ViewSpec
 
 _TABLE = "users"
@@ -110,7 +110,7 @@ class Demo:
             keys = dict(zip(self.schema.keys, self.schema.types, strict=True))
             create_table(self.client, self.schema.table, keys)
             self._mark_complete()
-            self.replicator = self.replicator_told(self.totals.add)
+            self.replicator = self.replicator_observed_by(self.totals.add)
             self._writer = self._writer_of(self.client)
             self._lag_probe = LagProbe(
                 self.database.aws.dynamodb(), self.cache, self.views, self.samples
@@ -132,10 +132,10 @@ class Demo:
     def _mark_complete(self) -> None:
         """Mark the mirror complete: table and cache are empty, and the stream has just begun."""
         self.stream_arn = describe_table(self.client, self.schema.table).stream_arn
-        note_gap(self.cache, self.views, stream=self.stream_arn, at=0, reason="both were new")
-        note_complete(self.cache, self.views, RowVersion(1))
+        record_gap(self.cache, self.views, stream=self.stream_arn, at=0, reason="both were new")
+        record_complete(self.cache, self.views, SnapshotVersion(1))
 
-    def replicator_told(self, observe: Callable[[Batch], None]) -> Replicator:
+    def replicator_observed_by(self, observe: Callable[[BatchResult], None]) -> Replicator:
         """Return a new replicator into the demo's cache.
 
         Args:
@@ -153,7 +153,7 @@ class Demo:
             Positions(self.cache, arn),
             poll_seconds=0.02,
             discover_seconds=2,
-            note_gap=partial(Watch(self.cache, self.views).note, arn),
+            record_gap=partial(GapDetector(self.cache, self.views).record_gap, arn),
         )
         delivery.start()  # first: `wait` takes a delivery that has not started for an ended one
         self.delivery = delivery
@@ -261,7 +261,9 @@ class Demo:
     def sample_entries(self) -> dict[str, bytes | None]:
         """Read a few entries; return values by key, or nothing while the cache is unreachable."""
         entries = (
-            of_row(view, item, item, RowVersion(0)) for item in self.samples for view in self.views
+            entry_of_row(view, item, item, SnapshotVersion(0))
+            for item in self.samples
+            for view in self.views
         )
         puts = list(islice((entry for entry in entries if isinstance(entry, Put)), _MOST_SAMPLES))
         commands = [read_command(put.key.encode(), put.view) for put in puts]

@@ -11,7 +11,7 @@ from dynamirror.dynamodb.client import aws_errors
 from dynamirror.errors import SourceError
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.chunks import MOST_BYTES, weight
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -45,7 +45,7 @@ _Identity = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class SnapshotRow:
     """What was found at a primary key.
 
     Args:
@@ -56,10 +56,10 @@ class Row:
 
     key: Item
     item: Item | None
-    version: RowVersion
+    version: SnapshotVersion
 
 
-class Horizon:
+class AsOfClock:
     """DynamoDB's own time, as the last of its answers told it, less a margin.
 
     An answer that came before a read began tells the time of its beginning, or earlier: so what
@@ -75,9 +75,9 @@ class Horizon:
         self._client = client
         self._table = table
         self.margin = margin
-        self._last: RowVersion | None = None
+        self._last: SnapshotVersion | None = None
 
-    def ask(self) -> RowVersion:
+    def request(self) -> SnapshotVersion:
         """The horizon of a read that begins now: DynamoDB is asked for the time.
 
         Raises:
@@ -85,13 +85,13 @@ class Horizon:
         """
         with aws_errors(f"table {self._table}"):
             response = self._client.describe_table(TableName=self._table)
-        return self.note(response)
+        return self.observe(response)
 
-    def before(self) -> RowVersion:
+    def at_read_start(self) -> SnapshotVersion:
         """The horizon of a read that begins now; DynamoDB is asked only if it never answered."""
-        return self._last or self.ask()
+        return self._last or self.request()
 
-    def note(self, response: Any) -> RowVersion:
+    def observe(self, response: Any) -> SnapshotVersion:
         """Learn the time from an answer.
 
         Raises:
@@ -104,11 +104,11 @@ class Horizon:
             raise SourceError(
                 "DynamoDB's answer tells no time, so that no row can be dated"
             ) from None
-        self._last = RowVersion(seconds - self.margin)
+        self._last = SnapshotVersion(seconds - self.margin)
         return self._last
 
 
-class RowReader:
+class SnapshotReader:
     """Reads items of one table by their primary keys, consistently.
 
     Args:
@@ -130,17 +130,17 @@ class RowReader:
         self._table = table
         self._spend = spend
         self._at_once = _KEYS_AT_FIRST
-        self._horizon = Horizon(client, table, CONSISTENT_MARGIN if margin is None else margin)
+        self._horizon = AsOfClock(client, table, CONSISTENT_MARGIN if margin is None else margin)
 
-    def horizon(self) -> RowVersion:
+    def as_of(self) -> SnapshotVersion:
         """The horizon of a read that begins now: DynamoDB is asked for the time.
 
         Raises:
             SourceError: the table cannot be described.
         """
-        return self._horizon.ask()
+        return self._horizon.request()
 
-    def read(self, key: Item) -> Row:
+    def read(self, key: Item) -> SnapshotRow:
         """Read one item.
 
         Args:
@@ -149,17 +149,17 @@ class RowReader:
         Raises:
             SourceError: the item cannot be read.
         """
-        before = self._horizon.before()
+        before = self._horizon.at_read_start()
         with aws_errors(f"table {self._table}"):
             answer = self._client.get_item(
                 TableName=self._table, Key=on_the_wire(key), ConsistentRead=True
             )
             if "Item" not in answer and _length(answer) != len("{}"):
                 raise KeyError("Item")  # there was something, and it cannot be read
-        self._horizon.note(answer)
-        return Row(key, answer.get("Item"), before)
+        self._horizon.observe(answer)
+        return SnapshotRow(key, answer.get("Item"), before)
 
-    def read_many(self, keys: Iterable[Item]) -> Iterator[Row]:
+    def read_many(self, keys: Iterable[Item]) -> Iterator[SnapshotRow]:
         """Read items, up to a hundred at a time and fewer if they are large; each key once.
 
         Rows come as they are read. Only those of one answer are held at a time.
@@ -174,14 +174,14 @@ class RowReader:
         pause = 0.0
         while waiting:
             sleep(pause)
-            before = self._horizon.before()
+            before = self._horizon.at_read_start()
             chunk = dict(islice(waiting.items(), self._at_once))
             found, left = self._read_some(list(chunk.values()))
             pause = (min(2 * pause, _LONGEST_PAUSE) or _SHORTEST_PAUSE) if left else 0.0
             for name, key in chunk.items():
                 if name not in left:
                     del waiting[name]
-                    yield Row(key, found.pop(name, None), before)
+                    yield SnapshotRow(key, found.pop(name, None), before)
 
     def _read_some(self, keys: list[Item]) -> tuple[dict[_Identity, Item], set[_Identity]]:
         """Read items, and tell which keys DynamoDB did not come to."""
@@ -196,7 +196,7 @@ class RowReader:
             left = answer["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
         used = answer.get("ConsumedCapacity", ())
         self._spend(sum(float(one.get("CapacityUnits", 0)) for one in used))
-        self._horizon.note(answer)
+        self._horizon.observe(answer)
         if items:
             fitting = MOST_BYTES * len(items) // sum(map(weight, items))
             self._at_once = max(1, min(fitting, _KEYS_AT_ONCE))

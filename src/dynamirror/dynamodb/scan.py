@@ -7,10 +7,10 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from dynamirror.dynamodb.client import aws_errors
-from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, Horizon
+from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, AsOfClock
 from dynamirror.dynamodb.keys import on_the_wire
 from dynamirror.records.attribute_value import Item
-from dynamirror.records.version import RowVersion
+from dynamirror.records.version import SnapshotVersion
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -33,7 +33,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ScanPage:
     """The result of one Scan call.
 
     Args:
@@ -44,7 +44,7 @@ class Page:
     """
 
     items: list[Item]
-    version: RowVersion
+    version: SnapshotVersion
     next: Item | None
     units: float
 
@@ -110,7 +110,7 @@ class Scan:
         self._table = table
         if margin is None:
             margin = CONSISTENT_MARGIN if consistent else EVENTUAL_MARGIN
-        self._horizon = Horizon(client, table, margin)
+        self._horizon = AsOfClock(client, table, margin)
         self._rate = rate or Rate(None)
         self._options: dict[str, Any] = {
             "TableName": table,
@@ -124,15 +124,15 @@ class Scan:
             self._options["ExpressionAttributeNames"] = names
             self._options["ProjectionExpression"] = ", ".join(names)
 
-    def horizon(self) -> RowVersion:
+    def as_of(self) -> SnapshotVersion:
         """Return the as-of time of a read that begins now.
 
         Raises:
             SourceError: the table cannot be described.
         """
-        return self._horizon.ask()
+        return self._horizon.request()
 
-    def pages(self, segment: Segment, start: Item | None = None) -> Iterator[Page]:
+    def pages(self, segment: Segment, start: Item | None = None) -> Iterator[ScanPage]:
         """Yield the pages of a segment.
 
         Args:
@@ -146,15 +146,15 @@ class Scan:
         if segment.of > 1:
             options = options | {"Segment": segment.index, "TotalSegments": segment.of}
         while True:
-            version = self._horizon.before()
+            version = self._horizon.at_read_start()
             begin = {} if start is None else {"ExclusiveStartKey": on_the_wire(start)}
             with aws_errors(f"table {self._table}"):
                 answer: Any = self._client.scan(**options, **begin)
                 items = answer["Items"]
-            self._horizon.note(answer)
+            self._horizon.observe(answer)
             units = float(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0))
             start = answer.get("LastEvaluatedKey")
-            yield Page(items, version, start, units)
+            yield ScanPage(items, version, start, units)
             if start is None:
                 return
             self._rate.spend(units)

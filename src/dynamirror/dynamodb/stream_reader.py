@@ -24,7 +24,7 @@ _PAGE = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class RecordPage:
     """What one GetRecords gave.
 
     Args:
@@ -37,7 +37,7 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Description:
+class StreamDescription:
     """What a stream is made of.
 
     Args:
@@ -61,7 +61,7 @@ class StreamReader:
         self._client = client
         self.arn = arn
 
-    def describe(self) -> Description:
+    def describe(self) -> StreamDescription:
         """List all shards, and whether the stream was switched off.
 
         Raises:
@@ -85,10 +85,12 @@ class StreamReader:
             last = description.get("LastEvaluatedShardId")
             if last is None:
                 off = description.get("StreamStatus") == "DISABLED"
-                return Description(shards, switched_off=off)
+                return StreamDescription(shards, switched_off=off)
             start = {"ExclusiveStartShardId": last}
 
-    def pages(self, shard: Shard, after: str | None, *, latest: bool = False) -> Iterator[Page]:
+    def pages(
+        self, shard: Shard, after: str | None, *, latest: bool = False
+    ) -> Iterator[RecordPage]:
         """Read a shard page by page, without end until it is closed; empty pages included.
 
         Args:
@@ -116,7 +118,7 @@ class StreamReader:
             if records:
                 after = records[-1]["dynamodb"]["SequenceNumber"]
             following = answer.get("NextShardIterator")
-            yield Page(records, closed=not following)
+            yield RecordPage(records, closed=not following)
             if not following:
                 return
             iterator = following

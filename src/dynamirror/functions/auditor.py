@@ -12,12 +12,14 @@ from dynamirror.functions.steps import Units
 from dynamirror.metrics import catalogue as metrics
 from dynamirror.metrics import emf
 from dynamirror.operations.messages import Status, VerifyRequest
-from dynamirror.recovery.audit import Audited
+from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison, Part
 from dynamirror.views.keyspace import audit_key
 
 
-class Audit(msgspec.Struct, frozen=True, rename=lambda name: f"DYNAMIRROR_AUDIT_{name.upper()}"):
+class AuditSettings(
+    msgspec.Struct, frozen=True, rename=lambda name: f"DYNAMIRROR_AUDIT_{name.upper()}"
+):
     """Settings of the auditor, in the environment as DYNAMIRROR_AUDIT_….
 
     Args:
@@ -51,9 +53,11 @@ def handler(_event: Any, context: object = None) -> dict[str, Any]:
     log_invocation(context)
     mirror = operations()
     variables = {
-        name: os.environ[name] for name in Audit.__struct_encode_fields__ if name in os.environ
+        name: os.environ[name]
+        for name in AuditSettings.__struct_encode_fields__
+        if name in os.environ
     }
-    settings = convert(variables, Audit, "environment")
+    settings = convert(variables, AuditSettings, "environment")
     key, status = audit_key(mirror.table), mirror.status()
     part = int(mirror.cache.call(key, b"HGET", key, b"next") or 0) % settings.parts
     comparison = None
@@ -70,9 +74,9 @@ def handler(_event: Any, context: object = None) -> dict[str, Any]:
         assert isinstance(answer, Comparison)
         comparison = answer
     at = datetime.now(UTC).isoformat(timespec="seconds")
-    result = Audited(at, part, settings.parts, comparison)
+    result = AuditResult(at, part, settings.parts, comparison)
     mirror.cache.call(key, b"HSET", key, b"last", msgspec.json.encode(result))
-    emf.tell(status.table, _metrics(status, comparison))
+    emf.emit(status.table, _metrics(status, comparison))
     plain: dict[str, Any] = msgspec.to_builtins(result)
     return plain
 

@@ -11,7 +11,7 @@ from dynamirror.functions.environment import operations
 from dynamirror.functions.runtime import log_invocation
 from dynamirror.metrics import catalogue as metrics
 from dynamirror.metrics import emf
-from dynamirror.replication.canary_probe import SECONDS, Canary
+from dynamirror.replication.canary_probe import SECONDS, CanaryProbe
 from dynamirror.replication.replicator import Context
 
 logger = logging.getLogger("dynamirror")
@@ -22,9 +22,9 @@ _PROBE_SHARE = 2 / 3
 
 
 @functools.cache
-def _probe() -> Canary:
+def _probe() -> CanaryProbe:
     mirror = operations()
-    return Canary(mirror.cache, mirror.client, mirror.keys)
+    return CanaryProbe(mirror.cache, mirror.client, mirror.keys)
 
 
 def handler(_event: Any, context: Context) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def handler(_event: Any, context: Context) -> dict[str, Any]:
     log_invocation(context)
     mirror, probe = operations(), _probe()
     seconds_left = context.get_remaining_time_in_millis() / 1000
-    result = probe.beat(SECONDS, within=seconds_left * _PROBE_SHARE)
+    result = probe.probe(SECONDS, within=seconds_left * _PROBE_SHARE)
     table = mirror.table
     values: dict[metrics.Metric, float] = {metrics.CANARY_SEEN: int(result.seen)}
     if result.latency is not None:
@@ -56,6 +56,6 @@ def handler(_event: Any, context: Context) -> dict[str, Any]:
     else:
         values[metrics.MIRROR_COMPLETE] = int(vitals.complete)
         values[metrics.QUARANTINE_SIZE] = vitals.quarantined
-    emf.tell(table, values)
+    emf.emit(table, values)
     answer: dict[str, Any] = msgspec.to_builtins(result)
     return answer

@@ -53,7 +53,7 @@ class Begin(_Step, frozen=True):
 
     segments: Count
     consistent: bool = True
-    anew: bool = False
+    restart: bool = False
     rate: Units | None = None
     concurrency: Count = 1
 
@@ -142,7 +142,7 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
         context: Lambda's.
 
     Raises:
-        LostError: the rebuild must begin anew.
+        LostError: the rebuild must begin again.
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
     """
@@ -171,7 +171,7 @@ def _check(operations: Operations, step: Check) -> dict[str, Any]:
 
 def _begin(operations: Operations, step: Begin) -> dict[str, Any]:
     rebuild = operations.rebuild()
-    begun = rebuild.begin(segments=step.segments, consistent=step.consistent, anew=step.anew)
+    begun = rebuild.begin(segments=step.segments, consistent=step.consistent, restart=step.restart)
     if begun.run is None:
         return {"wait": begun.wait}
     segments = begun.run.segments
@@ -207,7 +207,7 @@ def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any
             step.index,
             rate=Rate(step.rate or None, wait=pause),
             in_time=lambda: seconds() > 0,
-            tell=known.append,
+            on_progress=known.append,
         )
     except _PauseError as error:
         # Nobody pays for a state machine that waits.

@@ -7,7 +7,7 @@ from enum import StrEnum
 from math import isfinite
 from typing import Final
 
-from dynamirror.views.batch_result import Batch
+from dynamirror.views.batch_result import BatchResult
 
 NAMESPACE: Final = "dynamirror"
 DIMENSION: Final = "table"
@@ -162,7 +162,7 @@ CATALOGUE: Final = (
 )
 
 
-def of_batch(batch: Batch) -> dict[Metric, float]:
+def of_batch(batch: BatchResult) -> dict[Metric, float]:
     """Return the metrics of one batch."""
     report = batch.report
     values: dict[Metric, float] = {

@@ -6,10 +6,10 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedd
 from aws_lambda_powertools.metrics import EphemeralMetrics
 
 from dynamirror.metrics.catalogue import DIMENSION, NAMESPACE, Values, of_batch
-from dynamirror.views.batch_result import Batch
+from dynamirror.views.batch_result import BatchResult
 
 
-def tell(table: str, values: Values) -> None:
+def emit(table: str, values: Values) -> None:
     """Write metrics as one line.
 
     Args:
@@ -24,7 +24,7 @@ def tell(table: str, values: Values) -> None:
     metrics.flush_metrics()
 
 
-def tell_batch(batch: Batch) -> None:
+def emit_batch(batch: BatchResult) -> None:
     """Write the metrics of a batch as one line, unless the batch is empty."""
     if batch.records:
-        tell(batch.table, of_batch(batch))
+        emit(batch.table, of_batch(batch))

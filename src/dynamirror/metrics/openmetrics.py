@@ -24,7 +24,7 @@ from dynamirror.metrics.catalogue import (
     Values,
     of_batch,
 )
-from dynamirror.views.batch_result import Batch
+from dynamirror.views.batch_result import BatchResult
 
 _HOST = "127.0.0.1"
 
@@ -73,7 +73,7 @@ class Endpoint:
         self._server.server_close()
         self._thread.join()
 
-    def observe(self, batch: Batch) -> None:
+    def observe(self, batch: BatchResult) -> None:
         """Count one batch."""
         if batch.records:
             self.add(of_batch(batch))

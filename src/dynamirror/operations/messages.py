@@ -3,7 +3,7 @@
 import msgspec
 
 from dynamirror.cache.checkpoints import Position
-from dynamirror.recovery.audit import Audited
+from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison, Part
 from dynamirror.recovery.rebuild import Progress, Run
 from dynamirror.recovery.redrive import Outcome
@@ -33,10 +33,10 @@ class QuarantineRequest(msgspec.Struct, frozen=True, tag="quarantine"):
     """List the items in quarantine.
 
     Args:
-        forget: an item to drop from it instead, or `all`.
+        discard: an item to drop from it instead, or `all`.
     """
 
-    forget: str | None = None
+    discard: str | None = None
 
 
 class RedriveRequest(msgspec.Struct, frozen=True, tag="redrive"):
@@ -97,7 +97,7 @@ class Status(msgspec.Struct, frozen=True):
     canary: float | None = None
     lag: float | None = None
     positions: dict[str, Position] = {}
-    audited: Audited | None = None
+    audited: AuditResult | None = None
     eviction: str | None = None
     warnings: list[str] = []
 
@@ -115,7 +115,7 @@ class Vitals(msgspec.Struct, frozen=True):
 
 
 class QuarantinedItem(msgspec.Struct, frozen=True):
-    """One item in quarantine; `quarantine.Note` says what the rest means.
+    """One item in quarantine; `quarantine.QuarantineNote` says what the rest means.
 
     Args:
         item: what names it there.
@@ -131,21 +131,21 @@ class QuarantinedItem(msgspec.Struct, frozen=True):
     count: int
 
 
-class Quarantine(msgspec.Struct, frozen=True):
+class Quarantine(msgspec.Struct, frozen=True, rename={"discarded": "forgotten"}.get):
     """A table's quarantine.
 
     Args:
         table: the table's name.
         items: what is in it.
         overflow: how often an item could not be listed.
-        forgotten: how many items were dropped; None if none were to be.
+        discarded: how many items were discarded, in JSON `forgotten`; None if none were to be.
         more: how many more are in it: an answer must not be too large to travel.
     """
 
     table: str
     items: list[QuarantinedItem]
     overflow: int
-    forgotten: int | None = None
+    discarded: int | None = None
     more: int = 0
 
 

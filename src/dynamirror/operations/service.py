@@ -14,15 +14,22 @@ from dynamirror.cache import eviction
 from dynamirror.cache.checkpoints import Positions
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import read_marker
-from dynamirror.cache.quarantine import Listed, count, forget_overflow, listed, overflow, release
+from dynamirror.cache.quarantine import (
+    QuarantineRecord,
+    count,
+    forget_overflow,
+    overflow,
+    read_quarantine,
+    release,
+)
 from dynamirror.dynamodb.client import Aws, describe_schema
-from dynamirror.dynamodb.items import CONSISTENT_MARGIN, RowReader
+from dynamirror.dynamodb.items import CONSISTENT_MARGIN, SnapshotReader
 from dynamirror.dynamodb.scan import Rate, Scan
 from dynamirror.errors import ConfigError
 from dynamirror.recovery.audit import last_audit
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.rebuild import Rebuild, read_progress, read_run
-from dynamirror.recovery.redrive import Outcome, redrive, seconds_to_wait
+from dynamirror.recovery.redrive import Outcome, redrive, seconds_until_safe
 from dynamirror.recovery.verify import verify
 from dynamirror.replication import canary_probe as heartbeat
 from dynamirror.settings import Settings, load_views
@@ -116,12 +123,12 @@ class Operations:
             quarantine_limit=self.settings.quarantine_limit,
         )
 
-    def perform(self, request: Request, tell: Tell = _untold) -> Answer:
+    def perform(self, request: Request, on_progress: Tell = _untold) -> Answer:
         """Do what is asked.
 
         Args:
             request: what is asked.
-            tell: is told of progress.
+            on_progress: is told of progress.
 
         Raises:
             DynamirrorError: it cannot be done; says why.
@@ -130,12 +137,12 @@ class Operations:
             case StatusRequest():
                 return self.status()
             case VerifyRequest():
-                return self._verify(request, tell)
+                return self._verify(request, on_progress)
             case QuarantineRequest():
-                name = request.forget
+                name = request.discard
                 return self._quarantine() if name is None else self._forget(name)
             case RedriveRequest():
-                return self._redrive(request, tell)
+                return self._redrive(request, on_progress)
 
     def status(self) -> Status:
         """The state of the mirror.
@@ -198,7 +205,7 @@ class Operations:
         complete = marker.is_complete and marker.views == views
         return Vitals(complete, count(self.cache, self.table))
 
-    def _verify(self, request: VerifyRequest, tell: Tell) -> Comparison:
+    def _verify(self, request: VerifyRequest, on_progress: Tell) -> Comparison:
         description = self._description()
         rate = Rate(request.rate)
         count = int(description.get("ItemCount", 0)) * len(request.part.chosen) / request.part.of
@@ -206,40 +213,42 @@ class Operations:
             self.cache,
             self.views,
             Scan(self.client, self.table, rate=rate),
-            RowReader(self.client, self.table, spend=rate.spend),
+            SnapshotReader(self.client, self.table, spend=rate.spend),
             part=request.part,
             settle=request.settle,
             repair=request.repair,
             fence_ttl=self.settings.fence_ttl,
-            tell=lambda now: tell("comparing", now.items + now.entries, 2 * count or None),
+            on_progress=lambda now: on_progress(
+                "comparing", now.items + now.entries, 2 * count or None
+            ),
         )
 
     def _quarantine(self) -> Quarantine:
-        items = listed(self.cache, self.table)
+        items = read_quarantine(self.cache, self.table)
         shown = [_item(item) for item in items[:_MOST_SHOWN]]
         unlisted, more = overflow(self.cache, self.table), len(items) - len(shown)
         return Quarantine(self.table, shown, unlisted, more=more)
 
     def _forget(self, name: str) -> Quarantine:
-        items, unlisted = listed(self.cache, self.table), overflow(self.cache, self.table)
+        items, unlisted = read_quarantine(self.cache, self.table), overflow(self.cache, self.table)
         named = [item for item in items if name in ("all", item.name)]
         if not named and name != "all":
-            raise ConfigError(f"--forget: {name} is not in the quarantine of table {self.table}")
-        forgotten = sum(release(self.cache, self.table, item) for item in named)
+            raise ConfigError(f"--discard: {name} is not in the quarantine of table {self.table}")
+        discarded = sum(release(self.cache, self.table, item) for item in named)
         if name == "all" and unlisted:
             forget_overflow(self.cache, self.table, unlisted)
         left = self._quarantine()
-        return msgspec.structs.replace(left, forgotten=forgotten)
+        return msgspec.structs.replace(left, discarded=discarded)
 
-    def _redrive(self, request: RedriveRequest, tell: Tell) -> Redrive:
-        reader, views = RowReader(self.client, self.table), self.views
-        items = listed(self.cache, self.table)
+    def _redrive(self, request: RedriveRequest, on_progress: Tell) -> Redrive:
+        reader, views = SnapshotReader(self.client, self.table), self.views
+        items = read_quarantine(self.cache, self.table)
         if request.wait and items:
-            self._wait(reader, items, tell)
+            self._wait(reader, items, on_progress)
         healed, left = 0, []
         done = redrive(self.cache, views, reader, items, fence_ttl=self.settings.fence_ttl)
         for number, one in enumerate(done, 1):
-            tell("redriving", number, len(items))
+            on_progress("redriving", number, len(items))
             if one.outcome is Outcome.HEALED:
                 healed += 1
             else:
@@ -250,16 +259,18 @@ class Operations:
         more, unlisted = max(0, len(left) - _MOST_SHOWN), overflow(self.cache, self.table)
         return Redrive(self.table, healed, left[:_MOST_SHOWN], unlisted, changeable, more)
 
-    def _wait(self, reader: RowReader, items: Sequence[Listed], tell: Tell) -> None:
-        seconds = min(seconds_to_wait(items, reader.horizon()), _LONGEST_WAIT)
+    def _wait(
+        self, reader: SnapshotReader, items: Sequence[QuarantineRecord], on_progress: Tell
+    ) -> None:
+        seconds = min(seconds_until_safe(items, reader.as_of()), _LONGEST_WAIT)
         for second in range(seconds):
-            tell("waiting until none is too fresh", second, seconds)
+            on_progress("waiting until none is too fresh", second, seconds)
             time.sleep(1)
         if seconds:
-            reader.horizon()  # the rows are to be as new as now
+            reader.as_of()  # the rows are to be as new as now
 
 
-def _item(item: Listed) -> QuarantinedItem:
+def _item(item: QuarantineRecord) -> QuarantinedItem:
     note = item.note
     return QuarantinedItem(
         item=item.name,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
-from dynamirror.cache.entry_state import State, agree
+from dynamirror.cache.entry_state import EntryState, matches
 from dynamirror.page.state import Verdict
 
 # How long a change may take to get into the stream, in seconds.
@@ -17,13 +17,13 @@ class DifferenceTracker:
     """
 
     def __init__(self) -> None:
-        self._differences: dict[str, tuple[State, State, float]] = {}
+        self._differences: dict[str, tuple[EntryState, EntryState, float]] = {}
 
     def verdict(
         self,
         key: str,
-        expected: State,
-        held: State,
+        expected: EntryState,
+        held: EntryState,
         *,
         now: float,
         delivered: Callable[[float], bool],
@@ -37,7 +37,7 @@ class DifferenceTracker:
             now: time of the table's read, by the delivery's clock.
             delivered: checks whether everything in the stream at a time has been delivered.
         """
-        if agree(held, expected):
+        if matches(held, expected):
             self._differences.pop(key, None)
             return Verdict.SAME
         before = self._differences.get(key)

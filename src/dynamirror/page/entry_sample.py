@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import islice
 from time import monotonic
 
-from dynamirror.cache.entry_state import stored, wanted
-from dynamirror.dynamodb.items import RowReader
+from dynamirror.cache.entry_state import expected_state, read_entries
+from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Scan, Segment
 from dynamirror.errors import RecordError
 from dynamirror.page.difference_tracker import DifferenceTracker
@@ -13,7 +13,7 @@ from dynamirror.page.entry_text import natural_order, value_text
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.state import EntryRow
 from dynamirror.records.attribute_value import Item
-from dynamirror.recovery.cache_scan import Found, as_they_should_be
+from dynamirror.recovery.cache_scan import ScannedEntry, expected_entries
 from dynamirror.runner.delivery import Delivery
 from dynamirror.views.view import View
 
@@ -40,8 +40,8 @@ class EntrySample:
         self._most_rows = most_rows
         self._refresh_seconds = refresh_seconds
         self._scan = Scan(mirror.client, mirror.table, margin=0, limit=most_rows)
-        self._reader = RowReader(mirror.client, mirror.table)
-        self._entries: dict[str, Found] = {}
+        self._reader = SnapshotReader(mirror.client, mirror.table)
+        self._entries: dict[str, ScannedEntry] = {}
         self._rows: list[EntryRow] = []
         self._differences = DifferenceTracker()
         self._refreshed = float("-inf")
@@ -75,7 +75,7 @@ class EntrySample:
         self._entries |= dict(islice(new.items(), self._most_rows - len(self._entries)))
         self._refreshed = monotonic()
 
-    def _unknown(self, items: Sequence[Item]) -> dict[str, Found]:
+    def _unknown(self, items: Sequence[Item]) -> dict[str, ScannedEntry]:
         entries = (entry for item in items for entry in _entries(self._mirror.views, item))
         return {entry.key: entry for entry in entries if entry.key not in self._entries}
 
@@ -88,11 +88,11 @@ class EntrySample:
     def _compared(self, delivery: Delivery | None) -> list[EntryRow]:
         found = sorted(self._entries.values(), key=lambda entry: natural_order(entry.key))
         now = monotonic()
-        from_table = list(as_they_should_be(found, self._reader))
-        from_cache = stored(self._mirror.cache, [entry.place for entry in found])
+        from_table = list(expected_entries(found, self._reader))
+        from_cache = read_entries(self._mirror.cache, [entry.location for entry in found])
         rows = []
         for entry, implied, held in zip(found, from_table, from_cache, strict=True):
-            expected = wanted(implied)
+            expected = expected_state(implied)
             verdict = self._differences.verdict(
                 entry.key,
                 expected,
@@ -107,7 +107,7 @@ class EntrySample:
         return sorted(rows, key=lambda row: not row.verdict.is_wrong)
 
 
-def _entries(views: Sequence[View], item: Item) -> list[Found]:
+def _entries(views: Sequence[View], item: Item) -> list[ScannedEntry]:
     entries = []
     for view in views:
         try:
@@ -115,5 +115,5 @@ def _entries(views: Sequence[View], item: Item) -> list[Found]:
         except RecordError:
             continue  # it is in quarantine
         if key is not None:
-            entries.append(Found(view, key, view.schema.key_of(item)))
+            entries.append(ScannedEntry(view, key, view.schema.key_of(item)))
     return entries

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from dynamirror.views.encoding import Layout, pack_fields, unpack_fields
+from dynamirror.views.encoding import ValueType, pack_fields, unpack_fields
 from dynamirror.views.view import View
 
 _LONGEST_TEXT = 240
@@ -33,7 +33,7 @@ def natural_order(key: str) -> tuple[tuple[int, int | str], ...]:
 
 
 def _fields(value: bytes, view: View) -> dict[str, Any] | None:
-    if view.encoding.layout is Layout.HASH:
+    if view.encoding.layout is ValueType.HASH:
         parts = unpack_fields(value)
         fields = dict(zip(parts[::2], parts[1::2], strict=False))
         if pack_fields(fields) != value:

@@ -12,7 +12,7 @@ from dynamirror.page.fragile_item import make_fragile_item
 from dynamirror.page.repairs import rebuild
 from dynamirror.recovery.cache_scan import entries_of
 from dynamirror.runner.event_source_mapping import Invocation
-from dynamirror.views.batch_result import Batch, Tally
+from dynamirror.views.batch_result import BatchResult, Tally
 
 HANG_SECONDS: Final = 3
 _GARBAGE = b"this value is not from the table"
@@ -76,7 +76,7 @@ def damage_entry(context: ActionContext) -> None:
     if not demo.is_replicating:
         raise DynamirrorError("the replicator is stopped; start it, then damage an entry")
     context.wait_for_delivery(monotonic())
-    key = fragile.entry_key
+    key = fragile.canary_key
     demo.cache.call(key, b"SET", key.encode(), _GARBAGE)
     context.log.add_event(
         f"Overwrote {key}. No change of its item will follow, so the entry stays wrong until "
@@ -105,11 +105,11 @@ def _recent(context: ActionContext) -> list[Record]:
 def _deliver(context: ActionContext, batches: Sequence[Sequence[Record]]) -> Tally:
     tally, totals = Tally(), context.demo.totals
 
-    def observe(batch: Batch) -> None:
+    def observe(batch: BatchResult) -> None:
         tally.add(batch)
         totals.add(batch)
 
-    replicator = context.demo.replicator_told(observe)
+    replicator = context.demo.replicator_observed_by(observe)
     invocation = Invocation(monotonic() + _INVOCATION_SECONDS, monotonic)
     for batch in batches:
         replicator({"Records": list(batch)}, invocation)

@@ -17,7 +17,7 @@ class FragileItem:
     """An item and the key of its entry."""
 
     item: Item
-    entry_key: str
+    canary_key: str
 
 
 def make_fragile_item(demo: Demo) -> FragileItem:

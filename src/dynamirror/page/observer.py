@@ -6,7 +6,7 @@ from typing import Any
 
 from dynamirror.cache.checkpoints import Positions
 from dynamirror.cache.completeness_marker import read_marker
-from dynamirror.cache.quarantine import count, listed
+from dynamirror.cache.quarantine import count, read_quarantine
 from dynamirror.errors import DynamirrorError
 from dynamirror.page.entry_sample import EntrySample
 from dynamirror.page.mirror_source import MirrorSource
@@ -41,7 +41,7 @@ class Observer:
         quarantined = count(cache, table)
         items: Sequence[Any] = ()
         if 0 < quarantined <= _MOST_LISTED:
-            items = listed(cache, table)[:_MOST_PARKED]
+            items = read_quarantine(cache, table)[:_MOST_PARKED]
         return Observation(
             rows=rows,
             reason=None if marker.is_complete else marker.reason,

@@ -2,7 +2,7 @@
 
 from time import monotonic
 
-from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Scan
 from dynamirror.page.action_context import ActionContext, count_entries
 from dynamirror.recovery.rebuild import Rebuild
@@ -39,7 +39,7 @@ def rebuild(context: ActionContext) -> None:
         stream_arn=demo.stream_arn,
         margin=_MARGIN_SECONDS,
     )
-    healer = Healer(steps, stream_arn=lambda: demo.stream_arn, tell=reports.append)
+    healer = Healer(steps, stream_arn=lambda: demo.stream_arn, notify=reports.append)
     healer.start()
     try:
         context.wait_until(lambda: bool(healer.complete), "rebuilt")
@@ -58,7 +58,7 @@ def repair(context: ActionContext) -> None:
         demo.cache,
         demo.views,
         Scan(demo.client, demo.schema.table, margin=_MARGIN_SECONDS),
-        RowReader(demo.client, demo.schema.table, margin=_MARGIN_SECONDS),
+        SnapshotReader(demo.client, demo.schema.table, margin=_MARGIN_SECONDS),
         settle=_SETTLE_SECONDS,
         repair=True,
         fence_ttl=demo.replicator.fence_ttl,

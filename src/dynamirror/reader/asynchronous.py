@@ -7,7 +7,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Self, TypeVar
 
-from dynamirror.reader.guarded import Counts
+from dynamirror.reader.guarded import ReadCounts
 from dynamirror.reader.synchronous import Reader, Response
 
 _THREADS = 32
@@ -63,7 +63,7 @@ class AsyncReader:
         self._reader.close()
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> ReadCounts:
         """How many look-ups were hits, misses and fallbacks, so far."""
         return self._reader.counts
 

@@ -24,7 +24,7 @@ _FORMS: Mapping[str, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Edge:
+class Bound:
     """Where a range ends.
 
     Args:
@@ -48,8 +48,8 @@ class Range:
         high: its upper edge; None for none.
     """
 
-    low: Edge | None = None
-    high: Edge | None = None
+    low: Bound | None = None
+    high: Bound | None = None
 
     def holds(self, member: bytes) -> bool:
         """Whether a member is in it."""
@@ -60,7 +60,7 @@ class Range:
 
     def after(self, member: bytes, *, forward: bool) -> "Range":
         """What is left of it behind a member, in the direction of reading."""
-        edge = Edge(member, inside=False)
+        edge = Bound(member, inside=False)
         if forward:
             return self if self.low and self.low.member > member else Range(edge, self.high)
         return self if self.high and self.high.member < member else Range(self.low, edge)
@@ -100,17 +100,17 @@ class KeyCondition:
             case "":
                 return Range()
             case "=":
-                return Range(Edge(edges[0], inside=True), Edge(edges[0], inside=True))
+                return Range(Bound(edges[0], inside=True), Bound(edges[0], inside=True))
             case "BETWEEN":
-                return Range(Edge(edges[0], inside=True), Edge(edges[1], inside=True))
+                return Range(Bound(edges[0], inside=True), Bound(edges[1], inside=True))
             case "begins_with":
                 above = _next(edges[0])
-                high = None if above is None else Edge(above, inside=False)
-                return Range(Edge(edges[0], inside=True), high)
+                high = None if above is None else Bound(above, inside=False)
+                return Range(Bound(edges[0], inside=True), high)
             case "<" | "<=":
-                return Range(high=Edge(edges[0], inside=self.operator == "<="))
+                return Range(high=Bound(edges[0], inside=self.operator == "<="))
             case _:
-                return Range(low=Edge(edges[0], inside=self.operator == ">="))
+                return Range(low=Bound(edges[0], inside=self.operator == ">="))
 
     def expression(self) -> dict[str, Any]:
         """The arguments of boto3's low-level `query`."""

@@ -6,13 +6,13 @@ from math import floor
 from time import monotonic, sleep
 from typing import Any, NamedTuple
 
-from dynamirror.cache.completeness_marker import Marker
+from dynamirror.cache.completeness_marker import CompletenessMarker
 from dynamirror.dynamodb.keys import identity
 from dynamirror.reader import table
 from dynamirror.reader.guarded import DOWN
-from dynamirror.reader.source import Place, Source, fence_command, version_of
+from dynamirror.reader.source import EntryLocation, Source, fence_command, version_of
 from dynamirror.reader.values import Values
-from dynamirror.records.version import ChangeVersion, RowVersion, Version
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version
 
 _SHORTEST_PAUSE = 0.002
 _LONGEST_PAUSE = 0.1
@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ReadOptions:
     """How fresh an answer shall be.
 
     Args:
@@ -51,7 +51,7 @@ class Wish:
     age: bool = False
 
 
-def get(source: Source, places: Sequence[Place], wish: Wish) -> list[Answer]:
+def get(source: Source, places: Sequence[EntryLocation], wish: ReadOptions) -> list[Answer]:
     """Read items; the answers are in the places' order.
 
     Raises:
@@ -67,7 +67,9 @@ def get(source: Source, places: Sequence[Place], wish: Wish) -> list[Answer]:
     return [found[index] for index in range(len(places))]
 
 
-def missed(source: Source, place: Place, reply: Any, seen: Marker | None) -> Answer:
+def missed(
+    source: Source, place: EntryLocation, reply: Any, seen: CompletenessMarker | None
+) -> Answer:
     """What to answer where the cache had nothing, or was down.
 
     Args:
@@ -81,13 +83,15 @@ def missed(source: Source, place: Place, reply: Any, seen: Marker | None) -> Ans
     """
     if reply is DOWN:
         source.counter.add(fallbacks=1)
-    elif found := _second_look(source, [place], Wish(), seen):
+    elif found := _second_look(source, [place], ReadOptions(), seen):
         return found[0]
     (answer,) = _from_table(source, [place])
     return answer
 
 
-def _from_cache(source: Source, places: Sequence[Place], wish: Wish) -> dict[int, Answer]:
+def _from_cache(
+    source: Source, places: Sequence[EntryLocation], wish: ReadOptions
+) -> dict[int, Answer]:
     """Those that the cache can answer."""
     found: dict[int, Answer] = {}
     missing: list[int] = []
@@ -119,7 +123,10 @@ def _from_cache(source: Source, places: Sequence[Place], wish: Wish) -> dict[int
 
 
 def _second_look(
-    source: Source, places: Sequence[Place], wish: Wish, seen: Marker | None
+    source: Source,
+    places: Sequence[EntryLocation],
+    wish: ReadOptions,
+    seen: CompletenessMarker | None,
 ) -> dict[int, Answer]:
     """Answers to those of missing entries that the cache can be believed in; counts all.
 
@@ -148,7 +155,7 @@ def _second_look(
 
 
 def _look(
-    source: Source, places: Sequence[Place], wish: Wish
+    source: Source, places: Sequence[EntryLocation], wish: ReadOptions
 ) -> Iterable[tuple[Any, Version | None]]:
     """What the cache has of each, and the version that wrote it, if that matters."""
     if wish.min_time is None and not wish.age:
@@ -167,12 +174,12 @@ def is_visible(version: Version | None, min_time: float | None) -> bool:
     match version:
         case ChangeVersion(created=created):
             return created >= floor(min_time)
-        case RowVersion(horizon=horizon):
-            return horizon > min_time
+        case SnapshotVersion(as_of=as_of):
+            return as_of > min_time
     return False
 
 
-def _from_table(source: Source, places: Sequence[Place]) -> list[Answer]:
+def _from_table(source: Source, places: Sequence[EntryLocation]) -> list[Answer]:
     name = source.view.schema.table
     if len(places) == 1:
         answer = table.read(source.client, name, places[0].item)

@@ -20,7 +20,7 @@ logger = logging.getLogger("dynamirror")
 DOWN: Final = Failure("the cache is left alone for a while")
 
 
-class Counts(NamedTuple):
+class ReadCounts(NamedTuple):
     """What came of all look-ups so far.
 
     Args:
@@ -37,16 +37,16 @@ class Counts(NamedTuple):
 
 @dataclass(slots=True)
 class Counter:
-    """Counts look-ups; safe for use by several threads."""
+    """ReadCounts look-ups; safe for use by several threads."""
 
-    counts: Counts = field(default_factory=Counts)
+    counts: ReadCounts = field(default_factory=ReadCounts)
     _lock: Lock = field(default_factory=Lock)
 
     def add(self, hits: int = 0, misses: int = 0, fallbacks: int = 0) -> None:
         """Count some."""
         with self._lock:
             old = self.counts
-            self.counts = Counts(old[0] + hits, old[1] + misses, old[2] + fallbacks)
+            self.counts = ReadCounts(old[0] + hits, old[1] + misses, old[2] + fallbacks)
 
 
 class Guarded:
@@ -74,12 +74,12 @@ class Guarded:
 
     def ask(self, command: Command) -> Any:
         """The answer to one command: DOWN if there is none, None where nothing of ours is."""
-        node = self._cache.node_of(command.key)
+        node = self._cache.cluster.node_of(command.key)
         breaker = self._breakers.get(node) or self._breaker(node)
         if not breaker.admits():
             return DOWN
         try:
-            answer = self._cache.ask(command)
+            answer = self._cache.read_one(command)
         except CacheError as error:
             answer = Failure(str(error))
         if isinstance(answer, Failure):
@@ -91,7 +91,7 @@ class Guarded:
 
     def execute(self, commands: Sequence[Command]) -> list[Any]:
         """The answers to commands, each as from `ask`."""
-        nodes = [self._cache.node_of(command.key) for command in commands]
+        nodes = [self._cache.cluster.node_of(command.key) for command in commands]
         admitted = {node for node in set(nodes) if self._breaker(node).admits()}
         sent = [one for one, node in zip(commands, nodes, strict=True) if node in admitted]
         try:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from dynamirror.cache.completeness_marker import Marker
+from dynamirror.cache.completeness_marker import CompletenessMarker
 from dynamirror.cache.scripts import Command
 from dynamirror.dynamodb.keys import on_the_wire
 from dynamirror.reader import table
@@ -49,7 +49,7 @@ class Query:
 
 
 @dataclass(slots=True)
-class Page:
+class QueryPage:
     """What a query found.
 
     Args:
@@ -91,7 +91,7 @@ def start_key(given: Any, condition: KeyCondition) -> Item:
     return item
 
 
-def from_table(source: Source, query: Query) -> Page:
+def from_table(source: Source, query: Query) -> QueryPage:
     """Ask the table.
 
     Raises:
@@ -108,7 +108,7 @@ def from_table(source: Source, query: Query) -> Page:
     items = (source.as_entry(item) for item in answer["Items"])
     last = answer.get("LastEvaluatedKey")
     shown = [item for item in items if item is not None]
-    return Page(
+    return QueryPage(
         "table",
         shown,
         None if last is None else values_of(last),
@@ -116,7 +116,7 @@ def from_table(source: Source, query: Query) -> Page:
     )
 
 
-def from_index(source: Source, query: Query, *, dated: bool) -> Page | None:
+def from_index(source: Source, query: Query, *, dated: bool) -> QueryPage | None:
     """Ask the partition's index; None if the cache is down or the mirror is not complete.
 
     What was read counts only if the marker said complete before, and says the same after it.
@@ -140,19 +140,21 @@ def from_index(source: Source, query: Query, *, dated: bool) -> Page | None:
 class _Reading:
     """A query under way."""
 
-    def __init__(self, source: Source, query: Query, marker: Marker, *, dated: bool) -> None:
+    def __init__(
+        self, source: Source, query: Query, marker: CompletenessMarker, *, dated: bool
+    ) -> None:
         collection = source.view.collection
         assert collection is not None
         self._source, self._query, self._dated = source, query, dated
         self._begun = marker
-        self.marker: Marker | None = marker
+        self.marker: CompletenessMarker | None = marker
         self._collection: Collection = collection
         self._index = collection.index_key(query.condition.item).encode()
         self._range = query.condition.range()
         if query.start is not None:
             self._begin_after(sort_bytes(query.start[collection.sort]))
         self._left = query.limit
-        self.page = Page("cache")
+        self.page = QueryPage("cache")
         self._room = Room(self.page.items)
         self.done = False
 

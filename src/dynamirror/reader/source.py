@@ -8,24 +8,24 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from dynamirror.cache.entry_state import read_command, wanted
+from dynamirror.cache.entry_state import expected_state, read_command
 from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
 from dynamirror.reader.guarded import Counter, Guarded
 from dynamirror.reader.values import Values, decoder, primary_key
 from dynamirror.reader.vouching import Vouching
 from dynamirror.records.attribute_value import Item, utf8
-from dynamirror.records.version import ChangeVersion, RowVersion, Version, parse
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version, parse
 from dynamirror.views.canary import is_canary
-from dynamirror.views.encoding import Layout, unpack_fields
-from dynamirror.views.entry import Put, of_row
+from dynamirror.views.encoding import ValueType, unpack_fields
+from dynamirror.views.entry import Put, entry_of_row
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import View
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-_ROW: Final = RowVersion(0)  # never written
+_ROW: Final = SnapshotVersion(0)  # never written
 # What a value that nobody mirrored may raise.
 _FOREIGN: Final = (
     ArithmeticError,
@@ -37,7 +37,7 @@ _FOREIGN: Final = (
 )
 
 
-class Place(NamedTuple):
+class EntryLocation(NamedTuple):
     """Where an item is.
 
     Args:
@@ -86,7 +86,7 @@ class Source:
         # A full cache evicts what has an expiry: there, what is missing may be in the table.
         return self.absent and self.view.ttl is None
 
-    def place(self, given: Mapping[str, Any], operation: str) -> Place | None:
+    def place(self, given: Mapping[str, Any], operation: str) -> EntryLocation | None:
         """Where an item is, from its primary key in Python's types; None if not in this view.
 
         Args:
@@ -104,14 +104,14 @@ class Source:
             return None
         return self.place_of(item)
 
-    def place_of(self, item: Item) -> Place:
+    def place_of(self, item: Item) -> EntryLocation:
         """The same from a key in DynamoDB JSON."""
         try:
             key = self.view.key_of(item)
         except RecordError as error:
             raise ValueError(str(error)) from None
         assert key is not None
-        return Place(key, item, read_command(key.encode(), self.view))
+        return EntryLocation(key, item, read_command(key.encode(), self.view))
 
     def entry(self, reply: Any) -> Values | None:
         """What an entry says, from what the cache answered; None for no entry of ours."""
@@ -127,20 +127,20 @@ class Source:
         if item is None or is_canary(item, self.view.schema):
             return None
         try:
-            put = of_row(self.view, item, item, _ROW)
+            put = entry_of_row(self.view, item, item, _ROW)
         except RecordError:
             return None
         if not isinstance(put, Put):
             return None
-        value: Any = wanted(put).value
-        if self.view.encoding.layout is Layout.HASH and value is not None:
+        value: Any = expected_state(put).value
+        if self.view.encoding.layout is ValueType.HASH and value is not None:
             value = unpack_fields(value)
         return self.entry(value)
 
     def age(self, version: Version | None) -> float | None:
         """Seconds since what a version stands for; None if that is not known."""
         match version:
-            case ChangeVersion(created=seconds) | RowVersion(horizon=seconds):
+            case ChangeVersion(created=seconds) | SnapshotVersion(as_of=seconds):
                 return max(0.0, self.now() - seconds)
         return None
 

@@ -12,10 +12,10 @@ from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.dynamodb.keys import identity
 from dynamirror.errors import ConfigError
 from dynamirror.reader import conditions
-from dynamirror.reader.getting import Answer, Wish, get, missed
-from dynamirror.reader.guarded import DOWN, Counts, Guarded
+from dynamirror.reader.getting import Answer, ReadOptions, get, missed
+from dynamirror.reader.guarded import DOWN, Guarded, ReadCounts
 from dynamirror.reader.metadata import metadata
-from dynamirror.reader.querying import Page, Query, from_index, from_table, start_key
+from dynamirror.reader.querying import Query, QueryPage, from_index, from_table, start_key
 from dynamirror.reader.refusing import DUPLICATES, misfit, refusal
 from dynamirror.reader.source import Source, oldest
 from dynamirror.settings import Settings, load_views
@@ -102,7 +102,7 @@ class Reader:
             self._cache.close()
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> ReadCounts:
         """How many look-ups were hits, misses and fallbacks, so far."""
         return self._source.counter.counts
 
@@ -137,7 +137,7 @@ class Reader:
         if place is None:  # the view is for other items
             return _response(Answer(None, "cache"))
         if ConsistentRead or age or min_time is not None:
-            (answer,) = get(source, [place], Wish(ConsistentRead, min_time, wait, age))
+            (answer,) = get(source, [place], ReadOptions(ConsistentRead, min_time, wait, age))
             return _response(answer)
         seen = source.vouching.seen
         reply = source.cache.ask(place.reading)
@@ -176,7 +176,7 @@ class Reader:
         ]
         if len({identity(place.item) for place in places}) < len(places):
             raise refusal("BatchGetItem", DUPLICATES)
-        wish = Wish(bool(asked.get("ConsistentRead")), min_time, wait, age)
+        wish = ReadOptions(bool(asked.get("ConsistentRead")), min_time, wait, age)
         answers = get(self._source, places, wish)
         sources = {answer.source for answer in answers}
         return {
@@ -298,7 +298,7 @@ def _response(answer: Answer) -> Response:
     return told if answer.item is None else {"Item": answer.item, **told}
 
 
-def _page_response(page: Page) -> Response:
+def _page_response(page: QueryPage) -> Response:
     response = {"Items": page.items, "Count": len(page.items), "ScannedCount": len(page.items)}
     if page.last is not None:
         response["LastEvaluatedKey"] = page.last

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from dynamirror.cache.completeness_marker import Marker, parse_marker
+from dynamirror.cache.completeness_marker import CompletenessMarker, parse_marker
 from dynamirror.cache.scripts import Command
 from dynamirror.reader.guarded import DOWN, Guarded
-from dynamirror.views.keyspace import marker_key
+from dynamirror.views.keyspace import completeness_marker_key
 
 
 class Vouching:
@@ -22,17 +22,17 @@ class Vouching:
     """
 
     def __init__(self, cache: Guarded, table: str, views: str) -> None:
-        key = marker_key(table).encode()
+        key = completeness_marker_key(table).encode()
         self.reading = Command(key, (b"HGETALL", key))
         self._cache = cache
         self._views = views
-        self.seen: Marker | None = None
+        self.seen: CompletenessMarker | None = None
 
-    def look(self) -> Marker | None:
+    def look(self) -> CompletenessMarker | None:
         """Read the marker; None unless it says complete."""
         return self.saw(self._cache.ask(self.reading))
 
-    def saw(self, reply: Any) -> Marker | None:
+    def saw(self, reply: Any) -> CompletenessMarker | None:
         """The same, of what the cache answered to `reading`."""
         marker = None if reply is DOWN or not reply else parse_marker(reply)
         # Read in other views than were written, what is missing tells nothing.
@@ -40,6 +40,6 @@ class Vouching:
         self.seen = marker if complete else None
         return self.seen
 
-    def begin(self) -> Marker | None:
+    def begin(self) -> CompletenessMarker | None:
         """The marker as it was read last, or as it is now."""
         return self.seen or self.look()

@@ -34,20 +34,20 @@ def _around(epoch: int, created: int) -> tuple[str, str]:
     return f"c{epoch:013d}", f"{created:010d}"
 
 
-class RowVersion(msgspec.Struct, frozen=True, gc=False):
+class SnapshotVersion(msgspec.Struct, frozen=True, gc=False):
     """The horizon a row was read at: it holds every change created before that second.
 
     Args:
-        horizon: whole seconds since 1970, by DynamoDB's own clock, less a margin.
+        as_of: whole seconds since 1970, by DynamoDB's own clock, less a margin.
     """
 
-    horizon: int
+    as_of: int
 
     def __str__(self) -> str:
-        return f"r{self.horizon:010d}"
+        return f"r{self.as_of:010d}"
 
 
-Version = ChangeVersion | RowVersion
+Version = ChangeVersion | SnapshotVersion
 
 
 def parse(text: str) -> Version:
@@ -57,7 +57,7 @@ def parse(text: str) -> Version:
         ValueError: the text is not one that a version prints.
     """
     if text[:1] == "r":
-        version: Version = RowVersion(int(text[1:]))
+        version: Version = SnapshotVersion(int(text[1:]))
     else:
         version = ChangeVersion(
             epoch=int(text[1:_EPOCH_END]),
@@ -75,10 +75,10 @@ def supersedes(incoming: Version, held: Version | None) -> bool:
         case None:
             return True
         case ChangeVersion():
-            if isinstance(incoming, RowVersion):
-                return held.created < incoming.horizon
+            if isinstance(incoming, SnapshotVersion):
+                return held.created < incoming.as_of
             return (incoming.epoch, incoming.sequence) > (held.epoch, held.sequence)
-        case RowVersion():
-            if isinstance(incoming, RowVersion):
-                return incoming.horizon > held.horizon
-            return incoming.created >= held.horizon
+        case SnapshotVersion():
+            if isinstance(incoming, SnapshotVersion):
+                return incoming.as_of > held.as_of
+            return incoming.created >= held.as_of

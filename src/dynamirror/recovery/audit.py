@@ -9,7 +9,7 @@ from dynamirror.recovery.comparison import Comparison
 from dynamirror.views.keyspace import audit_key
 
 
-class Audited(msgspec.Struct, frozen=True):
+class AuditResult(msgspec.Struct, frozen=True):
     """The result of one audit.
 
     Args:
@@ -25,7 +25,7 @@ class Audited(msgspec.Struct, frozen=True):
     comparison: Comparison | None
 
 
-def last_audit(cache: Cache, table: str) -> Audited | None:
+def last_audit(cache: Cache, table: str) -> AuditResult | None:
     """Return the result of the last audit, or None if there is none or it is damaged.
 
     Raises:
@@ -34,5 +34,5 @@ def last_audit(cache: Cache, table: str) -> Audited | None:
     key = audit_key(table)
     text = cache.call(key, b"HGET", key, b"last")
     with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(text, type=Audited) if text else None
+        return msgspec.json.decode(text, type=AuditResult) if text else None
     return None

@@ -10,14 +10,14 @@ from dynamirror.backoff import Backoff
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, SourceError
 from dynamirror.recovery.rebuild import LostError, Progress, Rebuild, Run, read_progress, total
-from dynamirror.recovery.sweep import Swept
+from dynamirror.recovery.sweep import SweepStats
 
 # More do not help: one core parses all answers of DynamoDB.
 _THREADS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
+class BackfillProgress:
     """The state of a backfill.
 
     Args:
@@ -29,7 +29,7 @@ class Now:
 
     phase: str
     progress: Progress = field(default_factory=Progress)
-    swept: Swept = field(default_factory=Swept)
+    swept: SweepStats = field(default_factory=SweepStats)
     detail: str = ""
 
 
@@ -47,7 +47,7 @@ class Backfill:
         rate: read units per second; None for no limit.
         patience: the number of consecutive failures to retry; None for any number.
         stop: set to end early.
-        tell: called with the state, by several threads, one at a time.
+        on_progress: called with the state, by several threads, one at a time.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Backfill:
         rate: float | None = None,
         patience: int | None = 8,
         stop: threading.Event | None = None,
-        tell: Callable[[Now], object] = lambda _state: None,
+        on_progress: Callable[[BackfillProgress], object] = lambda _state: None,
     ) -> None:
         self._rebuild = rebuild
         self._segments = segments
@@ -67,16 +67,16 @@ class Backfill:
         self._patience = patience
         self._stop = stop or threading.Event()
         self._rate = Rate(rate, wait=self._pause)
-        self._report = tell
+        self._report = on_progress
         self._lock = threading.Lock()
         self._parts: dict[int, Progress] = {}
         self._failed = threading.Event()
 
-    def run(self, *, anew: bool = False) -> Now | None:
+    def run(self, *, restart: bool = False) -> BackfillProgress | None:
         """Run the rebuild, and return its final state, or None if stopped.
 
         Args:
-            anew: whether to discard the progress of an interrupted rebuild.
+            restart: whether to discard the progress of an interrupted rebuild.
 
         Raises:
             CacheError: the cache cannot be reached.
@@ -84,31 +84,33 @@ class Backfill:
         """
         while not self._stop.is_set():
             try:
-                run = self._begin(anew=anew)
+                run = self._begin(restart=restart)
                 if run is None or not self._load(run):
                     return None
                 swept = self._sweep(run)
                 self._rebuild.finish(run)
             except LostError as error:
                 # `begin` joins another's rebuild if that suffices, and else starts one.
-                self._report(Now("again", detail=str(error)))
-                anew = False
+                self._report(BackfillProgress("again", detail=str(error)))
+                restart = False
             except _StoppedError:
                 return None
             else:
                 progress = read_progress(self._rebuild.cache, self._rebuild.schema.table, run)
-                return Now("done", progress, swept)
+                return BackfillProgress("done", progress, swept)
         return None
 
-    def _begin(self, *, anew: bool) -> Run | None:
+    def _begin(self, *, restart: bool) -> Run | None:
         while not self._stop.is_set():
             step = self._rebuild.begin(
-                segments=self._segments, consistent=self._consistent, anew=anew
+                segments=self._segments, consistent=self._consistent, restart=restart
             )
             if step.run is not None:
                 return step.run
             self._report(
-                Now("waiting", detail=f"{step.wait} s, until snapshot rows are newer than the gap")
+                BackfillProgress(
+                    "waiting", detail=f"{step.wait} s, until snapshot rows are newer than the gap"
+                )
             )
             self._stop.wait(min(step.wait, 1))
         return None
@@ -133,12 +135,14 @@ class Backfill:
             failures = 0
             with self._lock:
                 self._parts[index] = progress
-                self._report(Now("loading", total(list(self._parts.values()), run.segments)))
+                self._report(
+                    BackfillProgress("loading", total(list(self._parts.values()), run.segments))
+                )
 
         while self._should_continue():
             try:
                 progress = self._rebuild.load(
-                    run, index, rate=self._rate, in_time=self._should_continue, tell=record
+                    run, index, rate=self._rate, in_time=self._should_continue, on_progress=record
                 )
             except (CacheError, SourceError) as error:
                 failures += 1
@@ -153,13 +157,13 @@ class Backfill:
     def _should_continue(self) -> bool:
         return not (self._stop.is_set() or self._failed.is_set())
 
-    def _sweep(self, run: Run) -> Swept:
+    def _sweep(self, run: Run) -> SweepStats:
         progress = total(list(self._parts.values()), run.segments)
 
-        def record(swept: Swept) -> None:
+        def record(swept: SweepStats) -> None:
             if self._stop.is_set():
                 raise _StoppedError
-            self._report(Now("sweeping", progress, swept))
+            self._report(BackfillProgress("sweeping", progress, swept))
 
         return self._rebuild.sweep(run, record, rate=self._rate)
 

@@ -7,9 +7,9 @@ from typing import Any
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
-from dynamirror.cache.entry_state import Place
+from dynamirror.cache.entry_state import EntryLocation
 from dynamirror.cache.scripts import Command
-from dynamirror.dynamodb.items import Row, RowReader
+from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
 from dynamirror.dynamodb.keys import can_exist, identity
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import Item, utf8
@@ -20,7 +20,7 @@ from dynamirror.views.view import View
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class ScannedEntry:
     """An entry's key, as it was found in the cache.
 
     Args:
@@ -34,11 +34,11 @@ class Found:
     item_key: Item
 
     @property
-    def place(self) -> Place:
+    def location(self) -> EntryLocation:
         """Where it is."""
-        return Place(self.view, self.key, self.item_key)
+        return EntryLocation(self.view, self.key, self.item_key)
 
-    def as_it_should_be(self, row: Row) -> Entry:
+    def expected_entry(self, row: SnapshotRow) -> Entry:
         """What the table says of this key.
 
         Args:
@@ -53,7 +53,7 @@ class Found:
         return Delete(self.view, self.key, row.version, self.item_key)
 
 
-def entries_of(cache: Cache, view: View) -> Iterator[Found]:
+def entries_of(cache: Cache, view: View) -> Iterator[ScannedEntry]:
     """All entries of a view in the cache; some may come twice. Other keys are passed over.
 
     What a collection has of entries that are not there comes, too.
@@ -69,12 +69,12 @@ def entries_of(cache: Cache, view: View) -> Iterator[Found]:
             continue  # a key of ours is text
         item_key = identify(text)
         if item_key is not None and can_exist(item_key):
-            yield Found(view, text, item_key)
+            yield ScannedEntry(view, text, item_key)
         elif view.collection is not None:
             yield from _members(cache, view, text)
 
 
-def _members(cache: Cache, view: View, key: str) -> Iterator[Found]:
+def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
     """What an index has; none if the key is not that of one."""
     assert view.collection is not None
     partition = view.collection.partition_of(key, view.schema.types[0])
@@ -93,12 +93,12 @@ def _members(cache: Cache, view: View, key: str) -> Iterator[Found]:
             item_key = view.collection.item_key(partition, member, view.schema.types[1])
             rendered = view.key_of(item_key) if item_key else None
             if item_key is not None and rendered is not None and can_exist(item_key):
-                yield Found(view, rendered, item_key)
+                yield ScannedEntry(view, rendered, item_key)
         if cursor == b"0":
             return
 
 
-def as_they_should_be(found: Sequence[Found], reader: RowReader) -> Iterator[Entry]:
+def expected_entries(found: Sequence[ScannedEntry], reader: SnapshotReader) -> Iterator[Entry]:
     """Read the items of keys, consistently, and tell what should be there, in the keys' order.
 
     Items are read as their entries are drawn.
@@ -107,12 +107,12 @@ def as_they_should_be(found: Sequence[Found], reader: RowReader) -> Iterator[Ent
         SourceError: the table cannot be read.
     """
     names = [identity(one.item_key) for one in found]
-    wanted = Counter(names)  # an item may have left entries under several keys
+    expected_state = Counter(names)  # an item may have left entries under several keys
     read = reader.read_many(one.item_key for one in found)
-    rows: dict[Any, Row] = {}
+    rows: dict[Any, SnapshotRow] = {}
     for one, name in zip(found, names, strict=True):
         while name not in rows:
             row = next(read)
             rows[identity(row.key)] = row
-        wanted[name] -= 1
-        yield one.as_it_should_be(rows[name] if wanted[name] else rows.pop(name))
+        expected_state[name] -= 1
+        yield one.expected_entry(rows[name] if expected_state[name] else rows.pop(name))

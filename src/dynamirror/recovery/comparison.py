@@ -1,10 +1,13 @@
 """What a comparison covers and what it found."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from enum import StrEnum
 from random import Random
 from typing import Self
 from zlib import crc32
+
+import msgspec
 
 from dynamirror.dynamodb.scan import MOST_SEGMENTS, Segment
 from dynamirror.errors import ConfigError
@@ -12,57 +15,81 @@ from dynamirror.errors import ConfigError
 _SAMPLE = 10
 
 
-@dataclass(slots=True)
-class Comparison:
+class Kind(StrEnum):
+    """What a comparison found at one key; the values are stored."""
+
+    MISSING = "missing"
+    DIFFERENT = "different"
+    ORPHANED = "left_over"
+    UNMAPPABLE = "unmappable"
+    IN_FLIGHT = "in_flight"
+
+
+class Comparison(msgspec.Struct, rename={"orphaned": Kind.ORPHANED.value}.get):
     """How table and cache differ.
 
     Args:
-        items: items of the table that were looked at.
-        entries: entries that the views' keys fit, in the cache, that were looked at.
+        items: items of the table that were compared.
+        entries: entries in the cache that were compared: keys that a view's template fits.
         missing: entries that should be in the cache and are not.
         different: entries with another value than the item's.
-        left_over: entries whose items are not in the table.
-        unmappable: items that cannot become entries in a view (they are quarantined).
-        in_flight: entries that kept changing, so that they could not be judged.
-        repaired: of the differences, those that were put right.
-        sample: some keys of each kind, to look at.
+        orphaned: entries whose items are not in the table; stored as `left_over`.
+        unmappable: items that a view cannot write; they are quarantined.
+        in_flight: entries that kept changing, and could not be judged.
+        repaired: differences that were repaired.
+        sample: some keys of each kind.
     """
 
     items: int = 0
     entries: int = 0
     missing: int = 0
     different: int = 0
-    left_over: int = 0
+    orphaned: int = 0
     unmappable: int = 0
     in_flight: int = 0
     repaired: int = 0
-    sample: dict[str, list[str]] = field(default_factory=dict)
+    sample: dict[str, list[str]] = {}
 
     @property
     def differences(self) -> int:
-        """How many entries were not as the table says; 0 for a true mirror."""
-        return self.missing + self.different + self.left_over
+        """Return how many entries differ from the table; 0 for an exact mirror."""
+        return self.missing + self.different + self.orphaned
 
     @property
     def is_true(self) -> bool:
-        """Whether what was looked at is as the table says, by now."""
+        """Return whether everything compared is as the table has it, repairs included."""
         return self.differences == self.repaired and not self.in_flight
 
-    def found(self, kind: str, key: str) -> None:
-        """Note one difference."""
-        setattr(self, kind, getattr(self, kind) + 1)
-        keys = self.sample.setdefault(kind, [])
+    def found(self, kind: Kind, key: str) -> None:
+        """Count one key, and keep it as a sample."""
+        match kind:
+            case Kind.MISSING:
+                self.missing += 1
+            case Kind.DIFFERENT:
+                self.different += 1
+            case Kind.ORPHANED:
+                self.orphaned += 1
+            case Kind.UNMAPPABLE:
+                self.unmappable += 1
+            case Kind.IN_FLIGHT:
+                self.in_flight += 1
+        keys = self.sample.setdefault(kind.value, [])
         if len(keys) < _SAMPLE:
             keys.append(key)
 
     def add(self, other: "Comparison") -> None:
-        """Count another part of the same table, too."""
-        for name in self.__slots__:
-            if name != "sample":
-                setattr(self, name, getattr(self, name) + getattr(other, name))
+        """Add the result of another part of the same table."""
+        self.items += other.items
+        self.entries += other.entries
+        self.missing += other.missing
+        self.different += other.different
+        self.orphaned += other.orphaned
+        self.unmappable += other.unmappable
+        self.in_flight += other.in_flight
+        self.repaired += other.repaired
         for kind, keys in other.sample.items():
-            mine = self.sample.setdefault(kind, [])
-            mine += keys[: _SAMPLE - len(mine)]
+            sample = self.sample.setdefault(kind, [])
+            sample += keys[: _SAMPLE - len(sample)]
 
 
 @dataclass(frozen=True, slots=True)

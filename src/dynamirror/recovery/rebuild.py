@@ -18,21 +18,21 @@ from dynamirror.cache.completeness_marker import (
     OTHER_STREAM,
     difference,
     has_other_source,
-    note_complete,
-    note_gap,
     read_marker,
+    record_complete,
+    record_gap,
 )
-from dynamirror.cache.quarantine import Parked, merged, park
+from dynamirror.cache.quarantine import ParkedItem, merged, park
 from dynamirror.cache.writer import apply_all
-from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, RowReader
-from dynamirror.dynamodb.scan import Page, Rate, Scan, Segment
+from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, SnapshotReader
+from dynamirror.dynamodb.scan import Rate, Scan, ScanPage, Segment
 from dynamirror.errors import CacheError, DynamirrorError, RecordError
 from dynamirror.records.attribute_value import Item
-from dynamirror.records.version import RowVersion
-from dynamirror.recovery.sweep import Swept, sweep
+from dynamirror.records.version import SnapshotVersion
+from dynamirror.recovery.sweep import SweepStats, sweep
 from dynamirror.settings import QUARANTINE_LIMIT
 from dynamirror.views.canary import is_canary
-from dynamirror.views.entry import Entry, of_row
+from dynamirror.views.entry import Entry, entry_of_row
 from dynamirror.views.view import View, fingerprint
 
 if TYPE_CHECKING:
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
 from dynamirror.views.keyspace import rebuild_key
 
 
-class Run(msgspec.Struct, frozen=True):
+class Run(msgspec.Struct, frozen=True, rename={"as_of": "horizon"}.get):
     """One rebuild.
 
     Args:
         id: tells it from others.
-        horizon: of its first row; seconds since 1970.
+        as_of: as-of time of its first row, in seconds since 1970; stored as `horizon`.
         segments: how many parts the table is read in.
         consistent: whether reads are strongly consistent.
         views: fingerprint of the views that are written.
@@ -54,7 +54,7 @@ class Run(msgspec.Struct, frozen=True):
     """
 
     id: str
-    horizon: int
+    as_of: int
     segments: int
     consistent: bool
     views: str
@@ -133,7 +133,7 @@ class Rebuild:
         self._limit = limit
         self._key = rebuild_key(self.schema.table)
 
-    def begin(self, *, segments: int, consistent: bool = True, anew: bool = False) -> Step:
+    def begin(self, *, segments: int, consistent: bool = True, restart: bool = False) -> Step:
         """Begin a run, or go on with one that was not finished.
 
         A row must hold every change that the stream will not deliver. So its horizon must be later
@@ -142,7 +142,7 @@ class Rebuild:
         Args:
             segments: how many parts the table is read in, if a run is begun.
             consistent: whether reads are strongly consistent, if a run is begun.
-            anew: do not go on with an earlier one.
+            restart: do not go on with an earlier one.
 
         Raises:
             CacheError: the cache cannot be reached.
@@ -150,7 +150,7 @@ class Rebuild:
         """
         marker = read_marker(self.cache, self.schema.table)
         scan = self._scan(consistent=consistent)
-        now = scan.horizon()
+        now = scan.as_of()
         gap = marker.gap
         # Which stream is followed is for those who follow it to say.
         followed = marker.stream or self.stream_arn
@@ -158,8 +158,8 @@ class Rebuild:
         if reason is None and has_other_source(marker, self.stream_arn):
             reason = OTHER_STREAM
         if reason is not None:
-            gap = now.horizon + self._margin_of(consistent=consistent) + 1
-            note_gap(
+            gap = now.as_of + self._margin_of(consistent=consistent) + 1
+            record_gap(
                 self.cache,
                 self.views,
                 stream=followed,
@@ -168,14 +168,14 @@ class Rebuild:
                 source=self.stream_arn,
             )
         assert gap is not None  # without a marker there was a reason
-        run = None if anew else self.run()
-        if run and not run.finished and run.horizon > gap and run.views == fingerprint(self.views):
+        run = None if restart else self.run()
+        if run and not run.finished and run.as_of > gap and run.views == fingerprint(self.views):
             return Step(run)
-        if now.horizon <= gap:
-            return Step(wait=gap + 1 - now.horizon)
+        if now.as_of <= gap:
+            return Step(wait=gap + 1 - now.as_of)
         run = Run(
             secrets.token_hex(8),
-            now.horizon,
+            now.as_of,
             segments,
             consistent,
             fingerprint(self.views),
@@ -200,7 +200,7 @@ class Rebuild:
         *,
         rate: Rate | None = None,
         in_time: Callable[[], bool] = lambda: True,
-        tell: Callable[[Progress], object] = lambda _progress: None,
+        on_progress: Callable[[Progress], object] = lambda _progress: None,
     ) -> Progress:
         """Write the rows of one segment, from the page it had come to.
 
@@ -209,7 +209,7 @@ class Rebuild:
             index: of the segment.
             rate: limits the read units.
             in_time: whether there is time for another page.
-            tell: is told the progress of every page.
+            on_progress: is told the progress of every page.
 
         Raises:
             CacheError: the cache cannot be reached, or did not take a row.
@@ -226,7 +226,7 @@ class Rebuild:
             progress = self._write(replace(page, items=items), progress)
             self._check(run)
             self._save(_field(run, index), progress)
-            tell(progress)
+            on_progress(progress)
             if not in_time():
                 break
         return progress
@@ -234,15 +234,15 @@ class Rebuild:
     def sweep(
         self,
         run: Run,
-        tell: Callable[[Swept], object] = lambda _swept: None,
+        on_progress: Callable[[SweepStats], object] = lambda _swept: None,
         *,
         rate: Rate | None = None,
-    ) -> Swept:
+    ) -> SweepStats:
         """Delete the entries whose items are gone, once all segments are loaded.
 
         Args:
             run: the run.
-            tell: is told now and then how far it is; what it raises ends the sweep.
+            on_progress: is told now and then how far it is; what it raises ends the sweep.
             rate: limits the read units.
 
         Raises:
@@ -250,9 +250,16 @@ class Rebuild:
             SourceError: the table cannot be read.
         """
         spend = (rate or Rate(None)).spend
-        reader = RowReader(self._client, self.schema.table, margin=self._margin, spend=spend)
-        since = RowVersion(run.horizon)
-        swept = sweep(self.cache, self.views, reader, since, fence_ttl=self._fence_ttl, tell=tell)
+        reader = SnapshotReader(self._client, self.schema.table, margin=self._margin, spend=spend)
+        since = SnapshotVersion(run.as_of)
+        swept = sweep(
+            self.cache,
+            self.views,
+            reader,
+            since,
+            fence_ttl=self._fence_ttl,
+            on_progress=on_progress,
+        )
         self._save(_field(run, "swept"), _now())
         return swept
 
@@ -268,7 +275,7 @@ class Rebuild:
             raise LostError("not all segments are loaded")
         if not self._call(b"HGET", _field(run, "swept").encode()):
             raise LostError("left-over entries were not looked for")
-        if reason := note_complete(self.cache, self.views, RowVersion(run.horizon)):
+        if reason := record_complete(self.cache, self.views, SnapshotVersion(run.as_of)):
             raise LostError(f"the mirror became incomplete while it was rebuilt ({reason})")
         self._save(_field(run, "finished"), _now())
 
@@ -292,9 +299,9 @@ class Rebuild:
             return self._margin
         return CONSISTENT_MARGIN if consistent else EVENTUAL_MARGIN
 
-    def _write(self, page: Page, before: Progress) -> Progress:
+    def _write(self, page: ScanPage, before: Progress) -> Progress:
         """Apply one page."""
-        parked: list[Parked] = []
+        parked: list[ParkedItem] = []
         entries = list(self._entries(page, parked))
         report = apply_all(self.cache, entries, fence_ttl=self._fence_ttl)
         for trouble in report.quarantined:
@@ -314,21 +321,21 @@ class Rebuild:
             units=before.units + page.units,
         )
 
-    def _entries(self, page: Page, parked: list[Parked]) -> Iterator[Entry]:
+    def _entries(self, page: ScanPage, parked: list[ParkedItem]) -> Iterator[Entry]:
         for item in page.items:
             for view in self.views:
                 try:
-                    entry = of_row(view, item, item, page.version)
+                    entry = entry_of_row(view, item, item, page.version)
                 except RecordError as error:
                     parked.append(self._parked(item, page, f"view {view.name}: {error}"))
                 else:
                     if entry is not None:
                         yield entry
 
-    def _parked(self, item: Item, page: Page, reason: str) -> Parked:
+    def _parked(self, item: Item, page: ScanPage, reason: str) -> ParkedItem:
         # A row with a later horizon holds all that this one does.
-        created = page.version.horizon
-        return Parked(self.schema.table, self.schema.key_of(item), "?", reason, created)
+        created = page.version.as_of
+        return ParkedItem(self.schema.table, self.schema.key_of(item), "?", reason, created)
 
     def _check(self, run: Run) -> None:
         text = self._call(b"HGET", b"run")

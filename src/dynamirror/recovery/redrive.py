@@ -8,17 +8,17 @@ from itertools import islice
 import msgspec
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import Listed, release
+from dynamirror.cache.quarantine import QuarantineRecord, release
 from dynamirror.cache.writer import apply_all
 from dynamirror.dynamodb.client import error_code
-from dynamirror.dynamodb.items import Row, RowReader
+from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
 from dynamirror.dynamodb.keys import identity
 from dynamirror.errors import RecordError, SourceError
 from dynamirror.records.attribute_value import Item
-from dynamirror.records.version import RowVersion
-from dynamirror.recovery.cache_scan import as_they_should_be, entries_of
+from dynamirror.records.version import SnapshotVersion
+from dynamirror.recovery.cache_scan import entries_of, expected_entries
 from dynamirror.views.canary import views_for
-from dynamirror.views.entry import Delete, no_entry, of_row
+from dynamirror.views.entry import Delete, deletion_of_row, entry_of_row
 from dynamirror.views.view import View
 
 # Entries under old keys that are read again at a time.
@@ -41,7 +41,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Redriven:
+class RedriveResult:
     """One item in quarantine and what became of it.
 
     Args:
@@ -51,13 +51,13 @@ class Redriven:
         wait: seconds to wait until it is no longer too fresh.
     """
 
-    item: Listed
+    item: QuarantineRecord
     outcome: Outcome
     reason: str = ""
     wait: int = 0
 
 
-def seconds_to_wait(items: Iterable[Listed], horizon: RowVersion) -> int:
+def seconds_until_safe(items: Iterable[QuarantineRecord], as_of: SnapshotVersion) -> int:
     """How long until a row is newer than every parked change.
 
     A row with the horizon T holds every change that was created before T.
@@ -67,17 +67,17 @@ def seconds_to_wait(items: Iterable[Listed], horizon: RowVersion) -> int:
         horizon: of a row that is read now.
     """
     newest = max((item.note.created for item in items if item.key is not None), default=-1)
-    return max(0, newest + 1 - horizon.horizon)
+    return max(0, newest + 1 - as_of.as_of)
 
 
 def redrive(
     cache: Cache,
     views: Sequence[View],
-    reader: RowReader,
-    items: Iterable[Listed],
+    reader: SnapshotReader,
+    items: Iterable[QuarantineRecord],
     *,
     fence_ttl: int,
-) -> Iterator[Redriven]:
+) -> Iterator[RedriveResult]:
     """Heal items in quarantine, one by one; safe at any moment, and as often as one likes.
 
     A record that could not be decoded does not tell which key its item had before. So where a
@@ -96,25 +96,30 @@ def redrive(
         SourceError: the table cannot be read.
     """
     cases = (_Case(cache, views, item, fence_ttl) for item in items)
-    tried: Iterable[tuple[_Case, Redriven | list[str]]]
+    tried: Iterable[tuple[_Case, RedriveResult | list[str]]]
     tried = ((case, case.apply(reader)) for case in cases)
     if moving := [view for view in views if view.needs_old_image and view.owns_its_keys]:
         tried = list(tried)
-        keys = [case.item.key for case, done in tried if not isinstance(done, Redriven)]
+        keys = [case.item.key for case, done in tried if not isinstance(done, RedriveResult)]
         _clear_old_keys(cache, moving, reader, filter(None, keys), fence_ttl=fence_ttl)
     for case, done in tried:
-        yield done if isinstance(done, Redriven) else case.close(done)
+        yield done if isinstance(done, RedriveResult) else case.close(done)
 
 
 def _clear_old_keys(
-    cache: Cache, views: Iterable[View], reader: RowReader, keys: Iterable[Item], *, fence_ttl: int
+    cache: Cache,
+    views: Iterable[View],
+    reader: SnapshotReader,
+    keys: Iterable[Item],
+    *,
+    fence_ttl: int,
 ) -> None:
     """Delete the entries that items have under keys they do not have any more."""
-    wanted = set(map(identity, keys))
-    for view in views if wanted else ():
-        found = (one for one in entries_of(cache, view) if identity(one.item_key) in wanted)
+    expected_state = set(map(identity, keys))
+    for view in views if expected_state else ():
+        found = (one for one in entries_of(cache, view) if identity(one.item_key) in expected_state)
         while chunk := list(islice(found, _AT_ONCE)):
-            left = [one for one in as_they_should_be(chunk, reader) if isinstance(one, Delete)]
+            left = [one for one in expected_entries(chunk, reader) if isinstance(one, Delete)]
             apply_all(cache, left, fence_ttl=fence_ttl)
 
 
@@ -124,26 +129,28 @@ class _Case:
 
     cache: Cache
     views: Sequence[View]
-    item: Listed
+    item: QuarantineRecord
     fence_ttl: int
 
-    def apply(self, reader: RowReader) -> Redriven | list[str]:
+    def apply(self, reader: SnapshotReader) -> RedriveResult | list[str]:
         """Write what the table holds; returns why it cannot be, or what became of the item."""
         row = self._row(reader)
-        if isinstance(row, Redriven):
+        if isinstance(row, RedriveResult):
             return row
-        if wait := seconds_to_wait([self.item], row.version):
+        if wait := seconds_until_safe([self.item], row.version):
             reason = f"too fresh, try again in {wait} s"
-            return Redriven(self.item, Outcome.FRESH, reason, wait)
+            return RedriveResult(self.item, Outcome.FRESH, reason, wait)
         # Once T is later than the parked change, the row is newer than that change, and so is
         # whatever the fence prefers to the row: docs/decisions/0005-redrive.md.
         return list(self._apply(row))
 
-    def _row(self, reader: RowReader) -> Row | Redriven:
+    def _row(self, reader: SnapshotReader) -> SnapshotRow | RedriveResult:
         schema = self.views[0].schema
         key = self.item.key
         if key is None:
-            return Redriven(self.item, Outcome.KEYLESS, "the record does not tell which item it is")
+            return RedriveResult(
+                self.item, Outcome.KEYLESS, "the record does not tell which item it is"
+            )
         if set(key) != set(schema.keys):
             return self._not_a_key()
         try:
@@ -153,17 +160,19 @@ class _Case:
                 raise
             return self._not_a_key()
 
-    def _not_a_key(self) -> Redriven:
+    def _not_a_key(self) -> RedriveResult:
         table = self.views[0].schema.table
-        return Redriven(self.item, Outcome.KEYLESS, f"no item of table {table} can have such a key")
+        return RedriveResult(
+            self.item, Outcome.KEYLESS, f"no item of table {table} can have such a key"
+        )
 
-    def _apply(self, row: Row) -> Iterator[str]:
+    def _apply(self, row: SnapshotRow) -> Iterator[str]:
         """Apply the row to every view; gives the reasons why it cannot be."""
         for view in views_for(row.key, self.views):
             try:
-                entry = of_row(view, row.key, row.item, row.version)
+                entry = entry_of_row(view, row.key, row.item, row.version)
                 # What it had before the parked change, nobody has deleted.
-                entry = entry or no_entry(view, row.key, row.version)
+                entry = entry or deletion_of_row(view, row.key, row.version)
             except RecordError as error:
                 yield f"view {view.name}: {error}"
                 continue
@@ -171,12 +180,12 @@ class _Case:
             for trouble in report.quarantined:
                 yield f"view {view.name}: {trouble.reason}"
 
-    def close(self, reasons: list[str]) -> Redriven:
+    def close(self, reasons: list[str]) -> RedriveResult:
         """Let the item out, or keep it with the reasons."""
         item, table = self.item, self.views[0].schema.table
         reason = "; ".join(reasons)
         note = msgspec.structs.replace(item.note, reason=reason) if reasons else None
         if note == item.note or release(self.cache, table, item, instead=note):
             outcome = Outcome.POISON if reasons else Outcome.HEALED
-            return Redriven(item, outcome, reason)
-        return Redriven(item, Outcome.AGAIN, "parked again meanwhile")
+            return RedriveResult(item, outcome, reason)
+        return RedriveResult(item, Outcome.AGAIN, "parked again meanwhile")

@@ -8,12 +8,12 @@ from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.cache.writer import apply_all
-from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.errors import CacheError
 from dynamirror.records import version
 from dynamirror.records.chunks import chunked, weight
-from dynamirror.records.version import ChangeVersion, RowVersion
-from dynamirror.recovery.cache_scan import Found, as_they_should_be, entries_of
+from dynamirror.records.version import ChangeVersion, SnapshotVersion
+from dynamirror.recovery.cache_scan import ScannedEntry, entries_of, expected_entries
 from dynamirror.views.entry import Delete, Entry, Put
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import View
@@ -22,7 +22,7 @@ _AT_ONCE = 500
 
 
 @dataclass(slots=True)
-class Swept:
+class SweepStats:
     """What a sweep came upon.
 
     Args:
@@ -41,12 +41,12 @@ class Swept:
 def sweep(
     cache: Cache,
     views: Iterable[View],
-    reader: RowReader,
-    since: RowVersion,
+    reader: SnapshotReader,
+    since: SnapshotVersion,
     *,
     fence_ttl: int,
-    tell: Callable[[Swept], object] = lambda _swept: None,
-) -> Swept:
+    on_progress: Callable[[SweepStats], object] = lambda _swept: None,
+) -> SweepStats:
     """Delete the entries whose items are gone.
 
     An entry that a row of the rebuild or a later change wrote has a fence that says so. Only the
@@ -59,13 +59,13 @@ def sweep(
         reader: reads the table.
         since: the horizon at which the rebuild began.
         fence_ttl: seconds a fence is kept.
-        tell: is told now and then how far it is.
+        on_progress: is told now and then how far it is.
 
     Raises:
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
     """
-    swept = Swept()
+    swept = SweepStats()
     for view in views:
         if not view.owns_its_keys:
             continue
@@ -74,10 +74,10 @@ def sweep(
             doubtful = _unconfirmed(cache, chunk, since)
             swept.entries += len(chunk)
             swept.doubtful += len(doubtful)
-            entries = as_they_should_be(doubtful, reader)
+            entries = expected_entries(doubtful, reader)
             for some in chunked(entries, entry_weight, most=_AT_ONCE):
                 _write(cache, some, fence_ttl=fence_ttl, swept=swept)
-            tell(swept)
+            on_progress(swept)
     return swept
 
 
@@ -86,20 +86,22 @@ def entry_weight(entry: Entry) -> int:
     return weight(entry.item)
 
 
-def _write(cache: Cache, entries: Sequence[Entry], *, fence_ttl: int, swept: Swept) -> None:
-    for wanted, kind in ((Delete, "deleted"), (Put, "written")):
-        mine = [entry for entry in entries if isinstance(entry, wanted)]
+def _write(cache: Cache, entries: Sequence[Entry], *, fence_ttl: int, swept: SweepStats) -> None:
+    for expected_state, kind in ((Delete, "deleted"), (Put, "written")):
+        mine = [entry for entry in entries if isinstance(entry, expected_state)]
         report = apply_all(cache, mine, fence_ttl=fence_ttl)
         setattr(swept, kind, getattr(swept, kind) + report.applied)
 
 
-def _unconfirmed(cache: Cache, found: Sequence[Found], since: RowVersion) -> list[Found]:
+def _unconfirmed(
+    cache: Cache, found: Sequence[ScannedEntry], since: SnapshotVersion
+) -> list[ScannedEntry]:
     keys = [fence_key(one.key).encode() for one in found]
     fences = cache.execute([Command(key, (b"GET", key)) for key in keys])
     return [one for one, fence in zip(found, fences, strict=True) if not _confirms(fence, since)]
 
 
-def _confirms(fence: object, since: RowVersion) -> bool:
+def _confirms(fence: object, since: SnapshotVersion) -> bool:
     if isinstance(fence, Failure):
         raise CacheError(fence.reason)
     try:
@@ -108,8 +110,8 @@ def _confirms(fence: object, since: RowVersion) -> bool:
         return False
     match held:
         case ChangeVersion():
-            return held.created >= since.horizon
-        case RowVersion():
-            return held.horizon >= since.horizon
+            return held.created >= since.as_of
+        case SnapshotVersion():
+            return held.as_of >= since.as_of
         case None:
             return False

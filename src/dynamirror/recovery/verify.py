@@ -11,27 +11,33 @@ from typing import Any, Self
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import read_marker
-from dynamirror.cache.entry_state import Place, State, agree, stored, wanted
+from dynamirror.cache.entry_state import (
+    EntryLocation,
+    EntryState,
+    expected_state,
+    matches,
+    read_entries,
+)
 from dynamirror.cache.scripts import Command
 from dynamirror.cache.writer import apply_all
-from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Scan
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import Item, utf8
 from dynamirror.records.chunks import chunked, weight
-from dynamirror.records.version import RowVersion
-from dynamirror.recovery.cache_scan import Found, as_they_should_be, entries_of
-from dynamirror.recovery.comparison import Comparison, Part
+from dynamirror.records.version import SnapshotVersion
+from dynamirror.recovery.cache_scan import ScannedEntry, entries_of, expected_entries
+from dynamirror.recovery.comparison import Comparison, Kind, Part
 from dynamirror.recovery.sweep import entry_weight
 from dynamirror.views.canary import is_canary
-from dynamirror.views.entry import Entry, Put, of_row
+from dynamirror.views.entry import Entry, Put, entry_of_row
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import View
 
 _READ_AT_ONCE = 500
 
 
-_ROW = RowVersion(0)  # only compared, never written
+_ROW = SnapshotVersion(0)  # only compared, never written
 
 
 # How many differences are followed up at a time; of each, two keys are kept.
@@ -69,13 +75,13 @@ def verify(
     cache: Cache,
     views: Sequence[View],
     scan: Scan,
-    reader: RowReader,
+    reader: SnapshotReader,
     *,
     part: Part | None = None,
     settle: float = 15.0,
     repair: bool = False,
     fence_ttl: int = 0,
-    tell: Callable[[Comparison], object] = lambda _result: None,
+    on_progress: Callable[[Comparison], object] = lambda _result: None,
     clock: Callable[[], float] = monotonic,
     wait: Callable[[float], object] = sleep,
 ) -> Comparison:
@@ -94,7 +100,7 @@ def verify(
         settle: seconds that what differs is given to arrive.
         repair: write rows over what differs, through the fences.
         fence_ttl: seconds a fence is kept, for repair.
-        tell: is told now and then how far it is.
+        on_progress: is told now and then how far it is.
         clock: monotonic seconds.
         wait: waits that many seconds.
 
@@ -105,12 +111,12 @@ def verify(
     result, part = Comparison(), part or Part()
     ttl = fence_ttl if repair else None
     doubts = _Doubts(cache, reader, result, settle, ttl, clock=clock, wait=wait)
-    with _Both(cache, views, part, result, tell) as both:
+    with _Both(cache, views, part, result, on_progress) as both:
         pages = (page for segment in part.segments for page in scan.pages(segment))
         for doubt in both.doubts(item for page in pages for item in page.items):
             doubts.add(doubt)
         doubts.settle_all()
-    tell(result)
+    on_progress(result)
     return result
 
 
@@ -126,8 +132,8 @@ class _Doubt:
         still: since when it holds that.
     """
 
-    found: Found
-    kind: str
+    found: ScannedEntry
+    kind: Kind
     since: float = 0.0
     fence: Any = _UNKNOWN
     still: float = 0.0
@@ -158,14 +164,16 @@ class _Both:
     def _of_table(self, items: Iterable[Item]) -> Iterator[_Doubt]:
         for chunk in chunked(self._puts(items), itemgetter(2), most=_READ_AT_ONCE):
             self._seen.add([put.key for put, *_ in chunk])
-            places = (Place(put.view, put.key, put.item) for put, *_ in chunk)
-            for (put, state, _), held in zip(chunk, stored(self.cache, places), strict=True):
-                if not agree(held, state):
-                    kind = "missing" if held.value is None else "different"
-                    yield _Doubt(Found(put.view, put.key, put.view.schema.key_of(put.item)), kind)
+            places = (EntryLocation(put.view, put.key, put.item) for put, *_ in chunk)
+            for (put, state, _), held in zip(chunk, read_entries(self.cache, places), strict=True):
+                if not matches(held, state):
+                    kind = Kind.MISSING if held.value is None else Kind.DIFFERENT
+                    yield _Doubt(
+                        ScannedEntry(put.view, put.key, put.view.schema.key_of(put.item)), kind
+                    )
             self.tell(self.result)
 
-    def _puts(self, items: Iterable[Item]) -> Iterator[tuple[Put, State, int]]:
+    def _puts(self, items: Iterable[Item]) -> Iterator[tuple[Put, EntryState, int]]:
         """What entries the items should have, with which values, and what memory both take."""
         for item in items:
             if is_canary(item, self.views[0].schema):
@@ -174,13 +182,13 @@ class _Both:
             size = weight(item)
             for view in self.views:
                 try:
-                    put = of_row(view, item, item, _ROW)
+                    put = entry_of_row(view, item, item, _ROW)
                     if put is not None:
                         view.encode(item)
                 except RecordError as error:
-                    self.result.found("unmappable", str(error))
+                    self.result.found(Kind.UNMAPPABLE, str(error))
                     continue
-                if isinstance(put, Put) and not (state := wanted(put)).is_never:
+                if isinstance(put, Put) and not (state := expected_state(put)).is_never:
                     yield put, state, size + len(state.value or b"")
 
     def _of_cache(self) -> Iterator[_Doubt]:
@@ -192,7 +200,7 @@ class _Both:
                     counted.add(new)
                     self.result.entries += len(new)
                     for key in self._seen.missing(new):
-                        yield _Doubt(chunk[key], "left_over")
+                        yield _Doubt(chunk[key], Kind.ORPHANED)
                     self.tell(self.result)
 
 
@@ -201,7 +209,7 @@ class _Doubts:
     """Follows up what did not agree, until it does or it has had its time."""
 
     cache: Cache
-    reader: RowReader
+    reader: SnapshotReader
     result: Comparison
     settle: float
     fence_ttl: int | None  # None: nothing is repaired
@@ -230,17 +238,17 @@ class _Doubts:
         """Read items and entries once more; what still differs is kept, or judged."""
         keys = [fence_key(doubt.found.key).encode() for doubt in doubts]
         fences = self.cache.execute([Command(key, (b"GET", key)) for key in keys])
-        entries = as_they_should_be([doubt.found for doubt in doubts], self.reader)
+        entries = expected_entries([doubt.found for doubt in doubts], self.reader)
         looked = zip(doubts, fences, entries, strict=True)
         for some in chunked(looked, lambda one: entry_weight(one[2]), most=_READ_AT_ONCE):
             self._judge(some)
 
     def _judge(self, looked: Sequence[tuple[_Doubt, Any, Entry]]) -> None:
-        held = stored(self.cache, [doubt.found.place for doubt, *_ in looked])
+        held = read_entries(self.cache, [doubt.found.location for doubt, *_ in looked])
         to_repair: list[tuple[_Doubt, Entry]] = []
         for (doubt, fence, entry), state in zip(looked, held, strict=True):
-            should_be = wanted(entry)
-            if agree(state, should_be):
+            should_be = expected_state(entry)
+            if matches(state, should_be):
                 continue  # it has arrived
             now = self.clock()
             if doubt.fence is _UNKNOWN:
@@ -248,14 +256,14 @@ class _Doubts:
             if doubt.fence != fence:
                 doubt.fence, doubt.still = fence, now
             if should_be.value is None:
-                doubt.kind = "left_over"
+                doubt.kind = Kind.ORPHANED
             else:
-                doubt.kind = "missing" if state.value is None else "different"
+                doubt.kind = Kind.MISSING if state.value is None else Kind.DIFFERENT
             moving = now - doubt.still < self.settle
             if moving and self._has_time(doubt):
                 self._doubts.append(doubt)
             elif moving:
-                self.result.found("in_flight", doubt.found.key)
+                self.result.found(Kind.IN_FLIGHT, doubt.found.key)
             elif self.fence_ttl is None or not _is_ours(doubt):
                 self.result.found(doubt.kind, doubt.found.key)
             else:
@@ -268,9 +276,9 @@ class _Doubts:
         assert self.fence_ttl is not None
         gap = read_marker(self.cache, differences[0][0].found.view.schema.table).gap
         for doubt, entry in differences:
-            assert isinstance(entry.version, RowVersion)
+            assert isinstance(entry.version, SnapshotVersion)
             # A row must hold every change that the stream will not deliver (marker.py).
-            too_fresh = gap is not None and entry.version.horizon <= gap
+            too_fresh = gap is not None and entry.version.as_of <= gap
             report = apply_all(self.cache, [] if too_fresh else [entry], fence_ttl=self.fence_ttl)
             if (too_fresh or report.stale) and self._has_time(doubt):
                 self._doubts.append(doubt)
@@ -285,7 +293,7 @@ class _Doubts:
 
 def _is_ours(doubt: _Doubt) -> bool:
     """Whether the key is surely the mirror's, and not another application's."""
-    return doubt.kind != "left_over" or doubt.found.view.owns_its_keys
+    return doubt.kind != Kind.ORPHANED or doubt.found.view.owns_its_keys
 
 
 class _Keys:

@@ -14,7 +14,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import aws_errors, error_code
 from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.views.canary import ATTRIBUTE, item_key, no_text
-from dynamirror.views.keyspace import entry_key
+from dynamirror.views.keyspace import canary_key
 from dynamirror.views.view import Schema
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _SHORTEST_PAUSE = 0.01
 _LONGEST_PAUSE = 0.25
 
 
-class Mark(msgspec.Struct, frozen=True):
+class CanaryMark(msgspec.Struct, frozen=True):
     """What the canary says.
 
     Args:
@@ -41,10 +41,10 @@ class Mark(msgspec.Struct, frozen=True):
 class _Entry(msgspec.Struct, frozen=True, rename={"mark": ATTRIBUTE}.get):
     """The canary in the cache, but for its key."""
 
-    mark: Mark
+    mark: CanaryMark
 
 
-class Beat(msgspec.Struct, frozen=True):
+class ProbeResult(msgspec.Struct, frozen=True):
     """What came of one beat.
 
     Args:
@@ -60,7 +60,7 @@ class Beat(msgspec.Struct, frozen=True):
     error: str = ""
 
 
-class Canary:
+class CanaryProbe:
     """Writes the canary of one table, and looks for it in the mirror.
 
     Args:
@@ -90,7 +90,7 @@ class Canary:
         self._now = now
         self._wait = wait
 
-    def beat(self, seconds: float = SECONDS, within: float = inf) -> Beat:
+    def probe(self, seconds: float = SECONDS, within: float = inf) -> ProbeResult:
         """Write the canary and wait until the cache has it.
 
         Args:
@@ -102,15 +102,15 @@ class Canary:
         before = None
         with suppress(CacheError):  # which is told below, if it does not pass
             before = last(self._cache, self._schema.table)
-        mark = Mark(round(self._now() * 1000), token_hex(8))
+        mark = CanaryMark(round(self._now() * 1000), token_hex(8))
         try:
             self.write(mark)
         except (ConfigError, SourceError) as error:
-            return Beat(0, seen=False, error=str(error))
+            return ProbeResult(0, seen=False, error=str(error))
         left = max(0.0, end - self._clock())
         return self.wait_until_seen(mark, min(seconds, left), before)
 
-    def write(self, mark: Mark) -> None:
+    def write(self, mark: CanaryMark) -> None:
         """Put the item.
 
         Raises:
@@ -139,7 +139,9 @@ class Canary:
         for tag in "SNB" if len(schema.keys) > 1 else "S":
             yield replace(schema, types=("S", tag)[: len(schema.keys)])
 
-    def wait_until_seen(self, mark: Mark, seconds: float, before: Mark | None = None) -> Beat:
+    def wait_until_seen(
+        self, mark: CanaryMark, seconds: float, before: CanaryMark | None = None
+    ) -> ProbeResult:
         """Look at the cache until it holds what was written just now, or what came even after it.
 
         A table may have several canaries, as each region of a global table has one: where another's
@@ -159,21 +161,21 @@ class Canary:
                 held, error = None, str(failure)
             taken = self._clock() - begin
             if held == mark or (held and held != before and held.at >= mark.at):
-                return Beat(mark.at, seen=True, latency=max(0.0, taken))
+                return ProbeResult(mark.at, seen=True, latency=max(0.0, taken))
             if taken >= seconds or self._wait(min(pause, seconds - taken)):
                 break
             pause = min(2 * pause, _LONGEST_PAUSE)
         reason = error or f"the cache did not have it within {taken:.0f} s of the write"
-        return Beat(mark.at, seen=False, error=reason)
+        return ProbeResult(mark.at, seen=False, error=reason)
 
 
-def last(cache: Cache, table: str) -> Mark | None:
+def last(cache: Cache, table: str) -> CanaryMark | None:
     """The newest canary that came through; None for none.
 
     Raises:
         CacheError: the cache cannot be read.
     """
-    key = entry_key(table)
+    key = canary_key(table)
     text = cache.call(key, b"GET", key)
     with suppress(msgspec.DecodeError):
         return msgspec.json.decode(text, type=_Entry).mark if text else None

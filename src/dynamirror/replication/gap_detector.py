@@ -12,10 +12,10 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import (
     OLDER_DATA,
     OLDER_STREAM,
-    Marker,
+    CompletenessMarker,
     difference,
-    note_gap,
     read_marker,
+    record_gap,
     stream_epoch,
 )
 from dynamirror.views.view import View, fingerprint
@@ -36,7 +36,7 @@ _LOOK_SECONDS: Final = 1.0
 _CLOCKS_SECONDS: Final = 2
 
 
-class Watch:
+class GapDetector:
     """Notices that a mirror has become incomplete, and writes it down.
 
     It looks at the marker once a second at the most, unless another stream than the marker's comes.
@@ -63,9 +63,11 @@ class Watch:
         self._clock = clock
         self._now = now
         self._looked = float("-inf")
-        self.marker: Marker | None = None
+        self.marker: CompletenessMarker | None = None
 
-    def look(self, stream: str, oldest: float | None = None, *, began: float | None = None) -> None:
+    def check(
+        self, stream: str, oldest: float | None = None, *, began: float | None = None
+    ) -> None:
         """Compare the marker with what is delivered; after a batch was written, not before.
 
         Args:
@@ -81,7 +83,7 @@ class Watch:
             reason = f"changes arrived {hours} hours late: others may have been trimmed unread"
             # Until the late ones are through, each makes the gap later; one a minute is enough.
             if self.marker is None or self._now() - (self.marker.gap or 0) > 60:  # noqa: PLR2004
-                self.note(stream, reason)
+                self.record_gap(stream, reason)
                 return
         other = self.marker is not None and stream != self.marker.stream
         if other or self._clock() - self._looked >= _LOOK_SECONDS:
@@ -91,13 +93,13 @@ class Watch:
             why = difference(self.marker, stream, self._fingerprint)
             why = why or _lost(before, self.marker)
             if why is not None:
-                self.note(stream, why)
+                self.record_gap(stream, why)
                 return
         assert self.marker is not None  # it has been looked at
         if began is not None and (why := self._resurrects(self.marker, stream, began)):
-            self.note(stream, why)
+            self.record_gap(stream, why)
 
-    def _resurrects(self, marker: Marker, stream: str, began: float) -> str | None:
+    def _resurrects(self, marker: CompletenessMarker, stream: str, began: float) -> str | None:
         """Why a batch may have brought back what nothing deletes any more, or None.
 
         A rebuild leaves no tombstone where no entry was. So a put may come back if the delete after
@@ -121,29 +123,29 @@ class Watch:
         """Whether a change comes so late that others may have been trimmed before it."""
         return self._now() - created > _OLD_SECONDS
 
-    def note(self, stream: str, reason: str) -> None:
+    def record_gap(self, stream: str, reason: str) -> None:
         """Write down that changes may be lacking, up to now.
 
         Raises:
             CacheError: the cache did not take it.
         """
         at = ceil(self._now()) + _CLOCKS_SECONDS
-        note_gap(self._cache, self._views, stream=stream, at=at, reason=reason)
+        record_gap(self._cache, self._views, stream=stream, at=at, reason=reason)
         logger.error("mirror incomplete", extra={"table": self._table, "reason": reason})
-        held = self.marker or Marker()
+        held = self.marker or CompletenessMarker()
         followed = held.stream if _is_older(stream, held) else stream
         self.marker = msgspec.structs.replace(
             held, stream=followed, views=self._fingerprint, gap=at, reason=reason
         )
 
 
-def _lost(before: Marker | None, now: Marker) -> str | None:
+def _lost(before: CompletenessMarker | None, now: CompletenessMarker) -> str | None:
     """Why a mirror is incomplete as it was known before, if a failover lost that; or None."""
     if before is None or before.gap is None or now.gap is None or now.gap >= before.gap:
         return None
     return _LOST_NOTE + before.reason.removeprefix(_LOST_NOTE)
 
 
-def _is_older(stream: str, marker: Marker) -> bool:
+def _is_older(stream: str, marker: CompletenessMarker) -> bool:
     """Whether the table has had a newer stream since, as far as the marker tells."""
     return 0 <= stream_epoch(stream) < max(stream_epoch(marker.stream), stream_epoch(marker.source))

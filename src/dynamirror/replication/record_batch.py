@@ -3,7 +3,7 @@
 from contextlib import suppress
 from typing import Any
 
-from dynamirror.cache.quarantine import Parked
+from dynamirror.cache.quarantine import ParkedItem
 from dynamirror.errors import RecordError
 from dynamirror.records import stream_record as records
 from dynamirror.views.batch_result import Report
@@ -52,7 +52,7 @@ def _is_time(seconds: Any) -> bool:
     return isinstance(seconds, int | float) and 0 <= seconds < _END_OF_TIME
 
 
-def _first_to_repeat(batch: list[Any], report: Report, unparked: list[Parked]) -> list[str]:
+def _first_to_repeat(batch: list[Any], report: Report, unparked: list[ParkedItem]) -> list[str]:
     """The identifier of the earliest record that is neither applied nor parked, as it is spelt."""
     if any(item.sequence == "?" for item in unparked):
         return [""]  # the record has no number to name it by: the whole batch must come again

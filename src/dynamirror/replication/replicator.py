@@ -11,13 +11,13 @@ from time import monotonic, time
 from typing import Any, Protocol
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import Parked, merged, park
+from dynamirror.cache.quarantine import ParkedItem, merged, park
 from dynamirror.cache.writer import apply
 from dynamirror.errors import CacheError, RecordError, SourceError
 from dynamirror.records import stream_record as records
 from dynamirror.records.stream_record import Change
 from dynamirror.records.version import ChangeVersion
-from dynamirror.replication.gap_detector import Watch
+from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.key_schema import key_schema
 from dynamirror.replication.record_batch import (
     _all_to_repeat,
@@ -28,9 +28,9 @@ from dynamirror.replication.record_batch import (
     _table,
 )
 from dynamirror.settings import QUARANTINE_LIMIT, Settings, load_views
-from dynamirror.views.batch_result import Batch, Report, partial_batch_response
+from dynamirror.views.batch_result import BatchResult, Report, partial_batch_response
 from dynamirror.views.canary import views_for
-from dynamirror.views.entry import Entry, of_change
+from dynamirror.views.entry import Entry, entries_of_change
 from dynamirror.views.view import Schema, View, Views
 
 logger = logging.getLogger("dynamirror")
@@ -77,7 +77,7 @@ class Replicator:
         fence_ttl: int,
         quarantine_limit: int = QUARANTINE_LIMIT,
         clock: Callable[[], float] = monotonic,
-        observe: Callable[[Batch], None] = lambda _batch: None,
+        observe: Callable[[BatchResult], None] = lambda _batch: None,
     ) -> None:
         self.cache = cache
         self.views = views
@@ -86,7 +86,7 @@ class Replicator:
         self._quarantine_limit = quarantine_limit
         self._clock = clock
         self._observe = observe
-        self._watches: dict[str, Watch] = {}
+        self._gap_detectors: dict[str, GapDetector] = {}
         self._asked: dict[str, float] = {}
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -106,16 +106,16 @@ class Replicator:
         try:
             report, parked, unparked = self._write(batch, begin, context)
         except Exception:
-            self._tell(batch, begin, Report(), failed=len(batch))
+            self._report_batch(batch, begin, Report(), failed=len(batch))
             raise
         finally:
             gc.unfreeze()
         parked_now = len(parked) - len(unparked)
-        self._tell(batch, begin, report, parked=parked_now, failed=len(report.failed))
+        self._report_batch(batch, begin, report, parked=parked_now, failed=len(report.failed))
         self._log(batch, report, parked)
         again = _first_to_repeat(batch, report, unparked)
         try:
-            self._look(batch, began, done=not again)
+            self._check_completeness(batch, began, done=not again)
         except CacheError:
             if not again:
                 raise
@@ -124,12 +124,12 @@ class Replicator:
 
     def _write(
         self, batch: list[Any], begin: float, context: Context
-    ) -> tuple[Report, list[Parked], list[Parked]]:
+    ) -> tuple[Report, list[ParkedItem], list[ParkedItem]]:
         """Apply a batch; gives the outcomes, what was set aside, and what could not be."""
         seconds = context.get_remaining_time_in_millis() / 1000
         # A function that is given little time still uses half of it.
         end = begin + seconds - min(self._reserve, seconds / 2)
-        parked: list[Parked] = []
+        parked: list[ParkedItem] = []
         self._meet(batch)
         entries, superseded = self._entries(batch, parked)
         if logger.isEnabledFor(logging.DEBUG):
@@ -145,10 +145,10 @@ class Replicator:
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return report, parked, park(self.cache, parked, at=at, limit=self._quarantine_limit)
 
-    def _tell(
+    def _report_batch(
         self, batch: list[Any], begin: float, report: Report, *, parked: int = 0, failed: int
     ) -> None:
-        told = Batch(
+        told = BatchResult(
             table=_table(batch),
             records=len(batch),
             report=report,
@@ -160,7 +160,7 @@ class Replicator:
         )
         self._observe(told)
 
-    def _entries(self, batch: list[Any], parked: list[Parked]) -> tuple[Iterable[Entry], int]:
+    def _entries(self, batch: list[Any], parked: list[ParkedItem]) -> tuple[Iterable[Entry], int]:
         """What a batch means, and how many entries were superseded before they were made."""
         views = self._static_views(batch)
         newest = records.newest(batch) if views else batch
@@ -198,7 +198,7 @@ class Replicator:
             return False
         if bound[0].schema.keys == views[0].schema.keys:
             return False
-        self._watches.pop(table, None)
+        self._gap_detectors.pop(table, None)
         return True
 
     def _static_views(self, batch: list[Any]) -> tuple[View, ...]:
@@ -206,13 +206,13 @@ class Replicator:
         views = self.views.bound(_table(batch))
         return views if views and all(view.is_static for view in views) else ()
 
-    def _decode(self, batch: list[Any], parked: list[Parked]) -> Iterator[Entry]:
+    def _decode(self, batch: list[Any], parked: list[ParkedItem]) -> Iterator[Entry]:
         """Decode records as their entries are asked for; those that cannot be are parked."""
         for record in batch:
             change = None
             try:
                 change = records.decode(record)
-                views = self.views.of_change(change)
+                views = self.views.entries_of_change(change)
                 _check_keys(change, views[0].schema)
                 mine = views_for(change.keys, views)
             except RecordError as error:
@@ -222,18 +222,18 @@ class Replicator:
                 continue
             for view in mine:
                 try:
-                    yield from of_change(view, change)
+                    yield from entries_of_change(view, change)
                 except RecordError as error:  # the other views can still be written
                     reason = f"view {view.name}: {error}"
                     parked.append(_parked(record, reason, change.version.created))
 
-    def watch(self, table: str) -> Watch | None:
+    def gap_detector(self, table: str) -> GapDetector | None:
         """What notices that the mirror of a table is incomplete; None before the table was met."""
-        if table not in self._watches and (views := self.views.bound(table)):
-            self._watches[table] = Watch(self.cache, views, clock=self._clock)
-        return self._watches.get(table)
+        if table not in self._gap_detectors and (views := self.views.bound(table)):
+            self._gap_detectors[table] = GapDetector(self.cache, views, clock=self._clock)
+        return self._gap_detectors.get(table)
 
-    def _look(self, batch: list[Any], began: float, *, done: bool) -> None:
+    def _check_completeness(self, batch: list[Any], began: float, *, done: bool) -> None:
         """See whether the mirror is complete, as far as a batch and the cache tell.
 
         Args:
@@ -247,7 +247,7 @@ class Replicator:
         """
         stream, oldest = _arn(batch), _oldest(batch)
         try:
-            watch = self.watch(records.parse_stream_arn(stream).table)
+            watch = self.gap_detector(records.parse_stream_arn(stream).table)
         except RecordError:
             return  # nothing tells of which stream it is
         if watch is None:
@@ -257,12 +257,12 @@ class Replicator:
         if not (done or late or time() - began > _GIVEN_UP_SECONDS):
             return
         try:
-            watch.look(stream, oldest, began=began)
+            watch.check(stream, oldest, began=began)
         except CacheError:
             if late or not watch.is_newest(stream):
                 raise  # the next batch may not tell
 
-    def _log(self, batch: list[Any], report: Report, parked: list[Parked]) -> None:
+    def _log(self, batch: list[Any], report: Report, parked: list[ParkedItem]) -> None:
         extra = {
             "table": _table(batch),
             "stream": _stream_label(batch),
@@ -316,15 +316,15 @@ def _check_keys(change: Change, schema: Schema) -> None:
             raise RecordError("the record's key is not that of its image")
 
 
-def _parked(record: Any, reason: str, created: int) -> Parked:
+def _parked(record: Any, reason: str, created: int) -> ParkedItem:
     table = "?"
     with suppress(RecordError, KeyError, TypeError):
         table = records.parse_stream_arn(record["eventSourceARN"]).table
     number = records.sequence_number(record) or "?"
-    return Parked(table, records.keys(record), number, reason, created)
+    return ParkedItem(table, records.keys(record), number, reason, created)
 
 
-def _unmapped(batch: list[Any], report: Report) -> Iterator[Parked]:
+def _unmapped(batch: list[Any], report: Report) -> Iterator[ParkedItem]:
     """The records of which an item could be decoded, but not written in a view."""
     if not report.quarantined:
         return
@@ -337,7 +337,7 @@ def _unmapped(batch: list[Any], report: Report) -> Iterator[Parked]:
 
 
 def build(
-    settings: Settings, *, observe: Callable[[Batch], None] = lambda _batch: None
+    settings: Settings, *, observe: Callable[[BatchResult], None] = lambda _batch: None
 ) -> Replicator:
     """Make a replicator from settings; connects to nothing yet.
 

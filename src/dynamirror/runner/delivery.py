@@ -12,9 +12,14 @@ from time import monotonic, time
 from dynamirror.backoff import Backoff
 from dynamirror.cache.checkpoints import Position
 from dynamirror.dynamodb.shards import Shard, readable
-from dynamirror.dynamodb.stream_reader import Description, StreamGoneError, StreamReader
+from dynamirror.dynamodb.stream_reader import StreamDescription, StreamGoneError, StreamReader
 from dynamirror.errors import CacheError, SourceError
-from dynamirror.runner.event_source_mapping import Counts, EventSourceMapping, Function, Invoker
+from dynamirror.runner.event_source_mapping import (
+    DeliveryCounts,
+    EventSourceMapping,
+    Function,
+    Invoker,
+)
 from dynamirror.runner.shard_consumer import Consumer, PositionStore
 
 logger = logging.getLogger("dynamirror")
@@ -45,14 +50,14 @@ class Delivery:
         *,
         poll_seconds: float = 0.25,
         discover_seconds: float = 10.0,
-        note_gap: Callable[[str], object] = lambda _reason: None,
+        record_gap: Callable[[str], object] = lambda _reason: None,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], float] = time,
     ) -> None:
         self._reader = reader
         self._positions = positions
         self._mapping = mapping or EventSourceMapping()
-        self._note_gap = note_gap
+        self._note_gap = record_gap
         self._poll_seconds = poll_seconds
         self._discover_seconds = discover_seconds
         self._clock = clock
@@ -70,7 +75,7 @@ class Delivery:
         self._supervisor = threading.Thread(target=self._supervise, name="delivery", daemon=True)
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> DeliveryCounts:
         """What was done so far."""
         return self._invoker.counts
 
@@ -159,7 +164,7 @@ class Delivery:
             self._look.wait(self._discover_seconds)
             self._look.clear()  # before it is asked for the end: whoever stops it sets both
 
-    def _described(self) -> Description:
+    def _described(self) -> StreamDescription:
         failures = 0
         while not self._stop.is_set():
             try:
@@ -169,7 +174,7 @@ class Delivery:
             except SourceError as error:
                 failures += 1
                 self._backoff.wait(failures, error)
-        return Description([])
+        return StreamDescription([])
 
     def _notice_lost_shards(self, known: Mapping[str, Position]) -> None:
         """Note a gap for each shard that was not read to its end and is listed no more."""

@@ -84,7 +84,7 @@ class Invocation:
 
 
 @dataclass(slots=True)
-class Counts:
+class DeliveryCounts:
     """What a delivery has done so far."""
 
     records: int = 0
@@ -93,8 +93,8 @@ class Counts:
     discarded: int = 0
     gaps: int = 0
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+    def __add__(self, other: "DeliveryCounts") -> "DeliveryCounts":
+        return DeliveryCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
 @dataclass(slots=True)
@@ -127,7 +127,7 @@ class Invoker:
         self._clock = clock
         self._backoff = Backoff(stop)
         self._lock = threading.Lock()
-        self.counts = Counts()
+        self.counts = DeliveryCounts()
 
     def deliver(self, records: list[Record]) -> bool:
         """Hand records to the function until each is dealt with; False if stopped before."""

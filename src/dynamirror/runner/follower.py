@@ -7,10 +7,10 @@ from dynamirror.cache.checkpoints import Positions
 from dynamirror.dynamodb.client import Aws, Table, describe_table
 from dynamirror.dynamodb.stream_reader import StreamReader
 from dynamirror.recovery.rebuild import Rebuild
-from dynamirror.replication.gap_detector import Watch
+from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Replicator
 from dynamirror.runner.delivery import Delivery
-from dynamirror.runner.event_source_mapping import Counts, EventSourceMapping
+from dynamirror.runner.event_source_mapping import DeliveryCounts, EventSourceMapping
 from dynamirror.runner.healer import Healer
 from dynamirror.views.keyspace import RESERVED
 from dynamirror.views.view import check_stream
@@ -24,8 +24,8 @@ class Follower:
         table: its name.
         replicator: takes the batches.
         mapping: how batches are made.
-        tell: is told, in a sentence, what a person should know.
-        heal: whether to rebuild the mirror whenever it is incomplete.
+        notify: is told, in a sentence, what a person should know.
+        auto_rebuild: whether to rebuild the mirror whenever it is incomplete.
         rate: read units a second that a rebuild may consume; None for no limit.
         margin: seconds that a rebuild's horizons lie behind DynamoDB's clock; default as it needs.
 
@@ -42,8 +42,8 @@ class Follower:
         replicator: Replicator,
         mapping: EventSourceMapping,
         *,
-        tell: Callable[[str], None],
-        heal: bool = True,
+        notify: Callable[[str], None],
+        auto_rebuild: bool = True,
         rate: float | None = None,
         margin: int | None = None,
     ) -> None:
@@ -51,7 +51,7 @@ class Follower:
         self._table = table
         self._replicator = replicator
         self._mapping = mapping
-        self._tell = tell
+        self._notify = notify
         self.delivery: Delivery | None = None  # what delivers now
         self._source = self._look_up()
         # Any command will do: a cache that cannot be reached, or refuses us, is told at once.
@@ -68,8 +68,8 @@ class Follower:
         self._healer = Healer(
             self._rebuild,
             stream_arn=lambda: self._source.stream_arn,
-            tell=tell,
-            heal=heal,
+            notify=notify,
+            auto_rebuild=auto_rebuild,
             rate=rate,
         )
 
@@ -87,24 +87,24 @@ class Follower:
         """By shard that is being read: seconds since it was last seen read to its end."""
         return self.delivery.behind() if self.delivery else {}
 
-    def follow(self, report: Callable[[Counts], None], *, every: float) -> None:
+    def follow(self, report: Callable[[DeliveryCounts], None], *, interval: float) -> None:
         """Deliver until interrupted.
 
         Args:
             report: is told now and then what was done so far.
-            every: seconds between reports.
+            interval: seconds between reports.
 
         Raises:
             DynamirrorError: there is nothing left to follow; says why.
         """
         self._healer.start()
         try:
-            self._follow(report, every)
+            self._follow(report, interval)
         finally:
             self._healer.stop()
 
-    def _follow(self, report: Callable[[Counts], None], every: float) -> None:
-        before = Counts()
+    def _follow(self, report: Callable[[DeliveryCounts], None], interval: float) -> None:
+        before = DeliveryCounts()
         while True:
             arn = self._source.stream_arn
             delivery = Delivery(
@@ -112,12 +112,14 @@ class Follower:
                 self._replicator,
                 Positions(self._replicator.cache, arn),
                 self._mapping,
-                note_gap=partial(Watch(self._replicator.cache, self._views).note, arn),
+                record_gap=partial(
+                    GapDetector(self._replicator.cache, self._views).record_gap, arn
+                ),
             )
             delivery.start()
             self.delivery = delivery
             try:
-                while not delivery.wait(every):
+                while not delivery.wait(interval):
                     report(before + delivery.counts)
             finally:
                 delivery.stop()
@@ -129,7 +131,7 @@ class Follower:
         """Find the stream that took over from one that was switched off."""
         self._source = self._look_up()
         self._rebuild.stream_arn = self._source.stream_arn
-        self._tell(
+        self._notify(
             f"stream {ended} was switched off; going on with {self._source.stream_arn}. Changes "
             "made in between were never recorded"
         )

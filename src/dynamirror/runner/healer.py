@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from dynamirror.backoff import Backoff
 from dynamirror.errors import CacheError, SourceError
-from dynamirror.recovery.backfill import Backfill, Now
+from dynamirror.recovery.backfill import Backfill, BackfillProgress
 from dynamirror.recovery.rebuild import Rebuild
-from dynamirror.replication.gap_detector import Watch
+from dynamirror.replication.gap_detector import GapDetector
 
 logger = logging.getLogger("dynamirror")
 
@@ -21,8 +21,8 @@ class Healer(threading.Thread):
     Args:
         rebuild: the steps of a rebuild.
         stream_arn: tells the stream that is followed now.
-        tell: is told, in a sentence, what a person should know.
-        heal: whether to rebuild, or only to tell.
+        notify: is told, in a sentence, what a person should know.
+        auto_rebuild: whether to rebuild, or only to tell.
         segments: how many parts the table is read in.
         rate: read units a second; None for no limit.
     """
@@ -32,20 +32,20 @@ class Healer(threading.Thread):
         rebuild: Rebuild,
         *,
         stream_arn: Callable[[], str],
-        tell: Callable[[str], None],
-        heal: bool = True,
+        notify: Callable[[str], None],
+        auto_rebuild: bool = True,
         segments: int = 4,
         rate: float | None = None,
     ) -> None:
         super().__init__(name="healer", daemon=True)
         self._rebuild = rebuild
         self._stream_arn = stream_arn
-        self._tell = tell
-        self._heal = heal
+        self._notify = notify
+        self._heal = auto_rebuild
         self._segments = segments
         self._rate = rate
         self._halt = threading.Event()
-        self._watch = Watch(rebuild.cache, rebuild.views)
+        self._watch = GapDetector(rebuild.cache, rebuild.views)
         self._told: str | None = None
         self.complete: bool | None = None  # None until it has looked
 
@@ -68,7 +68,7 @@ class Healer(threading.Thread):
         self.join()
 
     def _look(self) -> None:
-        self._watch.look(self._stream_arn())
+        self._watch.check(self._stream_arn())
         marker = self._watch.marker
         if marker is None:
             return
@@ -79,14 +79,14 @@ class Healer(threading.Thread):
         if self._told != marker.reason:
             self._told = marker.reason
             follows = "rebuilding it" if self._heal else "`dynamirror backfill` rebuilds it"
-            self._tell(f"the mirror is incomplete: {marker.reason}; {follows}")
+            self._notify(f"the mirror is incomplete: {marker.reason}; {follows}")
         if self._heal:
             self._rebuild_it()
 
     def _rebuild_it(self) -> None:
-        def note(now: Now) -> None:
+        def note(now: BackfillProgress) -> None:
             if now.phase == "again":
-                self._tell(f"{now.detail}; beginning anew")
+                self._notify(f"{now.detail}; beginning anew")
 
         backfill = Backfill(
             self._rebuild,
@@ -94,12 +94,12 @@ class Healer(threading.Thread):
             rate=self._rate,
             patience=None,
             stop=self._halt,
-            tell=note,
+            on_progress=note,
         )
         done = backfill.run()
         if done is not None:
             self.complete, self._told = True, None
-            self._tell(
+            self._notify(
                 f"the mirror is complete: {done.progress.items:,} items read, "
                 f"{done.progress.applied:,} entries written, {done.swept.deleted:,} left-over "
                 "entries deleted"

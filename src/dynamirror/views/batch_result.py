@@ -8,7 +8,7 @@ from dynamirror.views.entry import Entry
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class RejectedEntry:
     """An entry that was not simply written, and why."""
 
     entry: Entry
@@ -30,8 +30,8 @@ class Report:
     applied: int = 0
     stale: int = 0
     coalesced: int = 0
-    quarantined: list[Trouble] = field(default_factory=list)
-    failed: list[Trouble] = field(default_factory=list)
+    quarantined: list[RejectedEntry] = field(default_factory=list)
+    failed: list[RejectedEntry] = field(default_factory=list)
 
     def lowest_failed(self) -> int | None:
         """The lowest sequence number not applied, from which the stream must deliver again."""
@@ -44,7 +44,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class BatchResult:
     """What is told of one batch.
 
     Args:
@@ -83,7 +83,7 @@ class Tally:
     quarantined: int = 0
     failed: int = 0
 
-    def add(self, batch: Batch) -> None:
+    def add(self, batch: BatchResult) -> None:
         """Count one batch."""
         report = batch.report
         self.applied += report.applied

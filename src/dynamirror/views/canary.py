@@ -13,7 +13,7 @@ from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import Item
 from dynamirror.views.encoding import JSON
 from dynamirror.views.key_template import KeyTemplate
-from dynamirror.views.keyspace import RESERVED, entry_key
+from dynamirror.views.keyspace import RESERVED, canary_key
 from dynamirror.views.view import Schema, View
 
 NAME: Final = f"{RESERVED}canary"
@@ -84,7 +84,7 @@ def no_text(schema: Schema) -> ConfigError:
 @lru_cache(maxsize=64)
 def view_of(schema: Schema) -> View:
     """The view in which the canary is written, and nothing else."""
-    key = entry_key(schema.table)
+    key = canary_key(schema.table)
     template = KeyTemplate(key, (), (key,), frozenset())
     return View(
         name="canary",

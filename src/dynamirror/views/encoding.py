@@ -7,7 +7,7 @@ from enum import StrEnum
 from dynamirror.records.attribute_value import Item, plain_map, raw, to_json, typed_map, utf8
 
 
-class Layout(StrEnum):
+class ValueType(StrEnum):
     """What kind of Valkey value an entry is."""
 
     STRING = "string"
@@ -28,7 +28,7 @@ class Encoding:
     """
 
     name: str
-    layout: Layout
+    layout: ValueType
     encode: Callable[[Item], bytes | None]
     attributes: frozenset[str] | None = None
 
@@ -63,9 +63,9 @@ def unpack_fields(packed: bytes) -> list[bytes]:
     return parts
 
 
-JSON = Encoding("json", Layout.STRING, _json)
-DYNAMODB_JSON = Encoding("dynamodb-json", Layout.STRING, _dynamodb_json)
-HASH = Encoding("hash", Layout.HASH, _hash)
+JSON = Encoding("json", ValueType.STRING, _json)
+DYNAMODB_JSON = Encoding("dynamodb-json", ValueType.STRING, _dynamodb_json)
+HASH = Encoding("hash", ValueType.HASH, _hash)
 
 
 def attribute(name: str) -> Encoding:
@@ -75,4 +75,4 @@ def attribute(name: str) -> Encoding:
         value = item.get(name)
         return None if value is None else raw(value)
 
-    return Encoding("attribute", Layout.STRING, encode, frozenset({name}))
+    return Encoding("attribute", ValueType.STRING, encode, frozenset({name}))

@@ -32,7 +32,7 @@ class Delete(msgspec.Struct, frozen=True, gc=False):
 Entry = Put | Delete
 
 
-def of_change(view: View, change: Change) -> Iterable[Entry]:
+def entries_of_change(view: View, change: Change) -> Iterable[Entry]:
     """What one change means for one view.
 
     Raises:
@@ -85,7 +85,7 @@ def _old_key(view: View, change: Change) -> str | None:
         return None  # it had no entry
 
 
-def of_row(view: View, key: Item, item: Item | None, version: Version) -> Entry | None:
+def entry_of_row(view: View, key: Item, item: Item | None, version: Version) -> Entry | None:
     """What one row, read from the table, means for one view; None if it has no entry there.
 
     Args:
@@ -100,10 +100,10 @@ def of_row(view: View, key: Item, item: Item | None, version: Version) -> Entry 
     if item is not None:
         rendered = view.render(item)
         return None if rendered is None else Put(view, rendered, version, item)
-    return no_entry(view, key, version)
+    return deletion_of_row(view, key, version)
 
 
-def no_entry(view: View, key: Item, version: Version) -> Delete | None:
+def deletion_of_row(view: View, key: Item, version: Version) -> Delete | None:
     """What it means for one view that an item is not in the table, or not for the view.
 
     None if the primary key does not tell which entry it may have had.

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import Item, utf8
-from dynamirror.records.version import ChangeVersion, RowVersion
+from dynamirror.records.version import ChangeVersion, SnapshotVersion
 from dynamirror.views.condition import Combined, Condition, Test
-from dynamirror.views.encoding import Layout
-from dynamirror.views.entry import Put, of_row
+from dynamirror.views.encoding import ValueType
+from dynamirror.views.entry import Put, entry_of_row
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import View, ViewSpec
 
@@ -52,13 +52,13 @@ def in_words(spec: ViewSpec, view: View) -> Iterator[str]:
     shape = _ENCODINGS[view.encoding.name].format(", ".join(view.encoding.attributes or ()))
     yield f"for {items} of table {view.schema.table}"
     yield f"key {view.template.text}, written as {shape}"
-    if spec.shape.include is not None:
-        yield f"only {_listed(spec.shape.include)}"
-    if spec.shape.exclude:
-        yield f"without {_listed(spec.shape.exclude)}"
-    for old, new in spec.shape.rename.items():
+    if spec.projection.include is not None:
+        yield f"only {_listed(spec.projection.include)}"
+    if spec.projection.exclude:
+        yield f"without {_listed(spec.projection.exclude)}"
+    for old, new in spec.projection.rename.items():
         yield f"{old} is called {new}"
-    for name, value in spec.shape.constants.items():
+    for name, value in spec.projection.constants.items():
         yield f"{name} is always {next(iter(value.values()))!r}"
     if spec.ttl:
         yield f"an entry expires at {spec.ttl}, in seconds since 1970"
@@ -112,7 +112,7 @@ def sample(view: View, items: Iterable[Item]) -> Sample | None:
     """The entry of the first of some items that has one; None if none has."""
     for item in items:
         try:
-            put = of_row(view, item, item, RowVersion(0))
+            put = entry_of_row(view, item, item, SnapshotVersion(0))
             value = view.encode(item) if isinstance(put, Put) else None
         except RecordError:
             continue
@@ -123,7 +123,7 @@ def sample(view: View, items: Iterable[Item]) -> Sample | None:
 
 def _sample(view: View, key: str, value: bytes, item: Item) -> Sample:
     text, size = value.decode(errors="backslashreplace"), len(value)
-    if view.encoding.layout is Layout.HASH:
+    if view.encoding.layout is ValueType.HASH:
         parts = list(_unpacked(value))
         text = " ".join(part.decode(errors="backslashreplace") for part in parts)
         size = sum(map(len, parts))

@@ -18,7 +18,7 @@ def glob(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in text)
 
 
-def marker_key(table: str) -> str:
+def completeness_marker_key(table: str) -> str:
     """The hash that holds a mirror's marker."""
     return f"{RESERVED}{{{table}}}:mirror"
 
@@ -43,6 +43,6 @@ def rebuild_key(table: str) -> str:
     return f"{RESERVED}{{{table}}}:rebuild"
 
 
-def entry_key(table: str) -> str:
+def canary_key(table: str) -> str:
     """The key of the cache that holds the canary."""
     return f"{RESERVED}{{{table}}}:canary"

@@ -15,7 +15,7 @@ from dynamirror.views import condition, encoding
 from dynamirror.views.encoding import Encoding
 from dynamirror.views.key_template import KeyTemplate
 from dynamirror.views.keyspace import glob
-from dynamirror.views.projection import Shape
+from dynamirror.views.projection import Projection
 from dynamirror.views.view import Schema, Views, ViewSpec, check_stream
 
 
@@ -36,8 +36,8 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     ttl: Name | None = None
     collection: bool = False
 
-    def shape(self) -> Shape:
-        return Shape(
+    def projection(self) -> Projection:
+        return Projection(
             include=None if self.include is None else frozenset(self.include),
             exclude=frozenset(self.exclude),
             rename=self.rename,
@@ -66,7 +66,7 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         new = list(self.rename.values())
         if len({*new, *self.constants}) < len(new) + len(self.constants):
             raise ValueError("`rename` and `constants` give two attributes one name")
-        self.shape()
+        self.projection()
         if self.key is not None:
             try:
                 KeyTemplate.parse(self.key, table=self.table or "table")
@@ -157,7 +157,7 @@ def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
             encoding=table.encoder(),
             exclusive=table.exclusive,
             when=table.when,
-            shape=table.shape(),
+            projection=table.projection(),
             ttl=table.ttl,
             collection=table.collection,
         )

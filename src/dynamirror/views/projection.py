@@ -7,7 +7,7 @@ from dynamirror.records.attribute_value import AttributeValue, Item
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class Projection:
     """Which attributes an entry has.
 
     Args:
@@ -22,7 +22,7 @@ class Shape:
     rename: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, AttributeValue] = field(default_factory=dict)
 
-    def maker(self) -> Callable[[Item], Item] | None:
+    def projector(self) -> Callable[[Item], Item] | None:
         """Make the function that turns an item into what its entry holds; None if that is all."""
         include, exclude, rename = self.include, self.exclude, self.rename
         constants = self.constants

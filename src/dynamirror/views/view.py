@@ -10,9 +10,9 @@ from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.stream_record import Change, check_view_type
 from dynamirror.views.condition import Condition, parse, path, pinned
-from dynamirror.views.encoding import JSON, Encoding, Layout
+from dynamirror.views.encoding import JSON, Encoding, ValueType
 from dynamirror.views.key_template import Collection, KeyTemplate
-from dynamirror.views.projection import Shape
+from dynamirror.views.projection import Projection
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class View:
         """
         if self.make is not None:
             item = self.make(item)
-            if not item and self.encoding.layout is Layout.HASH:
+            if not item and self.encoding.layout is ValueType.HASH:
                 return None  # there is no hash without a field
         return self.encoding.encode(item)
 
@@ -166,7 +166,7 @@ class ViewSpec:
     encoding: Encoding = JSON
     exclusive: bool = False
     when: Mapping[str, Any] | None = None
-    shape: Shape = field(default_factory=Shape)
+    projection: Projection = field(default_factory=Projection)
     ttl: str | None = None
     collection: bool = False
 
@@ -201,7 +201,7 @@ class ViewSpec:
             needs_old_image=not set(template.names) <= set(schema.keys),
             exclusive=self.exclusive,
             when=when,
-            make=self.shape.maker(),
+            make=self.projection.projector(),
             ttl=path(self.ttl, schema.keys) if self.ttl else None,
             collection=collection,
             pinned={name: text for name, text in constant.items() if name in schema.keys},
@@ -223,13 +223,13 @@ class ViewSpec:
         self, template: KeyTemplate, when: Condition | None, schema: Schema
     ) -> frozenset[str] | None:
         """All attributes that are needed of an item; None for the whole of it."""
-        back = {new: old for old, new in self.shape.rename.items()}
+        back = {new: old for old, new in self.projection.rename.items()}
         needed = self.encoding.attributes
         if needed is not None:
             # An item without the old name shows what it has under the new one.
             needed = needed | {back[name] for name in needed if name in back}
-        elif self.shape.include is not None:
-            needed = self.shape.include
+        elif self.projection.include is not None:
+            needed = self.projection.include
         if needed is None:
             return None
         asked = {
@@ -242,17 +242,17 @@ class ViewSpec:
         return needed | first | set(schema.keys)
 
     def _fingerprint(self, template: KeyTemplate) -> str:
-        shape = self.shape
+        projection = self.projection
         written = (
             template.literals,
             template.names,
             self.encoding.name,
             sorted(self.encoding.attributes or ()),
             self.when,
-            None if shape.include is None else sorted(shape.include),
-            sorted(shape.exclude),
-            sorted(shape.rename.items()),
-            sorted((name, sorted(value.items())) for name, value in shape.constants.items()),
+            None if projection.include is None else sorted(projection.include),
+            sorted(projection.exclude),
+            sorted(projection.rename.items()),
+            sorted((name, sorted(value.items())) for name, value in projection.constants.items()),
             self.ttl,
             self.collection,
         )
@@ -277,7 +277,7 @@ class Views:
         self._schema_of = schema_of
         self._bound: dict[str, tuple[View, ...]] = {}
 
-    def of_change(self, change: Change) -> tuple[View, ...]:
+    def entries_of_change(self, change: Change) -> tuple[View, ...]:
         """The views of the change's table.
 
         Raises:

@@ -11,13 +11,13 @@ from tests.support.builders import STREAM_ARN, Time, record
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import Listed, listed, overflow
-from dynamirror.dynamodb.items import RowReader
+from dynamirror.cache.quarantine import QuarantineRecord, overflow, read_quarantine
+from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import scan_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.recovery.comparison import Comparison
-from dynamirror.recovery.redrive import Redriven, redrive
+from dynamirror.recovery.redrive import RedriveResult, redrive
 from dynamirror.recovery.verify import compare
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.view import Schema, View, Views, ViewSpec
@@ -63,18 +63,18 @@ class Mirrored:
         """Deliver one batch, which must go through."""
         assert self.replicator({"Records": list(records)}, Time()) == {"batchItemFailures": []}
 
-    def listed(self) -> list[Listed]:
+    def read_quarantine(self) -> list[QuarantineRecord]:
         """What is in quarantine."""
-        return listed(self.cache, self.table)
+        return read_quarantine(self.cache, self.table)
 
     def overflow(self) -> int:
         """What could not be listed."""
         return overflow(self.cache, self.table)
 
-    def redrive(self, items: list[Listed] | None = None) -> list[Redriven]:
+    def redrive(self, items: list[QuarantineRecord] | None = None) -> list[RedriveResult]:
         """Redrive what is in quarantine, or was."""
-        reader = RowReader(self.source.client, self.table)
-        found = self.listed() if items is None else items
+        reader = SnapshotReader(self.source.client, self.table)
+        found = self.read_quarantine() if items is None else items
         return list(redrive(self.cache, self.views, reader, found, fence_ttl=FENCE_TTL))
 
     def compare(self) -> Comparison:

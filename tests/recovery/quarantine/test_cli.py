@@ -9,7 +9,7 @@ import pytest
 from tests.support.deadlines import wait_until
 from tests.support.processes import environment, run, start
 
-from dynamirror.cache.quarantine import Parked, park
+from dynamirror.cache.quarantine import ParkedItem, park
 from dynamirror.emulators.process import free_port
 from dynamirror.emulators.valkey import EmbeddedValkey
 
@@ -81,7 +81,7 @@ def test_what_is_in_quarantine_is_listed(commands: Commands, mirrored: Any) -> N
 
 
 def test_the_overflow_is_told(commands: Commands, mirrored: Any) -> None:
-    parked = [Parked(mirrored.table, {"id": {"S": str(n)}}, "1", "x") for n in range(3)]
+    parked = [ParkedItem(mirrored.table, {"id": {"S": str(n)}}, "1", "x") for n in range(3)]
     park(mirrored.cache, parked, at="now", limit=1)
     assert "2 times an item was not listed" in commands.quarantine(status=1)
     assert json.loads(commands.quarantine("--json", status=1))["overflow"] == 2
@@ -111,7 +111,7 @@ def test_redrive_need_not_wait(commands: Commands, mirrored: Any) -> None:
     mirrored.deliver(mirrored.poison("1", age=-3_000))
     text = commands.redrive("--no-wait", status=1)
     assert "too fresh, try again in " in text
-    assert len(mirrored.listed()) == 1
+    assert len(mirrored.read_quarantine()) == 1
 
 
 def test_a_wait_can_be_stopped(commands: Commands, mirrored: Any) -> None:
@@ -126,7 +126,7 @@ def test_a_wait_can_be_stopped(commands: Commands, mirrored: Any) -> None:
         process.wait()
     assert process.returncode == 143, errors
     assert "Traceback" not in errors
-    assert len(mirrored.listed()) == 1
+    assert len(mirrored.read_quarantine()) == 1
 
 
 def _listing(mirrored: Any) -> bool:
@@ -138,8 +138,11 @@ def _listing(mirrored: Any) -> bool:
 def test_an_item_can_be_discarded(commands: Commands, mirrored: Any) -> None:
     mirrored.deliver(*(mirrored.poison(str(number)) for number in range(3)))
     assert commands.quarantine("--discard", '{"id":{"S":"1"}}') == "1 items discarded\n"
-    assert [item.name for item in mirrored.listed()] == ['{"id":{"S":"0"}}', '{"id":{"S":"2"}}']
-    park(mirrored.cache, [Parked(mirrored.table, None, "9", "x")], at="now", limit=1)
+    assert [item.name for item in mirrored.read_quarantine()] == [
+        '{"id":{"S":"0"}}',
+        '{"id":{"S":"2"}}',
+    ]
+    park(mirrored.cache, [ParkedItem(mirrored.table, None, "9", "x")], at="now", limit=1)
     assert commands.quarantine("--discard", "all") == "2 items discarded\n"
     assert commands.quarantine("--json").endswith('"overflow":0}\n')
 
@@ -159,7 +162,7 @@ def test_bad_input_is_one_sentence(commands: Commands, mirrored: Any) -> None:
     nobody = ("--table", "nobody", *commands.cache, "--endpoint-url", url)
     assert "it does not exist" in refused("redrive", *nobody, commands=commands)
     unknown = refused(*commands.quarantine_args, "--discard", "x", commands=commands)
-    assert unknown == f"--forget: x is not in the quarantine of table {mirrored.table}"
+    assert unknown == f"--discard: x is not in the quarantine of table {mirrored.table}"
     nameless = refused("quarantine", "--table", "", *commands.cache, commands=commands)
     assert nameless.startswith("--table: ")
     closed = ("--cache", f"127.0.0.1:{free_port()}", "--no-tls")

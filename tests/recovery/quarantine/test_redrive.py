@@ -9,13 +9,13 @@ import pytest
 from tests.support.deadlines import wait_until
 from tests.support.streams import Source
 
-from dynamirror.cache.quarantine import Parked, park
+from dynamirror.cache.quarantine import ParkedItem, park
 from dynamirror.dynamodb import items as rows
-from dynamirror.dynamodb.items import CONSISTENT_MARGIN, RowReader
+from dynamirror.dynamodb.items import CONSISTENT_MARGIN, SnapshotReader
 from dynamirror.dynamodb.keys import on_the_wire
 from dynamirror.errors import CacheError, SourceError
-from dynamirror.records.version import RowVersion
-from dynamirror.recovery.redrive import Outcome, seconds_to_wait
+from dynamirror.records.version import SnapshotVersion
+from dynamirror.recovery.redrive import Outcome, seconds_until_safe
 from dynamirror.views.view import ViewSpec
 
 HEALED = [Outcome.HEALED]
@@ -36,7 +36,7 @@ def test_an_item_that_can_be_written_now_is_healed(mirrored: Any) -> None:
     mirrored.deliver(mirrored.poison("1", name=NAME))
     assert not same(mirrored)
     assert outcomes(mirrored) == HEALED
-    assert mirrored.listed() == []
+    assert mirrored.read_quarantine() == []
     assert same(mirrored)
 
 
@@ -46,7 +46,7 @@ def test_an_item_that_was_deleted_meanwhile_is_healed(mirrored: Any) -> None:
     del broken["eventName"]
     mirrored.deliver(broken)
     mirrored.source.client.delete_item(TableName=mirrored.table, Key={"id": {"S": "1"}})
-    assert mirrored.compare().left_over == 1
+    assert mirrored.compare().orphaned == 1
     make_older(mirrored)
     assert outcomes(mirrored) == HEALED
     assert same(mirrored)
@@ -55,7 +55,7 @@ def test_an_item_that_was_deleted_meanwhile_is_healed(mirrored: Any) -> None:
 def make_older(mirrored: Any) -> None:
     """A record that could not be decoded does not tell when it was made: let that be long ago."""
     key = f"dynamirror:{{{mirrored.table}}}:quarantine"
-    for item in mirrored.listed():
+    for item in mirrored.read_quarantine():
         text = item.text.replace(str(item.note.created).encode(), b"1000")
         mirrored.cache.call(key, b"HSET", key, item.field, text)
 
@@ -75,7 +75,7 @@ def test_an_item_that_still_cannot_be_written_stays_with_the_new_reason(mirror: 
     for _ in range(2):
         (one,) = mirrored.redrive()
         assert one.outcome is Outcome.POISON
-        (item,) = mirrored.listed()
+        (item,) = mirrored.read_quarantine()
         assert item.note.reason == one.reason
         assert one.reason.endswith(
             "an attribute of type BOOL cannot stand in a key, only S, N and B"
@@ -91,7 +91,7 @@ def test_an_item_parked_just_now_is_too_fresh_and_stays(mirrored: Any) -> None:
     assert one.outcome is Outcome.FRESH
     assert 0 < one.wait <= CONSISTENT_MARGIN + 2
     assert one.reason == f"too fresh, try again in {one.wait} s"
-    assert len(mirrored.listed()) == 1
+    assert len(mirrored.read_quarantine()) == 1
 
 
 def test_an_undecodable_record_parked_just_now_is_too_fresh(mirrored: Any) -> None:
@@ -106,31 +106,31 @@ def test_how_long_to_wait_follows_the_youngest_item_that_can_be_redriven(mirrore
     park(
         mirrored.cache,
         [
-            Parked(mirrored.table, key, "1", "x", 100),
-            Parked(mirrored.table, {"id": {"S": "2"}}, "2", "x", 90),
-            Parked(mirrored.table, None, "3", "x", 900),
+            ParkedItem(mirrored.table, key, "1", "x", 100),
+            ParkedItem(mirrored.table, {"id": {"S": "2"}}, "2", "x", 90),
+            ParkedItem(mirrored.table, None, "3", "x", 900),
         ],
         at="now",
     )
-    items = mirrored.listed()
-    assert seconds_to_wait(items, RowVersion(90)) == 11
-    assert seconds_to_wait(items, RowVersion(101)) == 0
-    assert seconds_to_wait([], RowVersion(0)) == 0
+    items = mirrored.read_quarantine()
+    assert seconds_until_safe(items, SnapshotVersion(90)) == 11
+    assert seconds_until_safe(items, SnapshotVersion(101)) == 0
+    assert seconds_until_safe([], SnapshotVersion(0)) == 0
 
 
 def test_poison_that_came_meanwhile_is_not_lost(mirrored: Any) -> None:
     mirrored.deliver(mirrored.poison("1"))
-    before = mirrored.listed()
+    before = mirrored.read_quarantine()
     mirrored.deliver(mirrored.poison("1"))
     assert outcomes(mirrored, before) == [Outcome.AGAIN]
-    (item,) = mirrored.listed()
+    (item,) = mirrored.read_quarantine()
     assert item.note.count == 2
     assert outcomes(mirrored) == HEALED
 
 
 def test_redriven_twice_in_a_row_nothing_changes(mirrored: Any) -> None:
     mirrored.deliver(*(mirrored.poison(str(number)) for number in range(3)))
-    before = mirrored.listed()
+    before = mirrored.read_quarantine()
     assert outcomes(mirrored) == HEALED * 3
     assert outcomes(mirrored) == []
     assert outcomes(mirrored, before) == [Outcome.AGAIN] * 3
@@ -160,13 +160,13 @@ def test_a_record_without_a_key_cannot_be_redriven_and_stays(mirrored: Any) -> N
     del broken["dynamodb"]["Keys"]
     mirrored.deliver(broken, mirrored.poison("2"))
     assert sorted(outcomes(mirrored)) == [Outcome.HEALED, Outcome.KEYLESS]
-    (item,) = mirrored.listed()
+    (item,) = mirrored.read_quarantine()
     assert item.name.startswith("record ")
 
 
 @pytest.mark.parametrize("key", [{"other": {"S": "1"}}, {"id": {"N": "1"}}, {"id": {"M": {}}}])
 def test_a_key_that_no_item_can_have_stays_and_hinders_nobody(mirrored: Any, key: Any) -> None:
-    park(mirrored.cache, [Parked(mirrored.table, key, "1", "x")], at="0")
+    park(mirrored.cache, [ParkedItem(mirrored.table, key, "1", "x")], at="0")
     mirrored.deliver(mirrored.poison("2"))
     (strange, well) = mirrored.redrive()
     assert strange.outcome is Outcome.KEYLESS
@@ -177,7 +177,7 @@ def test_every_view_of_the_table_is_healed_and_a_sparse_one_stays_so(mirror: Any
     mirrored = mirror(ViewSpec(key="city:{city}:{id}"))
     mirrored.deliver(mirrored.poison("1", city={"S": "Rome"}))
     mirrored.put("2")
-    park(mirrored.cache, [Parked(mirrored.table, {"id": {"S": "2"}}, "2", "x")], at="now")
+    park(mirrored.cache, [ParkedItem(mirrored.table, {"id": {"S": "2"}}, "2", "x")], at="now")
     assert outcomes(mirrored) == HEALED * 2
     assert mirrored.compare().entries == 1
     assert same(mirrored)
@@ -188,7 +188,7 @@ def test_a_table_that_is_not_there_stops_the_redrive(mirrored: Any) -> None:
     mirrored.source.client.delete_table(TableName=mirrored.table)
     with pytest.raises(SourceError, match="does not exist"):
         mirrored.redrive()
-    assert len(mirrored.listed()) == 1
+    assert len(mirrored.read_quarantine()) == 1
 
 
 def test_a_cache_that_takes_nothing_stops_the_redrive(mirrored: Any) -> None:
@@ -216,10 +216,10 @@ def test_a_row_is_dated_by_an_answer_that_came_before_it_was_read(mirrored: Any)
             return call
 
     client: Any = Dated()
-    reader = RowReader(client, mirrored.table)
+    reader = SnapshotReader(client, mirrored.table)
     key = {"id": {"B": "AP8="}}
-    assert reader.read(key).version == RowVersion(1_000 - CONSISTENT_MARGIN)
-    assert reader.read(key).version == RowVersion(2_000 - CONSISTENT_MARGIN)
+    assert reader.read(key).version == SnapshotVersion(1_000 - CONSISTENT_MARGIN)
+    assert reader.read(key).version == SnapshotVersion(2_000 - CONSISTENT_MARGIN)
 
 
 @pytest.mark.parametrize("headers", [{}, {"date": "soon"}, {"date": None}])
@@ -230,7 +230,7 @@ def test_an_answer_without_a_date_is_refused(headers: Any) -> None:
 
     client: Any = Undated()
     with pytest.raises(SourceError, match="tells no time"):
-        RowReader(client, "users").horizon()
+        SnapshotReader(client, "users").as_of()
 
 
 def test_a_binary_key_is_found(mirrored: Any) -> None:
@@ -238,7 +238,7 @@ def test_a_binary_key_is_found(mirrored: Any) -> None:
     source = Source(mirrored.source.server)
     client.put_item(TableName=source.name, Item={"id": {"S": "x"}, "b": {"B": b"\x00\xff"}})
     assert on_the_wire({"b": {"B": "AP8="}}) == {"b": {"B": b"\x00\xff"}}
-    found = RowReader(client, source.name).read({"id": {"S": "x"}})
+    found = SnapshotReader(client, source.name).read({"id": {"S": "x"}})
     assert found.item == {"id": {"S": "x"}, "b": {"B": b"\x00\xff"}}
 
 
@@ -266,7 +266,7 @@ def test_redrive_beside_a_writer_ends_with_what_the_table_holds(
     finally:
         stop.set()
         thread.join()
-    wait_until(lambda: outcomes(mirrored) == mirrored.listed() == [])
+    wait_until(lambda: outcomes(mirrored) == mirrored.read_quarantine() == [])
     result = mirrored.compare()
     assert (result.differences, result.sample) == (0, {})
 
@@ -288,7 +288,7 @@ def test_an_item_that_a_view_is_no_longer_for_loses_its_entry(mirror: Any) -> No
     broken = mirrored.put("1", name={"S": "Bob"})
     del broken["eventName"]
     mirrored.deliver(broken)
-    assert mirrored.compare().left_over == 1
+    assert mirrored.compare().orphaned == 1
     make_older(mirrored)
     assert outcomes(mirrored) == HEALED
     assert same(mirrored)

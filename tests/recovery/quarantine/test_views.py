@@ -55,7 +55,7 @@ def test_a_view_that_cannot_key_an_item_silences_no_other_view(
         assert shown(mirrored) == {b"tag:a:1", b"city:Rome:1", b"open:1"}
         mirrored.deliver(second)
     assert shown(mirrored) == {b"city:Oslo:1"}
-    (item,) = mirrored.listed()
+    (item,) = mirrored.read_quarantine()
     assert item.note.reason.startswith("view tag: ")
     (one,) = mirrored.redrive()
     assert one.outcome is Outcome.POISON
@@ -65,7 +65,7 @@ def test_a_view_that_cannot_key_an_item_silences_no_other_view(
     mirrored.deliver(third)
     assert shown(mirrored) == {b"tag:b:1", b"city:Bonn:1"}
     assert [one.outcome for one in mirrored.redrive()] == [Outcome.HEALED]
-    assert mirrored.listed() == []
+    assert mirrored.read_quarantine() == []
     assert shown(mirrored) == {b"tag:b:1", b"city:Bonn:1"}
     assert mirrored.compare().differences == 0
 
@@ -77,7 +77,7 @@ def test_a_record_that_several_views_cannot_write_is_parked_once_with_every_reas
     (one,) = changed(mirrored, {"tag": LIST, "city": LIST})
     one["dynamodb"]["NewImage"]["spoilt"] = {"X": "?"}
     mirrored.deliver(one)
-    (item,) = mirrored.listed()
+    (item,) = mirrored.read_quarantine()
     assert item.note.count == 1
     for view in ("tag", "city", "all"):
         assert f"view {view}: " in item.note.reason
@@ -93,7 +93,7 @@ def test_an_entry_that_an_undecodable_record_left_under_an_old_key_is_gone_once_
     mirrored.deliver(first, second, neighbour)
     assert shown(mirrored) >= {b"tag:a:1", b"city:Rome:1", b"open:1"}
     key = f"dynamirror:{{{mirrored.table}}}:quarantine"
-    (item,) = mirrored.listed()
+    (item,) = mirrored.read_quarantine()
     # It does not tell when it was made: let that be long ago.
     old = item.text.replace(str(item.note.created).encode(), b"1000")
     mirrored.cache.call(key, b"HSET", key, item.field, old)

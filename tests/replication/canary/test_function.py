@@ -12,14 +12,14 @@ from tests.support.emf_lines import Told, told
 from tests.support.sandboxes import fresh_logger
 from tests.support.world import MakeWorld, World
 
-from dynamirror.cache.completeness_marker import note_complete
+from dynamirror.cache.completeness_marker import record_complete
 from dynamirror.dynamodb.client import Aws
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.emulators.process import free_port
 from dynamirror.functions import canary, environment
 from dynamirror.operations.service import Operations
-from dynamirror.records.version import RowVersion
-from dynamirror.replication.canary_probe import Canary
+from dynamirror.records.version import SnapshotVersion
+from dynamirror.replication.canary_probe import CanaryProbe
 from dynamirror.settings import Settings
 from dynamirror.views.keyspace import RESERVED
 
@@ -71,7 +71,7 @@ def test_a_beat_that_comes_through_is_told_with_its_latency(
     deploy(valkey.settings(), world.table)
     world.follow()
     wait_until(lambda: world.marker.gap is not None)
-    note_complete(world.cache, world.views, RowVersion(world.marker.gap + 1))  # type: ignore[operator]
+    record_complete(world.cache, world.views, SnapshotVersion(world.marker.gap + 1))  # type: ignore[operator]
     answer, metrics, logged = invoke()
     assert (answer["seen"], answer["error"], logged) == (True, "", [])
     assert metrics.table == world.table
@@ -110,11 +110,11 @@ def test_a_write_that_took_long_leaves_time_to_tell_that_it_was_not_seen(
         now[0] += seconds
 
     monkeypatch.setattr(world.client, "put_item", put_slowly)
-    canary = Canary(world.cache, world.client, world.schema, clock=lambda: now[0], wait=wait)
-    assert not canary.beat(within=60).seen
+    canary = CanaryProbe(world.cache, world.client, world.schema, clock=lambda: now[0], wait=wait)
+    assert not canary.probe(within=60).seen
     assert now[0] == pytest.approx(60), "and not 45 s after the write"
     now[0] = 0.0
-    assert not canary.beat(within=20).seen
+    assert not canary.probe(within=20).seen
     assert now[0] == pytest.approx(35), "the cache was looked at once, and not waited for"
 
 

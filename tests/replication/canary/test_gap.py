@@ -8,8 +8,8 @@ import pytest
 from tests.support.builders import STREAM_ARN, Time, item, record
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import note_complete, note_gap, read_marker
-from dynamirror.records.version import RowVersion
+from dynamirror.cache.completeness_marker import read_marker, record_complete, record_gap
+from dynamirror.records.version import SnapshotVersion
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.canary import NAME
 from dynamirror.views.view import Schema, Views, ViewSpec
@@ -41,8 +41,8 @@ def test_an_outage_of_more_than_a_day_is_noticed_by_the_oldest_beat_that_is_left
     schema, now = Schema("users", ("id",), ("S",)), time()
     views = Views((ViewSpec(),), lambda _table, _keys: schema)
     bound = views.bind(schema)
-    note_gap(cache, bound, stream=STREAM_ARN, at=1, reason="it was new")
-    note_complete(cache, bound, RowVersion(2))
+    record_gap(cache, bound, stream=STREAM_ARN, at=1, reason="it was new")
+    record_complete(cache, bound, SnapshotVersion(2))
     assert read_marker(cache, "users").is_complete
     left = [
         one

@@ -9,7 +9,7 @@ from tests.support.builders import STREAM_ARN
 from dynamirror.errors import ConfigError
 from dynamirror.records.stream_record import parse_stream_arn
 from dynamirror.views.canary import is_canary, item_key, view_of, views_for
-from dynamirror.views.keyspace import RESERVED, entry_key, fence_key
+from dynamirror.views.keyspace import RESERVED, canary_key, fence_key
 from dynamirror.views.view import Schema, ViewSpec
 
 NAME = "dynamirror:canary"
@@ -70,7 +70,7 @@ def test_a_table_whose_partition_key_is_no_text_has_none(tag: str) -> None:
 
 def test_no_user_s_view_writes_its_entry_or_its_fence() -> None:
     table = parse_stream_arn(STREAM_ARN).table
-    entry = entry_key(table)
+    entry = canary_key(table)
     assert entry == f"{RESERVED}{{users}}:canary"
     assert view_of(ONE).key_of({}) == entry
     for template in ("{id}", "dynamirror{id}", "x:{id}"):

@@ -11,17 +11,17 @@ from tests.support.builders import SCHEMA, Time, item, record
 from tests.support.world import FENCE_TTL, MARGIN, MakeCanary, MakeWorld, World
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import count, listed
+from dynamirror.cache.quarantine import count, read_quarantine
 from dynamirror.cache.scripts import Command
-from dynamirror.dynamodb.items import RowReader
+from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader import Reader
 from dynamirror.recovery.redrive import Outcome, redrive
 from dynamirror.recovery.verify import compare
-from dynamirror.replication.canary_probe import Canary, Mark, last
+from dynamirror.replication.canary_probe import CanaryMark, CanaryProbe, last
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.canary import NAME, is_canary, item_key
-from dynamirror.views.keyspace import entry_key, fence_key
+from dynamirror.views.keyspace import canary_key, fence_key
 from dynamirror.views.view import Views, ViewSpec
 
 VIEWS = {
@@ -35,9 +35,9 @@ VIEWS = {
 }
 
 
-def beat(canary: Canary) -> None:
+def beat(canary: CanaryProbe) -> None:
     """One beat, which must be seen."""
-    result = canary.beat(30)
+    result = canary.probe(30)
     assert result.seen, result.error
     assert result.latency is not None
 
@@ -86,7 +86,7 @@ def test_a_collection_does_not_list_it(make_world: MakeWorld, tag: str) -> None:
                 world.client.put_item(TableName=world.table, Item=key)
     # Which types the keys have, it finds out by itself.
     undeclared = type(world.schema)(world.table, world.schema.keys)
-    canary = Canary(world.cache, world.client, undeclared)
+    canary = CanaryProbe(world.cache, world.client, undeclared)
     delivery = world.follow()
     beat(canary)
     beat(canary)
@@ -95,7 +95,7 @@ def test_a_collection_does_not_list_it(make_world: MakeWorld, tag: str) -> None:
     world.rebuilt()
     assert_mirrored(world)
     index = f"c:{{{NAME}}}:%%".encode()
-    members = world.cache.perform(Command(index, (b"ZRANGE", index, 0, -1)))
+    members = world.cache.execute_one(Command(index, (b"ZRANGE", index, 0, -1)))
     assert len(members) == len(world.items()) - 1 - len(values)
 
 
@@ -103,7 +103,7 @@ def test_it_tells_when_the_replicator_stands_still(world: World, make_canary: Ma
     canary, delivery = make_canary(world), world.follow()
     beat(canary)
     delivery.stop()
-    stopped = canary.beat(0.3)
+    stopped = canary.probe(0.3)
     assert (stopped.seen, stopped.latency) == (False, None)
     assert stopped.error is not None
     assert re.fullmatch(r"the cache did not have it within \d s of the write", stopped.error)
@@ -115,21 +115,21 @@ def test_another_canary_s_beat_that_overtakes_this_one_counts(
     world: World, make_canary: MakeCanary
 ) -> None:
     one, other = make_canary(world), make_canary(world)
-    one.write(Mark(1000, "one"))
-    other.write(Mark(1001, "other"))
+    one.write(CanaryMark(1000, "one"))
+    other.write(CanaryMark(1001, "other"))
     delivery = world.follow()
     world.caught_up(delivery)
-    assert last(world.cache, world.table) == Mark(1001, "other")
-    assert one.wait_until_seen(Mark(1000, "one"), 0).seen
+    assert last(world.cache, world.table) == CanaryMark(1001, "other")
+    assert one.wait_until_seen(CanaryMark(1000, "one"), 0).seen
 
 
 def test_a_beat_of_a_clock_that_is_ahead_is_not_taken_for_a_later_one(
     world: World, make_canary: MakeCanary
 ) -> None:
     delivery = world.follow()
-    beat(Canary(world.cache, world.client, world.schema, now=lambda: time() + 3600))
+    beat(CanaryProbe(world.cache, world.client, world.schema, now=lambda: time() + 3600))
     delivery.stop()
-    assert not make_canary(world).beat(0.1).seen
+    assert not make_canary(world).probe(0.1).seen
 
 
 def test_it_is_gone_from_the_cache_once_it_is_gone_from_the_table(
@@ -146,14 +146,14 @@ def test_it_is_gone_from_the_cache_once_it_is_gone_from_the_table(
 def test_it_is_fenced_as_everything(world: World, make_canary: MakeCanary) -> None:
     world.follow()
     beat(make_canary(world))
-    fence = fence_key(entry_key(world.table))
+    fence = fence_key(canary_key(world.table))
     assert 0 < world.cache.call(fence, b"TTL", fence) <= FENCE_TTL
 
 
 def test_what_a_replicator_that_did_not_know_it_wrote_is_swept(
     world: World, make_canary: MakeCanary
 ) -> None:
-    make_canary(world).write(Mark(1, "x"))
+    make_canary(world).write(CanaryMark(1, "x"))
     world.put("1")
     key = f"{world.table}:dynamirror:canary"
     (view,) = world.views
@@ -165,7 +165,7 @@ def test_what_a_replicator_that_did_not_know_it_wrote_is_swept(
         else:
             world.cache.call(key, b"UNLINK", fence_key(key))
             found = world.verify(settle=0, repair=True)
-            assert (found.left_over, found.repaired) == (1, 1)
+            assert (found.orphaned, found.repaired) == (1, 1)
         assert not world.cache.call(key, b"GET", key)
 
 
@@ -177,8 +177,8 @@ def test_in_quarantine_it_is_healed_as_any_item(world: World, make_canary: MakeC
     world.replicator({"Records": [poison]}, Time())
     assert count(world.cache, world.table) == 1
     assert last(world.cache, world.table) is None
-    reader = RowReader(world.client, world.table, margin=MARGIN)
-    items = listed(world.cache, world.table)
+    reader = SnapshotReader(world.client, world.table, margin=MARGIN)
+    items = read_quarantine(world.cache, world.table)
     healed = redrive(world.cache, world.views, reader, items, fence_ttl=FENCE_TTL)
     assert [one.outcome for one in healed] == [Outcome.HEALED]
     assert last(world.cache, world.table) is None, "what is no beat is not taken for one"
@@ -221,7 +221,7 @@ def test_any_delivery_order_leaves_the_newest_beat_and_a_true_mirror(
     assert found.differences == 0
     assert found.items == found.entries == len(table) - (0 in table)
     beats = [number for number, who in enumerate(history, 1) if who == 0]
-    expected = Mark(beats[-1], str(beats[-1])) if beats else None
+    expected = CanaryMark(beats[-1], str(beats[-1])) if beats else None
     assert last(cache, "users") == expected
 
 
