@@ -14,7 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cluster import Cluster, wait_until
-from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.dynamodb.client import aws_errors, describe_table
@@ -186,7 +186,7 @@ class World:
     def forget_positions(self) -> None:
         """Have the whole stream delivered again."""
         arn = describe_table(self.client, self.table).stream_arn
-        key = Positions(self.cache, arn).key
+        key = Checkpoints(self.cache, arn).key
         self.cache.execute([Command(key.encode(), (b"UNLINK", key.encode()))])
 
     def canary(self, name: str) -> float:

@@ -4,14 +4,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.builders import STREAM_ARN
 
-from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.views.keyspace import RESERVED
 
 NEWER_ARN = STREAM_ARN.replace("2026-01-02", "2026-01-03")
 
 positions = st.builds(
-    Position,
+    Checkpoint,
     after=st.none() | st.integers(1, 10**40 - 1).map(str),
     finished=st.booleans(),
     created=st.none() | st.floats(0, 1e10),
@@ -23,39 +23,39 @@ positions = st.builds(
 # Each example has all shards it saves in its own stream, so that no fixture need be reset.
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(saved=st.lists(st.tuples(st.text("ab-", min_size=1), positions), max_size=8))
-def test_what_was_saved_last_is_loaded(cache: Cache, saved: list[tuple[str, Position]]) -> None:
+def test_what_was_saved_last_is_loaded(cache: Cache, saved: list[tuple[str, Checkpoint]]) -> None:
     cache.broadcast(b"FLUSHALL")
     for shard_id, position in saved:
-        Positions(cache, STREAM_ARN).save(shard_id, position)
-    assert Positions(cache, STREAM_ARN).load() == dict(saved)
+        Checkpoints(cache, STREAM_ARN).save(shard_id, position)
+    assert Checkpoints(cache, STREAM_ARN).load() == dict(saved)
 
 
 def test_a_new_stream_begins_anew(cache: Cache) -> None:
-    Positions(cache, STREAM_ARN).save("shard", Position("100"))
-    assert Positions(cache, NEWER_ARN).load() == {}
-    Positions(cache, NEWER_ARN).save("shard", Position("7"))
-    assert Positions(cache, STREAM_ARN).load() == {"shard": Position("100")}
+    Checkpoints(cache, STREAM_ARN).save("shard", Checkpoint("100"))
+    assert Checkpoints(cache, NEWER_ARN).load() == {}
+    Checkpoints(cache, NEWER_ARN).save("shard", Checkpoint("7"))
+    assert Checkpoints(cache, STREAM_ARN).load() == {"shard": Checkpoint("100")}
 
 
 def test_two_tables_are_kept_apart(cache: Cache) -> None:
-    Positions(cache, STREAM_ARN).save("shard", Position("100"))
-    assert Positions(cache, STREAM_ARN.replace("users", "orders")).load() == {}
+    Checkpoints(cache, STREAM_ARN).save("shard", Checkpoint("100"))
+    assert Checkpoints(cache, STREAM_ARN.replace("users", "orders")).load() == {}
 
 
 def test_they_are_kept_under_our_own_name(cache: Cache) -> None:
-    Positions(cache, STREAM_ARN).save("shard", Position("100"))
+    Checkpoints(cache, STREAM_ARN).save("shard", Checkpoint("100"))
     (key,) = cache.scan("*")
     assert key.decode().startswith(RESERVED)
 
 
 def test_they_are_lost_with_the_cache(cache: Cache) -> None:
-    Positions(cache, STREAM_ARN).save("shard", Position("100"))
+    Checkpoints(cache, STREAM_ARN).save("shard", Checkpoint("100"))
     cache.broadcast(b"FLUSHALL")
-    assert Positions(cache, STREAM_ARN).load() == {}
+    assert Checkpoints(cache, STREAM_ARN).load() == {}
 
 
 def test_what_was_stored_before_there_were_more_fields_is_read(cache: Cache) -> None:
-    positions = Positions(cache, STREAM_ARN)
+    positions = Checkpoints(cache, STREAM_ARN)
     for name, text in (
         ("a", b'{"after":"12","finished":false,"created":1790000000.0}'),
         ("b", b'{"after":null,"finished":true,"created":null}'),
@@ -63,16 +63,16 @@ def test_what_was_stored_before_there_were_more_fields_is_read(cache: Cache) -> 
     ):
         cache.call(positions.key, b"HSET", positions.key.encode(), name.encode(), text)
     assert positions.load() == {
-        "a": Position("12", created=1_790_000_000.0),
-        "b": Position(finished=True),
-        "c": Position("7", finished=True),
+        "a": Checkpoint("12", created=1_790_000_000.0),
+        "b": Checkpoint(finished=True),
+        "c": Checkpoint("7", finished=True),
     }
 
 
 def test_one_that_is_forgotten_is_gone(cache: Cache) -> None:
-    positions = Positions(cache, STREAM_ARN)
-    positions.save("a", Position("1"))
-    positions.save("b", Position("2"))
+    positions = Checkpoints(cache, STREAM_ARN)
+    positions.save("a", Checkpoint("1"))
+    positions.save("b", Checkpoint("2"))
     positions.forget("a")
     positions.forget("a")
-    assert positions.load() == {"b": Position("2")}
+    assert positions.load() == {"b": Checkpoint("2")}

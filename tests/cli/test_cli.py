@@ -17,7 +17,7 @@ from tests.support.processes import COMMAND, alive, environment, linux_only, run
 from tests.support.streams import Source
 
 from dynamirror import __version__
-from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import describe_schema
 from dynamirror.dynamodb.scan import scan_table
@@ -231,7 +231,7 @@ def test_run_reads_its_settings_from_the_environment_too(
 
 
 def test_run_logs_why_it_tries_again(mirrored: Mirrored, tmp_path: Path) -> None:
-    key = Positions(mirrored.cache, mirrored.source.arn).key
+    key = Checkpoints(mirrored.cache, mirrored.source.arn).key
     mirrored.cache.call(key, b"SET", key.encode(), b"not a hash")
     with running("run", *mirrored.options, env=environment(tmp_path)) as process:
         assert process.stderr

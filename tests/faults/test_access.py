@@ -15,7 +15,7 @@ from tests.support.mirroring import Mirror, Table, entries
 from dynamirror.cache import quarantine
 from dynamirror.cache.acl import READER_COMMANDS
 from dynamirror.cache.answers import Failure
-from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.quarantine import ParkedItem
@@ -121,9 +121,9 @@ def test_parking_and_positions_work(login: Login, admin: Cache) -> None:
     assert quarantine.overflow(cache, "users") == 0
     assert quarantine.read_quarantine(cache, "users") == []
 
-    positions = Positions(cache, STREAM)
-    positions.save("shard", Position("1"))
-    assert positions.load() == {"shard": Position("1")}
+    positions = Checkpoints(cache, STREAM)
+    positions.save("shard", Checkpoint("1"))
+    assert positions.load() == {"shard": Checkpoint("1")}
 
 
 def refused(cache: Cache, *words: str) -> str:

@@ -15,7 +15,7 @@ from tests.support.deadlines import wait_until
 from tests.support.processes import COMMAND, environment, interruptible, linux_only, start
 from tests.support.streams import Source
 
-from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cli.status import lines
@@ -126,9 +126,9 @@ def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -
     assert not any(word in said for word in ("shard", "canary", "audit", "lag"))
 
     place.be_complete()
-    positions = {"s1": Position("7", finished=True), "s2": Position("9", created=AT - 100)}
+    positions = {"s1": Checkpoint("7", finished=True), "s2": Checkpoint("9", created=AT - 100)}
     for shard, position in positions.items():
-        Positions(place.cache, place.source.arn).save(shard, position)
+        Checkpoints(place.cache, place.source.arn).save(shard, position)
     beat = f'{{"id":"dynamirror:canary","dynamirror":{{"at":{AT}500,"nonce":"x"}}}}'
     place.set(canary_key(place.table), b"SET", beat)
     audited = AuditResult(
@@ -140,8 +140,8 @@ def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -
     assert now.canary == AT + 0.5
     assert now.lag == pytest.approx(now.at - AT - 0.5)
     assert now.audited == audited
-    newer = Position("10", created=AT + 90)
-    Positions(place.cache, place.source.arn).save("s2", newer)
+    newer = Checkpoint("10", created=AT + 90)
+    Checkpoints(place.cache, place.source.arn).save("s2", newer)
     nearer = place.operations.status()
     assert nearer.lag == pytest.approx(nearer.at - AT - 90), "the newest that came through"
     said = "\n".join(lines(now))

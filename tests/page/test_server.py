@@ -13,7 +13,7 @@ import pytest
 from tests.support.deadlines import wait_until
 from tests.support.processes import COMMAND, environment, linux_only
 
-from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import ParkedItem, park
 from dynamirror.cli.page import DemoPage
@@ -148,8 +148,8 @@ def test_the_mirror_is_read_only_while_somebody_looks(mirror: MirrorSource) -> N
 
 def test_shards_and_quarantine_are_shown(mirror: MirrorSource) -> None:
     arn, key = mirror.stream(), {"id": {"S": "2"}}
-    Positions(mirror.cache, arn).save("shard-1", Position("123"))
-    Positions(mirror.cache, arn).save("shard-0", Position("99", finished=True))
+    Checkpoints(mirror.cache, arn).save("shard-1", Checkpoint("123"))
+    Checkpoints(mirror.cache, arn).save("shard-0", Checkpoint("99", finished=True))
     park(mirror.cache, [ParkedItem(mirror.table, key, "5", "too odd")], at="now")
     sampler = Sampler(mirror, interval=INTERVAL)
     sampler.start()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.support.builders import SCHEMA, item, record
 from tests.support.streams import Source
 
-from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import ParkedItem, park
 from dynamirror.dynamodb.scan import scan_table
@@ -168,7 +168,7 @@ def test_keys_of_others_are_not_counted(cache: Cache) -> None:
 def test_our_own_keys_are_not_counted(cache: Cache, key: str) -> None:
     mirror = Mirror(cache, ViewSpec(key=key))
     arn = record()["eventSourceARN"]
-    Positions(cache, arn).save("shard", Position("1"))
+    Checkpoints(cache, arn).save("shard", Checkpoint("1"))
     park(cache, [ParkedItem("users", item("x"), "1", "a reason")], at="now")
     result = mirror.compare()
     assert (result.entries, result.differences) == (7, 0)

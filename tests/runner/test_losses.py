@@ -16,7 +16,7 @@ from tests.support.builders import CREATED, STREAM_ARN, item, record
 from tests.support.deadlines import wait_until
 from tests.support.streams import Collector, Memory, Tree
 
-from dynamirror.cache.checkpoints import Position, Positions
+from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.shards import Shard
 from dynamirror.dynamodb.stream_reader import (
@@ -31,7 +31,7 @@ from dynamirror.errors import CacheError
 from dynamirror.runner import shard_consumer as consumer_module
 from dynamirror.runner.delivery import Delivery
 from dynamirror.runner.event_source_mapping import EventSourceMapping
-from dynamirror.runner.shard_consumer import PositionStore
+from dynamirror.runner.shard_consumer import CheckpointStore
 
 HOUR = 3600.0
 KEPT = 24 * HOUR  # how long a stream keeps a record
@@ -40,7 +40,7 @@ OPEN = 4 * HOUR  # after which DynamoDB closes a shard and opens a child
 
 @contextmanager
 def delivering(
-    reader: StreamReader, positions: PositionStore, function: Any = None, **named: Any
+    reader: StreamReader, positions: CheckpointStore, function: Any = None, **named: Any
 ) -> Iterator[tuple[Delivery, list[str]]]:
     """A delivery that looks often, and the gaps that it notes."""
     gaps: list[str] = []
@@ -61,7 +61,7 @@ def catch_up(delivery: Delivery) -> None:
 
 
 def gaps_of(
-    tree: "Tree | Stream", positions: PositionStore, function: Any = None, **named: Any
+    tree: "Tree | Stream", positions: CheckpointStore, function: Any = None, **named: Any
 ) -> list[str]:
     """Deliver all there is, and give the gaps that were noted."""
     reader = cast("StreamReader", tree)
@@ -82,7 +82,7 @@ def test_a_shard_that_never_gave_a_record_is_missed_when_it_is_trimmed() -> None
 
 
 def test_a_shard_that_was_never_seen_is_missed_by_its_child() -> None:
-    positions = Memory(parent=Position("1", finished=True))
+    positions = Memory(parent=Checkpoint("1", finished=True))
     children = dict.fromkeys(("c1", "c2"), "between")
     tree = Tree(children, {}, endless=children)
     assert gaps_of(tree, positions) == ["shard between was trimmed before it was read"]
@@ -134,7 +134,7 @@ def test_with_the_latest_an_empty_shard_begins_at_its_end_again_and_that_is_told
 
 
 def test_a_gap_that_could_not_be_noted_is_noted_at_the_next_start() -> None:
-    positions = Memory(a=Position("1"), b=Position(finished=True))
+    positions = Memory(a=Checkpoint("1"), b=Checkpoint(finished=True))
     tree = Tree({"c": "a", "d": "x"}, {}, endless=["c", "d"])
     tried = threading.Event()
 
@@ -150,7 +150,7 @@ def test_a_gap_that_could_not_be_noted_is_noted_at_the_next_start() -> None:
 def test_to_be_stopped_while_it_looks_is_no_loss(caplog: pytest.LogCaptureFixture) -> None:
     tree = Tree({"a": None}, {}, endless=["a"])
     tree.may_list.clear()
-    delivery = Delivery(tree.reader(), Collector(), Memory(a=Position("1"), b=Position("1")))
+    delivery = Delivery(tree.reader(), Collector(), Memory(a=Checkpoint("1"), b=Checkpoint("1")))
     delivery.start()
     wait_until(lambda: tree.lists)
     stopping = threading.Thread(target=delivery.stop)
@@ -206,7 +206,7 @@ def test_a_position_that_the_cache_lost_is_there_again_before_a_rebuild_is_throu
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(consumer_module, "_KEEP_SECONDS", 0.01)
-    positions = Positions(cache, STREAM_ARN)
+    positions = Checkpoints(cache, STREAM_ARN)
     tree = Tree({"a": None, "b": "a"}, {"a": [[record(1)]]}, endless=["b"])
     ticks = count(CREATED)
     with delivering(tree.reader(), positions, now=lambda: next(ticks)) as (delivery, _gaps):
@@ -223,7 +223,7 @@ def test_a_position_that_the_cache_lost_is_there_again_before_a_rebuild_is_throu
 
 
 def test_the_position_of_a_finished_shard_goes_once_it_no_longer_matters(cache: Cache) -> None:
-    positions = Positions(cache, STREAM_ARN)
+    positions = Checkpoints(cache, STREAM_ARN)
     tree = Tree({"a": None, "b": "a"}, {}, endless=["b"])
     with delivering(tree.reader(), positions) as (delivery, gaps):
         catch_up(delivery)
@@ -248,13 +248,17 @@ def test_the_position_of_a_finished_shard_goes_once_it_no_longer_matters(cache: 
 
 def test_the_position_of_a_finished_shard_stays_until_its_child_is_begun() -> None:
     class Full(Memory):
-        def save(self, shard_id: str, position: Position) -> None:
+        def save(self, shard_id: str, position: Checkpoint) -> None:
             if shard_id == "b" and full.is_set():
                 refused.set()
                 raise CacheError("full")
             super().save(shard_id, position)
 
-    full, refused, positions = threading.Event(), threading.Event(), Full(a=Position(finished=True))
+    full, refused, positions = (
+        threading.Event(),
+        threading.Event(),
+        Full(a=Checkpoint(finished=True)),
+    )
     full.set()
     tree = Tree({"b": "a"}, {}, endless=["b"])
     with delivering(tree.reader(), positions) as (_delivery, gaps):
@@ -356,7 +360,7 @@ class Dying(Memory):
         self.left = 0
         self.dead = threading.Event()
 
-    def save(self, shard_id: str, position: Position) -> None:
+    def save(self, shard_id: str, position: Checkpoint) -> None:
         """Keep one, while alive."""
         self._live()
         super().save(shard_id, position)

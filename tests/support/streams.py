@@ -9,7 +9,7 @@ from uuid import uuid4
 from botocore.exceptions import ClientError
 from tests.support.builders import STREAM_ARN
 
-from dynamirror.cache.checkpoints import Position
+from dynamirror.cache.checkpoints import Checkpoint
 from dynamirror.dynamodb.client import Aws, describe_table
 from dynamirror.dynamodb.shards import Shard
 from dynamirror.dynamodb.stream_reader import (
@@ -74,14 +74,14 @@ class Faulty:
         return call
 
 
-class Memory(dict[str, Position]):
+class Memory(dict[str, Checkpoint]):
     """Positions, kept as long as the test lasts."""
 
-    def load(self) -> dict[str, Position]:
+    def load(self) -> dict[str, Checkpoint]:
         """Read all positions."""
         return dict(self)
 
-    def save(self, shard_id: str, position: Position) -> None:
+    def save(self, shard_id: str, position: Checkpoint) -> None:
         """Keep one position."""
         self[shard_id] = position
 

@@ -7,7 +7,7 @@ from dynamirror.records.stream_record import parse_stream_arn
 from dynamirror.views.keyspace import RESERVED
 
 
-class Position(msgspec.Struct, frozen=True):
+class Checkpoint(msgspec.Struct, frozen=True):
     """How far one shard has been dealt with.
 
     Args:
@@ -26,7 +26,7 @@ class Position(msgspec.Struct, frozen=True):
     latest: bool = False
 
 
-class Positions:
+class Checkpoints:
     """The positions of one stream. A stream with a new ARN begins anew.
 
     Args:
@@ -39,7 +39,7 @@ class Positions:
         self._cache = cache
         self.key = f"{RESERVED}{{{stream.table}}}:positions:{stream.epoch}"
 
-    def load(self) -> dict[str, Position]:
+    def load(self) -> dict[str, Checkpoint]:
         """Read the position of every shard that has one.
 
         Raises:
@@ -47,11 +47,11 @@ class Positions:
         """
         flat = self._cache.call(self.key, b"HGETALL", self.key.encode())
         return {
-            shard.decode(): msgspec.json.decode(text, type=Position)
+            shard.decode(): msgspec.json.decode(text, type=Checkpoint)
             for shard, text in zip(flat[::2], flat[1::2], strict=True)
         }
 
-    def save(self, shard_id: str, position: Position) -> None:
+    def save(self, shard_id: str, position: Checkpoint) -> None:
         """Keep a shard's position.
 
         Raises:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from dynamirror.cache.answers import Failure
-from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.entry_state import read_command
@@ -150,7 +150,7 @@ class Demo:
         delivery = Delivery(
             StreamReader(self.database.aws.streams(), arn),
             self._replicate,
-            Positions(self.cache, arn),
+            Checkpoints(self.cache, arn),
             poll_seconds=0.02,
             discover_seconds=2,
             record_gap=partial(GapDetector(self.cache, self.views).record_gap, arn),

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from dynamirror.cache.checkpoints import Position
+from dynamirror.cache.checkpoints import Checkpoint
 from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison, Part
 from dynamirror.recovery.rebuild import Progress, Run
@@ -96,7 +96,7 @@ class Status(msgspec.Struct, frozen=True):
     at: float = 0.0
     canary: float | None = None
     lag: float | None = None
-    positions: dict[str, Position] = {}
+    positions: dict[str, Checkpoint] = {}
     audited: AuditResult | None = None
     eviction: str | None = None
     warnings: list[str] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from dynamirror.cache import eviction
-from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import read_marker
 from dynamirror.cache.quarantine import (
@@ -163,7 +163,7 @@ class Operations:
         elif marker.is_complete and other_views:
             reason = "the views have changed"
         canary = heartbeat.last(self.cache, self.table)
-        positions = Positions(self.cache, stream).load() if stream else {}
+        positions = Checkpoints(self.cache, stream).load() if stream else {}
         at = time.time()  # now that both are read, neither is later
         made = [one.created for one in positions.values() if one.created is not None]
         written = canary.at / 1000 if canary else None

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.completeness_marker import read_marker
 from dynamirror.cache.quarantine import count, read_quarantine
 from dynamirror.errors import DynamirrorError
@@ -37,7 +37,7 @@ class Observer:
     def _observed(self, rows: Sequence[EntryRow]) -> Observation:
         cache, table = self._mirror.cache, self._mirror.table
         marker = read_marker(cache, table)
-        checkpoints = Positions(cache, self._mirror.stream()).load()
+        checkpoints = Checkpoints(cache, self._mirror.stream()).load()
         quarantined = count(cache, table)
         items: Sequence[Any] = ()
         if 0 < quarantined <= _MOST_LISTED:

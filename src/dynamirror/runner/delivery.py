@@ -10,7 +10,7 @@ from contextlib import suppress
 from time import monotonic, time
 
 from dynamirror.backoff import Backoff
-from dynamirror.cache.checkpoints import Position
+from dynamirror.cache.checkpoints import Checkpoint
 from dynamirror.dynamodb.shards import Shard, readable
 from dynamirror.dynamodb.stream_reader import StreamDescription, StreamGoneError, StreamReader
 from dynamirror.errors import CacheError, SourceError
@@ -20,7 +20,7 @@ from dynamirror.runner.event_source_mapping import (
     Function,
     Invoker,
 )
-from dynamirror.runner.shard_consumer import Consumer, PositionStore
+from dynamirror.runner.shard_consumer import CheckpointStore, Consumer
 
 logger = logging.getLogger("dynamirror")
 
@@ -45,7 +45,7 @@ class Delivery:
         self,
         reader: StreamReader,
         function: Function,
-        positions: PositionStore,
+        positions: CheckpointStore,
         mapping: EventSourceMapping | None = None,
         *,
         poll_seconds: float = 0.25,
@@ -67,7 +67,7 @@ class Delivery:
         self._backoff = Backoff(self._stop)
         self._invoker = Invoker(function, self._mapping, self._stop, clock=clock)
         self._consumers: dict[str, Consumer] = {}
-        self._finished: dict[str, Position] = {}
+        self._finished: dict[str, Checkpoint] = {}
         self._shards: list[Shard] = []
         self._listed_at = -1.0
         self._begun = clock()
@@ -140,7 +140,7 @@ class Delivery:
         for consumer in list(self._consumers.values()):
             consumer.join()
 
-    def _follow(self, known: Mapping[str, Position]) -> None:
+    def _follow(self, known: Mapping[str, Checkpoint]) -> None:
         self._finished |= {shard: one for shard, one in known.items() if one.finished}
         first, latest = True, set[str]()
         while not self._stop.is_set():
@@ -176,7 +176,7 @@ class Delivery:
                 self._backoff.wait(failures, error)
         return StreamDescription([])
 
-    def _notice_lost_shards(self, known: Mapping[str, Position]) -> None:
+    def _notice_lost_shards(self, known: Mapping[str, Checkpoint]) -> None:
         """Note a gap for each shard that was not read to its end and is listed no more."""
         listed = {shard.id for shard in self._shards}
         for shard, position in known.items():
@@ -184,7 +184,7 @@ class Delivery:
                 self._lose(f"shard {shard} was trimmed before it was read to its end")
                 self._give_up(shard, position.after)
 
-    def _notice_lost_parents(self, begun: list[Shard], known: Mapping[str, Position]) -> None:
+    def _notice_lost_parents(self, begun: list[Shard], known: Mapping[str, Checkpoint]) -> None:
         """Note a gap for each shard that was trimmed before it was seen: only its child is left."""
         there = {*known, *self._finished, *self._consumers, *(one.id for one in self._shards)}
         for parent in {one.parent: None for one in begun if one.id not in known}:
@@ -201,7 +201,7 @@ class Delivery:
         """Save that a shard is lost, so that it is not lost again at the next start."""
         if not self._stop.is_set():  # else it may not have been noted
             with suppress(CacheError):
-                self._positions.save(shard, Position(after, finished=True, since=self._now()))
+                self._positions.save(shard, Checkpoint(after, finished=True, since=self._now()))
 
     def _told(self, reason: str) -> None:
         """Do not go on before it is noted: positions would move on, and nobody would know."""
@@ -218,7 +218,7 @@ class Delivery:
     def _all_finished(self) -> bool:
         return all(shard.id in self._finished for shard in self._shards)
 
-    def _positions_loaded(self) -> dict[str, Position]:
+    def _positions_loaded(self) -> dict[str, Checkpoint]:
         failures = 0
         while not self._stop.is_set():
             try:
@@ -259,17 +259,17 @@ class Delivery:
             self._consumers[shard.id].start()
 
     def _first_position(
-        self, shard: Shard, known: Mapping[str, Position], *, latest: bool, fresh: bool
-    ) -> Position:
+        self, shard: Shard, known: Mapping[str, Checkpoint], *, latest: bool, fresh: bool
+    ) -> Checkpoint:
         """Where a shard begins that has no position: what is left of it is younger than `since`."""
         if shard.parent is None and not fresh:
-            return Position()
+            return Checkpoint()
         parent = known.get(shard.parent or "") or self._finished.get(shard.parent or "")
         if parent is not None:
             since = parent.created if parent.since is None else parent.since
         else:
             since = self._now()  # a gap was noted just now, or the marker tells what came before
-        return Position(since=since, latest=latest)
+        return Checkpoint(since=since, latest=latest)
 
     def _tend(self) -> None:
         """Save again what the cache has lost of finished shards, and remove what no longer matters.
@@ -293,7 +293,7 @@ class Delivery:
                 self._finished.pop(shard, None)
                 self._consumers.pop(shard, None)
 
-    def _ended(self, shard: Shard, end: Position | BaseException) -> None:
+    def _ended(self, shard: Shard, end: Checkpoint | BaseException) -> None:
         """Take from a consumer where its shard ended, or why it cannot go on."""
         if isinstance(end, BaseException):
             self._fail(end)

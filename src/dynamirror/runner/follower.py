@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 
-from dynamirror.cache.checkpoints import Positions
+from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.dynamodb.client import Aws, Table, describe_table
 from dynamirror.dynamodb.stream_reader import StreamReader
 from dynamirror.recovery.rebuild import Rebuild
@@ -110,7 +110,7 @@ class Follower:
             delivery = Delivery(
                 StreamReader(self._aws.streams(), arn),
                 self._replicator,
-                Positions(self._replicator.cache, arn),
+                Checkpoints(self._replicator.cache, arn),
                 self._mapping,
                 record_gap=partial(
                     GapDetector(self._replicator.cache, self._views).record_gap, arn

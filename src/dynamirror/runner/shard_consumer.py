@@ -9,7 +9,7 @@ from typing import Protocol
 import msgspec
 
 from dynamirror.backoff import Backoff
-from dynamirror.cache.checkpoints import Position
+from dynamirror.cache.checkpoints import Checkpoint
 from dynamirror.dynamodb.shards import Shard
 from dynamirror.dynamodb.stream_reader import (
     Record,
@@ -27,13 +27,13 @@ _OLD_SECONDS = 23 * 3600
 _KEEP_SECONDS = 5.0
 
 
-class PositionStore(Protocol):
+class CheckpointStore(Protocol):
     """Where positions are kept: `stream.positions.Positions`, or memory."""
 
-    def load(self) -> dict[str, Position]:
+    def load(self) -> dict[str, Checkpoint]:
         """Read all positions."""
 
-    def save(self, shard_id: str, position: Position) -> None:
+    def save(self, shard_id: str, position: Checkpoint) -> None:
         """Keep one position."""
 
     def forget(self, shard_id: str) -> None:
@@ -63,15 +63,15 @@ class Consumer(threading.Thread):
     def __init__(
         self,
         shard: Shard,
-        position: Position,
+        position: Checkpoint,
         *,
         reader: StreamReader,
         invoker: Invoker,
-        positions: PositionStore,
+        positions: CheckpointStore,
         mapping: EventSourceMapping,
         poll_seconds: float,
         stop: threading.Event,
-        ended: Callable[[Shard, Position | BaseException], None],
+        ended: Callable[[Shard, Checkpoint | BaseException], None],
         lose: Callable[[str], None],
         give_up: Callable[[str, str | None], None],
         told: Callable[[str], None],
@@ -97,7 +97,7 @@ class Consumer(threading.Thread):
         self._now = now
         self._backoff = Backoff(stop)
         self._failures = 0
-        self._kept: Position | None = None
+        self._kept: Checkpoint | None = None
         self._kept_at = float("-inf")
         self.idle_since = -1.0
         self.done = False
@@ -108,7 +108,7 @@ class Consumer(threading.Thread):
                 self._consume()
             except TrimmedError as error:
                 self._lose(str(error))
-                self._position, self._latest = Position(since=self._now()), False
+                self._position, self._latest = Checkpoint(since=self._now()), False
             except ShardGoneError as error:
                 if self._is_gone(error):
                     return
@@ -206,16 +206,16 @@ class Consumer(threading.Thread):
             return False
         newest = records[-1]["dynamodb"]
         after, created = newest["SequenceNumber"], newest["ApproximateCreationDateTime"]
-        self._keep(Position(after, created=created))
+        self._keep(Checkpoint(after, created=created))
         return True
 
-    def _end(self) -> Position:
+    def _end(self) -> Checkpoint:
         """The position of a shard that is finished: its children's records are younger."""
         position = self._position
         moments = [at for at in (position.created, position.since) if at is not None]
-        return Position(position.after, finished=True, since=max(moments, default=None))
+        return Checkpoint(position.after, finished=True, since=max(moments, default=None))
 
-    def _keep(self, position: Position) -> None:
+    def _keep(self, position: Checkpoint) -> None:
         self._position = position
         if position != self._kept:
             self._positions.save(self._shard.id, position)
