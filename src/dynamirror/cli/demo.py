@@ -4,8 +4,8 @@ import logging
 import secrets
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -141,8 +141,16 @@ class _Screen:
     def say(self, text: str) -> None:
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def follow(self, phase: str, parts: Demo, steps: Iterable[float]) -> None:
-        """Show what goes on while the steps are taken."""
+    def follow(self, phase: str, parts: Demo, steps: Generator[float, None, None]) -> None:
+        """Show what goes on while the steps are taken.
+
+        The steps are closed at once, also by Ctrl-C: left to the garbage collector, they would join
+        their threads while the interpreter ends, and wait for ever (Python 3.13).
+        """
+        with closing(steps):
+            self._follow(phase, parts, steps)
+
+    def _follow(self, phase: str, parts: Demo, steps: Iterable[float]) -> None:
         if self.console.is_terminal:
             with Live(console=self.console, transient=True, auto_refresh=False) as live:
                 for _ in steps:

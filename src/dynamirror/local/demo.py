@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -196,7 +196,7 @@ class Demo:
             if not self.is_replicating:
                 self._halt.wait(0.1)
 
-    def fill(self) -> Iterator[int]:
+    def fill(self) -> Generator[int, None, None]:
         """Load the file's items into the table; gives the number loaded so far."""
         for start in range(0, len(self.items), 500):
             chunk = self.items[start : start + 500]
@@ -207,7 +207,7 @@ class Demo:
 
     def write(
         self, seconds: float, tick: float = 0.25, stop: threading.Event | None = None
-    ) -> Iterator[float]:
+    ) -> Generator[float, None, None]:
         """Write random changes; gives the seconds gone by, now and then.
 
         Args:
@@ -239,7 +239,7 @@ class Demo:
         self._check()
         yield monotonic() - begin
 
-    def drain(self, tick: float = 0.25) -> Iterator[float]:
+    def drain(self, tick: float = 0.25) -> Generator[float, None, None]:
         """Wait until everything written has been delivered; gives the seconds gone by.
 
         Raises:
