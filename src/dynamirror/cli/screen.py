@@ -1,8 +1,8 @@
 """The demo on the terminal: a live panel there, plain lines elsewhere."""
 
 import logging
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing, contextmanager
 from time import monotonic
 from typing import Any
 
@@ -28,8 +28,16 @@ class Screen:
         """Print a line of plain text."""
         self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
-    def follow(self, phase: str, demo: Demo, steps: Iterable[float]) -> None:
-        """Take the steps of a phase, and show the totals meanwhile."""
+    def follow(self, phase: str, demo: Demo, steps: Generator[float, None, None]) -> None:
+        """Take the steps of a phase, show the totals meanwhile, and close the steps.
+
+        Left to the garbage collector after Ctrl-C, the steps would join their threads while the
+        interpreter ends, and wait for ever (Python 3.13).
+        """
+        with closing(steps):
+            self._follow(phase, demo, steps)
+
+    def _follow(self, phase: str, demo: Demo, steps: Iterable[float]) -> None:
         if self.console.is_terminal:
             with Live(console=self.console, transient=True, auto_refresh=False) as live:
                 for _ in steps:

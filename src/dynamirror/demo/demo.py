@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -182,7 +182,7 @@ class Demo:
             if not self.is_replicating:
                 self._halt.wait(0.1)
 
-    def fill(self) -> Iterator[int]:
+    def fill(self) -> Generator[int, None, None]:
         """Load the file's items into the table; yield the number loaded so far."""
         for start in range(0, len(self.items), 500):
             chunk = self.items[start : start + 500]
@@ -193,7 +193,7 @@ class Demo:
 
     def write(
         self, seconds: float, tick: float = 0.25, stop: threading.Event | None = None
-    ) -> Iterator[float]:
+    ) -> Generator[float, None, None]:
         """Write random changes and measure the lag; yield the seconds elapsed.
 
         Args:
@@ -238,7 +238,7 @@ class Demo:
             self._errors.append(error)
             stop.set()
 
-    def drain(self, tick: float = 0.25) -> Iterator[float]:
+    def drain(self, tick: float = 0.25) -> Generator[float, None, None]:
         """Wait until every change is applied; yield the seconds elapsed.
 
         Raises:
