@@ -99,15 +99,14 @@ class Cloud:
         create_table(self.dynamodb, table, {"id": "S"})
         zipped = io.BytesIO()
         with zipfile.ZipFile(zipped, "w") as archive:
-            names = ", ".join(FUNCTIONS)
-            archive.writestr("inside.py", f"from dynamirror.functions.auditor import {names}\n")
+            archive.writestr("inside.py", f"from dynamirror.functions import {', '.join(FUNCTIONS)}\n")
         arns = {}
         for name in FUNCTIONS:
             given = self.functions.create_function(
                 FunctionName=f"{table}-{name}",
                 Runtime=f"python3.{sys.version_info.minor}",
                 Role=ROLE,
-                Handler=f"inside.{name}",
+                Handler=f"inside.{name}.handler",
                 Code={"ZipFile": zipped.getvalue()},
                 Timeout=900,
                 Environment={
