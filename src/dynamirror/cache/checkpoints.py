@@ -1,37 +1,48 @@
-"""How far each shard has been read: kept in the cache, beside the data it vouches for."""
+"""Checkpoints of shards, stored in the cache beside the data that they vouch for."""
+
+from typing import Annotated, Final
 
 import msgspec
 
 from dynamirror.cache.client import Cache
+from dynamirror.cache.stored_record import decode_record, encode_record, report_damage
 from dynamirror.records.stream_record import parse_stream_arn
 from dynamirror.views.keyspace import RESERVED
 
+_SequenceNumber = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+$")]
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**10)]
+
 
 class Checkpoint(msgspec.Struct, frozen=True):
-    """How far one shard has been dealt with.
+    """How far one shard is processed.
 
     Args:
-        after: sequence number of the last record dealt with; None for none.
-        finished: whether the shard is closed and all of it was dealt with.
-        created: when that record was created, in seconds since 1970; None where it is not known.
-        since: a moment, in seconds since 1970, before which no record was created that is still to
+        after: sequence number of the last processed record; None for none.
+        finished: whether the shard is closed and processed to its end.
+        created: creation time of that record, in seconds since 1970; None where it is not known.
+        since: a time, in seconds since 1970, before which no record was created that is still to
             come from the shard or its children; None where it is not known.
         latest: whether reading began at the shard's end and no record has come since.
     """
 
-    after: str | None = None
+    after: _SequenceNumber | None = None
     finished: bool = False
-    created: float | None = None
-    since: float | None = None
+    created: _Seconds | None = None
+    since: _Seconds | None = None
     latest: bool = False
 
 
+# Reading begins at the shard's oldest record, and the shard's consumer records a gap, as it does
+# for each shard that was not read for almost a day.
+DAMAGED: Final = Checkpoint(since=0.0)
+
+
 class Checkpoints:
-    """The positions of one stream. A stream with a new ARN begins anew.
+    """The checkpoints of one stream; a newer stream of the same table has its own.
 
     Args:
         cache: the cache.
-        stream_arn: the stream.
+        stream_arn: ARN of the stream.
     """
 
     def __init__(self, cache: Cache, stream_arn: str) -> None:
@@ -40,28 +51,35 @@ class Checkpoints:
         self.key = f"{RESERVED}{{{stream.table}}}:positions:{stream.epoch}"
 
     def load(self) -> dict[str, Checkpoint]:
-        """Read the position of every shard that has one.
+        """Return the checkpoint of every shard that has one; `DAMAGED` for one that is damaged.
 
         Raises:
             CacheError: the cache cannot be reached.
         """
         flat = self._cache.call(self.key, b"HGETALL", self.key.encode())
-        return {
-            shard.decode(): msgspec.json.decode(text, type=Checkpoint)
-            for shard, text in zip(flat[::2], flat[1::2], strict=True)
-        }
+        checkpoints = {}
+        for field, text in zip(flat[::2], flat[1::2], strict=True):
+            if not field.isascii():
+                report_damage(self.key, field, "no shard can have that name, so it is ignored")
+                continue
+            shard = field.decode()
+            reading = "the shard is read again from its oldest record, and a gap is recorded"
+            name = f"{self.key} {shard}"
+            found = decode_record(text or b"?", Checkpoint, name, reading=reading)
+            checkpoints[shard] = found or DAMAGED
+        return checkpoints
 
-    def save(self, shard_id: str, position: Checkpoint) -> None:
-        """Keep a shard's position.
+    def save(self, shard_id: str, checkpoint: Checkpoint) -> None:
+        """Save the checkpoint of a shard.
 
         Raises:
             CacheError: the cache did not take it.
         """
-        text = msgspec.json.encode(position)
+        text = encode_record(checkpoint)
         self._cache.call(self.key, b"HSET", self.key.encode(), shard_id.encode(), text)
 
     def forget(self, shard_id: str) -> None:
-        """Remove the position of a shard.
+        """Remove the checkpoint of a shard.
 
         Raises:
             CacheError: the cache did not take it.

@@ -1,7 +1,6 @@
-"""The mirror marker: whether the cache is complete, kept beside the data that it vouches for."""
+"""The completeness marker: whether the cache is complete, stored beside the data it vouches for."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -9,40 +8,33 @@ import msgspec
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import COMPLETE, GAP
+from dynamirror.cache.stored_record import report_damage
 from dynamirror.errors import RecordError
 from dynamirror.records.stream_record import parse_stream_arn
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.views.keyspace import completeness_marker_key
 from dynamirror.views.view import View, fingerprint
 
-logger = logging.getLogger("dynamirror")
-
-
 OTHER_STREAM: Final = "the table has another stream than before"
-
-
 OLDER_STREAM: Final = "changes of an older stream came after the table had another"
-
-
 OLDER_DATA: Final = "changes that were on their way when the cache lost its data came after that"
-
-
 NO_MARKER: Final = "the mirror has never been filled, or the cache has lost its data"
+DAMAGED: Final = "the marker cannot be read"
+_NUMBERS: Final = ("gap", "complete", "born")
 
 
 class CompletenessMarker(msgspec.Struct, frozen=True):
-    """What the cache says of itself.
+    """Whether a mirror is complete, and what it follows.
 
     Args:
-        stream: ARN of the stream whose changes go into it.
-        views: fingerprint of the views it is written in.
-        gap: changes made before this moment may be lacking (seconds since 1970); None for no
-            marker at all.
-        reason: why they may be.
-        complete: horizon of the newest rebuild that was finished; -1 for none.
-        source: ARN of the newest stream that the table was seen to have when a rebuild began; empty
-            for none.
-        born: when the marker was first written; seconds since 1970, -1 for not known.
+        stream: ARN of the stream whose changes are applied.
+        views: fingerprint of the views that are written.
+        gap: a time, in seconds since 1970; changes created before may be lacking. None for no
+            marker.
+        reason: why they may be lacking.
+        complete: as-of time of the newest finished rebuild; -1 for none.
+        source: ARN of the table's newest stream when a rebuild began; empty for none.
+        born: creation time of the marker, in seconds since 1970; -1 where it is not known.
     """
 
     stream: str = ""
@@ -55,12 +47,12 @@ class CompletenessMarker(msgspec.Struct, frozen=True):
 
     @property
     def is_complete(self) -> bool:
-        """Whether everything that the table holds is in the cache, or on its way in the stream."""
+        """Return whether all of the table is in the cache, or on its way in the stream."""
         return self.gap is not None and self.complete > self.gap
 
 
 def read_marker(cache: Cache, table: str) -> CompletenessMarker:
-    """Read the marker; if there is none, an incomplete one.
+    """Read the marker; return an incomplete one if there is none.
 
     Raises:
         CacheError: the cache cannot be read.
@@ -70,31 +62,47 @@ def read_marker(cache: Cache, table: str) -> CompletenessMarker:
 
 
 def parse_marker(flat: Sequence[bytes]) -> CompletenessMarker:
-    """The marker, from what HGETALL gives; an incomplete one if that is nothing."""
+    """Return the marker that an answer to HGETALL holds; an incomplete one if that is empty."""
     fields = {
-        name.decode(): text.decode(errors="replace")
+        name.decode(errors="replace"): text.decode(errors="replace")
         for name, text in zip(flat[::2], flat[1::2], strict=True)
     }
     try:
         return msgspec.convert(fields, CompletenessMarker, strict=False)
     except msgspec.ValidationError:
-        return CompletenessMarker(reason="the marker cannot be read")
+        reading = "without its gap or its complete the mirror is incomplete"
+        report_damage("completeness marker", b" ".join(flat), reading)
+        return _readable_part(fields)
+
+
+def _readable_part(fields: Mapping[str, str]) -> CompletenessMarker:
+    """Return the marker without the numbers that are none: the next gap and rebuild replace them.
+
+    Without its gap or the time of its rebuild a marker is incomplete.
+    """
+    readable = dict(fields)
+    for name in _NUMBERS:
+        try:
+            msgspec.convert(fields.get(name, "0"), int, strict=False)
+        except msgspec.ValidationError:
+            del readable[name]
+    return msgspec.convert(readable | {"reason": DAMAGED}, CompletenessMarker, strict=False)
 
 
 def record_gap(
     cache: Cache, views: Sequence[View], *, stream: str, at: int, reason: str, source: str = ""
 ) -> None:
-    """Write down that the mirror is incomplete until it is rebuilt.
+    """Record that the mirror is incomplete until it is rebuilt.
 
-    A stream that is older than the marker's does not take its place.
+    A stream that is older than the marker's does not replace it.
 
     Args:
         cache: the cache.
         views: all views of the table.
         stream: ARN of the stream that is followed from now on.
-        at: seconds since 1970; every change made later is delivered.
+        at: seconds since 1970; every change created later is delivered.
         reason: why changes may be lacking.
-        source: ARN of the stream that the table has; empty where that is not known.
+        source: ARN of the table's stream; empty where it is not known.
 
     Raises:
         CacheError: the cache did not take it.
@@ -104,7 +112,7 @@ def record_gap(
 
 
 def record_complete(cache: Cache, views: Sequence[View], as_of: SnapshotVersion) -> str | None:
-    """Write down that all rows of a horizon are in; returns why they do not suffice, or None.
+    """Record that all snapshot rows of an as-of time are in; return why not, or None.
 
     Raises:
         CacheError: the cache did not take it.
@@ -115,12 +123,12 @@ def record_complete(cache: Cache, views: Sequence[View], as_of: SnapshotVersion)
 
 
 def difference(marker: CompletenessMarker, stream: str, views: str) -> str | None:
-    """Why a mirror is incomplete that follows a stream in some views, as its marker tells, or None.
+    """Return why a mirror is incomplete that follows a stream in some views, or None.
 
     Args:
-        marker: what the cache says.
-        stream: the stream's ARN.
-        views: the views' fingerprint.
+        marker: the marker in the cache.
+        stream: ARN of the stream.
+        views: fingerprint of the views.
     """
     if marker.gap is None:
         return marker.reason
@@ -132,21 +140,22 @@ def difference(marker: CompletenessMarker, stream: str, views: str) -> str | Non
 
 
 def has_other_source(marker: CompletenessMarker, stream: str) -> bool:
-    """Whether a table's stream is a newer one than any that the marker knows of.
+    """Return whether a table's stream is newer than both streams that the marker names.
 
     Args:
-        marker: what the cache says.
-        stream: ARN of the stream that the table has.
+        marker: the marker in the cache.
+        stream: ARN of the table's stream.
     """
     return all(_is_newer(stream, known) for known in (marker.stream, marker.source))
 
 
-def _is_newer(stream: str, than: str) -> bool:
-    """Whether a stream's ARN is another one's than that of a stream, and not an older one's."""
-    return stream != than and stream_epoch(stream) >= stream_epoch(than)
+def _is_newer(stream: str, known: str) -> bool:
+    """Return whether a stream is another one, and not an older one."""
+    return stream != known and stream_epoch(stream) >= stream_epoch(known)
 
 
 def stream_epoch(stream: str) -> int:
+    """Return the creation time in a stream's ARN, in milliseconds; -1 where it has none."""
     with suppress(RecordError):
         return parse_stream_arn(stream).epoch
     return -1

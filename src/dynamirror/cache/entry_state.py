@@ -124,7 +124,7 @@ def _commands(place: EntryLocation) -> Iterator[Command]:
 
 
 def _checked(cache: Cache, answer: Any) -> Any:
-    if isinstance(answer, Failure) and not answer.reason.startswith("WRONGTYPE"):
+    if isinstance(answer, Failure) and answer.code != "WRONGTYPE":
         raise cache.error(answer.reason)
     return answer
 

@@ -19,7 +19,7 @@ from dynamirror.cache.scripts import Command, Word
 
 # While the server works on one chunk, the next is being made.
 CHUNK: Final = 200
-# Chunks under way while the next is made: fewer, and a node a millisecond away has to be waited for.
+# Chunks under way while the next is made: with fewer, a node a millisecond away is waited for.
 UNDER_WAY: Final = 3
 # The index of what nobody asked for.
 _NOBODY: Final = -1
@@ -153,7 +153,7 @@ class NodePipeline:
         while len(self._pending) > leave:
             indices = self._pending[0]
             answers = self._read(len(indices))
-            # Only now: an exception raised meanwhile, as by a signal, still finds the batch pending.
+            # Only now: an exception raised before, as by a signal, finds the batch pending.
             self._pending.popleft()
             for index, reply in zip(indices, answers, strict=True):
                 if index != _NOBODY:

@@ -9,27 +9,27 @@ import msgspec
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import PARK, RELEASE
+from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import Item, to_json, typed
 from dynamirror.settings import QUARANTINE_LIMIT
 from dynamirror.views.keyspace import overflow_key, quarantine_key
+from dynamirror.views.view import View
 
-# DynamoDB's keys have 3 KB at the most, of which JSON may make six times as much.
+# A key has at most 3 KB in DynamoDB, and at most six times as much in JSON.
 _LONGEST_KEY = 20_000
-
-
 _LONGEST_REASON = 500
 
 
 @dataclass(frozen=True, slots=True)
 class ParkedItem:
-    """One item that was set aside.
+    """An item to quarantine.
 
     Args:
-        table: the table's name; `?` where the record does not tell.
-        key: the item's primary key; None where the record does not tell.
+        table: the table's name; `?` where the record does not name it.
+        key: the item's primary key; None where the record has none.
         sequence: the record's SequenceNumber, as it is spelt; `?` where it has none.
-        reason: why; holds no item data.
+        reason: why the item cannot become an entry, without item data.
         created: seconds since 1970 by which the change had been made.
     """
 
@@ -41,7 +41,7 @@ class ParkedItem:
 
     @property
     def field(self) -> bytes:
-        """What names the item in the quarantine: its key, or the record if the key is not known."""
+        """Return the item's name in the quarantine: its key, or the record if it has no key."""
         if self.key:
             with suppress(RecordError, RecursionError):
                 text = to_json({name: typed(value) for name, value in self.key.items()})
@@ -50,27 +50,37 @@ class ParkedItem:
         return f"record {self.sequence}".encode()
 
 
+def reason_in_view(view: View, reason: object) -> str:
+    """Return the reason why an item has no entry in one view, for the quarantine.
+
+    Args:
+        view: the view.
+        reason: the error, or its text.
+    """
+    return f"view {view.name}: {reason}"
+
+
 def merged(items: Iterable[ParkedItem]) -> list[ParkedItem]:
-    """Make one of what was set aside of one record in several views, with all the reasons."""
-    found: dict[tuple[str, bytes, str], ParkedItem] = {}
+    """Merge the items that several views parked for one record, with all their reasons."""
+    merged_items: dict[tuple[str, bytes, str], ParkedItem] = {}
     for item in items:
-        at = item.table, item.field, item.sequence
-        held = found.setdefault(at, item)
-        if item.reason not in held.reason:
-            found[at] = replace(held, reason=f"{held.reason}; {item.reason}")
-    return list(found.values())
+        identity = item.table, item.field, item.sequence
+        first = merged_items.setdefault(identity, item)
+        if item.reason not in first.reason:
+            merged_items[identity] = replace(first, reason=f"{first.reason}; {item.reason}")
+    return list(merged_items.values())
 
 
 class QuarantineNote(msgspec.Struct, frozen=True):
-    """What the quarantine tells about an item.
+    """Why an item is in quarantine, and since when.
 
     Args:
         reason: why it is there.
-        sequence_number: of the record that it was last seen in, as it is spelt there.
+        sequence_number: SequenceNumber of the newest record that parked it, as it is spelt there.
         created: seconds since 1970 by which its newest change had been made.
-        first: when it was first parked, in ISO 8601.
-        last: when it was last parked.
-        count: how often it was parked; a record that is delivered again counts again.
+        first: time of its first parking, in ISO 8601.
+        last: time of its last parking, in ISO 8601.
+        count: number of parkings; a record that is delivered again counts again.
     """
 
     reason: str = "the note about it cannot be read"
@@ -86,9 +96,9 @@ class QuarantineRecord:
     """An item in quarantine.
 
     Args:
-        field: what names it there.
-        text: the note, as it was read.
-        note: the note.
+        field: its name in the quarantine.
+        text: the note, as it is stored.
+        note: the note, decoded.
     """
 
     field: bytes
@@ -97,13 +107,13 @@ class QuarantineRecord:
 
     @property
     def name(self) -> str:
-        """The field as text."""
+        """Return the field as text."""
         return self.field.decode(errors="replace")
 
     @property
     def key(self) -> dict[str, dict[str, str]] | None:
-        """The item's primary key in DynamoDB JSON, binary as base64; None if it is not known."""
-        with suppress(msgspec.DecodeError):
+        """Return the item's key in DynamoDB JSON, binary as base64; None if it is not known."""
+        with suppress(msgspec.DecodeError, UnicodeDecodeError):
             return msgspec.json.decode(self.field, type=dict[str, dict[str, str]])
         return None
 
@@ -111,12 +121,12 @@ class QuarantineRecord:
 def park(
     cache: Cache, items: Sequence[ParkedItem], *, at: str, limit: int = QUARANTINE_LIMIT
 ) -> list[ParkedItem]:
-    """Set items aside, each once; returns those that the cache did not take.
+    """Quarantine items, each once; return those that the cache did not take.
 
     Args:
-        cache: where to.
-        items: what.
-        at: when, in ISO 8601.
+        cache: the cache.
+        items: the items.
+        at: the time, in ISO 8601.
         limit: how many items of one table are listed; more are only counted.
 
     Raises:
@@ -125,7 +135,7 @@ def park(
     commands = []
     for item in items:
         keys = quarantine_key(item.table).encode(), overflow_key(item.table).encode()
-        # Of what was malformed, a reason may quote what is no valid text.
+        # A reason may quote a malformed record, which need not be valid Unicode.
         reason = item.reason[:_LONGEST_REASON].encode(errors="backslashreplace")
         note = item.field, reason, item.sequence, item.created, at
         commands.append(PARK.command(*keys, *note, limit))
@@ -136,28 +146,24 @@ def park(
 
 
 def read_quarantine(cache: Cache, table: str) -> list[QuarantineRecord]:
-    """Everything in a table's quarantine, the longest there first.
+    """Return a table's quarantine, the items that are longest there first.
 
     Raises:
         CacheError: the cache cannot be read.
     """
     key = quarantine_key(table)
     flat = cache.call(key, b"HGETALL", key)
-    items = [
-        QuarantineRecord(*pair, _read(pair[1])) for pair in zip(flat[::2], flat[1::2], strict=True)
-    ]
+    reading = "its item stays in quarantine, without its reason"
+    items = []
+    for field, text in zip(flat[::2], flat[1::2], strict=True):
+        # The field stays out of the log: it is an item's key.
+        note = decode_record(text or b"?", QuarantineNote, key, reading=reading)
+        items.append(QuarantineRecord(field, text, note or QuarantineNote()))
     return sorted(items, key=lambda item: (item.note.first, item.field))
 
 
-def _read(text: bytes) -> QuarantineNote:
-    try:
-        return msgspec.json.decode(text, type=QuarantineNote)
-    except msgspec.DecodeError:
-        return QuarantineNote()
-
-
 def count(cache: Cache, table: str) -> int:
-    """How many items are in a table's quarantine.
+    """Return how many items are in a table's quarantine.
 
     Raises:
         CacheError: the cache cannot be read.
@@ -167,7 +173,7 @@ def count(cache: Cache, table: str) -> int:
 
 
 def overflow(cache: Cache, table: str) -> int:
-    """How often an item could not be listed, since the quarantine was full.
+    """Return how often an item could not be listed, because the quarantine was full.
 
     Raises:
         CacheError: the cache cannot be read.
@@ -179,25 +185,25 @@ def overflow(cache: Cache, table: str) -> int:
 def release(
     cache: Cache, table: str, item: QuarantineRecord, *, instead: QuarantineNote | None = None
 ) -> bool:
-    """Let an item out, unless it was parked again after it was read; tells whether it is out.
+    """Release an item, unless it was parked again since it was read; return whether it was not.
 
     Args:
         cache: the cache.
-        table: the table.
+        table: the table's name.
         item: the item, as it was read.
-        instead: keep the item, with this note.
+        instead: the note to keep the item with; None to release it.
 
     Raises:
         CacheError: the cache cannot be reached.
     """
     key = quarantine_key(table).encode()
-    note = b"" if instead is None else msgspec.json.encode(instead)
+    note = b"" if instead is None else encode_record(instead)
     answer = cache.execute_one(RELEASE.command(key, item.field, item.text, note))
     return bool(answer == b"released")
 
 
 def forget_overflow(cache: Cache, table: str, count: int) -> None:
-    """Take what was read off the counter of what could not be listed.
+    """Subtract a count that was read from the counter of items that could not be listed.
 
     Raises:
         CacheError: the cache cannot be reached.

@@ -1,5 +1,6 @@
-"""The JSON records that dynamirror keeps in the cache: one codec, and one reading of damage."""
+"""The JSON records that dynamirror stores in the cache: one codec, and one reading of damage."""
 
+import functools
 import logging
 from typing import TypeVar
 
@@ -12,19 +13,28 @@ T = TypeVar("T")
 encode_record = msgspec.json.Encoder().encode
 
 
-def decode_record(text: bytes | None, kind: type[T], name: str) -> T | None:
-    """Return a stored record; None where there is none, or it is damaged, which is logged.
+def decode_record(
+    text: bytes | None, kind: type[T], name: str, *, reading: str = "it is ignored"
+) -> T | None:
+    """Return a stored record; None where there is none, or where it is damaged.
 
     Args:
-        text: as it was stored.
-        kind: type of the record.
-        name: what it is, for the log, such as the key and the field.
+        text: the stored JSON.
+        kind: the type of the record.
+        name: the name of the record in the log, without item data: its key, and its field if any.
+        reading: how the caller reads a damaged record, for the log.
     """
     if not text:
         return None
     try:
         return msgspec.json.decode(text, type=kind)
-    except msgspec.DecodeError:
-        reason = "it is read as if it were not there"
-        logger.warning("stored record damaged", extra={"record": name, "reason": reason})
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        report_damage(name, text, reading)
         return None
+
+
+@functools.lru_cache(maxsize=256)
+def report_damage(name: str, _stored: bytes, reading: str) -> None:
+    """Log that a stored record is damaged, once for as long as it is not replaced."""
+    reason = f"what is stored cannot be read; {reading}"
+    logger.warning("stored record damaged", extra={"record": name, "reason": reason})

@@ -107,7 +107,7 @@ class Guarded:
     def _judged(self, answer: Any) -> Any:
         if not isinstance(answer, Failure):
             return answer
-        if answer.reason.startswith("WRONGTYPE"):
+        if answer.code == "WRONGTYPE":
             return None
         self._reason = answer.reason
         return DOWN

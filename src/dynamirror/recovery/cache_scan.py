@@ -85,7 +85,7 @@ def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
         command = Command(utf8(key), (b"ZSCAN", key, cursor, b"COUNT", 1000))
         (answer,) = cache.execute([command])
         if isinstance(answer, Failure):
-            if answer.reason.startswith("WRONGTYPE"):
+            if answer.code == "WRONGTYPE":
                 return  # it is no index; the next entry makes one of it
             raise cache.error(answer.reason)
         cursor, flat = answer

@@ -22,7 +22,7 @@ from dynamirror.cache.completeness_marker import (
     record_complete,
     record_gap,
 )
-from dynamirror.cache.quarantine import ParkedItem, merged, park
+from dynamirror.cache.quarantine import ParkedItem, merged, park, reason_in_view
 from dynamirror.cache.writer import apply_all
 from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, SnapshotReader
 from dynamirror.dynamodb.scan import Rate, Scan, ScanPage, Segment
@@ -305,9 +305,8 @@ class Rebuild:
         entries = list(self._entries(page, parked))
         report = apply_all(self.cache, entries, fence_ttl=self._fence_ttl)
         for trouble in report.quarantined:
-            item = getattr(trouble.entry, "item", {})
-            reason = f"view {trouble.entry.view.name}: {trouble.reason}"
-            parked.append(self._parked(item, page, reason))
+            reason = reason_in_view(trouble.entry.view, trouble.reason)
+            parked.append(self._parked(trouble.entry.item, page, reason))
         parked = merged(parked)
         if park(self.cache, parked, at=_now(), limit=self._quarantine_limit):
             raise CacheError(f"{self.cache}: it did not take what had to be quarantined")
@@ -327,7 +326,7 @@ class Rebuild:
                 try:
                     entry = entry_of_row(view, item, item, page.version)
                 except RecordError as error:
-                    parked.append(self._parked(item, page, f"view {view.name}: {error}"))
+                    parked.append(self._parked(item, page, reason_in_view(view, error)))
                 else:
                     if entry is not None:
                         yield entry

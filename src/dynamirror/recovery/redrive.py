@@ -8,7 +8,7 @@ from itertools import islice
 import msgspec
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.quarantine import QuarantineRecord, release
+from dynamirror.cache.quarantine import QuarantineRecord, reason_in_view, release
 from dynamirror.cache.writer import apply_all
 from dynamirror.dynamodb.client import error_code
 from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
@@ -174,11 +174,11 @@ class _Case:
                 # What it had before the parked change, nobody has deleted.
                 entry = entry or deletion_of_row(view, row.key, row.version)
             except RecordError as error:
-                yield f"view {view.name}: {error}"
+                yield reason_in_view(view, error)
                 continue
             report = apply_all(self.cache, [entry] if entry else [], fence_ttl=self.fence_ttl)
             for trouble in report.quarantined:
-                yield f"view {view.name}: {trouble.reason}"
+                yield reason_in_view(view, trouble.reason)
 
     def close(self, reasons: list[str]) -> RedriveResult:
         """Let the item out, or keep it with the reasons."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from dynamirror.cache.client import Cache
+from dynamirror.cache.stored_record import decode_record
 from dynamirror.dynamodb.client import aws_errors, error_code
 from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.views.canary import ATTRIBUTE, item_key, no_text
@@ -176,7 +177,5 @@ def last(cache: Cache, table: str) -> CanaryMark | None:
         CacheError: the cache cannot be read.
     """
     key = canary_key(table)
-    text = cache.call(key, b"GET", key)
-    with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(text, type=_Entry).mark if text else None
-    return None
+    entry = decode_record(cache.call(key, b"GET", key), _Entry, key)
+    return entry.mark if entry else None

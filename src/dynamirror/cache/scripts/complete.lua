@@ -5,7 +5,7 @@ local gap, complete = redis.call('HGET', marker, 'gap'), redis.call('HGET', mark
 if not gap then return 'no marker' end
 if redis.call('HGET', marker, 'views') ~= ARGV[2] then return 'other views' end
 if tonumber(gap) >= tonumber(ARGV[1]) then return 'newer gap' end
-if not complete or tonumber(complete) < tonumber(ARGV[1]) then
+if not complete or (tonumber(complete) or -1) < tonumber(ARGV[1]) then
   redis.call('HSET', marker, 'complete', ARGV[1])
 end
 return 'complete'
