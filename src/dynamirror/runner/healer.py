@@ -51,15 +51,14 @@ class Healer(threading.Thread):
 
     def run(self) -> None:
         """Look until stopped."""
-        backoff, failures = Backoff(self._halt), 0
+        backoff = Backoff(self._halt)
         while not self._halt.is_set():
             try:
                 self._look()
             except (CacheError, SourceError) as error:
-                failures += 1
-                backoff.wait(failures, error)
+                backoff.wait(error)
             else:
-                failures = 0
+                backoff.reset()
                 self._halt.wait(_LOOK_SECONDS)
 
     def stop(self) -> None:

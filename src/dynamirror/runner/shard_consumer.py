@@ -96,7 +96,6 @@ class Consumer(threading.Thread):
         self._clock = clock
         self._now = now
         self._backoff = Backoff(stop)
-        self._failures = 0
         self._kept: Checkpoint | None = None
         self._kept_at = float("-inf")
         self.idle_since = -1.0
@@ -113,8 +112,7 @@ class Consumer(threading.Thread):
                 if self._is_gone(error):
                     return
             except (SourceError, CacheError) as error:
-                self._failures += 1
-                self._backoff.wait(self._failures, error)
+                self._backoff.wait(error)
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits
                 self._ended(self._shard, error)
                 return
@@ -123,8 +121,7 @@ class Consumer(threading.Thread):
 
     def _is_gone(self, error: ShardGoneError) -> bool:
         """Whether the shard is listed no more, in which case that is told."""
-        self._failures += 1
-        self._backoff.wait(self._failures, error)
+        self._backoff.wait(error)
         try:
             listed = {shard.id for shard in self._reader.describe().shards}
         except StreamGoneError as gone:
@@ -169,7 +166,7 @@ class Consumer(threading.Thread):
                 self._stopping.wait(self._poll_seconds)
             if self._stopping.is_set():
                 return
-            self._failures = 0
+            self._backoff.reset()
             asked_at, asked = self._clock(), self._now()
 
     def _notice_gaps(self) -> None:
