@@ -99,7 +99,9 @@ class Cloud:
         create_table(self.dynamodb, table, {"id": "S"})
         zipped = io.BytesIO()
         with zipfile.ZipFile(zipped, "w") as archive:
-            archive.writestr("inside.py", f"from dynamirror.functions import {', '.join(FUNCTIONS)}\n")
+            archive.writestr(
+                "inside.py", f"from dynamirror.functions import {', '.join(FUNCTIONS)}\n"
+            )
         arns = {}
         for name in FUNCTIONS:
             given = self.functions.create_function(
