@@ -4,7 +4,7 @@ import msgspec
 
 from dynamirror.cache.client import Cache
 from dynamirror.records.stream_record import parse_stream_arn
-from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.keyspace import checkpoints_key
 
 
 class Checkpoint(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Checkpoints:
     def __init__(self, cache: Cache, stream_arn: str) -> None:
         stream = parse_stream_arn(stream_arn)
         self._cache = cache
-        self.key = f"{RESERVED}{{{stream.table}}}:positions:{stream.epoch}"
+        self.key = checkpoints_key(stream.table, stream.epoch)
 
     def load(self) -> dict[str, Checkpoint]:
         """Read the position of every shard that has one.

@@ -63,6 +63,19 @@ def malformed_value(value: object) -> RecordError:
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
 
 
+def tag_and_content(value: AttributeValue) -> tuple[str, Any]:
+    """Return the type tag of a value and its content; the hot paths do this in line.
+
+    Raises:
+        RecordError: the value is not an object with one type tag.
+    """
+    try:
+        ((tag, content),) = value.items()
+    except MALFORMED:
+        raise malformed_value(value) from None
+    return tag, content
+
+
 def string_content(content: object, tag: str = "S") -> str:
     if type(content) is not str:
         raise RecordError(f"a DynamoDB {tag} must be text, not {type(content).__name__}")
@@ -221,12 +234,13 @@ def raw(value: AttributeValue) -> bytes:
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
     """
-    match value:
-        case {"S": content, **others} if not others:
+    tag, content = tag_and_content(value)
+    match tag:
+        case "S":
             return utf8(string_content(content))
-        case {"N": content, **others} if not others:
+        case "N":
             return _number(content).encode("ascii")
-        case {"B": content, **others} if not others:
+        case "B":
             return b64decode(binary_content(content))
         case _:
             return to_json(plain(value))

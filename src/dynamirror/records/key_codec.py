@@ -11,6 +11,7 @@ from dynamirror.records.attribute_value import (
     malformed_value,
     number_text,
     string_content,
+    tag_and_content,
     utf8,
 )
 
@@ -45,10 +46,7 @@ def sort_bytes(value: AttributeValue) -> bytes:
     Raises:
         RecordError: the value is of another type, or not one of its type.
     """
-    try:
-        ((tag, content),) = value.items()
-    except MALFORMED:
-        raise malformed_value(value) from None
+    tag, content = tag_and_content(value)
     match tag:
         case "S":
             return utf8(string_content(content))

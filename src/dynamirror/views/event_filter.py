@@ -7,7 +7,7 @@ from typing import Any
 
 from dynamirror.views import canary
 from dynamirror.views.condition import Combined, Condition, Test
-from dynamirror.views.view import Schema, View, Views, ViewSpec
+from dynamirror.views.view import Schema, View, ViewSpec, bind_views
 
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
 _MOST = 5
@@ -34,7 +34,7 @@ def patterns(
     Raises:
         ConfigError: a view does not fit the table.
     """
-    views = Views(specs, lambda _table, _keys: schema).bind(schema)
+    views = bind_views(specs, schema)
     carries_old = view_type == "NEW_AND_OLD_IMAGES"
     # Without old images, only the key tells what an item may have had before.
     knowns = (None, schema.keys) if carries_old else (schema.keys,)

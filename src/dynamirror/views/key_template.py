@@ -154,7 +154,7 @@ class KeyTemplate:
         """
         constants = {name: {"S": text} for name, text in (pinned or {}).items() if name in types}
         places = {name: self.names.index(name) for name in types if name in self.names}
-        find = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]")
+        escaped = _any_of(self.escaped)
         take_apart, distinct = self._parser(), set(self.names)
 
         def read(key: str) -> Item | None:
@@ -163,7 +163,7 @@ class KeyTemplate:
                 return None
             try:
                 values = [_unescaped(part) for part in parts]
-                if [find.sub(_percent, value) or "%" for value in values] != list(parts):
+                if [escaped.sub(_percent, value) or "%" for value in values] != list(parts):
                     return None
                 if len({*zip(self.names, values, strict=True)}) != len(distinct):
                     return None  # an attribute that is named twice has one value
@@ -202,7 +202,7 @@ class KeyTemplate:
         Args:
             keys: names of the primary-key attributes; in any other, dots lead into maps.
         """
-        replace = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]").sub
+        replace = _any_of(self.escaped).sub
         head, tail = self.literals[0], self.literals[1:]
         getters = (path(name, keys) for name in self.names)
         parts = tuple(zip(getters, tail, strict=True))
@@ -247,7 +247,7 @@ class Collection:
 
     def index_key(self, item: Item) -> str:
         """The key of the index that an item's entry is in; raises RecordError if it has none."""
-        text = escape(key_text(item[self.partition]), self.template.escaped)
+        text = _any_of(self.template.escaped).sub(_percent, key_text(item[self.partition])) or "%"
         key = f"{self.template.literals[0]}{text}{_INDEX}"
         utf8(key)
         return _step_aside(key) if key.startswith(RESERVED) else key
@@ -288,13 +288,8 @@ class Collection:
             return None
 
 
-def escape(text: str, letters: frozenset[str]) -> str:
-    """A value as it stands in a key."""
-    return "".join(_percent_letter(one) if one in letters else one for one in text) or "%"
-
-
-def _percent_letter(letter: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in letter.encode())
+def _any_of(letters: frozenset[str]) -> re.Pattern[str]:
+    return re.compile(f"[{re.escape(''.join(sorted(letters)))}]")
 
 
 def _step_aside(key: str) -> str:

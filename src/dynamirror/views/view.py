@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import AttributeValue, Item
@@ -277,6 +277,11 @@ class Views:
         self._schema_of = schema_of
         self._bound: dict[str, tuple[View, ...]] = {}
 
+    @classmethod
+    def for_schema(cls, specs: Sequence[ViewSpec], schema: Schema) -> Self:
+        """Return the views of one table, whose schema is known."""
+        return cls(specs, lambda _table, _keys: schema)
+
     def entries_of_change(self, change: Change) -> tuple[View, ...]:
         """The views of the change's table.
 
@@ -329,6 +334,15 @@ class Views:
                 _check_apart(view, other)
         self._bound[schema.table] = mine
         return mine
+
+
+def bind_views(specs: Sequence[ViewSpec], schema: Schema) -> tuple[View, ...]:
+    """Bind the views that are for a table, and return them.
+
+    Raises:
+        ConfigError: no view is for that table, one does not fit, or keys of two could meet.
+    """
+    return Views.for_schema(specs, schema).bind(schema)
 
 
 def fingerprint(views: Sequence[View]) -> str:
