@@ -83,7 +83,7 @@ def string_content(content: object, tag: str = "S") -> str:
 
 
 def _number(content: object) -> str:
-    """The digits as they are, if JSON allows them as a number; else the same number in plain."""
+    """Return the digits if JSON allows them as a number, otherwise the plain number."""
     if type(content) is not str:
         raise RecordError(f"a DynamoDB N must be text, not {type(content).__name__}")
     return content if _is_json_number(content) else number_text(content)
@@ -170,7 +170,7 @@ _TYPED: dict[str, Callable[[Any], object]] = {
 
 
 def plain(value: AttributeValue) -> object:
-    """The value as plain JSON has it: text, exact number, base64, list, object, true, null.
+    """Return the value as plain JSON: text, exact number, base64, list, object, true, null.
 
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
@@ -179,7 +179,7 @@ def plain(value: AttributeValue) -> object:
 
 
 def plain_map(values: Mapping[str, AttributeValue]) -> dict[str, object]:
-    """An item, or the content of an M, as plain JSON has it.
+    """Return an item, or the content of an M, as plain JSON.
 
     Raises:
         RecordError: a type tag is unknown or its content is not of that type.
@@ -205,7 +205,7 @@ def _in_order(values: dict[str, _T]) -> dict[str, _T]:
 
 
 def typed_map(values: Mapping[str, AttributeValue]) -> dict[str, dict[str, object]]:
-    """An item, or the content of an M, as DynamoDB JSON has it.
+    """Return an item, or the content of an M, as DynamoDB JSON.
 
     Raises:
         RecordError: a type tag is unknown or its content is not of that type.
@@ -215,7 +215,7 @@ def typed_map(values: Mapping[str, AttributeValue]) -> dict[str, dict[str, objec
 
 
 def typed(value: AttributeValue) -> dict[str, object]:
-    """The value as DynamoDB JSON, binary as base64 and sets sorted; nothing is lost.
+    """Return the value as DynamoDB JSON, without loss: binary as base64, sets sorted.
 
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
@@ -229,7 +229,7 @@ def typed(value: AttributeValue) -> dict[str, object]:
 
 
 def raw(value: AttributeValue) -> bytes:
-    """The value as bytes on their own: text, digits and binary bare, everything else as JSON.
+    """Return the value as bytes: text, digits and binary bare, other types as JSON.
 
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
@@ -271,7 +271,7 @@ def utf8(text: str) -> bytes:
 
 
 def number_text(digits: str) -> str:
-    """The one text of a number: `1.0`, `+1` and `1` are one number and so one text.
+    """Return the canonical text of a number: the same for `1.0`, `+1` and `1`.
 
     Raises:
         RecordError: the text is not a finite number.

@@ -1,4 +1,4 @@
-"""Views told in words, with the entries that an item makes and what they cost."""
+"""Views in words, with the entries that an item makes and what they cost."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ class Sample:
 
 
 def in_words(spec: ViewSpec, view: View) -> Iterator[str]:
-    """Tell what a view does, in sentences.
+    """Describe a view in sentences.
 
     Args:
         spec: as it was written.
@@ -82,7 +82,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def condition(one: Condition) -> str:
-    """Tell a condition in words."""
+    """Describe a condition in words."""
     match one:
         case Combined(parts=parts, together=together):
             word = " or " if together is any else " and "
@@ -107,7 +107,7 @@ def _constant(value: object) -> str:
 
 
 def sample(view: View, items: Iterable[Item]) -> Sample | None:
-    """The entry of the first of some items that has one; None if none has."""
+    """Return the entry of the first item that has one; None if none has."""
     for item in items:
         try:
             put = entry_of_row(view, item, item, SnapshotVersion(0))

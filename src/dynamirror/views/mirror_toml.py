@@ -107,7 +107,7 @@ class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def schema(self) -> Schema:
-        """As views know it."""
+        """Return the schema that views use."""
         return Schema(self.name, tuple(self.keys), tuple(self.keys.values()))
 
 
