@@ -53,7 +53,7 @@ def replicator(cache: Cache, encoding: Encoding = JSON, key: str | None = None) 
     """Make what applies batches, with one view; its keys are its encoding's own unless given."""
     spec = ViewSpec(key=key or f"{encoding.name}:{{id}}", encoding=encoding)
     schema = Schema("bench", ("id",))
-    return Replicator(cache, Views((spec,), lambda *_: schema), fence_ttl=FENCE_TTL)
+    return Replicator(cache, Views.for_schema((spec,), schema), fence_ttl=FENCE_TTL)
 
 
 def timed(

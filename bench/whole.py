@@ -16,7 +16,7 @@ from dynamirror.recovery.backfill import Backfill
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.verify import verify
 from dynamirror.views.entry import entry_of_row
-from dynamirror.views.view import Views, ViewSpec
+from dynamirror.views.view import ViewSpec, bind_views
 from results import Sample
 
 _TABLE = "whole"
@@ -42,7 +42,7 @@ class Whole:
         write_items(self._client, _TABLE, items)
         self._table = describe_table(self._client, _TABLE)
         specs = (ViewSpec(),)
-        self._views = Views(specs, lambda *_: self._table.schema).bind(self._table.schema)
+        self._views = bind_views(specs, self._table.schema)
         # The backfill's rows may be of the same second, and these be stale.
         self._apart = ViewSpec(key="rows:{id}").bind(self._table.schema)
         self._horizons = count(int(time.time()))

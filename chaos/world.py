@@ -25,7 +25,7 @@ from dynamirror.errors import DynamirrorError, SourceError
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
 from dynamirror.settings import load_views
-from dynamirror.views.view import Schema, Views
+from dynamirror.views.view import Schema, bind_views
 
 _WRITES_A_SECOND = 150
 _MIRROR = Path(__file__).parent / "mirror.toml"
@@ -206,7 +206,7 @@ class World:
     def compare(self) -> Comparison:
         """Compare the whole table with the whole cache, in every view."""
         schema = Schema(self.table, tuple(_KEYS), tuple(_KEYS.values()))
-        views = Views(load_views(str(_MIRROR)), lambda _table, _keys: schema).bind(schema)
+        views = bind_views(load_views(str(_MIRROR)), schema)
         return compare(scan_table(self.client, self.table), self.cache, views)
 
     def settled(self) -> Comparison:

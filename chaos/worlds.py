@@ -319,7 +319,7 @@ def differences(world: World, cache: Cache) -> list[str]:
     cache.broadcast(b"FLUSHALL")
     types = tuple("S" for _ in world.keys)
     schema = Schema(TABLE, world.keys, types)
-    views = Views(world.specs, lambda _table, _keys: schema)
+    views = Views.for_schema(world.specs, schema)
     bound = views.bind(schema)
     replicator = Replicator(cache, views, fence_ttl=FENCE_TTL)
     everything: list[Any] = []

@@ -15,7 +15,7 @@ from dynamirror.errors import DynamirrorError
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
 from dynamirror.settings import load_views
-from dynamirror.views.view import Views
+from dynamirror.views.view import bind_views
 from emulated_aws import Emulator
 
 _MIRROR_SECONDS = 60.0
@@ -61,7 +61,7 @@ class DeployedMirror:
         self._functions = emulator.client("lambda")
         self._dynamodb = emulator.aws.dynamodb()
         schema, _ = describe_schema(self._dynamodb, self.table)
-        self._views = Views(load_views(None), lambda _table, _keys: schema).bind(schema)
+        self._views = bind_views(load_views(None), schema)
 
     @property
     def table(self) -> str:

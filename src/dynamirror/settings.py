@@ -108,7 +108,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             ) from None
 
     def to_env(self) -> dict[str, str]:
-        """The environment variables that give these settings."""
+        """Return the environment variables for these settings."""
         return {
             _VARIABLES[name]: str(value).lower() if isinstance(value, bool) else str(value)
             for name in self.__struct_fields__
@@ -116,7 +116,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         }
 
     def declared_schema(self, table: str) -> Schema | None:
-        """The table's schema, if DYNAMIRROR_KEY_SCHEMA tells it."""
+        """Return the table's schema, if DYNAMIRROR_KEY_SCHEMA declares it."""
         if self.key_schema is None:
             return None
         return Schema(table, self._key_names())

@@ -41,7 +41,7 @@ class Mirror:
     def __init__(self, cache: Cache, *specs: ViewSpec, items: Iterable[Any] = ITEMS) -> None:
         self.cache = cache
         self.items = list(items)
-        views = Views(specs or (ViewSpec(),), lambda _table, _keys: SCHEMA)
+        views = Views.for_schema(specs or (ViewSpec(),), SCHEMA)
         self.views = views.bind(SCHEMA)
         records = [record(number, one) for number, one in enumerate(self.items, 1)]
         answer = Replicator(cache, views, fence_ttl=100_000)({"Records": records}, Time())

@@ -74,7 +74,7 @@ class World:
     def _learn(self) -> None:
         source = describe_table(self.client, self.table)
         self.arn, self.schema = source.stream_arn, source.schema
-        views = Views(self._specs, lambda _table, _keys: self.schema)
+        views = Views.for_schema(self._specs, self.schema)
         self.views = views.bind(self.schema)
         self.replicator = Replicator(self.cache, views, fence_ttl=FENCE_TTL)
 

@@ -29,7 +29,7 @@ keys = st.sampled_from(["profile", "order#1", "\ud800", ""])
 def test_an_image_of_any_shape_goes_through_every_view(
     store: Cache, *, moving: bool, old: Any, new: Any, sort: str, number: int
 ) -> None:
-    views = Views(specs(moving=moving), lambda _table, _keys: SCHEMA)
+    views = Views.for_schema(specs(moving=moving), SCHEMA)
     replicator = Replicator(store, views, fence_ttl=93_600)
     key = {"PK": {"S": "u1"}, "SK": {"S": sort}}
     data = {

@@ -26,7 +26,7 @@ def test_an_item_that_moves_leaves_no_entry_behind_in_any_view(
 ) -> None:
     history, batches = drawn
     store.broadcast(b"FLUSHALL")
-    views = Views(specs(moving=moving), lambda _table, _keys: SCHEMA)
+    views = Views.for_schema(specs(moving=moving), SCHEMA)
     bound = views.bind(SCHEMA)
     replicator = Replicator(store, views, fence_ttl=FENCE_TTL)
     for batch in batches:

@@ -13,7 +13,7 @@ from dynamirror.records.version import ChangeVersion, SnapshotVersion
 from dynamirror.views.condition import pinned
 from dynamirror.views.entry import Delete, entries_of_change, entry_of_row
 from dynamirror.views.mirror_toml import parse_views
-from dynamirror.views.view import Schema, View, Views
+from dynamirror.views.view import Schema, View, bind_views
 
 SCHEMA = Schema("t", ("PK", "SK"), ("S", "S"))
 
@@ -128,4 +128,4 @@ def test_a_key_attribute_is_pinned_by_what_must_hold_only() -> None:
 def test_two_views_that_could_write_one_key_are_refused() -> None:
     text = '[[view]]\nkey = "u:{PK}:{SK}"\nwhen = { a = 1 }\n[[view]]\nkey = "u:{PK}:{SK}:x"'
     with pytest.raises(ConfigError, match="could both write one key"):
-        Views(parse_views(text), lambda _table, _keys: SCHEMA).bind(SCHEMA)
+        bind_views(parse_views(text), SCHEMA)

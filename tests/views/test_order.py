@@ -63,7 +63,7 @@ class Mirror:
         self.cache = cache
         cache.broadcast(b"FLUSHALL")
         specs = parse_views(f'[[view]]\nkey = "o:{{{{{{PK}}}}}}:{{SK}}"\ncollection = true\n{more}')
-        self.views = Views(specs, lambda _table, _keys: SCHEMA)
+        self.views = Views.for_schema(specs, SCHEMA)
         self.replicator = Replicator(cache, self.views, fence_ttl=93_600)
         self.items: dict[str, Any] = {}
         self.sequence = 0

@@ -7,7 +7,7 @@ import msgspec
 from dynamirror.cache.client import Cache
 from dynamirror.cache.stored_record import decode_record, encode_record, report_damage
 from dynamirror.records.stream_record import parse_stream_arn
-from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.keyspace import checkpoints_key
 
 _SequenceNumber = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+$")]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**10)]
@@ -48,7 +48,7 @@ class Checkpoints:
     def __init__(self, cache: Cache, stream_arn: str) -> None:
         stream = parse_stream_arn(stream_arn)
         self._cache = cache
-        self.key = f"{RESERVED}{{{stream.table}}}:positions:{stream.epoch}"
+        self.key = checkpoints_key(stream.table, stream.epoch)
 
     def load(self) -> dict[str, Checkpoint]:
         """Return the checkpoint of every shard that has one; `DAMAGED` for one that is damaged.

@@ -14,7 +14,7 @@ from dynamirror.settings import load_tables, load_views
 from dynamirror.views.event_filter import patterns
 from dynamirror.views.explain import Sample, in_words, sample
 from dynamirror.views.mirror_toml import TableSpec
-from dynamirror.views.view import Views, ViewSpec
+from dynamirror.views.view import ViewSpec, bind_views
 
 app = typer.Typer(help="Check views before use.", no_args_is_help=True)
 _VIEW_TYPE = "NEW_AND_OLD_IMAGES"
@@ -47,7 +47,7 @@ def check(
     items = _items(
         item or Path(file).parent / "items.json", table_spec, must_exist=item is not None
     )
-    views = Views(specs, lambda _table, _keys: table_spec.schema).bind(table_spec.schema)
+    views = bind_views(specs, table_spec.schema)
     specs_of_table = [spec for spec in specs if spec.table in (None, table_spec.name)]
     explanations = [
         {

@@ -82,7 +82,7 @@ class Demo:
                 "--load fills a table whose key is `id`, but the [[table]] has others"
             )
         self.items = load_items(load, key) if load else example.items if example else []
-        self._bindable_views = Views(specs, lambda _table, _keys: self.schema)
+        self._bindable_views = Views.for_schema(specs, self.schema)
         self.views = self._bindable_views.bind(self.schema)
         self.samples = example.items if example else list(_SAMPLES)
         self.expiring = example.ttl if example else frozenset[str]()

@@ -15,7 +15,7 @@ from dynamirror.operations.service import Operations
 from dynamirror.recovery.comparison import Comparison, Part
 from dynamirror.recovery.rebuild import LostError, Progress, Run, read_progress
 from dynamirror.replication.replicator import Context
-from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.keyspace import verification_key
 
 # Kept back from the time that Lambda gives: one more page may be read, written and noted in it.
 _RESERVE_SECONDS = 20.0
@@ -256,14 +256,14 @@ def _verify(operations: Operations, step: Verify) -> Comparison:
     if step.id is not None:
         # Not in the state machine's own state, which has room for 256 KB.
         for index in step.part.chosen:
-            key = _result_key(operations.table, step.id, index)
+            key = verification_key(operations.table, step.id, index)
             text = msgspec.json.encode(answer)
             operations.cache.call(key, b"SET", key, text, b"EX", _RESULT_SECONDS)
     return answer
 
 
 def _sum(operations: Operations, step: Sum) -> Comparison:
-    keys = [_result_key(operations.table, step.id, index) for index in range(step.parts)]
+    keys = [verification_key(operations.table, step.id, index) for index in range(step.parts)]
     commands = [Command(key.encode(), (b"GET", key)) for key in keys]
     total = Comparison()
     # They are left to expire: whoever has to ask a second time finds them.
@@ -274,7 +274,3 @@ def _sum(operations: Operations, step: Sum) -> Comparison:
             raise LostError("the cache has lost results of the verification; verify again")
         total.add(msgspec.json.decode(text, type=Comparison))
     return total
-
-
-def _result_key(table: str, verification: str, index: int) -> str:
-    return f"{RESERVED}{{{table}}}:verification:{verification}:{index}"

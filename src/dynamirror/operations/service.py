@@ -33,7 +33,7 @@ from dynamirror.recovery.redrive import Outcome, redrive, seconds_until_safe
 from dynamirror.recovery.verify import verify
 from dynamirror.replication import canary_probe as heartbeat
 from dynamirror.settings import Settings, load_views
-from dynamirror.views.view import Schema, View, Views, fingerprint
+from dynamirror.views.view import Schema, View, bind_views, fingerprint
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -110,7 +110,7 @@ class Operations:
 
     def _bound(self, schema: Schema) -> Sequence[View]:
         specs = load_views(self.settings.config)
-        return Views(specs, lambda _table, _keys: schema).bind(schema)
+        return bind_views(specs, schema)
 
     def rebuild(self) -> Rebuild:
         """The steps of a rebuild."""

@@ -19,7 +19,7 @@ from dynamirror.reader.querying import Query, QueryPage, from_index, from_table,
 from dynamirror.reader.refusing import DUPLICATES, misfit, refusal
 from dynamirror.reader.source import Source, oldest
 from dynamirror.settings import Settings, load_views
-from dynamirror.views.view import Schema, View, Views, ViewSpec, fingerprint
+from dynamirror.views.view import Schema, View, ViewSpec, bind_views, fingerprint
 
 if TYPE_CHECKING:
     import boto3
@@ -78,7 +78,7 @@ class Reader:
             schema, _ = describe_schema(client, table)
         known = schema
         specs = load_views(settings.config) if views is None else views
-        bound = Views(specs, lambda *_: known).bind(known)
+        bound = bind_views(specs, known)
         chosen = _chosen(bound, view)
         self._cache = cache or Cache(settings)
         self._shares = cache is not None

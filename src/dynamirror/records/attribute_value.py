@@ -63,6 +63,19 @@ def malformed_value(value: object) -> RecordError:
 MALFORMED = (AttributeError, LookupError, TypeError, ValueError)
 
 
+def tag_and_content(value: AttributeValue) -> tuple[str, Any]:
+    """Return the type tag of a value and its content; the hot paths do this in line.
+
+    Raises:
+        RecordError: the value is not an object with one type tag.
+    """
+    try:
+        ((tag, content),) = value.items()
+    except MALFORMED:
+        raise malformed_value(value) from None
+    return tag, content
+
+
 def string_content(content: object, tag: str = "S") -> str:
     if type(content) is not str:
         raise RecordError(f"a DynamoDB {tag} must be text, not {type(content).__name__}")
@@ -70,7 +83,7 @@ def string_content(content: object, tag: str = "S") -> str:
 
 
 def _number(content: object) -> str:
-    """The digits as they are, if JSON allows them as a number; else the same number in plain."""
+    """Return the digits if JSON allows them as a number, otherwise the plain number."""
     if type(content) is not str:
         raise RecordError(f"a DynamoDB N must be text, not {type(content).__name__}")
     return content if _is_json_number(content) else number_text(content)
@@ -157,7 +170,7 @@ _TYPED: dict[str, Callable[[Any], object]] = {
 
 
 def plain(value: AttributeValue) -> object:
-    """The value as plain JSON has it: text, exact number, base64, list, object, true, null.
+    """Return the value as plain JSON: text, exact number, base64, list, object, true, null.
 
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
@@ -166,7 +179,7 @@ def plain(value: AttributeValue) -> object:
 
 
 def plain_map(values: Mapping[str, AttributeValue]) -> dict[str, object]:
-    """An item, or the content of an M, as plain JSON has it.
+    """Return an item, or the content of an M, as plain JSON.
 
     Raises:
         RecordError: a type tag is unknown or its content is not of that type.
@@ -192,7 +205,7 @@ def _in_order(values: dict[str, _T]) -> dict[str, _T]:
 
 
 def typed_map(values: Mapping[str, AttributeValue]) -> dict[str, dict[str, object]]:
-    """An item, or the content of an M, as DynamoDB JSON has it.
+    """Return an item, or the content of an M, as DynamoDB JSON.
 
     Raises:
         RecordError: a type tag is unknown or its content is not of that type.
@@ -202,7 +215,7 @@ def typed_map(values: Mapping[str, AttributeValue]) -> dict[str, dict[str, objec
 
 
 def typed(value: AttributeValue) -> dict[str, object]:
-    """The value as DynamoDB JSON, binary as base64 and sets sorted; nothing is lost.
+    """Return the value as DynamoDB JSON, without loss: binary as base64, sets sorted.
 
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
@@ -216,17 +229,18 @@ def typed(value: AttributeValue) -> dict[str, object]:
 
 
 def raw(value: AttributeValue) -> bytes:
-    """The value as bytes on their own: text, digits and binary bare, everything else as JSON.
+    """Return the value as bytes: text, digits and binary bare, other types as JSON.
 
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
     """
-    match value:
-        case {"S": content, **others} if not others:
+    tag, content = tag_and_content(value)
+    match tag:
+        case "S":
             return utf8(string_content(content))
-        case {"N": content, **others} if not others:
+        case "N":
             return _number(content).encode("ascii")
-        case {"B": content, **others} if not others:
+        case "B":
             return b64decode(binary_content(content))
         case _:
             return to_json(plain(value))
@@ -257,7 +271,7 @@ def utf8(text: str) -> bytes:
 
 
 def number_text(digits: str) -> str:
-    """The one text of a number: `1.0`, `+1` and `1` are one number and so one text.
+    """Return the canonical text of a number: the same for `1.0`, `+1` and `1`.
 
     Raises:
         RecordError: the text is not a finite number.

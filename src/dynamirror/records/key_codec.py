@@ -11,12 +11,13 @@ from dynamirror.records.attribute_value import (
     malformed_value,
     number_text,
     string_content,
+    tag_and_content,
     utf8,
 )
 
 
 def key_text(value: AttributeValue) -> str:
-    """The text of a value that may stand in a cache key: S, N, or B as base64url.
+    """Return a value's text in a cache key: S, N, or B as base64url.
 
     Raises:
         RecordError: the value is of another type, for which no key is defined.
@@ -37,7 +38,7 @@ def key_text(value: AttributeValue) -> str:
 
 
 def sort_bytes(value: AttributeValue) -> bytes:
-    """Bytes in DynamoDB's order of sort keys: S by its UTF-8, B by its bytes, N by its value.
+    """Return bytes in DynamoDB's order of sort keys: UTF-8, bytes, or numeric value.
 
     A number is its sign, the power of ten (biased, four digits) and its digits; a negative one is
     turned over, so that the larger magnitude stands first, and ends with a mark above all digits.
@@ -45,10 +46,7 @@ def sort_bytes(value: AttributeValue) -> bytes:
     Raises:
         RecordError: the value is of another type, or not one of its type.
     """
-    try:
-        ((tag, content),) = value.items()
-    except MALFORMED:
-        raise malformed_value(value) from None
+    tag, content = tag_and_content(value)
     match tag:
         case "S":
             return utf8(string_content(content))
@@ -61,7 +59,7 @@ def sort_bytes(value: AttributeValue) -> bytes:
 
 
 def sort_value(member: bytes, tag: str) -> AttributeValue:
-    """The value of a type that `sort_bytes` gives the bytes for; binary as base64 text.
+    """Return the value whose `sort_bytes` these are; binary as base64 text.
 
     Raises:
         ValueError: there is none.
@@ -102,7 +100,7 @@ def _number_of_sortable(text: str) -> str:
 
 
 def key_value(text: str, tag: str) -> AttributeValue:
-    """The value of a type that `key_text` gives a text for; binary as base64 text.
+    """Return the value whose `key_text` this is; binary as base64 text.
 
     Raises:
         RecordError: there is none.

@@ -35,7 +35,7 @@ _EPOCH_END = 10**13
 
 
 class Stream(msgspec.Struct, frozen=True):
-    """What a stream's ARN tells.
+    """The table and the epoch in a stream's ARN.
 
     Args:
         table: name of the table.
@@ -105,7 +105,7 @@ def parse_stream_arn(arn: str) -> Stream:
 
 
 def sequence_number(record: Mapping[str, Any]) -> str | None:
-    """The record's SequenceNumber as it is spelt, or None where it has none."""
+    """Return the record's SequenceNumber as written, or None."""
     try:
         text = record["dynamodb"]["SequenceNumber"]
     except (KeyError, TypeError):
@@ -114,7 +114,7 @@ def sequence_number(record: Mapping[str, Any]) -> str | None:
 
 
 def keys(record: Mapping[str, Any]) -> Item | None:
-    """The record's primary key, or None where it has none."""
+    """Return the record's primary key, or None."""
     try:
         found = record["dynamodb"]["Keys"]
     except (KeyError, TypeError):
@@ -167,7 +167,7 @@ def decode(record: Mapping[str, Any], stream_arn: str | None = None) -> Change:
 
 
 def _wrong(event: object, primary_key: object, new: object, old: object) -> str | None:
-    """What is wrong with the body of a record, if anything is."""
+    """Return the fault in the body of a record, if there is one."""
     if event not in _EVENTS:
         return f"unknown event {event!r}"
     if (new is None) != (event == "REMOVE"):
@@ -182,7 +182,7 @@ def _wrong(event: object, primary_key: object, new: object, old: object) -> str 
 
 
 def newest(batch: list[Any]) -> list[Any]:
-    """Of one stream's records each item's newest, and all that do not tell their item or number.
+    """Keep each item's newest record, and any without a usable key or number.
 
     Not one of them is decoded: that a hot item has changed a hundred times costs a look at each. A
     batch is left as it is if hardly an item comes twice among the last, or if it has two streams.
@@ -231,7 +231,7 @@ def _check_view_type(view_type: object, table: str, record: Mapping[str, Any]) -
 
 
 def _seconds(created: Any) -> int:
-    """Whole seconds since 1970, -1 for what is no time."""
+    """Return whole seconds since 1970; -1 if it is no time."""
     try:
         return int(created.timestamp() if isinstance(created, datetime) else created)
     except (TypeError, ValueError, OverflowError):
@@ -239,7 +239,7 @@ def _seconds(created: Any) -> int:
 
 
 def _malformed(record: Mapping[str, Any], what: str) -> RecordError:
-    """Name a record without telling what is in it."""
+    """Return the error for a record, without its content."""
     arn = record.get("eventSourceARN") if isinstance(record, Mapping) else None
     stream = arn if isinstance(arn, str) else "a stream"
     return RecordError(f"record {sequence_number(record) or '?'} of {stream}: {what}")

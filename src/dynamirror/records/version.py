@@ -23,19 +23,19 @@ class ChangeVersion(msgspec.Struct, frozen=True, gc=False):
     created: int
 
     def __str__(self) -> str:
-        """Fixed width, so that text order is number order, in Lua too."""
+        """Return a text of fixed width: text order is number order, in Lua too."""
         head, tail = _around(self.epoch, self.created)
         return f"{head}{str(self.sequence).zfill(40)}{tail}"
 
 
 @lru_cache(maxsize=1024)
 def _around(epoch: int, created: int) -> tuple[str, str]:
-    """What stands before and after the sequence number: the same for all changes of a second."""
+    """Return the text around the sequence number, the same for all changes of a second."""
     return f"c{epoch:013d}", f"{created:010d}"
 
 
 class SnapshotVersion(msgspec.Struct, frozen=True, gc=False):
-    """The horizon a row was read at: it holds every change created before that second.
+    """The as-of time of a snapshot row, which holds every change created before that second.
 
     Args:
         as_of: whole seconds since 1970, by DynamoDB's own clock, less a margin.
@@ -70,7 +70,7 @@ def parse(text: str) -> Version:
 
 
 def supersedes(incoming: Version, held: Version | None) -> bool:
-    """Tell whether a write may replace what the fence holds: the rule of scripts/fence.lua."""
+    """Return whether a write may replace the fence's version: the rule of scripts/fence.lua."""
     match held:
         case None:
             return True

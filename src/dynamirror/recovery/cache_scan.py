@@ -15,7 +15,7 @@ from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import Item, utf8
 from dynamirror.views.canary import is_canary
 from dynamirror.views.entry import Delete, Entry, Put
-from dynamirror.views.keyspace import glob
+from dynamirror.views.keyspace import escape_glob
 from dynamirror.views.view import View
 
 
@@ -62,7 +62,7 @@ def entries_of(cache: Cache, view: View) -> Iterator[ScannedEntry]:
         CacheError: the cache cannot be read.
     """
     identify = view.identifier()
-    for key in cache.scan(glob(view.template.prefix) + "*"):
+    for key in cache.scan(escape_glob(view.template.prefix) + "*"):
         try:
             text = key.decode()
         except UnicodeDecodeError:

@@ -12,7 +12,7 @@ from dynamirror.replication.replicator import Replicator
 from dynamirror.runner.delivery import Delivery
 from dynamirror.runner.event_source_mapping import DeliveryCounts, EventSourceMapping
 from dynamirror.runner.healer import Healer
-from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.keyspace import probe_key
 from dynamirror.views.view import check_stream
 
 
@@ -55,8 +55,8 @@ class Follower:
         self.delivery: Delivery | None = None  # what delivers now
         self._source = self._look_up()
         # Any command will do: a cache that cannot be reached, or refuses us, is told at once.
-        nothing = f"{RESERVED}{{{table}}}:nothing"
-        replicator.cache.call(nothing, b"GET", nothing.encode())
+        probe = probe_key(table)
+        replicator.cache.call(probe, b"GET", probe.encode())
         self._rebuild = Rebuild(
             replicator.cache,
             self._views,

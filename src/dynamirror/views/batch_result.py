@@ -1,4 +1,4 @@
-"""What became of a batch, entry by entry."""
+"""The outcomes of a batch, entry by entry."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -34,21 +34,21 @@ class Report:
     failed: list[RejectedEntry] = field(default_factory=list)
 
     def lowest_failed(self) -> int | None:
-        """The lowest sequence number not applied, from which the stream must deliver again."""
+        """Return the lowest sequence number that was not applied; the stream must restart there."""
         sequences = (
-            trouble.entry.version.sequence
-            for trouble in self.failed
-            if isinstance(trouble.entry.version, ChangeVersion)
+            rejected.entry.version.sequence
+            for rejected in self.failed
+            if isinstance(rejected.entry.version, ChangeVersion)
         )
         return min(sequences, default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What is told of one batch.
+    """The facts about one batch.
 
     Args:
-        table: the table's name; `?` where no record tells.
+        table: the table's name; `?` where no record names it.
         records: how many came.
         report: the outcomes.
         parked: items set aside.
@@ -94,7 +94,7 @@ class Tally:
 
 
 def partial_batch_response(identifiers: Iterable[str]) -> dict[str, list[dict[str, str]]]:
-    """The answer Lambda expects: the records from which on it must deliver again; none is success.
+    """Return Lambda's partial batch response: where to restart; an empty list is success.
 
     https://docs.aws.amazon.com/lambda/latest/dg/services-ddb-batchfailurereporting.html
     """

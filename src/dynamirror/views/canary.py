@@ -37,7 +37,7 @@ _SORT_VALUES: Final = (
 
 
 def is_canary(item: Item, schema: Schema) -> bool:
-    """Whether an item, or a primary key, is the canary's.
+    """Return whether an item, or a primary key, is the canary's.
 
     Args:
         item: in DynamoDB JSON, with all key attributes.
@@ -50,7 +50,7 @@ def is_canary(item: Item, schema: Schema) -> bool:
 
 
 def item_key(schema: Schema) -> Item:
-    """The canary's primary key, binary as bytes.
+    """Return the canary's primary key, binary as bytes.
 
     Args:
         schema: of the table, with the types of its keys.
@@ -74,7 +74,7 @@ def check_types(schema: Schema) -> None:
 
 
 def no_text(schema: Schema) -> ConfigError:
-    """Says that a table's partition key is not text."""
+    """Return the error for a partition key that is not text."""
     return ConfigError(
         f"table {schema.table}: its partition key {schema.keys[0]} is not text (S), so it cannot "
         "have a canary; do without one (context canary=false, or run without --canary)"
@@ -83,7 +83,7 @@ def no_text(schema: Schema) -> ConfigError:
 
 @lru_cache(maxsize=64)
 def view_of(schema: Schema) -> View:
-    """The view in which the canary is written, and nothing else."""
+    """Return the view that writes the canary, and nothing else."""
     key = canary_key(schema.table)
     template = KeyTemplate(key, (), (key,), frozenset())
     return View(
@@ -97,7 +97,7 @@ def view_of(schema: Schema) -> View:
 
 
 def views_for(item: Item, views: Sequence[View]) -> Sequence[View]:
-    """The views that an item is written in: the user's, or the canary's own.
+    """Return the views that write an item: the user's, or the canary's own.
 
     Args:
         item: the item, or its primary key.

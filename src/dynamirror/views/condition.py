@@ -13,16 +13,16 @@ Get = Callable[[Item], AttributeValue | None]
 
 
 class Condition(Protocol):
-    """Tells items apart."""
+    """Selects items."""
 
     def holds(self, item: Item) -> bool:
-        """Whether an item fulfils it."""
+        """Return whether an item fulfils it."""
 
     def may_hold(self, item: Item, known: Collection[str]) -> bool:
-        """Whether it can hold for an item of which only the known attributes are given."""
+        """Return whether it can hold for an item of which only these attributes are known."""
 
     def names(self) -> frozenset[str]:
-        """The attributes that it asks for, as they are written."""
+        """Return the attributes that it reads, as written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Test:
     get: Get
 
     def holds(self, item: Item) -> bool:
-        """Whether an item fulfils it; one that has no such attribute, or of another type, not."""
+        """Return whether an item fulfils it; a missing attribute or another type does not."""
         value = self.get(item)
         if self.operator == "exists":
             return (value is not None) is bool(self.operand)
@@ -51,11 +51,11 @@ class Test:
         return _TESTS[self.operator](value, self.operand)
 
     def may_hold(self, item: Item, known: Collection[str]) -> bool:
-        """Whether it can hold for an item of which only the known attributes are given."""
+        """Return whether it can hold for an item of which only these attributes are known."""
         return self.name not in known or self.holds(item)
 
     def names(self) -> frozenset[str]:
-        """The attribute that it asks for."""
+        """Return the attribute that it reads."""
         return frozenset((self.name,))
 
 
@@ -72,16 +72,16 @@ class Combined:
     together: Callable[[Any], bool]
 
     def holds(self, item: Item) -> bool:
-        """Whether an item fulfils it."""
+        """Return whether an item fulfils it."""
         return self.together(part.holds(item) for part in self.parts)
 
     def may_hold(self, item: Item, known: Collection[str]) -> bool:
-        """Whether it can hold for an item of which only the known attributes are given."""
+        """Return whether it can hold for an item of which only these attributes are known."""
         # No condition denies another: to take what is not known for true is never too strict.
         return self.together(part.may_hold(item, known) for part in self.parts)
 
     def names(self) -> frozenset[str]:
-        """The attributes that any part asks for."""
+        """Return the attributes that any part reads."""
         return frozenset().union(*(part.names() for part in self.parts))
 
 
@@ -218,7 +218,7 @@ def _is_scalar(value: object) -> bool:
 
 
 def pinned(condition: Condition | None) -> dict[str, str]:
-    """The attributes that a condition holds to one text each, so that a key need not name them."""
+    """Return the attributes that a condition fixes to one text; a key need not name them."""
     match condition:
         case Test(operator="equals", operand=str(text), name=name):
             return {name: text}

@@ -46,14 +46,14 @@ def _hash(item: Item) -> bytes:
 
 
 def pack_fields(fields: Mapping[bytes, bytes]) -> bytes:
-    """The bytes of a hash, as scripts/put_hash.lua takes them; fields are sorted."""
+    """Return a hash as scripts/put_hash.lua reads it, with sorted fields."""
     parts = [part for name in sorted(fields) for part in (name, fields[name])]
     head = len(parts).to_bytes(4, "big")
     return head + b"".join(len(part).to_bytes(4, "big") + part for part in parts)
 
 
 def unpack_fields(packed: bytes) -> list[bytes]:
-    """Fields and values in turn, as HGETALL gives them, of what `pack_fields` made."""
+    """Return alternating fields and values, as HGETALL does, of a packed hash."""
     parts: list[bytes] = []
     at = 4
     while at < len(packed):
@@ -69,7 +69,7 @@ HASH = Encoding("hash", ValueType.HASH, _hash)
 
 
 def attribute(name: str) -> Encoding:
-    """One attribute's raw value; an item without it has no entry."""
+    """Return the encoding of one attribute's raw value; without it, an item has no entry."""
 
     def encode(item: Item) -> bytes | None:
         value = item.get(name)

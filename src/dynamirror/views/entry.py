@@ -1,4 +1,4 @@
-"""Entries: one key of the cache and what is to become of it."""
+"""Entries: one key of the cache, and the write that it needs."""
 
 from collections.abc import Iterable, Iterator
 
@@ -12,7 +12,7 @@ from dynamirror.views.view import View
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
-    """The entry shall hold the item. It is encoded only if nothing newer is in the same batch."""
+    """Write the item to its entry; encoded only if the batch has nothing newer for it."""
 
     view: View
     key: str
@@ -21,7 +21,7 @@ class Put(msgspec.Struct, frozen=True, gc=False):
 
 
 class Delete(msgspec.Struct, frozen=True, gc=False):
-    """The entry of an item, of which at least the primary key is known, shall not be."""
+    """Delete an item's entry; of the item, at least the primary key is known."""
 
     view: View
     key: str
@@ -33,7 +33,7 @@ Entry = Put | Delete
 
 
 def entries_of_change(view: View, change: Change) -> Iterable[Entry]:
-    """What one change means for one view.
+    """Return the entries that one change writes in one view.
 
     Raises:
         RecordError: the new item cannot have a key in this view; an entry it had before is given
@@ -51,7 +51,7 @@ def entries_of_change(view: View, change: Change) -> Iterable[Entry]:
 
 
 def _of_moving(view: View, change: Change) -> Iterator[Entry]:
-    """The same for a view where an item may come, go, or have another key than before."""
+    """Return the same for a view where an item can come, go or change its key."""
     old_key = _old_key(view, change)
     if change.new is None:
         if old_key is not None:
@@ -70,10 +70,10 @@ def _of_moving(view: View, change: Change) -> Iterator[Entry]:
 
 
 def _old_key(view: View, change: Change) -> str | None:
-    """The key of the entry that the item may have had before, if it can be another one, or none."""
+    """Return the key of an earlier entry that the new one may not replace."""
     if not view.needs_old_image:
         if change.old is None and (change.new is None or not change.carries_old):
-            # Whatever the view is not for now may have had an entry.
+            # An item outside the view now may have had an entry.
             return view.possible_key(change.keys)
     elif not change.carries_old:
         check_view_type("NEW_IMAGE", change.table, needs_old_image=True)
@@ -86,13 +86,13 @@ def _old_key(view: View, change: Change) -> str | None:
 
 
 def entry_of_row(view: View, key: Item, item: Item | None, version: Version) -> Entry | None:
-    """What one row, read from the table, means for one view; None if it has no entry there.
+    """Return the entry that a snapshot row writes in one view; None if it writes none.
 
     Args:
         view: the view.
         key: the primary key that was read.
         item: what was found there, None if nothing.
-        version: the horizon it was read at.
+        version: the as-of time of the read.
 
     Raises:
         RecordError: the item cannot have a key in this view.
@@ -104,14 +104,14 @@ def entry_of_row(view: View, key: Item, item: Item | None, version: Version) -> 
 
 
 def deletion_of_row(view: View, key: Item, version: Version) -> Delete | None:
-    """What it means for one view that an item is not in the table, or not for the view.
+    """Return the deletion of an item that is not in the table, or not for the view.
 
-    None if the primary key does not tell which entry it may have had.
+    It is None if the primary key alone does not determine the entry.
 
     Args:
         view: the view.
         key: the item's primary key.
-        version: the horizon it was read at.
+        version: the as-of time of the read.
 
     Raises:
         RecordError: the item cannot have a key in this view.

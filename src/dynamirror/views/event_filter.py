@@ -1,4 +1,4 @@
-"""Lambda's event filter: which records the views can do without, said in AWS's patterns."""
+"""Lambda's event filter: which records the views need, as AWS's patterns."""
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -7,7 +7,7 @@ from typing import Any
 
 from dynamirror.views import canary
 from dynamirror.views.condition import Combined, Condition, Test
-from dynamirror.views.view import Schema, View, Views, ViewSpec
+from dynamirror.views.view import Schema, View, ViewSpec, bind_views
 
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
 _MOST = 5
@@ -20,7 +20,7 @@ _Alternative = Mapping[str, _Texts]
 def patterns(
     specs: Sequence[ViewSpec], schema: Schema, view_type: str
 ) -> tuple[dict[str, Any], ...]:
-    """The patterns of the records that any view needs; none if all records may be needed.
+    """Return the patterns of the records that any view needs; none if it may need all.
 
     Every record that makes an entry of any view fits one of them, and so does the canary's. What a
     pattern cannot say is left out, so that others fit, too: numbers are text in a record, and
@@ -34,9 +34,9 @@ def patterns(
     Raises:
         ConfigError: a view does not fit the table.
     """
-    views = Views(specs, lambda _table, _keys: schema).bind(schema)
+    views = bind_views(specs, schema)
     carries_old = view_type == "NEW_AND_OLD_IMAGES"
-    # Without old images, only the key tells what an item may have had before.
+    # Without old images, only the key shows which entry an item may have had.
     knowns = (None, schema.keys) if carries_old else (schema.keys,)
     for known, most in product(knowns, range(_MOST, 0, -1)):
         found = _with_canary(_patterns(views, schema.keys, known, most), schema.keys[0])
@@ -56,7 +56,7 @@ def length(pattern: Mapping[str, Any]) -> int:
 def _patterns(
     views: Iterable[View], keys: Collection[str], known: Collection[str] | None, most: int
 ) -> list[dict[str, Any]]:
-    """The patterns; none if a view needs any record."""
+    """Return the patterns; none if a view needs any record."""
     found: list[dict[str, Any]] = []
     for view in views:
         for alternative in _alternatives(view.when, keys, known, most):
@@ -72,7 +72,7 @@ def _patterns(
 
 
 def _with_canary(found: Sequence[dict[str, Any]], partition: str) -> tuple[dict[str, Any], ...]:
-    """The same for the canary, too, in a pattern that asks the partition key alone, or one more."""
+    """Add the canary to a pattern of the partition key alone, or as one more pattern."""
     if not found:
         return ()
     for index, pattern in enumerate(found):
@@ -87,9 +87,9 @@ def _with_canary(found: Sequence[dict[str, Any]], partition: str) -> tuple[dict[
 def _alternatives(
     condition: Condition | None, keys: Collection[str], known: Collection[str] | None, most: int
 ) -> list[_Alternative]:
-    """Of an item for which the condition holds, one of these is true; the empty one of any item.
+    """Return at most `most` alternatives, of which one is true where the condition holds.
 
-    There are `most` of them at the most: a filter has few patterns.
+    The empty alternative is true of any item.
     """
     match condition:
         case Combined(together=together, parts=parts):
@@ -108,7 +108,7 @@ def _alternatives(
 
 
 def _all_of_parts(parts: Iterable[list[_Alternative]], most: int) -> list[_Alternative]:
-    """The alternatives where all parts hold, without the parts that would make too many of them."""
+    """Return the alternatives where all parts hold; drop parts that make too many."""
     together: list[_Alternative] = [{}]
     for part in sorted(parts, key=len):  # those that multiply nothing come first
         more = _merged(_all_of(chosen) for chosen in product(together, part))
@@ -118,7 +118,7 @@ def _all_of_parts(parts: Iterable[list[_Alternative]], most: int) -> list[_Alter
 
 
 def _all_of(alternatives: Iterable[_Alternative]) -> _Alternative:
-    """What is true where all are; of one attribute, a pattern can say one thing only."""
+    """Join alternatives; a pattern can state only one thing of an attribute."""
     together: dict[str, _Texts] = {}
     for one in alternatives:
         together = {**one, **together}
@@ -126,7 +126,7 @@ def _all_of(alternatives: Iterable[_Alternative]) -> _Alternative:
 
 
 def _merged(alternatives: Iterable[_Alternative]) -> list[_Alternative]:
-    """The same in fewer: texts of one attribute stand side by side."""
+    """Merge alternatives of one attribute, whose texts stand side by side."""
     merged: list[_Alternative] = []
     for one in alternatives:
         if one in merged:
@@ -142,7 +142,7 @@ def _merged(alternatives: Iterable[_Alternative]) -> list[_Alternative]:
 
 
 def _texts(test: Test) -> _Texts:
-    """What the attribute's text must be, if a pattern can say it."""
+    """Return the texts that the attribute can have, if a pattern can state them."""
     match test.operator, test.operand:
         case "equals", str(text):
             return (text,)

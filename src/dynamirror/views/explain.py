@@ -1,4 +1,4 @@
-"""Views told in words, with the entries that an item makes and what they cost."""
+"""Views in words, with the entries that an item makes and what they cost."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import Item, utf8
 from dynamirror.records.version import ChangeVersion, SnapshotVersion
 from dynamirror.views.condition import Combined, Condition, Test
-from dynamirror.views.encoding import ValueType
+from dynamirror.views.encoding import ValueType, unpack_fields
 from dynamirror.views.entry import Put, entry_of_row
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import View, ViewSpec
@@ -20,8 +20,6 @@ _ENCODINGS = {
 }
 # As long as every fence of a change is.
 _FENCE = len(str(ChangeVersion(epoch=0, sequence=0, created=0)))
-# Stands in text, as it does in a packed hash.
-_LENGTH = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +40,7 @@ class Sample:
 
 
 def in_words(spec: ViewSpec, view: View) -> Iterator[str]:
-    """Tell what a view does, in sentences.
+    """Describe a view in sentences.
 
     Args:
         spec: as it was written.
@@ -84,7 +82,7 @@ def _listed(names: Iterable[str]) -> str:
 
 
 def condition(one: Condition) -> str:
-    """Tell a condition in words."""
+    """Describe a condition in words."""
     match one:
         case Combined(parts=parts, together=together):
             word = " or " if together is any else " and "
@@ -109,7 +107,7 @@ def _constant(value: object) -> str:
 
 
 def sample(view: View, items: Iterable[Item]) -> Sample | None:
-    """The entry of the first of some items that has one; None if none has."""
+    """Return the entry of the first item that has one; None if none has."""
     for item in items:
         try:
             put = entry_of_row(view, item, item, SnapshotVersion(0))
@@ -124,18 +122,10 @@ def sample(view: View, items: Iterable[Item]) -> Sample | None:
 def _sample(view: View, key: str, value: bytes, item: Item) -> Sample:
     text, size = value.decode(errors="backslashreplace"), len(value)
     if view.encoding.layout is ValueType.HASH:
-        parts = list(_unpacked(value))
+        parts = unpack_fields(value)
         text = " ".join(part.decode(errors="backslashreplace") for part in parts)
         size = sum(map(len, parts))
     cost = {"key": len(utf8(key)), "value": size, "fence": len(utf8(fence_key(key))) + _FENCE}
     if view.collection:
         cost["index member"] = len(view.collection.member(item))
     return Sample(key, text, view.expires(item), cost)
-
-
-def _unpacked(packed: bytes) -> Iterator[bytes]:
-    at = _LENGTH
-    while at < len(packed):
-        end = at + _LENGTH + int.from_bytes(packed[at : at + _LENGTH], "big")
-        yield packed[at + _LENGTH : end]
-        at = end

@@ -42,7 +42,7 @@ class KeyTemplate:
         """Read a template; `{table}` becomes the table's name.
 
         Raises:
-            ConfigError: the template is not well-formed or its keys could not be told apart.
+            ConfigError: the template is not well-formed or two values could have one key.
         """
         names: list[str] = []
         literals = [""]
@@ -102,7 +102,7 @@ class KeyTemplate:
             )
 
     def collection(self, partition: str, sort: str | None) -> "Collection":
-        """How the keys of one partition are found: by an index in their own hash slot.
+        """Return the index of one partition's keys, in their own hash slot.
 
         Args:
             partition: name of the partition key.
@@ -137,16 +137,12 @@ class KeyTemplate:
             return _step_aside(head)
         return "" if RESERVED.startswith(head) else head
 
-    def matches(self, key: str) -> bool:
-        """Tell whether this template could have rendered the key."""
-        return self._parser()(key) is not None
-
     def reader(
         self, types: Mapping[str, str], pinned: Mapping[str, str] | None = None
     ) -> Callable[[str], Item | None]:
-        """Make the function that tells which item a key belongs to.
+        """Return a function from a key to its item's primary key.
 
-        It gives the item's primary key, or None if this template cannot have rendered the key.
+        It returns None if this template cannot have rendered the key.
 
         Args:
             types: of the primary-key attributes, all of which the template names or are pinned.
@@ -154,7 +150,7 @@ class KeyTemplate:
         """
         constants = {name: {"S": text} for name, text in (pinned or {}).items() if name in types}
         places = {name: self.names.index(name) for name in types if name in self.names}
-        find = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]")
+        escaped = _any_of(self.escaped)
         take_apart, distinct = self._parser(), set(self.names)
 
         def read(key: str) -> Item | None:
@@ -163,7 +159,7 @@ class KeyTemplate:
                 return None
             try:
                 values = [_unescaped(part) for part in parts]
-                if [find.sub(_percent, value) or "%" for value in values] != list(parts):
+                if [escaped.sub(_percent, value) or "%" for value in values] != list(parts):
                     return None
                 if len({*zip(self.names, values, strict=True)}) != len(distinct):
                     return None  # an attribute that is named twice has one value
@@ -202,7 +198,7 @@ class KeyTemplate:
         Args:
             keys: names of the primary-key attributes; in any other, dots lead into maps.
         """
-        replace = re.compile(f"[{re.escape(''.join(sorted(self.escaped)))}]").sub
+        replace = _any_of(self.escaped).sub
         head, tail = self.literals[0], self.literals[1:]
         getters = (path(name, keys) for name in self.names)
         parts = tuple(zip(getters, tail, strict=True))
@@ -246,18 +242,18 @@ class Collection:
     sort: str
 
     def index_key(self, item: Item) -> str:
-        """The key of the index that an item's entry is in; raises RecordError if it has none."""
-        text = escape(key_text(item[self.partition]), self.template.escaped)
+        """Return the key of the index of an item's entry; raises RecordError if it has none."""
+        text = _any_of(self.template.escaped).sub(_percent, key_text(item[self.partition])) or "%"
         key = f"{self.template.literals[0]}{text}{_INDEX}"
         utf8(key)
         return _step_aside(key) if key.startswith(RESERVED) else key
 
     def member(self, item: Item) -> bytes:
-        """What stands for an item in the index; raises RecordError if nothing can."""
+        """Return an item's member in the index; raises RecordError if it can have none."""
         return sort_bytes(item[self.sort])
 
     def partition_of(self, key: str, tag: str) -> AttributeValue | None:
-        """The partition key that an index is for; None if the key is not that of one.
+        """Return the partition key of an index; None if the key is not that of an index.
 
         Args:
             key: the key.
@@ -274,7 +270,7 @@ class Collection:
         return value if self.index_key({self.partition: value}) == key else None
 
     def item_key(self, partition: AttributeValue, member: bytes, tag: str) -> Item | None:
-        """The primary key that a member of an index stands for; None if it stands for none.
+        """Return the primary key of a member of an index; None if it is no such member.
 
         Args:
             partition: the partition key.
@@ -288,13 +284,8 @@ class Collection:
             return None
 
 
-def escape(text: str, letters: frozenset[str]) -> str:
-    """A value as it stands in a key."""
-    return "".join(_percent_letter(one) if one in letters else one for one in text) or "%"
-
-
-def _percent_letter(letter: str) -> str:
-    return "".join(f"%{byte:02X}" for byte in letter.encode())
+def _any_of(letters: frozenset[str]) -> re.Pattern[str]:
+    return re.compile(f"[{re.escape(''.join(sorted(letters)))}]")
 
 
 def _step_aside(key: str) -> str:
@@ -312,7 +303,7 @@ def _separators(literals: Sequence[str]) -> frozenset[str]:
 
 
 def _unescaped(part: str) -> str:
-    """What was escaped; raises UnicodeDecodeError where nothing can have been."""
+    """Return the unescaped text; raises UnicodeDecodeError if it is not UTF-8."""
     if part == "%":
         return ""
     return _ESCAPES.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), part)

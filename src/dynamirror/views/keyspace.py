@@ -1,36 +1,46 @@
-"""Every key that dynamirror reserves in the cache."""
+"""The names of all keys that dynamirror reserves in the cache."""
 
-# Everything of our own lives under this name: fences, positions, quarantine.
+# The prefix of every reserved key.
 RESERVED = "dynamirror:"
 
 
-def fence_key(key: str) -> str:
-    """The key of an entry's fence: in the entry's own hash slot, never another entry's.
+def escape_glob(text: str) -> str:
+    """Return a glob pattern, for SCAN or an access string, that matches only this text."""
+    return "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in text)
 
-    A template renders either no brace at all or one well-formed hash tag that is not the whole
-    key, so `dynamirror:fence:{a}` is the fence of `a` and of nothing else.
+
+def fence_key(key: str) -> str:
+    """Return the key of an entry's fence, which is in the entry's hash slot.
+
+    Two entries never share a fence. A template renders no brace, or one well-formed hash tag that
+    is not the whole key. So only the entry `a` has the fence `dynamirror:fence:{a}`.
     """
     return f"{RESERVED}fence:{key}" if "{" in key else f"{RESERVED}fence:{{{key}}}"
 
 
-def glob(text: str) -> str:
-    """The pattern, for SCAN or an access string, that fits a text and nothing else."""
-    return "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in text)
-
-
 def completeness_marker_key(table: str) -> str:
-    """The hash that holds a mirror's marker."""
+    """Return the key of the hash that holds a mirror's completeness marker."""
     return f"{RESERVED}{{{table}}}:mirror"
 
 
 def quarantine_key(table: str) -> str:
-    """The hash that holds a table's quarantine, by item."""
+    """Return the key of the hash that holds a table's quarantine, by item."""
     return f"{RESERVED}{{{table}}}:quarantine"
 
 
 def overflow_key(table: str) -> str:
-    """The counter of what a full quarantine had no room for."""
+    """Return the key that counts the items for which the quarantine had no room."""
     return f"{quarantine_key(table)}:overflow"
+
+
+def checkpoints_key(table: str, epoch: int) -> str:
+    """Return the key of the hash that holds the checkpoints of a stream, by shard.
+
+    Args:
+        table: the table's name.
+        epoch: the creation of the stream, in milliseconds since 1970.
+    """
+    return f"{RESERVED}{{{table}}}:positions:{epoch}"
 
 
 def audit_key(table: str) -> str:
@@ -39,10 +49,20 @@ def audit_key(table: str) -> str:
 
 
 def rebuild_key(table: str) -> str:
-    """The hash that holds the newest rebuild of a table, by segment."""
+    """Return the key of the hash that holds a table's newest rebuild, by segment."""
     return f"{RESERVED}{{{table}}}:rebuild"
 
 
+def verification_key(table: str, verification: str, part: int) -> str:
+    """Return the key of the result of one part of a verification."""
+    return f"{RESERVED}{{{table}}}:verification:{verification}:{part}"
+
+
 def canary_key(table: str) -> str:
-    """The key of the cache that holds the canary."""
+    """Return the key of the canary's entry."""
     return f"{RESERVED}{{{table}}}:canary"
+
+
+def probe_key(table: str) -> str:
+    """Return a key that never exists: reading it shows whether the cache can be reached."""
+    return f"{RESERVED}{{{table}}}:nothing"

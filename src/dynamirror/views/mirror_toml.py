@@ -14,9 +14,9 @@ from dynamirror.validation import Name, explain_validation_error
 from dynamirror.views import condition, encoding
 from dynamirror.views.encoding import Encoding
 from dynamirror.views.key_template import KeyTemplate
-from dynamirror.views.keyspace import glob
+from dynamirror.views.keyspace import escape_glob
 from dynamirror.views.projection import Projection
-from dynamirror.views.view import Schema, Views, ViewSpec, check_stream
+from dynamirror.views.view import Schema, ViewSpec, bind_views, check_stream
 
 
 class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -107,7 +107,7 @@ class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def schema(self) -> Schema:
-        """As views know it."""
+        """Return the schema that views use."""
         return Schema(self.name, tuple(self.keys), tuple(self.keys.values()))
 
 
@@ -188,7 +188,7 @@ def check_views(
         ConfigError: a view does not fit the table, or the stream cannot feed it.
     """
     schema = Schema(table, keys)
-    views = Views(specs, lambda _table, _keys: schema).bind(schema)
+    views = bind_views(specs, schema)
     check_stream(views, view_type, table)
     for view in views:
         if re.search(r"\s", view.template.prefix):
@@ -196,4 +196,4 @@ def check_views(
                 f"view {view.name}: its keys begin with {view.template.prefix!r}; the cache's user "
                 "cannot be granted keys with white space there"
             )
-    return tuple(dict.fromkeys(f"{glob(view.template.prefix)}*" for view in views))
+    return tuple(dict.fromkeys(f"{escape_glob(view.template.prefix)}*" for view in views))

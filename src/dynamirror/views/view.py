@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
-from typing import Any
+from typing import Any, Self
 
 from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import AttributeValue, Item
@@ -30,7 +30,7 @@ class Schema:
     types: tuple[str, ...] = ()
 
     def key_of(self, item: Item) -> Item:
-        """An item's primary key."""
+        """Return an item's primary key."""
         return {name: item[name] for name in self.keys}
 
 
@@ -48,7 +48,7 @@ class View:
         exclusive: whether every key of the cache is this view's.
         when: which items it is for; None for all.
         make: what of an item is written; None for all of it.
-        ttl: finds the attribute that tells when an entry expires; None for never.
+        ttl: finds the attribute with the time of expiry; None for never.
         collection: the index of its entries; None for none.
         pinned: texts of primary-key attributes that the key does not name.
         attributes: all that is needed of an item; None for the whole of it.
@@ -71,7 +71,7 @@ class View:
     fingerprint: str = ""
 
     def render(self, item: Item) -> str | None:
-        """The key of an item's entry, None if it has none here.
+        """Return the key of an item's entry, or None if the view has none for it.
 
         Raises:
             RecordError: an attribute cannot stand in a key.
@@ -81,7 +81,7 @@ class View:
         return self.key_of(item)
 
     def possible_key(self, keys: Item) -> str | None:
-        """The key of the entry that an item may have here; None if it cannot have one.
+        """Return the key of the entry that an item may have; None if it cannot have one.
 
         Args:
             keys: the item's primary key, which is all that is known of it.
@@ -94,7 +94,7 @@ class View:
         return self.key_of(keys)
 
     def encode(self, item: Item) -> bytes | None:
-        """What an item's entry holds, None if it has none here.
+        """Return the value of an item's entry, or None if the view has none for it.
 
         Raises:
             RecordError: the item cannot be written.
@@ -106,9 +106,9 @@ class View:
         return self.encoding.encode(item)
 
     def expires(self, item: Item) -> int | None:
-        """When an item's entry expires, in whole seconds since 1970; None for never.
+        """Return when an item's entry expires, in whole seconds since 1970; None for never.
 
-        As in DynamoDB, what is no number means never.
+        As in DynamoDB, an attribute that is no number means never.
         """
         value = self.ttl(item) if self.ttl else None
         digits = value.get("N") if isinstance(value, Mapping) else None
@@ -132,7 +132,7 @@ class View:
         return self.exclusive or bool(self.template.prefix)
 
     def identifier(self) -> Callable[[str], Item | None]:
-        """The function that tells from an entry's key the primary key of its item, or None.
+        """Return a function from an entry's key to its item's primary key, or None.
 
         The types of the table's key attributes must be known.
         """
@@ -155,8 +155,8 @@ class ViewSpec:
         exclusive: whether the cache holds nothing but this mirror, so that a key without a prefix
             of its own is known to be the view's.
         when: which items it is for, as TOML has it; None for all (see `condition.parse`).
-        shape: what of an item is written.
-        ttl: the attribute that tells when an item expires; None for none.
+        projection: what of an item is written.
+        ttl: the attribute with the time of expiry; None for none.
         collection: whether the entries of one partition key can be read in order.
     """
 
@@ -260,12 +260,12 @@ class ViewSpec:
 
 
 class Views:
-    """All views of one cache, bound to their tables as these are met.
+    """Binds all views of one cache to their tables when a table's first change arrives.
 
     Args:
         specs: what the user wrote.
-        schema_of: tells a table's schema from its name and the key attributes that its records
-            name, none if they differ; raises ConfigError or SourceError if it cannot.
+        schema_of: returns a table's schema for its name and the key attributes in its records
+            (none if they differ); raises ConfigError or SourceError if it cannot.
     """
 
     def __init__(
@@ -277,8 +277,13 @@ class Views:
         self._schema_of = schema_of
         self._bound: dict[str, tuple[View, ...]] = {}
 
+    @classmethod
+    def for_schema(cls, specs: Sequence[ViewSpec], schema: Schema) -> Self:
+        """Return the views of one table, whose schema is known."""
+        return cls(specs, lambda _table, _keys: schema)
+
     def entries_of_change(self, change: Change) -> tuple[View, ...]:
-        """The views of the change's table.
+        """Return the views of the change's table.
 
         Raises:
             ConfigError: no view is for that table, or one does not fit it.
@@ -289,7 +294,7 @@ class Views:
         return views
 
     def meet(self, table: str, keys: frozenset[str]) -> tuple[View, ...]:
-        """Bind the views of a table, anew if they are bound already.
+        """Bind the views of a table again, and return them.
 
         Args:
             table: the table's name.
@@ -300,13 +305,13 @@ class Views:
             SourceError: the table had to be asked for its key, and cannot be.
         """
         schema = self._schema_of(table, keys)
-        held = self._bound.pop(table, None)
-        if held is not None and held[0].schema.keys == schema.keys:
-            self._bound[table] = held
+        views = self._bound.pop(table, None)
+        if views is not None and views[0].schema.keys == schema.keys:
+            self._bound[table] = views
         return self.bind(schema)
 
     def bound(self, table: str) -> tuple[View, ...] | None:
-        """The views of a table, if it has been met."""
+        """Return the views of a table, if they are bound."""
         return self._bound.get(table)
 
     def bind(self, schema: Schema) -> tuple[View, ...]:
@@ -317,22 +322,31 @@ class Views:
         """
         if schema.table in self._bound:
             return self._bound[schema.table]
-        mine = tuple(s.bind(schema) for s in self._specs if s.table in (None, schema.table))
-        if not mine:
+        views = tuple(s.bind(schema) for s in self._specs if s.table in (None, schema.table))
+        if not views:
             known = ", ".join(sorted({s.table for s in self._specs if s.table}))
             raise ConfigError(
                 f"no view is for table {schema.table} (there are views for {known}); add a [[view]]"
             )
-        others = [view for views in self._bound.values() for view in views]
-        for index, view in enumerate(mine):
-            for other in (*others, *mine[:index]):
+        others = [view for bound in self._bound.values() for view in bound]
+        for index, view in enumerate(views):
+            for other in (*others, *views[:index]):
                 _check_apart(view, other)
-        self._bound[schema.table] = mine
-        return mine
+        self._bound[schema.table] = views
+        return views
+
+
+def bind_views(specs: Sequence[ViewSpec], schema: Schema) -> tuple[View, ...]:
+    """Bind the views that are for a table, and return them.
+
+    Raises:
+        ConfigError: no view is for that table, one does not fit, or keys of two could meet.
+    """
+    return Views.for_schema(specs, schema).bind(schema)
 
 
 def fingerprint(views: Sequence[View]) -> str:
-    """What tells whether entries were written by the same views."""
+    """Return a text that differs when the views write different entries."""
     written = sorted(view.fingerprint for view in views)
     return sha256(repr(written).encode()).hexdigest()[:16]
 

@@ -37,7 +37,7 @@ class Mirrored:
         self.table = self.source.name
         self.arn = STREAM_ARN.replace("users", self.table)
         self.schema = Schema(self.table, ("id",), ("S",))
-        views = Views(specs, lambda _table, _keys: self.schema)
+        views = Views.for_schema(specs, self.schema)
         self.views: Sequence[View] = views.bind(self.schema)
         self.replicator = Replicator(cache, views, fence_ttl=FENCE_TTL, quarantine_limit=limit)
         self._numbers = itertools.count(1)

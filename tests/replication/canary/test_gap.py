@@ -39,7 +39,7 @@ def test_an_outage_of_more_than_a_day_is_noticed_by_the_oldest_beat_that_is_left
     cache: Cache, *, canary: bool, noticed: bool
 ) -> None:
     schema, now = Schema("users", ("id",), ("S",)), time()
-    views = Views((ViewSpec(),), lambda _table, _keys: schema)
+    views = Views.for_schema((ViewSpec(),), schema)
     bound = views.bind(schema)
     record_gap(cache, bound, stream=STREAM_ARN, at=1, reason="it was new")
     record_complete(cache, bound, SnapshotVersion(2))

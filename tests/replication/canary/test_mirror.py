@@ -213,7 +213,7 @@ def test_any_delivery_order_leaves_the_newest_beat_and_a_true_mirror(
     again = data.draw(st.lists(st.sampled_from(changes), max_size=5))
     order = data.draw(st.permutations([*changes, *again]))
     cut = data.draw(st.integers(0, len(order)))
-    views = Views((ViewSpec(key="{id}"),), lambda _table, _keys: SCHEMA)
+    views = Views.for_schema((ViewSpec(key="{id}"),), SCHEMA)
     replicator = Replicator(cache, views, fence_ttl=FENCE_TTL)
     for batch in (order[:cut], order[cut:]):
         replicator({"Records": batch}, Time())
