@@ -15,7 +15,7 @@ from dynamirror.records.version import SnapshotVersion
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
-from dynamirror.dynamodb.keys import identity, on_the_wire
+from dynamirror.dynamodb.keys import _Identity, identity, on_the_wire
 
 # How far behind DynamoDB's clock a horizon lies. A consistent read holds every change that was
 # acknowledged before it; the margin covers the clocks of DynamoDB's own machines, and that
@@ -39,9 +39,6 @@ _SHORTEST_PAUSE = 0.05
 
 
 _LONGEST_PAUSE = 2.0
-
-
-_Identity = frozenset[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
-from dynamirror.dynamodb.items import _Identity
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.key_codec import key_text
+
+_Identity = frozenset[tuple[str, str]]
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 _LONGEST_KEYS = (2048, 1024)  # bytes: partition key, sort key
