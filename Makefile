@@ -32,13 +32,13 @@ check: $(VENV)/.dev ## lint, types, import floors and prose
 	@$(BIN)/python tools/prose.py
 
 bench: $(VENV)/.dev bench/original/node_modules/.installed ## measure speed, start, memory and cost, and write docs/performance.md
-	@$(BIN)/python bench/bench.py $(ARGS)
+	@$(BIN)/python -m bench $(ARGS)
 
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
-	@$(BIN)/python chaos/chaos.py --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
+	@$(BIN)/python -m chaos --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
 
 worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cannot be written among them
-	@$(BIN)/python chaos/worlds.py --worlds $(WORLDS) $(ARGS)
+	@$(BIN)/python -m chaos.worlds --worlds $(WORLDS) $(ARGS)
 
 docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
 	@$(BIN)/python docs/reference.py

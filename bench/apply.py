@@ -15,7 +15,11 @@ import libvalkey
 from boto3.dynamodb.types import TypeDeserializer
 from valkey import Valkey
 
-from cpus import SERVERS, on
+from bench.cpus import SERVERS, on
+from bench.node import NodeWay
+from bench.records import CREATED, HOT_ITEMS, Event, Feed
+from bench.results import Sample
+from bench.servers import away, cache_at, round_trip_ms
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import PUT, Command
 from dynamirror.emulators.process import HOST
@@ -25,10 +29,6 @@ from dynamirror.replication.replicator import Replicator
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import Schema, Views, ViewSpec
-from node import NodeWay
-from records import CREATED, HOT_ITEMS, Event, Feed
-from results import Sample
-from servers import away, cache_at, round_trip_ms
 
 FENCE_TTL = 93_600
 BATCHES = (100, 1_000, 10_000)

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Final
 
-from results import Results
+from bench.results import Results
 
 # us-east-1, first tier, without the free tier; https://aws.amazon.com/lambda/pricing/
 PRICES_AS_OF: Final = "November 2026"

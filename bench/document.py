@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cost import GB_SECOND, MILLION_REQUESTS, PRICES_AS_OF, Bill, bills
-from results import Results, read
+from bench.cost import GB_SECOND, MILLION_REQUESTS, PRICES_AS_OF, Bill, bills
+from bench.results import Results, read
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results.json"
@@ -19,7 +19,7 @@ _PROSE = Path(__file__).with_name("document.md")
 
 def make() -> None:
     """Write the page and its pictures anew."""
-    import plots  # noqa: PLC0415 - matplotlib takes half a second to import
+    from bench import plots  # noqa: PLC0415 - matplotlib takes half a second to import
 
     results = read(RESULTS)
     PAGE.write_text(render(results), encoding="utf-8")

@@ -11,15 +11,15 @@ from typing import Any
 
 from valkey import Valkey
 
-from apply import ENCODINGS, ours, replicator
+from bench.apply import ENCODINGS, ours, replicator
+from bench.records import Feed
+from bench.results import Sample
+from bench.start import ISOLATED
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.process import HOST
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.views.encoding import Encoding
 from dynamirror.views.keyspace import fence_key
-from records import Feed
-from results import Sample
-from start import ISOLATED
 
 # Of an event, as Lambda takes it; https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 EVENT_BYTES = 6 * 1024 * 1024

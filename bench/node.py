@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
+from bench.results import Sample
 from dynamirror.emulators.process import HOST
-from results import Sample
 
 _HERE = Path(__file__).with_name("original")
 _ESBUILD = _HERE / "node_modules" / ".bin" / "esbuild"

@@ -8,8 +8,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from cost import DEFAULT_MB, bills
-from results import Results
+from bench.cost import DEFAULT_MB, bills
+from bench.results import Results
 
 _OURS, _HOT, _THEIRS, _LIMIT = "#1f6feb", "#8250df", "#bc4c00", "#6e7781"
 _STYLE: Any = {"svg.hashsalt": "dynamirror", "svg.fonttype": "none", "font.size": 9}

@@ -10,6 +10,7 @@ import boto3
 from boto3.dynamodb.conditions import Key
 from valkey import Valkey
 
+from bench.results import Sample
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.writer import apply
@@ -21,7 +22,6 @@ from dynamirror.records.version import SnapshotVersion
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import ViewSpec
-from results import Sample
 
 _TABLE = "read"
 _ITEMS = 1_000

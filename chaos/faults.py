@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from cluster import Node
-from world import World
+from chaos.cluster import Node
+from chaos.world import World
 
 # Time enough for what a woken mirror had in hand to reach the cache.
 _LAST_GASP = 0.5

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from cluster import Cluster, wait_until
+from chaos.cluster import Cluster, wait_until
 from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import oracle
+from chaos import oracle
+from chaos.oracle import Item, Look
 from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.cache.scripts import Command
@@ -34,7 +35,6 @@ from dynamirror.views.entry import entry_of_row
 from dynamirror.views.keyspace import RESERVED
 from dynamirror.views.projection import Projection
 from dynamirror.views.view import Schema, View, Views, ViewSpec
-from oracle import Item, Look
 
 TABLE = "worlds"
 FENCE_TTL = 93_600

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from bench.apply import ENCODINGS, Plenty, replicator
+from bench.records import HOT_ITEMS, Feed
 
-from apply import ENCODINGS, Plenty, replicator
 from dynamirror.cache.client import Cache
 from dynamirror.views.encoding import Encoding
-from records import HOT_ITEMS, Feed
 
 RECORDS = 1_000
 # Calls of Python's functions and of built-in ones, a record: what it takes, and a twentieth for

@@ -5,14 +5,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-CHAOS = Path(__file__).parents[2] / "chaos" / "chaos.py"
+ROOT = Path(__file__).parents[2]
 
 
 def test_everything_that_breaks_under_a_live_writer_heals_without_a_difference() -> None:
     seed = 7
     words = ("--seeds", "1", "--first", str(seed), "--seconds", "15", "--json")
     done = subprocess.run(
-        [sys.executable, str(CHAOS), *words],
+        [sys.executable, "-m", "chaos", *words],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=240,

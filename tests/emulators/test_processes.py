@@ -163,3 +163,13 @@ def test_a_server_that_never_gets_ready_is_stopped(
 
 def test_a_free_port_keeps_below_the_highest_allowed() -> None:
     assert all(free_port(55_535) <= 55_535 for _ in range(20))
+
+
+def test_a_stray_module_in_the_current_folder_does_not_break_the_emulator(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("h2", "ministack"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('stray')\n")
+    monkeypatch.chdir(tmp_path)
+    with EmbeddedDynamoDB() as server:
+        assert server.aws.dynamodb().list_tables()["TableNames"] == []

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.builders import STREAM_ARN, Time, item, record
-from tests.support.emf_lines import Told, told
+from tests.support.emf_lines import EmfLine, emf_lines
 
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.process import free_port
@@ -16,7 +16,7 @@ from dynamirror.errors import CacheError, ConfigError, RecordError
 from dynamirror.handler import handler
 
 SECRET = "s3cr3t-marker"
-Invoked = tuple[Told | None, list[Any]]
+Invoked = tuple[EmfLine | None, list[Any]]
 Invoke = Callable[..., Invoked]
 
 
@@ -42,7 +42,7 @@ def invoke(lambda_env: dict[str, str], capsys: pytest.CaptureFixture[str]) -> In
         else:
             with pytest.raises(fails):
                 handler({"Records": list(records)}, context or Time())
-        metrics, logged = told(capsys.readouterr().out)
+        metrics, logged = emf_lines(capsys.readouterr().out)
         assert len(metrics) <= 1
         return (metrics[0] if metrics else None), logged
 
@@ -106,7 +106,7 @@ def test_nothing_is_told_of_what_is_no_batch(
     assert invoke()[0] is None
     with pytest.raises(RecordError):
         handler({}, Time())
-    assert told(capsys.readouterr().out)[0] == []
+    assert emf_lines(capsys.readouterr().out)[0] == []
 
 
 def test_a_clock_that_is_behind_makes_no_negative_lag(invoke: Invoke) -> None:

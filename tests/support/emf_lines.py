@@ -12,7 +12,7 @@ UNITS = {"Count", "Seconds", "Milliseconds"}
 _TWO_WEEKS, _TWO_HOURS = 14 * 86400 * 1000, 2 * 3600 * 1000
 
 
-class Told(NamedTuple):
+class EmfLine(NamedTuple):
     """One line of metrics."""
 
     table: str
@@ -20,16 +20,16 @@ class Told(NamedTuple):
     units: dict[str, str]
 
 
-def told(output: str) -> tuple[list[Told], list[Any]]:
+def emf_lines(output: str) -> tuple[list[EmfLine], list[Any]]:
     """The metrics and the rest of what was logged, line by line."""
     lines = [json.loads(line) for line in output.splitlines()]
     return (
-        [_told(line) for line in lines if "_aws" in line],
+        [_emf_line(line) for line in lines if "_aws" in line],
         [line for line in lines if "_aws" not in line],
     )
 
 
-def _told(line: Any) -> Told:
+def _emf_line(line: Any) -> EmfLine:
     meta = line["_aws"]
     assert set(meta) == {"Timestamp", "CloudWatchMetrics"}
     now = time.time() * 1000
@@ -53,4 +53,4 @@ def _told(line: Any) -> Told:
         values[metric["Name"]] = value
     assert len(values) == len(defined), "each once"
     assert set(line) == {"_aws", "table", *values}, "nothing that is no metric"
-    return Told(line["table"], values, {one["Name"]: one["Unit"] for one in defined})
+    return EmfLine(line["table"], values, {one["Name"]: one["Unit"] for one in defined})

@@ -1,9 +1,11 @@
 """The running totals of a demo."""
 
 from dataclasses import dataclass, field
-from statistics import quantiles
 
+from dynamirror.demo.percentile import percentile_ms
 from dynamirror.views.batch_result import Tally
+
+_FEWEST_LAGS = 2  # one lag is no distribution
 
 
 @dataclass(slots=True)
@@ -22,8 +24,6 @@ class Totals(Tally):
 
     def lag_ms(self) -> dict[str, float | None]:
         """Return the median and the 99th percentile of the lags, in milliseconds."""
-        lags = sorted(self.lags)
-        if len(lags) < 2:  # noqa: PLR2004 - quantiles of one value are not defined
+        if len(self.lags) < _FEWEST_LAGS:
             return {"p50": None, "p99": None}
-        cuts = quantiles(lags, n=100, method="inclusive")
-        return {"p50": round(cuts[49] * 1000, 1), "p99": round(cuts[98] * 1000, 1)}
+        return {"p50": percentile_ms(self.lags, 50), "p99": percentile_ms(self.lags, 99)}

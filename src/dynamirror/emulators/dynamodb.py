@@ -23,7 +23,7 @@ class EmbeddedDynamoDB(EmbeddedServer):
     def __init__(self) -> None:
         self._process = ServerProcess(
             "ministack",
-            lambda _port, _folder: [sys.executable, "-m", "ministack"],
+            lambda _port, _folder: [sys.executable, "-P", "-m", "ministack"],
             # By default it listens on every address.
             env=lambda port: {
                 "BIND_HOST": HOST,

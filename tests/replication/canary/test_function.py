@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from tests.support.builders import Time
 from tests.support.deadlines import wait_until
-from tests.support.emf_lines import Told, told
+from tests.support.emf_lines import EmfLine, emf_lines
 from tests.support.sandboxes import fresh_logger
 from tests.support.world import MakeWorld, World
 
@@ -52,13 +52,13 @@ def deploy(monkeypatch: pytest.MonkeyPatch, dynamodb: EmbeddedDynamoDB) -> Itera
 
 
 @pytest.fixture
-def invoke(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, Told, list[Any]]]:
+def invoke(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[Any, EmfLine, list[Any]]]:
     """Invoke it; gives its answer, what CloudWatch is told, and what is logged."""
 
-    def invoke_(seconds: float = 60.0) -> tuple[Any, Told, list[Any]]:
+    def invoke_(seconds: float = 60.0) -> tuple[Any, EmfLine, list[Any]]:
         capsys.readouterr()
         answer = json.loads(json.dumps(canary.handler({}, Time(seconds))))
-        (metrics,), logged = told(capsys.readouterr().out)
+        (metrics,), logged = emf_lines(capsys.readouterr().out)
         # A replicator in this process logs, too, but no errors here.
         return answer, metrics, [line for line in logged if line["level"] != "INFO"]
 

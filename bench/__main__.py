@@ -18,20 +18,19 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-import document
-import memory
-from apply import Applying
-from cpus import ANY, CLIENTS, SERVERS, on
+from bench import document, memory
+from bench.apply import Applying
+from bench.cpus import ANY, CLIENTS, SERVERS, on
+from bench.node import bundle, find_node
+from bench.reading import Reading
+from bench.records import SEED, Feed
+from bench.results import Log, Results, Sample, conclude, write
+from bench.start import Starting
+from bench.tables import show
+from bench.whole import Whole
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
-from node import bundle, find_node
-from reading import Reading
-from records import SEED, Feed
-from results import Log, Results, Sample, conclude, write
-from start import Starting
-from tables import show
-from whole import Whole
 
 PARTS = ("apply", "whole", "read", "memory", "start")
 # What takes seconds is done in one round of so many.

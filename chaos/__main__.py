@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from faults import FAULTS
-from world import World, Writer
+from chaos.faults import FAULTS
+from chaos.world import World, Writer
 
 REPORT = Path(__file__).parent.parent / "docs" / "reliability.md"
 _SHORTEST, _LONGEST = 0.3, 1.5

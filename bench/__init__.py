@@ -1,0 +1,1 @@
+"""Measures dynamirror beside what it is compared with: `make bench`."""

@@ -1,0 +1,1 @@
+"""Breaks everything under a live writer, and compares the result: `make chaos`."""
