@@ -42,7 +42,14 @@ _SLOW_FIXTURES = frozenset(
 _SERVERS = frozenset({"single_valkey", "valkey"})
 # A test module that imports one of these starts processes, a browser, a demo or CDK.
 _SLOW_IMPORTS = frozenset(
-    {"aws_cdk", "clusters", "dynamirror.demo.demo", "playwright", "processes", "subprocess"}
+    {
+        "aws_cdk",
+        "dynamirror.demo.demo",
+        "playwright",
+        "subprocess",
+        "tests.support.clusters",
+        "tests.support.processes",
+    }
 )
 
 
