@@ -46,7 +46,7 @@ docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it
 	@echo "site/index.html; for its search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"
 
 screenshots: $(VENV)/.dev ## take the pictures of the live page in docs/images, with a real browser
-	@PYTHONPATH=tests $(BIN)/python tests/page/screenshots.py
+	@$(BIN)/python -m tests.support.screenshots
 
 synth: $(VENV)/.dev node_modules/.cdk ## write the CloudFormation template to cdk.out; needs no AWS account
 	@$(CDK) synth --quiet --no-notices $(ARGS)

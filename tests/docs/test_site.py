@@ -62,8 +62,9 @@ def test_the_site_loads_nothing_from_another_host(site: Path) -> None:
 
 def test_files_that_a_page_links_to_are_in_the_site(site: Path) -> None:
     page = (site / "ordering.html").read_text(encoding="utf-8")
-    assert 'href="source/src/dynamirror/scripts/fence.lua.html"' in page
-    assert "Compare as text" in (site / "source/src/dynamirror/scripts/fence.lua.html").read_text()
+    script = "source/src/dynamirror/cache/scripts/fence.lua.html"
+    assert f'href="{script}"' in page
+    assert "Compare as text" in (site / script).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

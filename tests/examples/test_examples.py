@@ -111,7 +111,7 @@ def test_wrong_items_are_refused(tmp_path: Path, items: str | None, said: str) -
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command line: exit status, output, errors."""
+    """Run the command line, and return exit status, output and errors."""
 
     def command(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["dynamirror", *arguments])

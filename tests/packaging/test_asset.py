@@ -26,7 +26,7 @@ AARCH64 = (183).to_bytes(2, "little")
 
 
 def names(asset: Asset) -> list[str]:
-    """The files in a zip."""
+    """Return the names of the files in a zip."""
     with zipfile.ZipFile(asset.path) as archive:
         return archive.namelist()
 
@@ -94,9 +94,9 @@ def test_a_zip_is_at_most_ten_megabytes(arm64: Asset, native: Asset) -> None:
     "name",
     [
         "dynamirror/handler.py",
-        "dynamirror/simulator.py",
-        "dynamirror/scripts/put.lua",
-        "dynamirror/stream/__init__.py",
+        "dynamirror/functions/simulator.py",
+        "dynamirror/cache/scripts/put.lua",
+        "dynamirror/dynamodb/__init__.py",
         "aws_lambda_powertools/__init__.py",
         "jmespath/__init__.py",
         f"libvalkey/libvalkey.{TAG}-aarch64-linux-gnu.so",

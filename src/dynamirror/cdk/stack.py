@@ -23,46 +23,46 @@ class DynamirrorStack(Stack):
 
     Context:
         architecture: processor architecture of the functions: arm64 (default) or x86_64.
-        python: Python version of the functions; default 3.14.
-        config: path of a `mirror.toml`; default the default view.
-        tableArn, streamArn, keys: ARN of an existing table, ARN of its stream, and names of its
-            key attributes, partition key first, separated by a comma; default a new table.
-        viewType: view type of an existing table's stream; default NEW_AND_OLD_IMAGES.
+        python: Python version of the functions. Default: 3.14.
+        config: path of a `mirror.toml`. Default: the default view.
+        tableArn, streamArn, keys: ARN of an existing table, ARN of its stream, and names of its key
+            attributes, partition key first, separated by a comma. Default: a new table.
+        viewType: view type of an existing table's stream. Default: NEW_AND_OLD_IMAGES.
         tableKeyArn: ARN of the customer-managed KMS key that encrypts an existing table.
-        retain: whether a new table and the mirror's logs outlive the stack; default false.
+        retain: whether a new table and the mirror's logs outlive the stack. Default: false.
         deletionProtection, pointInTimeRecovery: whether a new table has deletion protection
             (default false) and point-in-time recovery (default true).
-        batchSize, parallelizationFactor, memoryMb: maximum number of records in a batch, number
-            of concurrent batches of a shard, and memory in MB of the replicator; default 1,000, 1
-            and 1,024.
-        tracing: whether X-Ray traces functions and state machines; default false.
+        batchSize, parallelizationFactor, memoryMb: maximum number of records in a batch, number of
+            concurrent batches of a shard, and memory in MB of the replicator. Default: 1,000, 1 and
+            1,024.
+        tracing: whether X-Ray traces functions and state machines. Default: false.
         cacheMaxGb, cacheMaxEcpu: limits of the cache's storage in GB and of its processing units a
-            second; default 5 and no limit.
-        heal: whether a watchdog rebuilds the mirror whenever it is incomplete, as a new mirror is;
-            default true.
+            second. Default: 5 and no limit.
+        heal: whether a watchdog rebuilds the mirror whenever it is incomplete, as a new mirror is.
+            Default: true.
         segments, concurrency, rate: number of parts in which a rebuild reads the table, number of
-            parts at a time, and limit of all together in read units a second; default 64, 8 and no
+            parts at a time, and their total limit in read units a second. Default: 64, 8 and no
             limit.
-        audit: whether an auditor compares a part of the table with the cache on a schedule;
-            default true.
-        auditEvery, auditParts: minutes between two audits, and number of parts of the table;
-            default 5, and as many as cover the table in a day (288 for 5 minutes).
+        audit: whether an auditor compares a part of the table with the cache on a schedule.
+            Default: true.
+        auditEvery, auditParts: minutes between two audits, and number of parts of the table.
+            Default: 5, and as many as cover the table in a day (288 for 5 minutes).
         auditRepair, auditRate: whether an audit repairs differences, and its limit in read units a
-            second; default true and no limit.
-        simulator: whether to deploy the changes simulator; default only with a new table.
-        changesCount: number of writes of one run of the simulator; default 10.
-        canary: whether to write an item each minute and wait for it in the cache; default only
+            second. Default: true and no limit.
+        simulator: whether to deploy the changes simulator. Default: only with a new table.
+        changesCount: number of writes of one run of the simulator. Default: 10.
+        canary: whether to write an item each minute and wait for it in the cache. Default: only
             with a new table, because the canary writes to the table.
-        alarms, dashboard: whether to create alarms and a dashboard; default true.
+        alarms, dashboard: whether to create alarms and a dashboard. Default: true.
         alarmTopicArn, alarmEmail: ARN of an SNS topic that alarms notify, or a mail address for
-            which the stack creates a topic; default neither, so that alarms notify nobody.
+            which the stack creates a topic. Default: neither, so that alarms notify nobody.
         runbookUrl: address of docs/runbook.md, for the links in alarms and dashboard.
         iteratorAgeSeconds, canaryMissingMinutes, canaryLateSeconds: thresholds of the alarms about
-            lag, see `Thresholds`; default 300, 5 and 10.
+            lag, see `Thresholds`. Default: 300, 5 and 10.
         quarantineItems, driftItems, mirrorIncompleteMinutes: thresholds of the alarms about
-            correctness; default 0, 0 and 30.
-        cacheStoragePercent, cacheEcpuPercent: thresholds of the alarms about the cache's limits;
-            default 80 and 80.
+            correctness. Default: 0, 0 and 30.
+        cacheStoragePercent, cacheEcpuPercent: thresholds of the alarms about the cache's limits.
+            Default: 80 and 80.
 
     Raises:
         ConfigError: an option is wrong, or a view does not fit the table.
