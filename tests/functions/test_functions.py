@@ -18,7 +18,7 @@ from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
 from dynamirror.functions import auditor, environment, operator, worker
 from dynamirror.operations.service import Operations
-from dynamirror.recovery.rebuild import LostError
+from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.recovery.verify import verify
 from dynamirror.views.keyspace import audit_key, fence_key
 

@@ -12,7 +12,7 @@ from tests.support.emulated_aws import Deployed
 from tests.support.processes import linux_only
 
 from dynamirror.dynamodb.scan import scan_table
-from dynamirror.recovery.rebuild import read_progress, read_run
+from dynamirror.recovery.rebuild_state import RebuildState
 from dynamirror.recovery.verify import compare
 from dynamirror.views.keyspace import completeness_marker_key
 
@@ -66,8 +66,8 @@ def test_a_function_killed_in_the_middle_of_a_segment_goes_on_where_it_had_come_
     execution = deployed.start(deployed.rebuild, segments=1, rate=2)
 
     def items() -> int:
-        run = read_run(cache, table)
-        return read_progress(cache, table, run).items if run else 0
+        run = RebuildState(cache, table).run()
+        return RebuildState(cache, table).progress(run).items if run else 0
 
     wait_until(lambda: items() > 0)
     before = items()
@@ -115,9 +115,9 @@ def test_a_rebuild_whose_state_is_lost_begins_anew(deployed: Deployed) -> None:
     execution = deployed.start(deployed.rebuild, segments=1, rate=2)
 
     def run() -> Any:
-        return read_run(cache, table)
+        return RebuildState(cache, table).run()
 
-    wait_until(lambda: bool(run()) and read_progress(cache, table, run()).items > 0)
+    wait_until(lambda: bool(run()) and RebuildState(cache, table).progress(run()).items > 0)
     first = run().id
     cache.call(table, b"UNLINK", f"dynamirror:{{{table}}}:rebuild")
     state = deployed.end(execution)

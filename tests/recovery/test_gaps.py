@@ -11,7 +11,7 @@ from tests.support.world import World
 
 from dynamirror.cache.completeness_marker import NO_MARKER, record_complete
 from dynamirror.records.version import SnapshotVersion
-from dynamirror.recovery.rebuild import LostError
+from dynamirror.recovery.rebuild_state import LostError, RebuildState
 
 
 def noticed(world: World) -> None:
@@ -55,9 +55,10 @@ def test_a_run_that_is_whole_does_not_count_if_the_cache_was_flushed_meanwhile(
         steps.sweep(run)
         world.cache.broadcast(b"FLUSHALL")
         # As if what is known of the run had come through, by a copy that is older.
-        steps._save("run", run)
-        steps._save(f"{run.id}:0", loaded)
-        steps._save(f"{run.id}:swept", "before")
+        state = RebuildState(world.cache, world.table)
+        state.begin(run)
+        state.save_progress(run, 0, loaded)
+        state.record_swept(run)
         with pytest.raises(LostError, match=r"no marker|newer gap"):
             steps.finish(run)
         noticed(world)

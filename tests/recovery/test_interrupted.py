@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support import loader as loader_module
 from tests.support.builders import item
 from tests.support.world import FENCE_TTL, MARGIN, MakeWorld, World
 
@@ -19,7 +20,8 @@ from dynamirror.cache.scripts import Command
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
-from dynamirror.recovery.rebuild import Rebuild, Run, read_progress
+from dynamirror.recovery.rebuild import Rebuild
+from dynamirror.recovery.rebuild_state import RebuildState, Run
 
 _ITEMS = 2500
 _PAGE = 20
@@ -30,7 +32,7 @@ class Loader:
     """The process that is killed; see loader.py."""
 
     def __init__(self, *arguments: str) -> None:
-        script = str(Path(__file__).with_name("loader.py"))
+        script = str(Path(loader_module.__file__))
         self._process = subprocess.Popen(
             [sys.executable, script, json.dumps(arguments)],
             stdin=subprocess.PIPE,
@@ -39,19 +41,19 @@ class Loader:
         )
 
     def go(self) -> int:
-        """Begin or resume; gives the process to kill."""
+        """Begin or resume, and return the id of the process to kill."""
         assert self._process.stdin
         self._process.stdin.write("\n")
         self._process.stdin.flush()
         return int(self.line()["pid"])
 
     def line(self) -> dict[str, Any]:
-        """What it tells next."""
+        """Return its next report."""
         assert self._process.stdout
         line = self._process.stdout.readline()
         assert line, "it has ended"
-        told: dict[str, Any] = json.loads(line)
-        return told
+        report: dict[str, Any] = json.loads(line)
+        return report
 
     def close(self) -> None:
         """End it."""
@@ -79,7 +81,7 @@ def test_a_backfill_killed_twenty_times_reads_every_item_once(
         world.begun(world.rebuild())
         run = newest(world)
         for kill in range(_KILLS):
-            saved = read_progress(world.cache, world.table, run).items
+            saved = RebuildState(world.cache, world.table).progress(run).items
             pid = loader.go()
             pages = [loader.line()["items"] for _ in range(rng.randint(1, 4))]
             assert pages[0] == saved + _PAGE, f"seed {seed}, kill {kill}: not resumed there"
@@ -88,13 +90,13 @@ def test_a_backfill_killed_twenty_times_reads_every_item_once(
             while "ended" not in (last := loader.line()):
                 pass  # it was faster than the signal
             assert last["ended"] == signal.SIGKILL, f"seed {seed}, kill {kill}"
-        assert not read_progress(world.cache, world.table, run).done
+        assert not RebuildState(world.cache, world.table).progress(run).done
         loader.go()
         while "ended" not in (last := loader.line()):
             pass
         assert last["ended"] == 0
         assert newest(world) == run
-        progress = read_progress(world.cache, world.table, run)
+        progress = RebuildState(world.cache, world.table).progress(run)
         assert (progress.done, progress.items) == (True, _ITEMS)
         steps = world.rebuild()
         steps.sweep(run)

@@ -22,7 +22,7 @@ from dynamirror.cache.completeness_marker import (
 )
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.records.version import SnapshotVersion
-from dynamirror.recovery.rebuild import LostError, read_progress, read_run
+from dynamirror.recovery.rebuild_state import LostError, RebuildState
 from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.views.keyspace import completeness_marker_key, rebuild_key
 from dynamirror.views.view import ViewSpec, fingerprint
@@ -133,9 +133,9 @@ def test_of_two_rebuilds_at_once_the_older_does_not_count(world: World) -> None:
     steps.load(older, 0, in_time=lambda: False)
     newer = world.begun(steps, restart=True)
     # What the older one saves late, because it was slow.
-    late = steps._progress(older, 0)
-    steps._save(f"{older.id}:0", late)
-    assert read_progress(world.cache, world.table, newer).items == 0
+    late = RebuildState(world.cache, world.table).segment_progress(older, 0)
+    RebuildState(world.cache, world.table).save_progress(older, 0, late)
+    assert RebuildState(world.cache, world.table).progress(newer).items == 0
     with pytest.raises(LostError, match="another has begun"):
         steps.load(older, 0)
     with pytest.raises(LostError, match="another has begun"):
@@ -162,17 +162,17 @@ def test_a_run_is_finished_only_when_all_segments_are_loaded(world: World) -> No
         steps.load(run, index)
         with pytest.raises(LostError, match="not all segments are loaded"):
             steps.finish(run)
-    assert not read_progress(world.cache, world.table, run).done
+    assert not RebuildState(world.cache, world.table).progress(run).done
     assert not world.marker.is_complete
     steps.load(run, 1)
-    assert read_progress(world.cache, world.table, run).done
+    assert RebuildState(world.cache, world.table).progress(run).done
     steps.sweep(run)
     steps.finish(run)
     assert world.marker.is_complete
 
 
 def test_nothing_is_known_of_a_rebuild_that_never_was(world: World) -> None:
-    assert read_run(world.cache, world.table) is None
+    assert RebuildState(world.cache, world.table).run() is None
 
 
 def marked(cache: Cache) -> CompletenessMarker:
@@ -442,7 +442,7 @@ def test_whoever_takes_over_after_a_wait_sees_the_progress_of_all_segments(world
     steps = world.rebuild()
     run = world.begun(steps, segments=4)
     loaded = [steps.load(run, index) for index in range(4)]
-    wait_until(lambda: read_progress(world.cache, world.table, run).done)
-    progress = read_progress(world.cache, world.table, run)
+    wait_until(lambda: RebuildState(world.cache, world.table).progress(run).done)
+    progress = RebuildState(world.cache, world.table).progress(run)
     assert progress.items == sum(one.items for one in loaded) == 30
     assert [steps.load(run, index) for index in range(4)] == loaded  # again does nothing

@@ -15,10 +15,9 @@ from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError
 from dynamirror.records.version import ChangeVersion
-from dynamirror.recovery import comparison
-from dynamirror.recovery import verify as module
+from dynamirror.recovery import comparison, difference_scan, follow_up
 from dynamirror.recovery.comparison import Comparison, Part
-from dynamirror.recovery.verify import _Keys
+from dynamirror.recovery.key_set import KeySet
 from dynamirror.views.encoding import HASH
 from dynamirror.views.entry import Put
 from dynamirror.views.keyspace import fence_key
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def all_keys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every difference is told by its key."""
+    """Report every difference by its key."""
     monkeypatch.setattr(comparison, "_SAMPLE", 1_000)
 
 
 def filled(make_world: MakeWorld, number: int, *specs: ViewSpec) -> World:
-    """A mirror of so many airports."""
+    """Return a mirror of that many airports."""
     world = make_world(*specs)
     world.puts(airports(number))
     world.rebuilt()
@@ -43,7 +42,7 @@ def filled(make_world: MakeWorld, number: int, *specs: ViewSpec) -> World:
 
 
 def damage(world: World, seed: int, share: float) -> dict[str, set[str]]:
-    """Change, delete and add entries by hand; tells which."""
+    """Change, delete and add entries, and return their keys by kind."""
     rng = random.Random(seed)
     ids = sorted(one["id"]["S"] for one in world.items() if not one["id"]["S"].isdigit())
     chosen = rng.sample(ids, max(3, round(len(ids) * share)))
@@ -151,13 +150,14 @@ class Lagging:
 def test_an_entry_that_is_always_a_little_behind_is_in_flight_however_often_one_looks(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(difference_scan, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(follow_up, "READ_AT_ONCE", 2)
     clock = Clock()
     Lagging(world, clock, every=1.0)
     for number in range(40):  # many a verdict, and so many looks, shortly one after another
         world.put(f"cold {number}")
     result = world.verify(
-        settle=15, clock=clock, wait=clock.wait, tell=lambda _result: clock.wait(0.3)
+        settle=15, clock=clock, wait=clock.wait, on_progress=lambda _result: clock.wait(0.3)
     )
     assert result.sample["in_flight"] == [f"{world.table}:hot"]
     assert (result.missing, result.different, result.in_flight) == (40, 0, 1)
@@ -171,7 +171,7 @@ def test_a_scan_of_hours_does_not_make_a_difference_of_what_was_in_flight(world:
         clock.now += 3600
         hot.change()
 
-    result = world.verify(settle=15, clock=clock, wait=clock.wait, tell=an_hour_later)
+    result = world.verify(settle=15, clock=clock, wait=clock.wait, on_progress=an_hour_later)
     assert (result.differences, result.in_flight) == (0, 1)
 
 
@@ -188,16 +188,17 @@ def test_an_entry_that_came_to_rest_on_a_wrong_value_is_a_difference(world: Worl
 def test_memory_is_bounded_by_settling_a_few_doubts_at_a_time(
     make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_MOST_DOUBTS", 3)
-    monkeypatch.setattr(module, "_READ_AT_ONCE", 2)
+    monkeypatch.setattr(follow_up, "_MOST_DOUBTS", 3)
+    monkeypatch.setattr(difference_scan, "READ_AT_ONCE", 2)
+    monkeypatch.setattr(follow_up, "READ_AT_ONCE", 2)
     clock, most = Clock(), [0]
-    add = module._Doubts.add
+    add = follow_up.FollowUp.add
 
     def counting(self: Any, doubt: Any) -> None:
         most[0] = max(most[0], len(self._doubts) + 1)
         add(self, doubt)
 
-    monkeypatch.setattr(module._Doubts, "add", counting)
+    monkeypatch.setattr(follow_up.FollowUp, "add", counting)
     world = filled(make_world, 60)
     done = damage(world, 5, 0.5)
     result = world.verify(settle=5, clock=clock, wait=clock.wait)
@@ -259,7 +260,7 @@ def test_there_is_no_such_sample(percent: float) -> None:
 @given(st.lists(st.lists(st.text(max_size=3), max_size=5), max_size=5), st.lists(st.text()))
 def test_the_set_of_keys_is_a_set(added: list[list[str]], asked: list[str]) -> None:
     known = {key for keys in added for key in keys}
-    with _Keys() as keys:
+    with KeySet() as keys:
         for each in added:
             keys.add(each)
         asked += sorted(known)

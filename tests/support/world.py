@@ -22,7 +22,8 @@ from dynamirror.dynamodb.stream_reader import StreamReader
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.functions import simulator
 from dynamirror.recovery.comparison import Comparison, Part
-from dynamirror.recovery.rebuild import Progress, Rebuild, Run
+from dynamirror.recovery.rebuild import Rebuild
+from dynamirror.recovery.rebuild_state import Progress, Run
 from dynamirror.recovery.sweep import SweepStats
 from dynamirror.recovery.verify import compare, verify
 from dynamirror.replication.canary_probe import CanaryProbe

@@ -8,13 +8,12 @@ import msgspec
 
 from dynamirror.functions.environment import convert, operations
 from dynamirror.functions.runtime import log_invocation
-from dynamirror.functions.steps import Units
+from dynamirror.functions.step_messages import Units
 from dynamirror.metrics import catalogue as metrics
 from dynamirror.metrics import emf
 from dynamirror.operations.messages import Status, VerifyRequest
-from dynamirror.recovery.audit import AuditResult
+from dynamirror.recovery.audit import AuditResult, next_part, save_audit, save_next_part
 from dynamirror.recovery.comparison import Comparison, Part
-from dynamirror.views.keyspace import audit_key
 
 
 class AuditSettings(
@@ -27,7 +26,7 @@ class AuditSettings(
         repair: whether to repair differences.
         settle: seconds that a difference has to settle; late replication must not count as drift.
             Four times as long, and the comparison itself, must fit into Lambda's time.
-        rate: read units a second; unset or 0 for no limit.
+        rate: read units per second; unset or 0 for no limit.
     """
 
     parts: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 288
@@ -58,12 +57,12 @@ def handler(_event: Any, context: object = None) -> dict[str, Any]:
         if name in os.environ
     }
     settings = convert(variables, AuditSettings, "environment")
-    key, status = audit_key(mirror.table), mirror.status()
-    part = int(mirror.cache.call(key, b"HGET", key, b"next") or 0) % settings.parts
+    status = mirror.status()
+    part = next_part(mirror.cache, mirror.table, settings.parts)
     comparison = None
     if status.complete:
-        # Before the comparison: a part that fails must not keep the others waiting.
-        mirror.cache.call(key, b"HSET", key, b"next", (part + 1) % settings.parts)
+        # Before the comparison, so that a part that fails does not block the others.
+        save_next_part(mirror.cache, mirror.table, (part + 1) % settings.parts)
         request = VerifyRequest(
             Part(settings.parts, (part,)),
             settings.settle,
@@ -75,7 +74,7 @@ def handler(_event: Any, context: object = None) -> dict[str, Any]:
         comparison = answer
     at = datetime.now(UTC).isoformat(timespec="seconds")
     result = AuditResult(at, part, settings.parts, comparison)
-    mirror.cache.call(key, b"HSET", key, b"last", msgspec.json.encode(result))
+    save_audit(mirror.cache, mirror.table, result)
     emf.emit(status.table, _metrics(status, comparison))
     plain: dict[str, Any] = msgspec.to_builtins(result)
     return plain

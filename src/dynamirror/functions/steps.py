@@ -1,148 +1,49 @@
-"""The steps of the state machine that fills, verifies and repairs a mirror; each is plain data."""
+"""Execution of the state machine's steps."""
 
 from collections.abc import Callable
 from math import ceil
 from time import sleep, time
-from typing import Annotated, Any
-
-import msgspec
+from typing import Any
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.scripts import Command
+from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.dynamodb.scan import Rate
+from dynamirror.functions.step_messages import (
+    Begin,
+    Check,
+    Divide,
+    Finish,
+    Load,
+    Step,
+    Sum,
+    Sweep,
+    Verify,
+)
 from dynamirror.operations.messages import VerifyRequest
 from dynamirror.operations.service import Operations
-from dynamirror.recovery.comparison import Comparison, Part
-from dynamirror.recovery.rebuild import LostError, Progress, Run, read_progress
+from dynamirror.recovery.comparison import Comparison
+from dynamirror.recovery.rebuild_state import LostError, Progress
 from dynamirror.replication.replicator import Context
 from dynamirror.views.keyspace import verification_key
 
-# Kept back from the time that Lambda gives: one more page may be read, written and noted in it.
+# The part of Lambda's time that is reserved: for one more page, and for saving its progress.
 _RESERVE_SECONDS = 20.0
-# A verification's results are kept in the cache until it ends; it may be slow.
+# A slow verification's results must stay in the cache until it ends.
 _RESULT_SECONDS = 7 * 86_400
 _HOUR = 3600
 
-Count = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
-# 0 and null are no limit; CDK cannot write null.
-Units = Annotated[float, msgspec.Meta(ge=0)]
-
-
-class _Step(msgspec.Struct, frozen=True, tag_field="step", tag=str.lower):
-    """One step of the state machine; its class's name in lower case is the `step`."""
-
-
-class Check(_Step, frozen=True):
-    """Tell whether the mirror is complete, and whether a rebuild should be started.
-
-    Args:
-        running: names of the executions under way; all are rebuilds whose names do not begin with
-            `verify` or `repair`.
-    """
-
-    running: tuple[str, ...] = ()
-
-
-class Begin(_Step, frozen=True):
-    """Begin a rebuild, or go on with an unfinished one; `Rebuild.begin` says what the rest means.
-
-    Args:
-        rate: read units a second, for all segments together; 0 or null for no limit.
-        concurrency: how many segments are loaded at a time.
-    """
-
-    segments: Count
-    consistent: bool = True
-    restart: bool = False
-    rate: Units | None = None
-    concurrency: Count = 1
-
-
-class Load(_Step, frozen=True):
-    """Load a segment, as far as there is time.
-
-    Args:
-        run: the rebuild.
-        index: of the segment.
-        rate: read units a second, for this segment; 0 or null for no limit.
-    """
-
-    run: Run
-    index: int
-    rate: Units | None = None
-
-
-class Sweep(_Step, frozen=True):
-    """Delete the entries whose items are gone, once all segments are loaded."""
-
-    run: Run
-
-
-class Finish(_Step, frozen=True):
-    """Note that the mirror is complete."""
-
-    run: Run
-
-
-class Divide(_Step, frozen=True):
-    """Divide a verification into parts.
-
-    Args:
-        action: verify or repair.
-        parts: how many there are to be.
-        rate: read units a second, for all parts together; 0 or null for no limit.
-        concurrency: how many parts are compared at a time.
-    """
-
-    action: str
-    parts: Count
-    rate: Units | None = None
-    concurrency: Count = 1
-
-
-class Verify(_Step, frozen=True):
-    """Compare a part of the table with the cache.
-
-    Args:
-        part: which.
-        repair: write rows over what differs.
-        settle: seconds that what differs is given to arrive.
-        rate: read units a second, for this part; 0 or null for no limit.
-        id: of the verification; with it, the result is kept in the cache for `Sum`.
-    """
-
-    part: Part
-    repair: bool = False
-    settle: float = 15.0
-    rate: Units | None = None
-    id: str | None = None
-
-
-class Sum(_Step, frozen=True):
-    """Add the results of a verification's parts.
-
-    Args:
-        id: of the verification.
-        parts: how many there are.
-    """
-
-    id: str
-    parts: Count
-
-
-Step = Check | Begin | Load | Sweep | Finish | Divide | Verify | Sum
-
 
 def take(step: Step, operations: Operations, context: Context) -> Any:
-    """Take one step; returns its answer.
+    """Execute one step, and return its answer.
 
     Args:
-        step: which.
-        operations: of the mirror.
-        context: Lambda's.
+        step: the step.
+        operations: the operations of the mirror.
+        context: Lambda's context.
 
     Raises:
-        LostError: the rebuild must begin again.
+        LostError: the rebuild must restart.
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
     """
@@ -164,7 +65,8 @@ def _check(operations: Operations, step: Check) -> dict[str, Any]:
     status = operations.status()
     busy = any(not name.startswith(("verify", "repair")) for name in step.running)
     gap = "none" if status.gap is None else status.gap
-    # So named, what failed is started again an hour later, and what runs is not started twice.
+    # Step Functions refuses a second execution of the same name: a failed rebuild restarts an hour
+    # later, and a running one is not started twice.
     name = f"rebuild-{gap}-{int(time()) // _HOUR}"
     return {"complete": status.complete, "start": status.rebuild_helps and not busy, "name": name}
 
@@ -180,12 +82,12 @@ def _begin(operations: Operations, step: Begin) -> dict[str, Any]:
 
 
 def _share(rate: float | None, concurrency: int, parts: int) -> float | None:
-    """What one of several may spend."""
+    """Return the rate of one of several parts."""
     return rate / min(concurrency, parts) if rate else None
 
 
 class _PauseError(Exception):
-    """The rate asks for a pause that outlasts the invocation."""
+    """The rate requires a pause that is longer than the invocation."""
 
     def __init__(self, seconds: float) -> None:
         super().__init__()
@@ -193,12 +95,12 @@ class _PauseError(Exception):
 
 
 def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any]:
-    rebuild, seconds, known = operations.rebuild(), _seconds(context), [Progress()]
+    rebuild, seconds_left, pages = operations.rebuild(), _seconds_left(context), [Progress()]
 
-    def pause(wanted: float) -> None:
-        if wanted > seconds():
-            raise _PauseError(wanted)
-        sleep(wanted)
+    def pause(seconds: float) -> None:
+        if seconds > seconds_left():
+            raise _PauseError(seconds)
+        sleep(seconds)
 
     wait = 0
     try:
@@ -206,12 +108,12 @@ def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any
             step.run,
             step.index,
             rate=Rate(step.rate or None, wait=pause),
-            in_time=lambda: seconds() > 0,
-            on_progress=known.append,
+            in_time=lambda: seconds_left() > 0,
+            on_progress=pages.append,
         )
     except _PauseError as error:
-        # Nobody pays for a state machine that waits.
-        progress, wait = known[-1], ceil(error.seconds)
+        # A waiting state machine costs nothing.
+        progress, wait = pages[-1], ceil(error.seconds)
     return {
         "done": progress.done,
         "index": step.index,
@@ -220,10 +122,9 @@ def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any
     }
 
 
-def _seconds(context: Context) -> Callable[[], float]:
-    """Tells how many seconds are left to begin something in."""
-    given = context.get_remaining_time_in_millis() / 1000
-    reserve = min(_RESERVE_SECONDS, given / 3)
+def _seconds_left(context: Context) -> Callable[[], float]:
+    """Return a function that returns the seconds in which a new page may begin."""
+    reserve = min(_RESERVE_SECONDS, context.get_remaining_time_in_millis() / 1000 / 3)
     return lambda: context.get_remaining_time_in_millis() / 1000 - reserve
 
 
@@ -232,7 +133,7 @@ def _sweep(operations: Operations, step: Sweep) -> Any:
     newest = rebuild.run()
     if newest is None or newest.id != step.run.id:
         raise LostError("another rebuild has begun, or the cache has lost this one")
-    if not read_progress(operations.cache, operations.table, step.run).done:
+    if not rebuild.progress(step.run).done:
         raise LostError("not all segments are loaded")
     return rebuild.sweep(step.run)
 
@@ -240,8 +141,7 @@ def _sweep(operations: Operations, step: Sweep) -> Any:
 def _finish(operations: Operations, step: Finish) -> dict[str, Any]:
     rebuild = operations.rebuild()
     rebuild.finish(step.run)
-    progress = read_progress(operations.cache, operations.table, step.run)
-    return {"run": rebuild.run(), "progress": progress}
+    return {"run": rebuild.run(), "progress": rebuild.progress(step.run)}
 
 
 def _divide(_operations: Operations, step: Divide) -> dict[str, Any]:
@@ -254,11 +154,10 @@ def _verify(operations: Operations, step: Verify) -> Comparison:
     answer = operations.perform(request)
     assert isinstance(answer, Comparison)
     if step.id is not None:
-        # Not in the state machine's own state, which has room for 256 KB.
+        # The state machine's own state is limited to 256 KB.
         for index in step.part.chosen:
             key = verification_key(operations.table, step.id, index)
-            text = msgspec.json.encode(answer)
-            operations.cache.call(key, b"SET", key, text, b"EX", _RESULT_SECONDS)
+            operations.cache.call(key, b"SET", key, encode_record(answer), b"EX", _RESULT_SECONDS)
     return answer
 
 
@@ -266,11 +165,12 @@ def _sum(operations: Operations, step: Sum) -> Comparison:
     keys = [verification_key(operations.table, step.id, index) for index in range(step.parts)]
     commands = [Command(key.encode(), (b"GET", key)) for key in keys]
     total = Comparison()
-    # They are left to expire: whoever has to ask a second time finds them.
-    for text in operations.cache.execute(commands):
+    # The results expire by themselves, so that a repeated step finds them.
+    for key, text in zip(keys, operations.cache.execute(commands), strict=True):
         if isinstance(text, Failure):
             raise operations.cache.error(text.reason)
-        if text is None:
+        comparison = decode_record(text, Comparison, key)
+        if comparison is None:
             raise LostError("the cache has lost results of the verification; verify again")
-        total.add(msgspec.json.decode(text, type=Comparison))
+        total.add(comparison)
     return total

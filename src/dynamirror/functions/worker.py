@@ -5,19 +5,20 @@ from typing import Any
 import msgspec
 
 from dynamirror.functions.environment import convert, operations
-from dynamirror.functions.steps import Step, take
+from dynamirror.functions.step_messages import Step
+from dynamirror.functions.steps import take
 from dynamirror.replication.replicator import Context
 
 
 def handler(event: Any, context: Context) -> dict[str, Any]:
-    """Take one step of the state machine; returns its answer.
+    """Execute one step of the state machine, and return its answer.
 
     Args:
-        event: one of `steps.Step`, as JSON.
-        context: Lambda's.
+        event: one of `step_messages.Step`, as JSON.
+        context: Lambda's context.
 
     Raises:
-        LostError: the rebuild must begin again.
+        LostError: the rebuild must restart.
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
         ConfigError: the settings or the event are wrong.

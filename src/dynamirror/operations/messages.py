@@ -1,26 +1,26 @@
-"""What operators ask of a mirror, and the answers, as plain data."""
+"""The requests of operators to a mirror, and the answers, as plain data."""
 
 import msgspec
 
 from dynamirror.cache.checkpoints import Checkpoint
 from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison, Part
-from dynamirror.recovery.rebuild import Progress, Run
+from dynamirror.recovery.rebuild_state import Progress, Run
 from dynamirror.recovery.redrive import Outcome
 
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
-    """Tell whether the mirror is complete, and how far a rebuild has come."""
+    """Report whether the mirror is complete, and the progress of a rebuild."""
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, tag="verify"):
     """Compare table and cache.
 
     Args:
-        part: what of them.
-        settle: seconds that what differs is given to arrive.
-        repair: write rows over what differs.
-        rate: read units a second; None for no limit.
+        part: the part to compare.
+        settle: seconds that a difference has to settle.
+        repair: whether to write snapshot rows over differences.
+        rate: read units per second; None for no limit.
     """
 
     part: Part = Part()
@@ -33,17 +33,17 @@ class QuarantineRequest(msgspec.Struct, frozen=True, tag="quarantine"):
     """List the items in quarantine.
 
     Args:
-        discard: an item to drop from it instead, or `all`.
+        discard: the name of an item to drop from it instead, or `all`.
     """
 
     discard: str | None = None
 
 
 class RedriveRequest(msgspec.Struct, frozen=True, tag="redrive"):
-    """Read items in quarantine from the table again, and write them.
+    """Read quarantined items from the table again, and write them.
 
     Args:
-        wait: wait until no item is too fresh.
+        wait: whether to wait until no item is too fresh.
     """
 
     wait: bool = True
@@ -57,27 +57,27 @@ class Status(msgspec.Struct, frozen=True):
 
     Args:
         table: the table's name.
-        complete: whether the cache holds all of it, but for what is on its way in the stream.
-        rebuild_helps: whether it lacks what a rebuild brings.
-        since: horizon of the newest rebuild that was finished; None for none.
-        gap: changes made before this moment may be lacking; None where nothing is known.
-        reason: why it is incomplete, or last was.
+        complete: whether every change is in the cache, or on its way in the stream.
+        rebuild_helps: whether a rebuild would make it complete.
+        since: as-of time of the newest finished rebuild; None for none.
+        gap: time before which changes may be missing; None where nothing is known.
+        reason: the reason why the mirror is incomplete, or last was.
         stream: ARN of the stream that the mirror follows; empty for none yet.
-        table_stream: ARN of the table's stream as it is; empty if it is off.
+        table_stream: ARN of the table's current stream; empty if it is off.
         rebuild: the newest rebuild, finished or not.
-        progress: how far that has come.
-        table_items: how many items DynamoDB says the table has; it counts every six hours.
-        quarantined: items in quarantine.
-        overflow: how often one could not be listed there.
-        at: when it was looked at, in seconds since 1970.
-        canary: when the canary in the cache was written to the table; None for none.
-        lag: seconds since the newest change that is known to have come through was made, the
-            canary's or that of a position; None where none is known. With a canary, or a busy
-            table, that is how far behind the mirror may be.
-        positions: how far each shard was read, where that is kept in the cache.
-        audited: what came of the last audit; None for none.
+        progress: the progress of that rebuild.
+        table_items: the table's number of items, which DynamoDB updates every six hours.
+        quarantined: the number of quarantined items.
+        overflow: how often an item could not be listed in the quarantine.
+        at: the time of this state, in seconds since 1970.
+        canary: the time when the canary in the cache was written to the table; None for none.
+        lag: seconds since the newest change that is known to have arrived, by the canary or a
+            checkpoint; None where none is known. With a canary or a busy table, the mirror may be
+            that far behind.
+        positions: the checkpoint of each shard, where the cache holds it.
+        audited: the result of the last audit; None for none.
         eviction: the cache's `maxmemory-policy`; None where the cache does not report it.
-        warnings: what endangers the mirror, and what to do.
+        warnings: the dangers to the mirror, and what to do.
     """
 
     table: str
@@ -103,11 +103,11 @@ class Status(msgspec.Struct, frozen=True):
 
 
 class Vitals(msgspec.Struct, frozen=True):
-    """What the cache alone tells of a mirror.
+    """The part of a mirror's state that needs no access to the table.
 
     Args:
-        complete: whether its marker says that it is complete, in these views.
-        quarantined: items in quarantine.
+        complete: whether the completeness marker reports it as complete, in these views.
+        quarantined: the number of quarantined items.
     """
 
     complete: bool
@@ -115,11 +115,11 @@ class Vitals(msgspec.Struct, frozen=True):
 
 
 class QuarantinedItem(msgspec.Struct, frozen=True):
-    """One item in quarantine; `quarantine.QuarantineNote` says what the rest means.
+    """One quarantined item; see `QuarantineNote`.
 
     Args:
-        item: what names it there.
-        key: its primary key; None if it is not known.
+        item: the item's name in the quarantine.
+        key: the item's primary key; None if it is not known.
     """
 
     item: str
@@ -136,10 +136,10 @@ class Quarantine(msgspec.Struct, frozen=True, rename={"discarded": "forgotten"}.
 
     Args:
         table: the table's name.
-        items: what is in it.
+        items: the quarantined items.
         overflow: how often an item could not be listed.
-        discarded: how many items were discarded, in JSON `forgotten`; None if none were to be.
-        more: how many more are in it: an answer must not be too large to travel.
+        discarded: the number of discarded items, in JSON `forgotten`; None if none were named.
+        more: the number of items beyond the answer's limit.
     """
 
     table: str
@@ -150,7 +150,7 @@ class Quarantine(msgspec.Struct, frozen=True, rename={"discarded": "forgotten"}.
 
 
 class LeftItem(msgspec.Struct, frozen=True):
-    """An item that stays in quarantine, and why."""
+    """An item that stays in quarantine, and the reason."""
 
     item: QuarantinedItem
     outcome: Outcome
@@ -158,16 +158,16 @@ class LeftItem(msgspec.Struct, frozen=True):
 
 
 class Redrive(msgspec.Struct, frozen=True):
-    """What came of a redrive.
+    """The result of a redrive.
 
     Args:
         table: the table's name.
-        healed: items that are out.
-        left: items that are not.
+        healed: the number of items that left the quarantine.
+        left: the items that stay.
         overflow: how often an item could not be listed.
-        changeable: views whose keys can change, and may be another application's, so that an entry
-            under an old key may be left.
-        more: how many more are left.
+        changeable: views whose keys can change and may be another application's, so that an
+            orphaned entry may stay under an old key.
+        more: the number of items that stay, beyond the answer's limit.
     """
 
     table: str

@@ -1,10 +1,9 @@
-"""The result of the last audit, kept in the cache."""
-
-from contextlib import suppress
+"""The state of the audit, in the cache: the result of the last one, and which part is next."""
 
 import msgspec
 
 from dynamirror.cache.client import Cache
+from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.views.keyspace import audit_key
 
@@ -32,7 +31,35 @@ def last_audit(cache: Cache, table: str) -> AuditResult | None:
         CacheError: the cache cannot be read.
     """
     key = audit_key(table)
-    text = cache.call(key, b"HGET", key, b"last")
-    with suppress(msgspec.DecodeError):
-        return msgspec.json.decode(text, type=AuditResult) if text else None
-    return None
+    return decode_record(cache.call(key, b"HGET", key, b"last"), AuditResult, f"{key} last")
+
+
+def save_audit(cache: Cache, table: str, result: AuditResult) -> None:
+    """Write the result of an audit.
+
+    Raises:
+        CacheError: the cache cannot be reached.
+    """
+    key = audit_key(table)
+    cache.call(key, b"HSET", key, b"last", encode_record(result))
+
+
+def next_part(cache: Cache, table: str, parts: int) -> int:
+    """Return the number of the part to audit next; 0 if it is not stored or damaged.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    key = audit_key(table)
+    number = decode_record(cache.call(key, b"HGET", key, b"next"), int, f"{key} next")
+    return (number or 0) % parts
+
+
+def save_next_part(cache: Cache, table: str, part: int) -> None:
+    """Write the number of the part to audit next.
+
+    Raises:
+        CacheError: the cache cannot be reached.
+    """
+    key = audit_key(table)
+    cache.call(key, b"HSET", key, b"next", part)

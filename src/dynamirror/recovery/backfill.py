@@ -9,10 +9,11 @@ from time import monotonic
 from dynamirror.backoff import Backoff
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, SourceError
-from dynamirror.recovery.rebuild import LostError, Progress, Rebuild, Run, read_progress, total
+from dynamirror.recovery.rebuild import Rebuild
+from dynamirror.recovery.rebuild_state import LostError, Progress, Run, total
 from dynamirror.recovery.sweep import SweepStats
 
-# More do not help: one core parses all answers of DynamoDB.
+# One core parses all answers of DynamoDB, so that more threads do not help.
 _THREADS = 8
 
 
@@ -90,13 +91,13 @@ class Backfill:
                 swept = self._sweep(run)
                 self._rebuild.finish(run)
             except LostError as error:
-                # `begin` joins another's rebuild if that suffices, and else starts one.
+                # `begin` joins another process's rebuild if that suffices, or else starts one.
                 self._report(BackfillProgress("again", detail=str(error)))
                 restart = False
             except _StoppedError:
                 return None
             else:
-                progress = read_progress(self._rebuild.cache, self._rebuild.schema.table, run)
+                progress = self._rebuild.progress(run)
                 return BackfillProgress("done", progress, swept)
         return None
 
@@ -116,7 +117,7 @@ class Backfill:
         return None
 
     def _load(self, run: Run) -> bool:
-        """Load all segments, and return whether that was finished."""
+        """Load all segments, and return whether all are loaded."""
         self._parts = {}
         self._failed.clear()
         with ThreadPoolExecutor(min(_THREADS, run.segments)) as pool:

@@ -1,4 +1,4 @@
-"""Finds the mirror's entries in the cache."""
+"""A scan of the cache for the mirror's entries."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,11 +21,11 @@ from dynamirror.views.view import View
 
 @dataclass(frozen=True, slots=True)
 class ScannedEntry:
-    """An entry's key, as it was found in the cache.
+    """An entry's key in the cache.
 
     Args:
-        view: the view it belongs to.
-        key: the key.
+        view: the view that the entry belongs to.
+        key: the entry's key.
         item_key: the primary key of its item.
     """
 
@@ -35,28 +35,24 @@ class ScannedEntry:
 
     @property
     def location(self) -> EntryLocation:
-        """Where it is."""
+        """The entry's location."""
         return EntryLocation(self.view, self.key, self.item_key)
 
     def expected_entry(self, row: SnapshotRow) -> Entry:
-        """What the table says of this key.
-
-        Args:
-            row: the item's.
-        """
+        """Return the entry that this key should have, by its item's snapshot row."""
         if row.item is not None and not is_canary(self.item_key, self.view.schema):
             try:
                 if self.view.render(row.item) == self.key:
                     return Put(self.view, self.key, row.version, row.item)
             except RecordError:
-                pass  # it cannot have an entry
+                pass  # the item cannot have an entry
         return Delete(self.view, self.key, row.version, self.item_key)
 
 
 def entries_of(cache: Cache, view: View) -> Iterator[ScannedEntry]:
-    """All entries of a view in the cache; some may come twice. Other keys are passed over.
+    """Yield all entries of a view in the cache; some may come twice.
 
-    What a collection has of entries that are not there comes, too.
+    Members of a collection's index come even if their entries are gone.
 
     Raises:
         CacheError: the cache cannot be read.
@@ -66,7 +62,7 @@ def entries_of(cache: Cache, view: View) -> Iterator[ScannedEntry]:
         try:
             text = key.decode()
         except UnicodeDecodeError:
-            continue  # a key of ours is text
+            continue  # every key of the mirror is text
         item_key = identify(text)
         if item_key is not None and can_exist(item_key):
             yield ScannedEntry(view, text, item_key)
@@ -75,7 +71,7 @@ def entries_of(cache: Cache, view: View) -> Iterator[ScannedEntry]:
 
 
 def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
-    """What an index has; none if the key is not that of one."""
+    """Yield the entries that an index lists; none if the key is not an index."""
     assert view.collection is not None
     partition = view.collection.partition_of(key, view.schema.types[0])
     if partition is None:
@@ -86,7 +82,7 @@ def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
         (answer,) = cache.execute([command])
         if isinstance(answer, Failure):
             if answer.code == "WRONGTYPE":
-                return  # it is no index; the next entry makes one of it
+                return  # the next entry replaces it by an index
             raise cache.error(answer.reason)
         cursor, flat = answer
         for member in flat[::2]:
@@ -99,20 +95,20 @@ def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
 
 
 def expected_entries(found: Sequence[ScannedEntry], reader: SnapshotReader) -> Iterator[Entry]:
-    """Read the items of keys, consistently, and tell what should be there, in the keys' order.
+    """Read the items of entries, consistently, and yield the expected entries in that order.
 
-    Items are read as their entries are drawn.
+    Items are read while their entries are consumed.
 
     Raises:
         SourceError: the table cannot be read.
     """
-    names = [identity(one.item_key) for one in found]
-    expected_state = Counter(names)  # an item may have left entries under several keys
-    read = reader.read_many(one.item_key for one in found)
+    names = [identity(entry.item_key) for entry in found]
+    uses = Counter(names)  # an item may have entries under several keys
+    items = reader.read_many(entry.item_key for entry in found)
     rows: dict[Any, SnapshotRow] = {}
-    for one, name in zip(found, names, strict=True):
+    for entry, name in zip(found, names, strict=True):
         while name not in rows:
-            row = next(read)
+            row = next(items)
             rows[identity(row.key)] = row
-        expected_state[name] -= 1
-        yield one.expected_entry(rows[name] if expected_state[name] else rows.pop(name))
+        uses[name] -= 1
+        yield entry.expected_entry(rows[name] if uses[name] else rows.pop(name))

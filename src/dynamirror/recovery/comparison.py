@@ -1,4 +1,4 @@
-"""What a comparison covers and what it found."""
+"""The part of table and cache that a comparison covers, and its result."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _SAMPLE = 10
 
 
 class Kind(StrEnum):
-    """What a comparison found at one key; the values are stored."""
+    """The result of a comparison at one key; the values are stored."""
 
     MISSING = "missing"
     DIFFERENT = "different"
@@ -26,16 +26,16 @@ class Kind(StrEnum):
 
 
 class Comparison(msgspec.Struct, rename={"orphaned": Kind.ORPHANED.value}.get):
-    """How table and cache differ.
+    """The differences between table and cache.
 
     Args:
-        items: items of the table that were compared.
-        entries: entries in the cache that were compared: keys that a view's template fits.
+        items: compared items of the table.
+        entries: compared entries in the cache: keys that fit a view's template.
         missing: entries that should be in the cache and are not.
         different: entries with another value than the item's.
         orphaned: entries whose items are not in the table; stored as `left_over`.
         unmappable: items that a view cannot write; they are quarantined.
-        in_flight: entries that kept changing, and could not be judged.
+        in_flight: entries that kept changing, so that they could not be compared.
         repaired: differences that were repaired.
         sample: some keys of each kind.
     """
@@ -57,11 +57,11 @@ class Comparison(msgspec.Struct, rename={"orphaned": Kind.ORPHANED.value}.get):
 
     @property
     def is_true(self) -> bool:
-        """Return whether everything compared is as the table has it, repairs included."""
+        """Return whether all that was compared matches the table, after the repairs."""
         return self.differences == self.repaired and not self.in_flight
 
-    def found(self, kind: Kind, key: str) -> None:
-        """Count one key, and keep it as a sample."""
+    def record(self, kind: Kind, key: str) -> None:
+        """Count one key, and add it to the sample."""
         match kind:
             case Kind.MISSING:
                 self.missing += 1
@@ -94,11 +94,11 @@ class Comparison(msgspec.Struct, rename={"orphaned": Kind.ORPHANED.value}.get):
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What of a table and its mirror is compared: some scan segments, and as large a share of keys.
+    """A part of a table and its mirror: some scan segments, and as large a share of the keys.
 
     Args:
-        of: how many parts there are.
-        chosen: which ones, from 0.
+        of: the number of parts.
+        chosen: the numbers of the chosen parts, from 0.
     """
 
     of: int = 1
@@ -106,10 +106,14 @@ class Part:
 
     @classmethod
     def sample(cls, percent: float, rng: Random) -> Self:
-        """A random part.
+        """Return a random part.
+
+        Args:
+            percent: its share of the table, in per cent.
+            rng: the random source.
 
         Raises:
-            ConfigError: there is no such share.
+            ConfigError: the share is not above 0 and up to 100.
         """
         if not 0 < percent <= 100:  # noqa: PLR2004 - per cent
             raise ConfigError(f"--sample: must be more than 0 and at most 100, not {percent:g}")
@@ -123,5 +127,5 @@ class Part:
         return (Segment(index, self.of) for index in self.chosen)
 
     def holds(self, key: str) -> bool:
-        """Whether an entry's key belongs to the part."""
+        """Return whether an entry's key belongs to the part."""
         return self.of == 1 or crc32(key.encode()) % self.of in self.chosen

@@ -1,17 +1,13 @@
-"""Rebuild: all rows of a table through the fences, then a sweep; the mirror is complete again.
+"""Rebuild: write all rows of a table through the fences, then sweep; the mirror is complete again.
 
-It goes on beside the stream. Its state is kept in the cache, so that whoever is killed goes on at
-the page it had come to, and several processes can share the segments.
+Replication continues meanwhile. `rebuild_state` keeps the progress in the cache.
 """
 
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from itertools import chain
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import (
@@ -26,9 +22,10 @@ from dynamirror.cache.quarantine import ParkedItem, merged, park, reason_in_view
 from dynamirror.cache.writer import apply_all
 from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, SnapshotReader
 from dynamirror.dynamodb.scan import Rate, Scan, ScanPage, Segment
-from dynamirror.errors import CacheError, DynamirrorError, RecordError
+from dynamirror.errors import CacheError, RecordError
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.version import SnapshotVersion
+from dynamirror.recovery.rebuild_state import LostError, Progress, RebuildState, Run, now
 from dynamirror.recovery.sweep import SweepStats, sweep
 from dynamirror.settings import QUARANTINE_LIMIT
 from dynamirror.views.canary import is_canary
@@ -37,60 +34,11 @@ from dynamirror.views.view import View, fingerprint
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
-from dynamirror.views.keyspace import rebuild_key
-
-
-class Run(msgspec.Struct, frozen=True, rename={"as_of": "horizon"}.get):
-    """One rebuild.
-
-    Args:
-        id: tells it from others.
-        as_of: as-of time of its first row, in seconds since 1970; stored as `horizon`.
-        segments: how many parts the table is read in.
-        consistent: whether reads are strongly consistent.
-        views: fingerprint of the views that are written.
-        begun: when, in ISO 8601.
-        finished: when all was done, in ISO 8601; empty until then. Kept apart from the rest.
-    """
-
-    id: str
-    as_of: int
-    segments: int
-    consistent: bool
-    views: str
-    begun: str
-    finished: str = ""
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a rebuild has come in one segment, or in all.
-
-    Args:
-        start: where the next page begins; None for the beginning, or after the end.
-        done: whether all pages are in.
-        items: rows read.
-        applied: entries written.
-        stale: entries that the cache held something newer for.
-        quarantined: rows that could not be written in a view.
-        units: read units consumed.
-    """
-
-    start: Item | None = None
-    done: bool = False
-    items: int = 0
-    applied: int = 0
-    stale: int = 0
-    quarantined: int = 0
-    units: float = 0.0
-
-
-class LostError(DynamirrorError):
-    """What is known of a rebuild is gone, or another one has taken over: it must begin anew."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What came of an attempt to begin: a run, or how long to wait for one."""
+    """The result of `Rebuild.begin`: a run, or the seconds to wait for one."""
 
     run: Run | None = None
     wait: int = 0
@@ -103,11 +51,11 @@ class Rebuild:
         cache: the cache.
         views: all views of the table.
         client: boto3's dynamodb client.
-        fence_ttl: seconds a fence is kept.
-        stream_arn: the table's stream.
-        quarantine_limit: how many items the quarantine lists.
-        margin: seconds that horizons lie behind DynamoDB's clock; default as reads need.
-        limit: items of one page at the most; default what DynamoDB gives.
+        fence_ttl: seconds that a fence is kept.
+        stream_arn: ARN of the table's stream.
+        quarantine_limit: the most items that the quarantine lists.
+        margin: seconds that as-of times are behind DynamoDB's clock; None for the necessary margin.
+        limit: the most items of one page; None for DynamoDB's own limit.
     """
 
     def __init__(
@@ -131,67 +79,67 @@ class Rebuild:
         self._quarantine_limit = quarantine_limit
         self._margin = margin
         self._limit = limit
-        self._key = rebuild_key(self.schema.table)
+        self._state = RebuildState(cache, self.schema.table)
 
     def begin(self, *, segments: int, consistent: bool = True, restart: bool = False) -> Step:
-        """Begin a run, or go on with one that was not finished.
+        """Begin a run, or resume an unfinished one, and return it or the seconds to wait.
 
-        A row must hold every change that the stream will not deliver. So its horizon must be later
-        than the newest gap, which takes one margin.
+        A snapshot row must hold every change that the stream will not deliver. So its as-of time
+        must be after the newest gap, which takes one margin.
 
         Args:
-            segments: how many parts the table is read in, if a run is begun.
-            consistent: whether reads are strongly consistent, if a run is begun.
-            restart: do not go on with an earlier one.
+            segments: the number of parts that a new run reads the table in.
+            consistent: whether a new run reads strongly consistently.
+            restart: whether to discard an unfinished run.
 
         Raises:
             CacheError: the cache cannot be reached.
             SourceError: the table cannot be described.
         """
+        as_of = self._scan(consistent=consistent).as_of().as_of
+        gap = self._newest_gap(as_of, consistent=consistent)
+        views = fingerprint(self.views)
+        run = None if restart else self._state.run()
+        if run and not run.finished and run.as_of > gap and run.views == views:
+            return Step(run)
+        if as_of <= gap:
+            return Step(wait=gap + 1 - as_of)
+        run = Run(secrets.token_hex(8), as_of, segments, consistent, views, now())
+        self._state.begin(run)
+        return Step(run)
+
+    def _newest_gap(self, as_of: int, *, consistent: bool) -> int:
+        """Return the time of the newest gap, after recording one if stream or views are new."""
         marker = read_marker(self.cache, self.schema.table)
-        scan = self._scan(consistent=consistent)
-        now = scan.as_of()
-        gap = marker.gap
-        # Which stream is followed is for those who follow it to say.
+        # Only the replicator decides which stream the mirror follows.
         followed = marker.stream or self.stream_arn
         reason = difference(marker, followed, fingerprint(self.views))
         if reason is None and has_other_source(marker, self.stream_arn):
             reason = OTHER_STREAM
-        if reason is not None:
-            gap = now.as_of + self._margin_of(consistent=consistent) + 1
-            record_gap(
-                self.cache,
-                self.views,
-                stream=followed,
-                at=gap,
-                reason=reason,
-                source=self.stream_arn,
-            )
-        assert gap is not None  # without a marker there was a reason
-        run = None if restart else self.run()
-        if run and not run.finished and run.as_of > gap and run.views == fingerprint(self.views):
-            return Step(run)
-        if now.as_of <= gap:
-            return Step(wait=gap + 1 - now.as_of)
-        run = Run(
-            secrets.token_hex(8),
-            now.as_of,
-            segments,
-            consistent,
-            fingerprint(self.views),
-            _now(),
+        if reason is None:
+            assert marker.gap is not None  # `difference` gives a reason if there is no marker
+            return marker.gap
+        gap = as_of + self._margin_of(consistent=consistent) + 1
+        record_gap(
+            self.cache, self.views, stream=followed, at=gap, reason=reason, source=self.stream_arn
         )
-        self._call(b"UNLINK")
-        self._save("run", run)
-        return Step(run)
+        return gap
 
     def run(self) -> Run | None:
-        """The newest run, finished or not.
+        """Return the newest run, finished or not; None if there is none.
 
         Raises:
             CacheError: the cache cannot be reached.
         """
-        return read_run(self.cache, self.schema.table)
+        return self._state.run()
+
+    def progress(self, run: Run) -> Progress:
+        """Return the progress of all segments of a run together.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+        """
+        return self._state.progress(run)
 
     def load(
         self,
@@ -202,30 +150,30 @@ class Rebuild:
         in_time: Callable[[], bool] = lambda: True,
         on_progress: Callable[[Progress], object] = lambda _progress: None,
     ) -> Progress:
-        """Write the rows of one segment, from the page it had come to.
+        """Write the rows of one segment from its last page on, and return the progress.
 
         Args:
             run: the run.
-            index: of the segment.
-            rate: limits the read units.
-            in_time: whether there is time for another page.
-            on_progress: is told the progress of every page.
+            index: the number of the segment, from 0.
+            rate: the limit of the read units; None for no limit.
+            in_time: returns whether there is time for another page.
+            on_progress: called with the progress after each page.
 
         Raises:
-            CacheError: the cache cannot be reached, or did not take a row.
+            CacheError: the cache cannot be reached, or refused a row.
             SourceError: the table cannot be read.
             LostError: the run is not the newest any more.
         """
-        self._check(run)
-        progress = self._progress(run, index)
+        self._state.check_newest(run)
+        progress = self._state.segment_progress(run, index)
         if progress.done:
             return progress
         scan = self._scan(consistent=run.consistent, rate=rate)
         for page in scan.pages(Segment(index, run.segments), progress.start):
-            items = [one for one in page.items if not is_canary(one, self.schema)]
+            items = [item for item in page.items if not is_canary(item, self.schema)]
             progress = self._write(replace(page, items=items), progress)
-            self._check(run)
-            self._save(_field(run, index), progress)
+            self._state.check_newest(run)
+            self._state.save_progress(run, index, progress)
             on_progress(progress)
             if not in_time():
                 break
@@ -234,16 +182,16 @@ class Rebuild:
     def sweep(
         self,
         run: Run,
-        on_progress: Callable[[SweepStats], object] = lambda _swept: None,
+        on_progress: Callable[[SweepStats], object] = lambda _stats: None,
         *,
         rate: Rate | None = None,
     ) -> SweepStats:
-        """Delete the entries whose items are gone, once all segments are loaded.
+        """Delete orphaned entries once all segments are loaded, and return the counts.
 
         Args:
             run: the run.
-            on_progress: is told now and then how far it is; what it raises ends the sweep.
-            rate: limits the read units.
+            on_progress: called with the counts so far; an exception that it raises ends the sweep.
+            rate: the limit of the read units; None for no limit.
 
         Raises:
             CacheError: the cache cannot be reached.
@@ -251,33 +199,32 @@ class Rebuild:
         """
         spend = (rate or Rate(None)).spend
         reader = SnapshotReader(self._client, self.schema.table, margin=self._margin, spend=spend)
-        since = SnapshotVersion(run.as_of)
-        swept = sweep(
+        stats = sweep(
             self.cache,
             self.views,
             reader,
-            since,
+            SnapshotVersion(run.as_of),
             fence_ttl=self._fence_ttl,
             on_progress=on_progress,
         )
-        self._save(_field(run, "swept"), _now())
-        return swept
+        self._state.record_swept(run)
+        return stats
 
     def finish(self, run: Run) -> None:
-        """Note in the marker that the mirror is complete.
+        """Record in the completeness marker that the mirror is complete.
 
         Raises:
             CacheError: the cache cannot be reached.
-            LostError: a part is not loaded, or the mirror has become incomplete anew meanwhile.
+            LostError: a segment is not loaded, the sweep is missing, or there is a newer gap.
         """
-        self._check(run)
-        if not read_progress(self.cache, self.schema.table, run).done:
+        self._state.check_newest(run)
+        if not self._state.progress(run).done:
             raise LostError("not all segments are loaded")
-        if not self._call(b"HGET", _field(run, "swept").encode()):
-            raise LostError("left-over entries were not looked for")
+        if not self._state.is_swept(run):
+            raise LostError("orphaned entries were not swept")
         if reason := record_complete(self.cache, self.views, SnapshotVersion(run.as_of)):
             raise LostError(f"the mirror became incomplete while it was rebuilt ({reason})")
-        self._save(_field(run, "finished"), _now())
+        self._state.record_finished(run)
 
     def _scan(self, *, consistent: bool, rate: Rate | None = None) -> Scan:
         needed = [view.attributes for view in self.views]
@@ -300,7 +247,7 @@ class Rebuild:
         return CONSISTENT_MARGIN if consistent else EVENTUAL_MARGIN
 
     def _write(self, page: ScanPage, before: Progress) -> Progress:
-        """Apply one page."""
+        """Apply one page, and return the progress after it."""
         parked: list[ParkedItem] = []
         entries = list(self._entries(page, parked))
         report = apply_all(self.cache, entries, fence_ttl=self._fence_ttl)
@@ -308,7 +255,7 @@ class Rebuild:
             reason = reason_in_view(trouble.entry.view, trouble.reason)
             parked.append(self._parked(trouble.entry.item, page, reason))
         parked = merged(parked)
-        if park(self.cache, parked, at=_now(), limit=self._quarantine_limit):
+        if park(self.cache, parked, at=now(), limit=self._quarantine_limit):
             raise CacheError(f"{self.cache}: it did not take what had to be quarantined")
         return Progress(
             start=page.next,
@@ -332,74 +279,6 @@ class Rebuild:
                         yield entry
 
     def _parked(self, item: Item, page: ScanPage, reason: str) -> ParkedItem:
-        # A row with a later horizon holds all that this one does.
+        # A row with a later as-of time holds all changes that this one holds.
         created = page.version.as_of
         return ParkedItem(self.schema.table, self.schema.key_of(item), "?", reason, created)
-
-    def _check(self, run: Run) -> None:
-        text = self._call(b"HGET", b"run")
-        if not text or msgspec.json.decode(text, type=Run).id != run.id:
-            raise LostError("the cache has lost what it knew of the rebuild, or another has begun")
-
-    def _progress(self, run: Run, index: int) -> Progress:
-        text = self._call(b"HGET", _field(run, index).encode())
-        return msgspec.json.decode(text, type=Progress) if text else Progress()
-
-    def _save(self, field: str, value: Run | Progress | str) -> None:
-        self._call(b"HSET", field.encode(), msgspec.json.encode(value))
-
-    def _call(self, word: bytes, *words: bytes) -> Any:
-        return self.cache.call(self._key, word, self._key.encode(), *words)
-
-
-def read_run(cache: Cache, table: str) -> Run | None:
-    """The newest rebuild of a table, finished or not.
-
-    Raises:
-        CacheError: the cache cannot be reached.
-    """
-    key = rebuild_key(table)
-    text = cache.call(key, b"HGET", key.encode(), b"run")
-    if not text:
-        return None
-    run = msgspec.json.decode(text, type=Run)
-    finished = cache.call(key, b"HGET", key.encode(), _field(run, "finished").encode())
-    return msgspec.structs.replace(run, finished=msgspec.json.decode(finished) if finished else "")
-
-
-def read_progress(cache: Cache, table: str, run: Run) -> Progress:
-    """How far a rebuild of a table has come, in all its segments together.
-
-    Raises:
-        CacheError: the cache cannot be reached.
-    """
-    key = rebuild_key(table)
-    flat = cache.call(key, b"HGETALL", key.encode())
-    texts = dict(zip(flat[::2], flat[1::2], strict=True))
-    fields = [_field(run, index).encode() for index in range(run.segments)]
-    parts = [msgspec.json.decode(texts[field], type=Progress) for field in fields if field in texts]
-    return total(parts, run.segments)
-
-
-def _field(run: Run, index: int | str) -> str:
-    """With the run's id, so that who is late with an older one does not count for this one."""
-    return f"{run.id}:{index}"
-
-
-def total(parts: Sequence[Progress], segments: int) -> Progress:
-    """Several segments' progress as one.
-
-    Args:
-        parts: of those that were begun.
-        segments: how many there are.
-    """
-    sums: dict[str, Any] = {
-        name: sum(getattr(part, name) for part in parts)
-        for name in ("items", "applied", "stale", "quarantined", "units")
-    }
-    done = len(parts) == segments and all(part.done for part in parts)
-    return Progress(done=done, **sums)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

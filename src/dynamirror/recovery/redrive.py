@@ -1,4 +1,4 @@
-"""Redrive: items in quarantine are read from the table again, and applied as rows."""
+"""Redrive: read quarantined items from the table again, and apply them as snapshot rows."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,34 +21,34 @@ from dynamirror.views.canary import views_for
 from dynamirror.views.entry import Delete, deletion_of_row, entry_of_row
 from dynamirror.views.view import View
 
-# Entries under old keys that are read again at a time.
+# How many entries under old keys are read again at a time.
 _AT_ONCE = 500
 
 
 class Outcome(StrEnum):
-    """What became of one item in quarantine."""
+    """The outcome of the redrive of one quarantined item."""
 
     HEALED = "healed"
-    """The cache holds what the table does, and the item is out."""
+    """The cache matches the table, and the item left the quarantine."""
     POISON = "still_poison"
-    """It still cannot become an entry, and stays with the reason."""
+    """The item still cannot become an entry, and stays."""
     FRESH = "too_fresh"
-    """A row read now might be older than the change that was parked; it stays."""
+    """A row read now might be older than the quarantined change; the item stays."""
     KEYLESS = "no_key"
-    """It is not known which item it is; it stays."""
+    """The item's primary key is not known; the item stays."""
     AGAIN = "parked_again"
-    """It was parked again meanwhile, and stays."""
+    """The item was quarantined again meanwhile, and stays."""
 
 
 @dataclass(frozen=True, slots=True)
 class RedriveResult:
-    """One item in quarantine and what became of it.
+    """The result of the redrive of one quarantined item.
 
     Args:
-        item: as it was read.
-        outcome: what became of it.
-        reason: why it stays; empty if it does not.
-        wait: seconds to wait until it is no longer too fresh.
+        item: the item's record in quarantine, as it was read.
+        outcome: the outcome.
+        reason: the reason why the item stays; empty if it does not.
+        wait: seconds until the change is no longer too fresh.
     """
 
     item: QuarantineRecord
@@ -58,13 +58,13 @@ class RedriveResult:
 
 
 def seconds_until_safe(items: Iterable[QuarantineRecord], as_of: SnapshotVersion) -> int:
-    """How long until a row is newer than every parked change.
+    """Return the seconds until a row holds every quarantined change.
 
-    A row with the horizon T holds every change that was created before T.
+    A row holds every change that was created before its as-of time.
 
     Args:
-        items: what is in quarantine.
-        horizon: of a row that is read now.
+        items: the quarantined items.
+        as_of: the as-of time of a row that is read now.
     """
     newest = max((item.note.created for item in items if item.key is not None), default=-1)
     return max(0, newest + 1 - as_of.as_of)
@@ -78,32 +78,31 @@ def redrive(
     *,
     fence_ttl: int,
 ) -> Iterator[RedriveResult]:
-    """Heal items in quarantine, one by one; safe at any moment, and as often as one likes.
+    """Apply quarantined items again, and yield the result of each; safe at any time.
 
-    A record that could not be decoded does not tell which key its item had before. So where a
-    view's key can change, the view's entries in the cache are searched for what is left of these
-    items.
+    A record that could not be decoded does not contain the old key of its item. So where a view's
+    key can change, the view's entries in the cache are searched for orphaned entries.
 
     Args:
         cache: the cache.
         views: all views of the table.
         reader: reads the table.
-        items: what is in quarantine.
-        fence_ttl: seconds a fence is kept.
+        items: the quarantined items.
+        fence_ttl: seconds that a fence is kept.
 
     Raises:
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
     """
     cases = (_Case(cache, views, item, fence_ttl) for item in items)
-    tried: Iterable[tuple[_Case, RedriveResult | list[str]]]
-    tried = ((case, case.apply(reader)) for case in cases)
+    attempts: Iterable[tuple[_Case, RedriveResult | list[str]]]
+    attempts = ((case, case.apply(reader)) for case in cases)
     if moving := [view for view in views if view.needs_old_image and view.owns_its_keys]:
-        tried = list(tried)
-        keys = [case.item.key for case, done in tried if not isinstance(done, RedriveResult)]
+        attempts = list(attempts)
+        keys = [case.item.key for case, result in attempts if not isinstance(result, RedriveResult)]
         _clear_old_keys(cache, moving, reader, filter(None, keys), fence_ttl=fence_ttl)
-    for case, done in tried:
-        yield done if isinstance(done, RedriveResult) else case.close(done)
+    for case, result in attempts:
+        yield result if isinstance(result, RedriveResult) else case.close(result)
 
 
 def _clear_old_keys(
@@ -114,18 +113,19 @@ def _clear_old_keys(
     *,
     fence_ttl: int,
 ) -> None:
-    """Delete the entries that items have under keys they do not have any more."""
-    expected_state = set(map(identity, keys))
-    for view in views if expected_state else ():
-        found = (one for one in entries_of(cache, view) if identity(one.item_key) in expected_state)
-        while chunk := list(islice(found, _AT_ONCE)):
-            left = [one for one in expected_entries(chunk, reader) if isinstance(one, Delete)]
-            apply_all(cache, left, fence_ttl=fence_ttl)
+    """Delete the entries of items under keys that they do not have any more."""
+    names = set(map(identity, keys))
+    for view in views if names else ():
+        entries = (entry for entry in entries_of(cache, view) if identity(entry.item_key) in names)
+        while chunk := list(islice(entries, _AT_ONCE)):
+            expected = expected_entries(chunk, reader)
+            orphaned = [entry for entry in expected if isinstance(entry, Delete)]
+            apply_all(cache, orphaned, fence_ttl=fence_ttl)
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One item, on its way out of quarantine or not."""
+    """The redrive of one quarantined item."""
 
     cache: Cache
     views: Sequence[View]
@@ -133,24 +133,22 @@ class _Case:
     fence_ttl: int
 
     def apply(self, reader: SnapshotReader) -> RedriveResult | list[str]:
-        """Write what the table holds; returns why it cannot be, or what became of the item."""
+        """Write the table's row; return the reasons of views that cannot, or the final result."""
         row = self._row(reader)
         if isinstance(row, RedriveResult):
             return row
         if wait := seconds_until_safe([self.item], row.version):
             reason = f"too fresh, try again in {wait} s"
             return RedriveResult(self.item, Outcome.FRESH, reason, wait)
-        # Once T is later than the parked change, the row is newer than that change, and so is
-        # whatever the fence prefers to the row: docs/decisions/0005-redrive.md.
+        # An as-of time after the quarantined change means that the row is newer than that change.
+        # So is every version that the fence prefers to the row: docs/decisions/0005-redrive.md.
         return list(self._apply(row))
 
     def _row(self, reader: SnapshotReader) -> SnapshotRow | RedriveResult:
         schema = self.views[0].schema
         key = self.item.key
         if key is None:
-            return RedriveResult(
-                self.item, Outcome.KEYLESS, "the record does not tell which item it is"
-            )
+            return RedriveResult(self.item, Outcome.KEYLESS, "the record does not name its item")
         if set(key) != set(schema.keys):
             return self._not_a_key()
         try:
@@ -167,11 +165,11 @@ class _Case:
         )
 
     def _apply(self, row: SnapshotRow) -> Iterator[str]:
-        """Apply the row to every view; gives the reasons why it cannot be."""
+        """Apply the row to every view, and yield the reasons of views that cannot write it."""
         for view in views_for(row.key, self.views):
             try:
                 entry = entry_of_row(view, row.key, row.item, row.version)
-                # What it had before the parked change, nobody has deleted.
+                # The entry from before the quarantined change still exists.
                 entry = entry or deletion_of_row(view, row.key, row.version)
             except RecordError as error:
                 yield reason_in_view(view, error)
@@ -181,7 +179,7 @@ class _Case:
                 yield reason_in_view(view, trouble.reason)
 
     def close(self, reasons: list[str]) -> RedriveResult:
-        """Let the item out, or keep it with the reasons."""
+        """Release the item, or keep it with the reasons."""
         item, table = self.item, self.views[0].schema.table
         reason = "; ".join(reasons)
         note = msgspec.structs.replace(item.note, reason=reason) if reasons else None

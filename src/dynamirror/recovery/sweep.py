@@ -1,4 +1,4 @@
-"""Sweep: entries whose items are gone are found in the cache, and deleted through their fences."""
+"""Sweep: find orphaned entries in the cache, and delete them through their fences."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ _AT_ONCE = 500
 
 @dataclass(slots=True)
 class SweepStats:
-    """What a sweep came upon.
+    """The counts of a sweep.
 
     Args:
         entries: entries of the mirror.
-        doubtful: of these, the ones that no row and no change had confirmed, and were read again.
-        deleted: of these, the ones that are in the table no more.
-        written: of these, the ones that are, and were written anew.
+        doubtful: those that neither a row nor a change confirmed; their items were read.
+        deleted: those of the doubtful that had no item.
+        written: those of the doubtful that had an item, and were written again.
     """
 
     entries: int = 0
@@ -45,40 +45,42 @@ def sweep(
     since: SnapshotVersion,
     *,
     fence_ttl: int,
-    on_progress: Callable[[SweepStats], object] = lambda _swept: None,
+    on_progress: Callable[[SweepStats], object] = lambda _stats: None,
 ) -> SweepStats:
-    """Delete the entries whose items are gone.
+    """Delete orphaned entries, and return the counts.
 
-    An entry that a row of the rebuild or a later change wrote has a fence that says so. Only the
-    others are read from the table, consistently. A view whose keys cannot be told from other
-    applications' is left out.
+    The fence shows whether a row of the rebuild or a later change wrote an entry. The items of
+    all other entries are read, consistently. A view whose keys may be other applications' is left
+    out.
 
     Args:
         cache: the cache.
         views: all views of the table.
         reader: reads the table.
-        since: the horizon at which the rebuild began.
-        fence_ttl: seconds a fence is kept.
-        on_progress: is told now and then how far it is.
+        since: the as-of time at which the rebuild began.
+        fence_ttl: seconds that a fence is kept.
+        on_progress: called with the counts so far.
 
     Raises:
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
     """
-    swept = SweepStats()
+    stats = SweepStats()
     for view in views:
         if not view.owns_its_keys:
             continue
-        found = entries_of(cache, view)
-        while chunk := list(islice(found, _AT_ONCE)):
+        scanned = entries_of(cache, view)
+        while chunk := list(islice(scanned, _AT_ONCE)):
             doubtful = _unconfirmed(cache, chunk, since)
-            swept.entries += len(chunk)
-            swept.doubtful += len(doubtful)
-            entries = expected_entries(doubtful, reader)
-            for some in chunked(entries, entry_weight, most=_AT_ONCE):
-                _write(cache, some, fence_ttl=fence_ttl, swept=swept)
-            on_progress(swept)
-    return swept
+            stats.entries += len(chunk)
+            stats.doubtful += len(doubtful)
+            for entries in chunked(expected_entries(doubtful, reader), entry_weight, most=_AT_ONCE):
+                deletes = [entry for entry in entries if isinstance(entry, Delete)]
+                puts = [entry for entry in entries if isinstance(entry, Put)]
+                stats.deleted += apply_all(cache, deletes, fence_ttl=fence_ttl).applied
+                stats.written += apply_all(cache, puts, fence_ttl=fence_ttl).applied
+            on_progress(stats)
+    return stats
 
 
 def entry_weight(entry: Entry) -> int:
@@ -86,32 +88,27 @@ def entry_weight(entry: Entry) -> int:
     return weight(entry.item)
 
 
-def _write(cache: Cache, entries: Sequence[Entry], *, fence_ttl: int, swept: SweepStats) -> None:
-    for expected_state, kind in ((Delete, "deleted"), (Put, "written")):
-        mine = [entry for entry in entries if isinstance(entry, expected_state)]
-        report = apply_all(cache, mine, fence_ttl=fence_ttl)
-        setattr(swept, kind, getattr(swept, kind) + report.applied)
-
-
 def _unconfirmed(
-    cache: Cache, found: Sequence[ScannedEntry], since: SnapshotVersion
+    cache: Cache, entries: Sequence[ScannedEntry], since: SnapshotVersion
 ) -> list[ScannedEntry]:
-    keys = [fence_key(one.key).encode() for one in found]
+    keys = [fence_key(entry.key).encode() for entry in entries]
     fences = cache.execute([Command(key, (b"GET", key)) for key in keys])
-    return [one for one, fence in zip(found, fences, strict=True) if not _confirms(fence, since)]
+    return [
+        entry for entry, fence in zip(entries, fences, strict=True) if not _confirms(fence, since)
+    ]
 
 
 def _confirms(fence: object, since: SnapshotVersion) -> bool:
     if isinstance(fence, Failure):
         raise CacheError(fence.reason)
     try:
-        held = version.parse(fence.decode()) if isinstance(fence, bytes) else None
-    except ValueError:  # UnicodeDecodeError is one, too
+        written = version.parse(fence.decode()) if isinstance(fence, bytes) else None
+    except ValueError:  # UnicodeDecodeError is a ValueError, too
         return False
-    match held:
+    match written:
         case ChangeVersion():
-            return held.created >= since.as_of
+            return written.created >= since.as_of
         case SnapshotVersion():
-            return held.as_of >= since.as_of
+            return written.as_of >= since.as_of
         case None:
             return False

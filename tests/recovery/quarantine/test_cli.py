@@ -97,7 +97,7 @@ def test_redrive_heals_and_tells_what_is_left(commands: Commands, mirrored: Any)
     assert [one["outcome"] for one in left["left"]] == ["no_key"]
     text = commands.redrive(status=1)
     assert "0 items" in text
-    assert "the record does not tell which item it is" in text
+    assert "the record does not name its item" in text
     assert mirrored.compare().entries == 1
 
 

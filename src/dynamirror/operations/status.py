@@ -1,0 +1,80 @@
+"""The answer to `status`: marker, rebuild, lag, quarantine and audit of a mirror."""
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from dynamirror.cache import eviction
+from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import CompletenessMarker, read_marker
+from dynamirror.cache.quarantine import count, overflow
+from dynamirror.operations.messages import Status
+from dynamirror.recovery.audit import last_audit
+from dynamirror.recovery.rebuild_state import RebuildState
+from dynamirror.replication import canary_probe
+from dynamirror.views.view import View, fingerprint
+
+
+def read_status(cache: Cache, table: str, views: Sequence[View], description: Any) -> Status:
+    """Return the state of a mirror.
+
+    Args:
+        cache: the cache.
+        table: the table's name.
+        views: all views of the table.
+        description: the table's description by AWS.
+
+    Raises:
+        CacheError: the cache cannot be reached.
+    """
+    marker, state = read_marker(cache, table), RebuildState(cache, table)
+    run = state.run()
+    is_on = description.get("StreamSpecification", {}).get("StreamEnabled")
+    stream = description.get("LatestStreamArn", "") if is_on else ""
+    other_stream = not stream or marker.stream != stream
+    other_views = marker.views != fingerprint(views)
+    canary = canary_probe.last(cache, table)
+    written = canary.at / 1000 if canary else None
+    checkpoints = Checkpoints(cache, stream).load() if stream else {}
+    at = time.time()  # after both reads, so that neither is later
+    policy = eviction.policy(cache)
+    warning = eviction.warning(policy)
+    return Status(
+        table=table,
+        complete=marker.is_complete and not other_stream and not other_views,
+        # A rebuild cannot complete a mirror whose stream is not followed.
+        rebuild_helps=not marker.is_complete or other_views,
+        since=marker.complete if marker.complete >= 0 else None,
+        gap=marker.gap,
+        reason=_reason(marker, other_stream=other_stream, other_views=other_views),
+        stream=marker.stream,
+        table_stream=stream,
+        rebuild=run,
+        progress=state.progress(run) if run else None,
+        table_items=int(description.get("ItemCount", 0)),
+        quarantined=count(cache, table),
+        overflow=overflow(cache, table),
+        at=at,
+        canary=written,
+        lag=_lag(at, written, checkpoints.values()),
+        positions=checkpoints,
+        audited=last_audit(cache, table),
+        eviction=policy,
+        warnings=[] if warning is None else [warning],
+    )
+
+
+def _reason(marker: CompletenessMarker, *, other_stream: bool, other_views: bool) -> str:
+    if marker.is_complete and other_stream:
+        return "the table's stream is off, or another than the one that the mirror follows"
+    if marker.is_complete and other_views:
+        return "the views have changed"
+    return marker.reason
+
+
+def _lag(at: float, canary: float | None, checkpoints: Iterable[Checkpoint]) -> float | None:
+    """Return the seconds since the newest change that arrived; None if none is known."""
+    times = [checkpoint.created for checkpoint in checkpoints]
+    newest = max((created for created in (*times, canary) if created is not None), default=None)
+    return None if newest is None else max(0.0, at - newest)

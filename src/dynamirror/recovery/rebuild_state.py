@@ -1,0 +1,171 @@
+"""The state of a table's newest rebuild, in the cache.
+
+A killed process resumes at its last page, and several processes can share the segments. Damaged
+state is read as if it were not there, so that the rebuild repeats that part.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+
+from dynamirror.cache.client import Cache
+from dynamirror.cache.stored_record import decode_record, encode_record
+from dynamirror.dynamodb.scan import MOST_SEGMENTS
+from dynamirror.errors import DynamirrorError
+from dynamirror.records.attribute_value import Item
+from dynamirror.views.keyspace import rebuild_key
+
+T = TypeVar("T")
+
+
+class Run(msgspec.Struct, frozen=True, rename={"as_of": "horizon"}.get):
+    """One rebuild.
+
+    Args:
+        id: a random id.
+        as_of: as-of time of the first snapshot row, in seconds since 1970; stored as `horizon`.
+        segments: the number of parts that the table is read in.
+        consistent: whether reads are strongly consistent.
+        views: fingerprint of the views that are written.
+        begun: the time of the begin, in ISO 8601.
+        finished: the time of the end, in ISO 8601; empty until then. Stored apart from the rest.
+    """
+
+    id: str
+    as_of: int
+    segments: Annotated[int, msgspec.Meta(ge=1, le=MOST_SEGMENTS)]
+    consistent: bool
+    views: str
+    begun: str
+    finished: str = ""
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """The progress of a rebuild in one segment, or in all.
+
+    Args:
+        start: the start key of the next page; None for the beginning, or after the end.
+        done: whether all pages are written.
+        items: snapshot rows read.
+        applied: entries written.
+        stale: entries that the cache held a newer version of.
+        quarantined: snapshot rows that a view could not write.
+        units: consumed read units.
+    """
+
+    start: Item | None = None
+    done: bool = False
+    items: int = 0
+    applied: int = 0
+    stale: int = 0
+    quarantined: int = 0
+    units: float = 0.0
+
+
+class LostError(DynamirrorError):
+    """The state of a rebuild is gone, or another rebuild replaced it: it must restart."""
+
+
+class RebuildState:
+    """Reads and writes the state of a table's newest rebuild.
+
+    Every method raises `CacheError` if the cache cannot be reached.
+
+    Args:
+        cache: the cache.
+        table: the table's name.
+    """
+
+    def __init__(self, cache: Cache, table: str) -> None:
+        self._cache = cache
+        self._key = rebuild_key(table)
+
+    def begin(self, run: Run) -> None:
+        """Replace the state of every earlier run."""
+        self._call(b"UNLINK")
+        self._write("run", run)
+
+    def run(self) -> Run | None:
+        """Return the newest run, finished or not; None if there is none."""
+        run = self._read("run", Run)
+        if run is None:
+            return None
+        finished = self._read(_field(run, "finished"), str)
+        return msgspec.structs.replace(run, finished=finished or "")
+
+    def check_newest(self, run: Run) -> None:
+        """Check that a run is the newest.
+
+        Raises:
+            LostError: the run is not the newest, or its state is gone.
+        """
+        newest = self._read("run", Run)
+        if newest is None or newest.id != run.id:
+            raise LostError("the cache has lost the state of the rebuild, or another has begun")
+
+    def segment_progress(self, run: Run, index: int) -> Progress:
+        """Return the progress of one segment."""
+        return self._read(_field(run, index), Progress) or Progress()
+
+    def progress(self, run: Run) -> Progress:
+        """Return the progress of all segments together."""
+        flat = self._call(b"HGETALL")
+        texts = dict(zip(flat[::2], flat[1::2], strict=True))
+        fields = [_field(run, index) for index in range(run.segments)]
+        parts = [self._decode(field, texts.get(field.encode()), Progress) for field in fields]
+        return total([part for part in parts if part is not None], run.segments)
+
+    def save_progress(self, run: Run, index: int, progress: Progress) -> None:
+        """Write the progress of one segment."""
+        self._write(_field(run, index), progress)
+
+    def record_swept(self, run: Run) -> None:
+        """Record that the sweep has ended."""
+        self._write(_field(run, "swept"), now())
+
+    def is_swept(self, run: Run) -> bool:
+        """Return whether the sweep has ended."""
+        return self._read(_field(run, "swept"), str) is not None
+
+    def record_finished(self, run: Run) -> None:
+        """Record that the rebuild has ended."""
+        self._write(_field(run, "finished"), now())
+
+    def _read(self, field: str, kind: type[T]) -> T | None:
+        return self._decode(field, self._call(b"HGET", field.encode()), kind)
+
+    def _decode(self, field: str, text: bytes | None, kind: type[T]) -> T | None:
+        return decode_record(text, kind, f"{self._key} {field}")
+
+    def _write(self, field: str, value: Run | Progress | str) -> None:
+        self._call(b"HSET", field.encode(), encode_record(value))
+
+    def _call(self, word: bytes, *words: bytes) -> Any:
+        return self._cache.call(self._key, word, self._key.encode(), *words)
+
+
+def _field(run: Run, name: int | str) -> str:
+    # With the id, what a process still writes for an older run does not count for this one.
+    return f"{run.id}:{name}"
+
+
+def total(parts: Sequence[Progress], segments: int) -> Progress:
+    """Return the progress of several segments as one.
+
+    Args:
+        parts: the progress of the segments that were begun.
+        segments: the number of segments.
+    """
+    sums: dict[str, Any] = {
+        name: sum(getattr(part, name) for part in parts)
+        for name in ("items", "applied", "stale", "quarantined", "units")
+    }
+    done = len(parts) == segments and all(part.done for part in parts)
+    return Progress(done=done, **sums)
+
+
+def now() -> str:
+    """Return the current time in ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
