@@ -15,7 +15,7 @@ from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.cache.writer import apply
 from dynamirror.records.version import ChangeVersion, SnapshotVersion, parse
 from dynamirror.recovery.audit import last_audit
-from dynamirror.recovery.rebuild import read_progress, read_run
+from dynamirror.recovery.rebuild_state import RebuildState
 from dynamirror.recovery.verify import compare
 from dynamirror.replication.canary_probe import CanaryMark, last
 from dynamirror.settings import load_views
@@ -141,13 +141,13 @@ def test_stored_checkpoints_are_read(stored: Cache) -> None:
 
 
 def test_a_stored_rebuild_is_read(stored: Cache, views: tuple[View, ...]) -> None:
-    run = read_run(stored, TABLE)
+    run = RebuildState(stored, TABLE).run()
     assert run is not None
     assert (run.id, run.as_of, run.segments) == ("31b93cd7770ed3c1", 1_795_677_833, 2)
     assert run.consistent
     assert run.views == fingerprint(views)
     assert run.begun == run.finished == "2026-11-26T07:23:54+00:00"
-    progress = read_progress(stored, TABLE, run)
+    progress = RebuildState(stored, TABLE).progress(run)
     assert progress.done
     assert (progress.items, progress.applied, progress.stale) == (40, 38, 0)
     assert (progress.quarantined, progress.units) == (0, 2.0)
