@@ -1,10 +1,12 @@
 """`make test-fast` leaves out the tests that start much, and no others."""
 
+import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+ROOT = Path(__file__).parents[1]
 TESTS = {
     "pure": "def test_pure(): ...",
     "property": "@given(st.none())\ndef test_pure_property(_): ...",
@@ -26,6 +28,7 @@ def test_only_tests_that_start_little_are_fast(tmp_path: Path) -> None:
     done = subprocess.run(
         [*(sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "not slow"), tmp_path],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,

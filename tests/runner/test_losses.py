@@ -205,7 +205,7 @@ def test_days_in_which_nothing_is_written_lose_nothing() -> None:
 def test_a_position_that_the_cache_lost_is_there_again_before_a_rebuild_is_through(
     cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(consumer_module, "_KEEP_SECONDS", 0.01)
+    monkeypatch.setattr(consumer_module, "_SAVE_SECONDS", 0.01)
     positions = Checkpoints(cache, STREAM_ARN)
     tree = Tree({"a": None, "b": "a"}, {"a": [[record(1)]]}, endless=["b"])
     ticks = count(CREATED)

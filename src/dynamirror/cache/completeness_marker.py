@@ -24,7 +24,7 @@ _NUMBERS: Final = ("gap", "complete", "born")
 
 
 class CompletenessMarker(msgspec.Struct, frozen=True):
-    """Whether a mirror is complete, and what it follows.
+    """Return whether a mirror is complete, and what it follows.
 
     Args:
         stream: ARN of the stream whose changes are applied.

@@ -35,7 +35,7 @@ class EntryState(NamedTuple):
 
     @property
     def is_never(self) -> bool:
-        """Whether there is no entry, nor was one that expired and left its place in an index."""
+        """Return whether there is no entry, not even an expired one that is still in an index."""
         return self.value is None and self.indexed is not None
 
 
@@ -43,7 +43,7 @@ _NOTHING = EntryState(None, indexed=False)
 
 
 class EntryLocation(NamedTuple):
-    """Where an item's entry is.
+    """The location of an item's entry.
 
     Args:
         view: of the entry.
@@ -57,7 +57,7 @@ class EntryLocation(NamedTuple):
 
 
 def expected_state(entry: Entry) -> EntryState:
-    """What should be at an entry's place."""
+    """Return the state that an entry should have."""
     view = entry.view
     if not isinstance(entry, Put):
         return _NOTHING
@@ -73,20 +73,20 @@ def expected_state(entry: Entry) -> EntryState:
     return EntryState(value, expires, indexed=True)
 
 
-def matches(held: EntryState, should_be: EntryState) -> bool:
-    """Whether an entry is as it should be; the cache's clock tells when it expires."""
-    if should_be.expires is not None and should_be.expires <= time():
-        if held.value is None:
+def matches(actual: EntryState, expected: EntryState) -> bool:
+    """Return whether an entry is as expected; the cache's clock decides when it expires."""
+    if expected.expires is not None and expected.expires <= time():
+        if actual.value is None:
             return True
-        if should_be.value is None:
-            return held.expires == should_be.expires
-    if held[:2] != should_be[:2]:
+        if expected.value is None:
+            return actual.expires == expected.expires
+    if actual[:2] != expected[:2]:
         return False
-    return None in (held.indexed, should_be.indexed) or held.indexed == should_be.indexed
+    return None in (actual.indexed, expected.indexed) or actual.indexed == expected.indexed
 
 
 def read_entries(cache: Cache, places: Iterable[EntryLocation]) -> Iterator[EntryState]:
-    """Read what the cache holds, some entries at a time; they come in the places' order.
+    """Yield the state of entries in the order of their locations, read some at a time.
 
     Raises:
         CacheError: the cache cannot be read.
@@ -108,7 +108,7 @@ def _state(place: EntryLocation, answers: list[Any]) -> EntryState:
 
 
 def _is_indexed(score: object) -> bool:
-    """Whether a member is where it belongs: all have the score 0, or they stand in no order."""
+    """Return whether a member has the score 0, as all must to be in order."""
     return score is not None and not isinstance(score, Failure) and float(score) == 0  # type: ignore[arg-type]
 
 
@@ -136,13 +136,13 @@ def _value(answer: Any, view: View) -> bytes | None:
 
 
 def read_command(key: bytes, view: View) -> Command:
-    """The command that reads an entry of a view."""
+    """Return the command that reads an entry of a view."""
     word = b"HGETALL" if view.encoding.layout is ValueType.HASH else b"GET"
     return Command(key, (word, key))
 
 
 def stored_value(answer: Any, view: View) -> bytes:
-    """What was read, in the form that the view's encoding makes of an item."""
+    """Return an answer in the form in which the view encodes an item."""
     if view.encoding.layout is ValueType.HASH:
         return pack_fields(dict(zip(answer[::2], answer[1::2], strict=True)))
     return bytes(answer)

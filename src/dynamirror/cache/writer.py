@@ -29,10 +29,10 @@ def apply(
     fence_ttl: int,
     in_time: Callable[[], bool] = lambda: True,
 ) -> Report:
-    """Write entries, of those near each other only the newest of each key, and tell the outcomes.
+    """Write entries through their fences; returns the outcomes.
 
-    Each is drawn and converted while the ones before it are on their way, so that client and server
-    work at the same time.
+    Of entries near each other, only the newest of each key is sent; the others are coalesced.
+    Entries are drawn and encoded while earlier ones are on their way: client and server overlap.
 
     Args:
         cache: where to write.
@@ -46,10 +46,10 @@ def apply(
     report = Report()
     outbox = _Outbox(_newest(entries, report), report, b"%d" % fence_ttl, in_time)
     answers = cache.execute(outbox.commands())
-    for place, trouble in outbox.troubles.items():
+    for place, rejection in outbox.rejected.items():
         if answers[place] in _WRITTEN:
             answers[place] = b"quarantined"
-            report.quarantined.append(trouble)
+            report.quarantined.append(rejection)
     report.applied, report.stale = map(answers.count, _WRITTEN)
     if report.applied + report.stale + len(report.quarantined) < len(answers):
         for entry, answer in zip(outbox.sent, answers, strict=True):
@@ -86,7 +86,7 @@ class _Outbox:
     fence_ttl: bytes
     in_time: Callable[[], bool]
     sent: list[Entry] = field(default_factory=list)
-    troubles: dict[int, RejectedEntry] = field(default_factory=dict)  # by place in `sent`
+    rejected: dict[int, RejectedEntry] = field(default_factory=dict)  # by place in `sent`
 
     def commands(self) -> Iterator[Command]:
         for entry in self.entries:
@@ -97,14 +97,14 @@ class _Outbox:
                 command = _command(entry, self.fence_ttl)
             except (RecordError, RecursionError) as error:
                 # What the entry holds is out of date, and nothing better can be written.
-                self.troubles[len(self.sent)] = RejectedEntry(entry, str(error))
+                self.rejected[len(self.sent)] = RejectedEntry(entry, str(error))
                 command = _delete(entry, self.fence_ttl)
             self.sent.append(entry)
             yield command
 
 
 def _newest(entries: Iterable[Entry], report: Report) -> Iterator[Entry]:
-    """Of each key the newest entry, among so many as are drawn before the first is sent."""
+    """Yield the newest entry of each key, among those drawn before the first is sent."""
     drawn = iter(entries)
     while some := list(islice(drawn, _DRAWN)):
         newest: dict[str, Entry] = {}
@@ -146,7 +146,7 @@ def _delete(entry: Entry, fence_ttl: bytes) -> Command:
 
 
 def _place(entry: Entry) -> tuple[bytes, bytes]:
-    """The index that an entry is in, and what stands for it there."""
+    """Return the index of an entry, and its member there."""
     collection = entry.view.collection
     assert collection is not None
     return utf8(collection.index_key(entry.item)), collection.member(entry.item)

@@ -71,7 +71,7 @@ class StackOptions:
 
     @property
     def is_new_table(self) -> bool:
-        """Whether the stack creates the table."""
+        """Return whether the stack creates the table."""
         return self.text("tableArn") is None
 
     @property

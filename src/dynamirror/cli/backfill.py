@@ -14,7 +14,7 @@ from dynamirror.cli.progress import progress_shown
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.operations.messages import Status, StatusRequest
 from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
-from dynamirror.operations.service import Operations, Tell
+from dynamirror.operations.service import OnProgress, Operations
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
 
 _SEGMENTS = 8
@@ -85,7 +85,7 @@ def backfill(
     raise typer.Exit(int(not summary["complete"]))
 
 
-def _show(on_progress: Tell, now: BackfillProgress, items: int) -> None:
+def _show(on_progress: OnProgress, now: BackfillProgress, items: int) -> None:
     if now.phase == "sweeping":
         on_progress("looking for orphaned entries", now.swept.entries, now.progress.applied or None)
     else:
@@ -94,7 +94,7 @@ def _show(on_progress: Tell, now: BackfillProgress, items: int) -> None:
 
 
 def _backfill_remotely(
-    operator: Operator, job: dict[str, Any], on_progress: Tell
+    operator: Operator, job: dict[str, Any], on_progress: OnProgress
 ) -> dict[str, Any]:
     """Run the state machine, and return its result as the mirror's status reports it."""
 

@@ -14,13 +14,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from dynamirror.operations.service import Tell
+from dynamirror.operations.service import OnProgress
 
 _PLAIN_SECONDS = 5.0
 
 
 @contextmanager
-def progress_shown() -> Iterator[Tell]:
+def progress_shown() -> Iterator[OnProgress]:
     """Give a function that shows the phase, the amount done and the total (None if unknown)."""
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -47,7 +47,7 @@ def progress_shown() -> Iterator[Tell]:
         yield show
 
 
-def _plain_lines(console: Console) -> Tell:
+def _plain_lines(console: Console) -> OnProgress:
     last = monotonic()
 
     def show(phase: str, done: float, total: float | None) -> None:

@@ -182,12 +182,12 @@ def _canary(
             endpoint.add(values)
 
     beats = CanaryProbe(replicator.cache, client, schema, wait=halt.wait)
-    beating = CanaryThread(beats, table, interval=interval, halt=halt, tell=add_metrics)
-    beating.start()
+    thread = CanaryThread(beats, table, interval=interval, halt=halt, on_result=add_metrics)
+    thread.start()
     try:
         yield
     finally:
-        beating.stop()
+        thread.stop()
 
 
 def _log_to_stderr() -> None:

@@ -43,12 +43,12 @@ _LONGEST_PAUSE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class SnapshotRow:
-    """What was found at a primary key.
+    """An item of the table, or its absence, as of a time.
 
     Args:
         key: the primary key.
         item: the item, None if there is none.
-        version: the horizon it was read at.
+        version: as-of time of the read.
     """
 
     key: Item
@@ -57,15 +57,15 @@ class SnapshotRow:
 
 
 class AsOfClock:
-    """DynamoDB's own time, as the last of its answers told it, less a margin.
+    """DynamoDB's own time, from its last answer, less a margin.
 
-    An answer that came before a read began tells the time of its beginning, or earlier: so what
-    `before` gives is never too late.
+    An answer from before a read carries a time at or before the start of the read, so
+    `at_read_start` is never too late.
 
     Args:
         client: boto3's dynamodb client.
         table: the table's name.
-        margin: seconds that are taken off.
+        margin: seconds to subtract.
     """
 
     def __init__(self, client: "DynamoDBClient", table: str, margin: int) -> None:
@@ -75,7 +75,7 @@ class AsOfClock:
         self._last: SnapshotVersion | None = None
 
     def request(self) -> SnapshotVersion:
-        """The horizon of a read that begins now: DynamoDB is asked for the time.
+        """Return the as-of time of a read that begins now, from a request to DynamoDB.
 
         Raises:
             SourceError: the table cannot be described.
@@ -85,21 +85,21 @@ class AsOfClock:
         return self.observe(response)
 
     def at_read_start(self) -> SnapshotVersion:
-        """The horizon of a read that begins now; DynamoDB is asked only if it never answered."""
+        """Return the as-of time of a read that begins now; DynamoDB is asked at most once."""
         return self._last or self.request()
 
     def observe(self, response: Any) -> SnapshotVersion:
-        """Learn the time from an answer.
+        """Read the time in an answer; returns the as-of time.
 
         Raises:
-            SourceError: the answer tells none.
+            SourceError: the answer has no time.
         """
         try:
             date = response["ResponseMetadata"]["HTTPHeaders"]["date"]
             seconds = int(parsedate_to_datetime(date).timestamp())
         except (KeyError, TypeError, ValueError):
             raise SourceError(
-                "DynamoDB's answer tells no time, so that no row can be dated"
+                "DynamoDB's answer has no Date header, so that no snapshot row can be dated"
             ) from None
         self._last = SnapshotVersion(seconds - self.margin)
         return self._last
@@ -111,8 +111,8 @@ class SnapshotReader:
     Args:
         client: boto3's dynamodb client.
         table: the table's name.
-        margin: seconds that a horizon lies behind DynamoDB's clock; default as reads need.
-        spend: is told the read units that `read_many` consumes, to slow it down.
+        margin: seconds that as-of times lie behind DynamoDB's clock; None for the default.
+        spend: called with the read units of `read_many`, to limit its rate.
     """
 
     def __init__(
@@ -127,15 +127,17 @@ class SnapshotReader:
         self._table = table
         self._spend = spend
         self._at_once = _KEYS_AT_FIRST
-        self._horizon = AsOfClock(client, table, CONSISTENT_MARGIN if margin is None else margin)
+        self._as_of_clock = AsOfClock(
+            client, table, CONSISTENT_MARGIN if margin is None else margin
+        )
 
     def as_of(self) -> SnapshotVersion:
-        """The horizon of a read that begins now: DynamoDB is asked for the time.
+        """Return the as-of time of a read that begins now, from a request to DynamoDB.
 
         Raises:
             SourceError: the table cannot be described.
         """
-        return self._horizon.request()
+        return self._as_of_clock.request()
 
     def read(self, key: Item) -> SnapshotRow:
         """Read one item.
@@ -146,20 +148,20 @@ class SnapshotReader:
         Raises:
             SourceError: the item cannot be read.
         """
-        before = self._horizon.at_read_start()
+        before = self._as_of_clock.at_read_start()
         with aws_errors(f"table {self._table}"):
             answer = self._client.get_item(
                 TableName=self._table, Key=on_the_wire(key), ConsistentRead=True
             )
             if "Item" not in answer and _length(answer) != len("{}"):
                 raise KeyError("Item")  # there was something, and it cannot be read
-        self._horizon.observe(answer)
+        self._as_of_clock.observe(answer)
         return SnapshotRow(key, answer.get("Item"), before)
 
     def read_many(self, keys: Iterable[Item]) -> Iterator[SnapshotRow]:
         """Read items, up to a hundred at a time and fewer if they are large; each key once.
 
-        Rows come as they are read. Only those of one answer are held at a time.
+        Yields rows as they are read; memory holds those of one answer.
 
         Args:
             keys: primary keys; binary as bytes or base64 text.
@@ -171,7 +173,7 @@ class SnapshotReader:
         pause = 0.0
         while waiting:
             sleep(pause)
-            before = self._horizon.at_read_start()
+            before = self._as_of_clock.at_read_start()
             chunk = dict(islice(waiting.items(), self._at_once))
             found, left = self._read_some(list(chunk.values()))
             pause = (min(2 * pause, _LONGEST_PAUSE) or _SHORTEST_PAUSE) if left else 0.0
@@ -181,7 +183,7 @@ class SnapshotReader:
                     yield SnapshotRow(key, found.pop(name, None), before)
 
     def _read_some(self, keys: list[Item]) -> tuple[dict[_Identity, Item], set[_Identity]]:
-        """Read items, and tell which keys DynamoDB did not come to."""
+        """Return the items found, and the keys that DynamoDB did not process."""
         asked: Any = {
             self._table: {"Keys": list(map(on_the_wire, keys)), "ConsistentRead": True},
         }
@@ -193,7 +195,7 @@ class SnapshotReader:
             left = answer["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
         used = answer.get("ConsumedCapacity", ())
         self._spend(sum(float(one.get("CapacityUnits", 0)) for one in used))
-        self._horizon.observe(answer)
+        self._as_of_clock.observe(answer)
         if items:
             fitting = MOST_BYTES * len(items) // sum(map(weight, items))
             self._at_once = max(1, min(fitting, _KEYS_AT_ONCE))

@@ -21,15 +21,15 @@ _EXPONENTS = range(-130, 126)
 
 
 def on_the_wire(key: Item) -> Any:
-    """A primary key as boto3 takes it: binary as bytes."""
+    """Return a primary key as boto3 takes it: binary as bytes."""
     return {name: _blob(value) for name, value in key.items()}
 
 
 def can_exist(key: Item) -> bool:
-    """Whether an item can have a primary key (partition key first); DynamoDB refuses to look else.
+    """Return whether an item can have a primary key; DynamoDB refuses requests for others.
 
     Args:
-        key: the key; binary as base64 text.
+        key: the key, partition key first; binary as base64 text.
     """
     for value, longest in zip(key.values(), _LONGEST_KEYS, strict=False):
         ((tag, text),) = value.items()
@@ -44,7 +44,7 @@ def can_exist(key: Item) -> bool:
 
 
 def identity(key: Item) -> _Identity:
-    """The same for the same key, however it is written."""
+    """Return a value that is equal for equal keys, in any spelling."""
     return frozenset((name, key_text(value)) for name, value in key.items())
 
 

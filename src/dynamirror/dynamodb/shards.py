@@ -18,7 +18,7 @@ class Shard:
 
 
 def readable(shards: Iterable[Shard], finished: Collection[str]) -> list[Shard]:
-    """The shards to read now: not read to their end, and their parents read or gone.
+    """Return the shards to read now: unfinished, with parents that are finished or gone.
 
     Changes of one item go on in the child after its parent's end, so a child waits. A parent that
     is listed no more has been trimmed; there is nothing left to wait for.

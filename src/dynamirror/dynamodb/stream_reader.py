@@ -25,7 +25,7 @@ _PAGE = 1000
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """What one GetRecords gave.
+    """The answer to one GetRecords.
 
     Args:
         records: as Lambda hands them over; may be empty.
@@ -38,7 +38,7 @@ class RecordPage:
 
 @dataclass(frozen=True, slots=True)
 class StreamDescription:
-    """What a stream is made of.
+    """A stream's shards and its status.
 
     Args:
         shards: all that are listed.
@@ -158,7 +158,7 @@ class StreamGoneError(SourceError):
 
 
 def _loss(error: SourceError, shard: Shard, after: str | None) -> SourceError:
-    """Tell what an error of AWS means for the records that were still to be read."""
+    """Return the error that says what an error of AWS means for unread records."""
     match error_code(error.__cause__):
         case "TrimmedDataAccessException":
             return TrimmedError(shard, after)

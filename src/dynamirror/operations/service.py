@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 # Receives the activity, what is done, and the total (None if it is not known).
-Tell = Callable[[str, float, float | None], object]
+OnProgress = Callable[[str, float, float | None], object]
 
 
 def _ignore(_activity: str, _done: float, _total: float | None) -> None:
@@ -80,7 +80,7 @@ class Operations:
 
     @cached_property
     def views(self) -> Sequence[View]:
-        """All views of the table."""
+        """Return all views of the table."""
         return self._bound(self._schema)
 
     def _bound(self, schema: Schema) -> Sequence[View]:
@@ -98,7 +98,7 @@ class Operations:
             quarantine_limit=self.settings.quarantine_limit,
         )
 
-    def perform(self, request: Request, on_progress: Tell = _ignore) -> Answer:
+    def perform(self, request: Request, on_progress: OnProgress = _ignore) -> Answer:
         """Perform a request, and return its answer.
 
         Args:
@@ -147,7 +147,7 @@ class Operations:
         complete = marker.is_complete and marker.views == views
         return Vitals(complete, count(self.cache, self.table))
 
-    def _verify(self, request: VerifyRequest, on_progress: Tell) -> Comparison:
+    def _verify(self, request: VerifyRequest, on_progress: OnProgress) -> Comparison:
         description = self._description()
         rate = Rate(request.rate)
         items = int(description.get("ItemCount", 0)) * len(request.part.chosen) / request.part.of

@@ -18,7 +18,7 @@ class Verdict(StrEnum):
 
     @property
     def is_wrong(self) -> bool:
-        """Whether the entry differs and no change on its way corrects it."""
+        """Return whether the entry differs and no change on its way corrects it."""
         return self not in (Verdict.SAME, Verdict.MOVING)
 
 

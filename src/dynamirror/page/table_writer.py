@@ -18,7 +18,7 @@ class TableWriter:
 
     @property
     def is_started(self) -> bool:
-        """Whether `start` was called, and `stop` was not called since."""
+        """Return whether `start` was called, and `stop` was not called since."""
         return self._thread is not None
 
     def start(self) -> None:

@@ -64,7 +64,7 @@ class AsyncReader:
 
     @property
     def counts(self) -> ReadCounts:
-        """How many look-ups were hits, misses and fallbacks, so far."""
+        """Return the number of hits, misses and fallbacks so far."""
         return self._reader.counts
 
     async def get_item(self, **arguments: Any) -> Response:

@@ -1,7 +1,7 @@
-"""A circuit breaker: what fails again and again is left alone for a while.
+"""A circuit breaker: after repeated failures, the cache is not asked for a while.
 
-Of the published ones, pybreaker holds a lock during the call, so that threads would read one after
-the other, and circuitbreaker lets all callers try at once what may still hang.
+Of the published ones, pybreaker holds a lock during the call, so that threads read one at a time.
+circuitbreaker lets all callers try at once a cache that may still hang.
 """
 
 from collections.abc import Callable
@@ -12,11 +12,11 @@ from time import monotonic
 
 @dataclass(slots=True)
 class Breaker:
-    """Opens after some failures in a row; then, every now and then, one caller may try.
+    """Opens after consecutive failures; then one caller may try after each pause.
 
     Args:
-        failures: in a row, that open it.
-        pause: seconds between two tries.
+        failures: consecutive failures that open it.
+        pause: seconds between two attempts.
         clock: monotonic seconds.
     """
 
@@ -28,7 +28,7 @@ class Breaker:
     _lock: Lock = field(default_factory=Lock)
 
     def admits(self) -> bool:
-        """Whether the caller may try; if so, it must tell what came of it."""
+        """Return whether the caller may try; it must then report success or failure."""
         if self._failed < self.failures:
             return True
         with self._lock:
@@ -39,12 +39,12 @@ class Breaker:
             return True
 
     def succeeded(self) -> None:
-        """A try went well."""
+        """Record a success."""
         if self._failed:
             self._failed = 0
 
     def failed(self) -> bool:
-        """A try failed; returns whether that opened it."""
+        """Record a failure; returns whether it opened the breaker."""
         with self._lock:
             self._failed += 1
             self._until = self.clock() + self.pause

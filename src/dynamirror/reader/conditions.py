@@ -25,7 +25,7 @@ _FORMS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """Where a range ends.
+    """One end of a range.
 
     Args:
         member: the last that may be in it.
@@ -52,21 +52,21 @@ class Range:
     high: Bound | None = None
 
     def holds(self, member: bytes) -> bool:
-        """Whether a member is in it."""
+        """Return whether a member is in it."""
         low, high = self.low, self.high
         above = low is None or member > low.member or (low.inside and member == low.member)
         below = high is None or member < high.member or (high.inside and member == high.member)
         return above and below
 
     def after(self, member: bytes, *, forward: bool) -> "Range":
-        """What is left of it behind a member, in the direction of reading."""
+        """Return the part of the range after a member, in the direction of reading."""
         edge = Bound(member, inside=False)
         if forward:
             return self if self.low and self.low.member > member else Range(edge, self.high)
         return self if self.high and self.high.member < member else Range(self.low, edge)
 
     def words(self, *, forward: bool) -> tuple[bytes, ...]:
-        """The words of ZRANGE that select it."""
+        """Return the words of ZRANGE that select the range."""
         low = bytes(self.low) if self.low else b"-"
         high = bytes(self.high) if self.high else b"+"
         return (low, high, b"BYLEX") if forward else (high, low, b"BYLEX", b"REV")
@@ -74,7 +74,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class KeyCondition:
-    """Which items of one partition a query is for.
+    """A condition on the primary key of one partition's items.
 
     Args:
         schema: the table.
@@ -90,11 +90,11 @@ class KeyCondition:
 
     @property
     def item(self) -> Item:
-        """What is known of all the items."""
+        """Return the attributes that all the items share."""
         return {self.schema.keys[0]: self.partition}
 
     def range(self) -> Range:
-        """The part of the partition's index."""
+        """Return the range of the partition's index."""
         edges = [sort_bytes(operand) for operand in self.operands]
         match self.operator:
             case "":
@@ -113,7 +113,7 @@ class KeyCondition:
                 return Range(low=Bound(edges[0], inside=self.operator == ">="))
 
     def expression(self) -> dict[str, Any]:
-        """The arguments of boto3's low-level `query`."""
+        """Return the arguments of boto3's low-level `query`."""
         names = {"#p": self.schema.keys[0]}
         values = {":p": self.partition, **dict(zip((":a", ":b"), self.operands, strict=False))}
         text = "#p = :p"
@@ -237,6 +237,6 @@ def _refusal(message: str) -> ClientError:
 
 
 def _next(prefix: bytes) -> bytes | None:
-    """The first bytes behind all that begin with these; None if nothing can be."""
+    """Return the first bytes after all with this prefix; None if there are none."""
     kept = prefix.rstrip(b"\xff")
     return kept[:-1] + bytes([kept[-1] + 1]) if kept else None

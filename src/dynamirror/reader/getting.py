@@ -19,7 +19,7 @@ _LONGEST_PAUSE = 0.1
 
 
 class Answer(NamedTuple):
-    """What was found at a key.
+    """The answer for one key.
 
     Args:
         item: the item; None if there is none.
@@ -36,13 +36,13 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ReadOptions:
-    """How fresh an answer shall be.
+    """How fresh an answer must be.
 
     Args:
         consistent: read the table at once.
         min_time: seconds since 1970 of a write that must be visible; None for none.
         wait: seconds to wait for that.
-        age: whether to tell how old the answer is.
+        age: whether to return the answer's age.
     """
 
     consistent: bool = False
@@ -70,7 +70,7 @@ def get(source: Source, places: Sequence[EntryLocation], wish: ReadOptions) -> l
 def missed(
     source: Source, place: EntryLocation, reply: Any, seen: CompletenessMarker | None
 ) -> Answer:
-    """What to answer where the cache had nothing, or was down.
+    """Return the answer where the cache had nothing, or was down.
 
     Args:
         source: what is read from.
@@ -92,7 +92,7 @@ def missed(
 def _from_cache(
     source: Source, places: Sequence[EntryLocation], wish: ReadOptions
 ) -> dict[int, Answer]:
-    """Those that the cache can answer."""
+    """Return the answers that the cache has."""
     found: dict[int, Answer] = {}
     missing: list[int] = []
     down: list[int] = []
@@ -157,7 +157,7 @@ def _second_look(
 def _look(
     source: Source, places: Sequence[EntryLocation], wish: ReadOptions
 ) -> Iterable[tuple[Any, Version | None]]:
-    """What the cache has of each, and the version that wrote it, if that matters."""
+    """Return what the cache holds of each, and the version that wrote it, if that matters."""
     if wish.min_time is None and not wish.age:
         return ((reply, None) for reply in source.cache.execute([one.reading for one in places]))
     # The fence first: what is read after it is no older.
@@ -168,7 +168,7 @@ def _look(
 
 
 def is_visible(version: Version | None, min_time: float | None) -> bool:
-    """Whether a write of a moment is in what a version wrote."""
+    """Return whether a write of a moment is in what a version wrote."""
     if min_time is None:
         return True
     match version:

@@ -21,7 +21,7 @@ DOWN: Final = Failure("the cache is left alone for a while")
 
 
 class ReadCounts(NamedTuple):
-    """What came of all look-ups so far.
+    """The outcomes of all look-ups so far.
 
     Args:
         hits: entries that the cache had, and queries that its index answered.
@@ -73,7 +73,7 @@ class Guarded:
         self._reason = ""
 
     def ask(self, command: Command) -> Any:
-        """The answer to one command: DOWN if there is none, None where nothing of ours is."""
+        """Return the answer to one command: DOWN if there is none, None for no entry of ours."""
         node = self._cache.cluster.node_of(command.key)
         breaker = self._breakers.get(node) or self._breaker(node)
         if not breaker.admits():
@@ -90,7 +90,7 @@ class Guarded:
         return answer
 
     def execute(self, commands: Sequence[Command]) -> list[Any]:
-        """The answers to commands, each as from `ask`."""
+        """Return the answers to commands, each as `ask` returns it."""
         nodes = [self._cache.cluster.node_of(command.key) for command in commands]
         admitted = {node for node in set(nodes) if self._breaker(node).admits()}
         sent = [one for one, node in zip(commands, nodes, strict=True) if node in admitted]

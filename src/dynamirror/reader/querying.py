@@ -50,7 +50,7 @@ class Query:
 
 @dataclass(slots=True)
 class QueryPage:
-    """What a query found.
+    """The result of a query.
 
     Args:
         source: cache or table.
@@ -73,7 +73,7 @@ class QueryPage:
 
 
 def start_key(given: Any, condition: KeyCondition) -> Item:
-    """The primary key after which to begin.
+    """Return the primary key after which to begin.
 
     Raises:
         ClientError: DynamoDB would refuse it.
@@ -227,7 +227,7 @@ class _Reading:
         self.done = self._left == 0
 
     def _sent(self, item: Values, entry: Any) -> int:
-        """The bytes that came for an item, names included."""
+        """Return the number of bytes of an item's answer, names included."""
         if self._source.view.encoding.attributes is not None:
             return item_size(item)
         return len(entry) if isinstance(entry, bytes) else sum(map(len, entry))

@@ -34,7 +34,7 @@ SHORT: Final = _LONGEST[1] // 4
 
 
 def refusal(operation: str, message: str) -> ClientError:
-    """What boto3 would raise, had DynamoDB refused a request.
+    """Return the error that boto3 raises where DynamoDB refuses a request.
 
     Args:
         operation: such as GetItem.
@@ -49,7 +49,7 @@ def refusal(operation: str, message: str) -> ClientError:
 
 
 def misfit(parameter: str, value: object, kind: type) -> ParamValidationError:
-    """What boto3 would raise for an argument of another type."""
+    """Return the error that boto3 raises for an argument of another type."""
     return ParamValidationError(
         report=f"Invalid type for parameter {parameter}, value: {value}, type: {type(value)}, "
         f"valid types: {kind}"

@@ -42,7 +42,7 @@ def _size(value: Any) -> int:  # noqa: PLR0911 - one for each type
 
 
 def number_size(number: Decimal) -> int:
-    """A byte, one for each two digits (as they stand beside the point), one for a minus sign."""
+    """Return a number's size: one byte, one for two digits, and one for a minus sign."""
     sign, digits, exponent = number.as_tuple()
     text = "".join(map(str, digits)).lstrip("0")
     kept = text.rstrip("0")
@@ -55,7 +55,7 @@ def number_size(number: Decimal) -> int:
 
 @dataclass(slots=True)
 class Room:
-    """How much is left of a page of 1 MB.
+    """The room left in a page of 1 MB.
 
     Measuring takes a third as long as decoding, and most pages are far from full: so an item is
     measured only if what the cache sent could fill the page.
@@ -70,7 +70,7 @@ class Room:
     _sent: int = field(default=0)
 
     def holds(self, item: dict[str, Any], sent: int) -> bool:
-        """Whether the page can take one item more; the first always.
+        """Return whether the page can take one item more; the first always.
 
         Args:
             item: the item.

@@ -38,7 +38,7 @@ _FOREIGN: Final = (
 
 
 class EntryLocation(NamedTuple):
-    """Where an item is.
+    """The location of an item's entry.
 
     Args:
         key: of its entry.
@@ -53,7 +53,7 @@ class EntryLocation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a reader reads from.
+    """The cache and the table that a reader reads.
 
     Args:
         view: the view.
@@ -82,12 +82,12 @@ class Source:
 
     @property
     def believes(self) -> bool:
-        """Whether what a complete mirror lacks may count as absent."""
+        """Return whether what a complete mirror lacks may count as absent."""
         # A full cache evicts what has an expiry: there, what is missing may be in the table.
         return self.absent and self.view.ttl is None
 
     def place(self, given: Mapping[str, Any], operation: str) -> EntryLocation | None:
-        """Where an item is, from its primary key in Python's types; None if not in this view.
+        """Return the location of a primary key in Python's types; None if not in this view.
 
         Args:
             given: the primary key.
@@ -105,7 +105,7 @@ class Source:
         return self.place_of(item)
 
     def place_of(self, item: Item) -> EntryLocation:
-        """The same from a key in DynamoDB JSON."""
+        """Return the location of an entry from a key in DynamoDB JSON."""
         try:
             key = self.view.key_of(item)
         except RecordError as error:
@@ -114,7 +114,7 @@ class Source:
         return EntryLocation(key, item, read_command(key.encode(), self.view))
 
     def entry(self, reply: Any) -> Values | None:
-        """What an entry says, from what the cache answered; None for no entry of ours."""
+        """Return an entry's item from the cache's answer; None for no entry of ours."""
         if reply is None or reply == []:  # an empty text is a value
             return None
         try:
@@ -123,7 +123,7 @@ class Source:
             return None
 
     def as_entry(self, item: Item | None) -> Values | None:
-        """What the entry of an item would say; None if there is none in this view, or no item."""
+        """Return the item as its entry would show it; None without an entry in this view."""
         if item is None or is_canary(item, self.view.schema):
             return None
         try:
@@ -138,7 +138,7 @@ class Source:
         return self.entry(value)
 
     def age(self, version: Version | None) -> float | None:
-        """Seconds since what a version stands for; None if that is not known."""
+        """Return the age of a version in seconds; None if it is unknown."""
         match version:
             case ChangeVersion(created=seconds) | SnapshotVersion(as_of=seconds):
                 return max(0.0, self.now() - seconds)
@@ -146,19 +146,19 @@ class Source:
 
 
 def fence_command(key: str) -> Command:
-    """The command that reads the fence of an entry."""
+    """Return the command that reads the fence of an entry."""
     fence = utf8(fence_key(key))
     return Command(fence, (b"GET", fence))
 
 
 def version_of(fence: Any) -> Version | None:
-    """The version in what was read of a fence; None if there is none."""
+    """Return the version in a fence's text; None if there is none."""
     with suppress(AttributeError, ValueError):
         return parse(fence.decode())
     return None
 
 
 def oldest(ages: Sequence[float | None]) -> float | None:
-    """The age of an answer that has several parts; None if that of any is not known."""
+    """Return the age of an answer of several parts; None if any age is unknown."""
     known = [age for age in ages if age is not None]
     return max(known) if known and len(known) == len(ages) else None

@@ -31,7 +31,7 @@ Response = dict[str, Any]
 class Reader:
     """Reads one view of a table as boto3's resource does, but from its mirror.
 
-    Safe for use by several threads at once. `ResponseMetadata["dynamirror"]` of an answer tells
+    Safe for use by several threads at once. `ResponseMetadata["dynamirror"]` of an answer has
     its `source`, cache or table (or mixed), and its `age` where that was asked for.
 
     Args:
@@ -103,7 +103,7 @@ class Reader:
 
     @property
     def counts(self) -> ReadCounts:
-        """How many look-ups were hits, misses and fallbacks, so far."""
+        """Return the number of hits, misses and fallbacks so far."""
         return self._source.counter.counts
 
     def get_item(
@@ -123,7 +123,7 @@ class Reader:
             min_time: seconds since 1970 of a write to this item that must be visible: if it is not
                 within `wait`, the table is read. Streams date to the second (docs/reading.md).
             wait: seconds.
-            age: tell how many seconds ago what is shown was written.
+            age: whether to return the seconds since the item shown was written.
 
         Raises:
             ClientError: DynamoDB refused, or would refuse, the request.
@@ -161,7 +161,7 @@ class Reader:
             RequestItems: `{table: {"Keys": [...]}}`, with `"ConsistentRead": True` if wanted.
             min_time: as in `get_item`; of a write to each.
             wait: seconds.
-            age: tell how many seconds ago the oldest item that is shown was written.
+            age: whether to return the seconds since the oldest item shown was written.
 
         Raises:
             ValueError: another table is named, or what a reader does not know.
@@ -200,7 +200,7 @@ class Reader:
     ) -> Response:
         """Read the items of one partition in the order of their sort keys.
 
-        While the mirror is complete, the cache's index tells which there are; else the table does.
+        While the mirror is complete, the cache's index lists the items; else the table does.
 
         Args:
             KeyConditionExpression: as in `Key("pk").eq("a") & Key("sk").between(1, 5)`.
@@ -208,7 +208,7 @@ class Reader:
             Limit: how many at the most; default a page of 1 MB.
             ExclusiveStartKey: the LastEvaluatedKey of the page before.
             ConsistentRead: ask the table.
-            age: tell how many seconds ago the oldest item that is shown was written.
+            age: whether to return the seconds since the oldest item shown was written.
 
         Raises:
             ConfigError: the view keeps no index.
@@ -234,7 +234,7 @@ class Reader:
 
 
 def written_at(response: Mapping[str, Any]) -> float:
-    """When boto3's response to a write was made, by DynamoDB's own clock: a `min_time`."""
+    """Return the time of boto3's response to a write, by DynamoDB's clock, as a `min_time`."""
     date = response["ResponseMetadata"]["HTTPHeaders"]["date"]
     return parsedate_to_datetime(date).timestamp()
 
@@ -256,7 +256,7 @@ def _chosen(views: Sequence[View], name: str | None) -> View:
 def _client(
     client: "DynamoDBClient | None", session: "boto3.Session | None", aws: Aws | None
 ) -> "DynamoDBClient":
-    """The client to read with."""
+    """Return the client to read with."""
     if client is None:
         aws = aws or Aws()
         return (aws if session is None else replace(aws, session=session)).dynamodb()
@@ -294,8 +294,8 @@ def _check_limit(limit: object) -> None:
 
 
 def _response(answer: Answer) -> Response:
-    told = {"ResponseMetadata": metadata(answer.source, answer.age, answer.own)}
-    return told if answer.item is None else {"Item": answer.item, **told}
+    response = {"ResponseMetadata": metadata(answer.source, answer.age, answer.own)}
+    return response if answer.item is None else {"Item": answer.item, **response}
 
 
 def _page_response(page: QueryPage) -> Response:

@@ -56,7 +56,7 @@ def primary_key(
     of: str = "Key",
     prefix: str = "",
 ) -> Item | None:
-    """The primary key of an item, in DynamoDB JSON.
+    """Return the primary key of an item, in DynamoDB JSON.
 
     Args:
         given: in Python's types; what is pinned may be left out.
@@ -111,13 +111,13 @@ def _bad_number(given: Mapping[str, Any]) -> str:
 
 
 def value_of(value: AttributeValue) -> Any:
-    """A value in DynamoDB JSON as boto3's resource gives it."""
+    """Return a value in DynamoDB JSON as boto3's resource returns it."""
     ((tag, content),) = value.items()
     return _PYTHON[tag](content)
 
 
 def values_of(item: Item) -> Values:
-    """An item in DynamoDB JSON as boto3's resource gives it."""
+    """Return an item in DynamoDB JSON as boto3's resource returns it."""
     # A function call less an attribute, for the two types that most are of.
     result = {}
     for name, value in item.items():
@@ -150,7 +150,7 @@ def decoder(view: View) -> Callable[[Any], Values]:
     """Make the function that reads an entry: what GET gives, or HGETALL for a hash.
 
     `dynamodb-json` gives boto3's types. `json` gives JSON's, with Decimal for numbers; `hash` and
-    `attribute` tell no types, so their values are bytes as they stand.
+    `attribute` keep no types, so their values are bytes.
     """
     match view.encoding:
         case encoding if encoding is DYNAMODB_JSON:

@@ -1,4 +1,4 @@
-"""Whether what the cache lacks, the table lacks: as the mirror's marker tells."""
+"""Decides by the completeness marker whether an item missing in the cache is absent."""
 
 from typing import Any
 
@@ -9,16 +9,15 @@ from dynamirror.views.keyspace import completeness_marker_key
 
 
 class Vouching:
-    """The marker of a mirror, as it was read.
+    """The completeness marker, as a reader last read it.
 
-    A marker that says complete tells nothing of what was looked for before it was read: a rebuild
-    may have ended in between. So an entry is absent if it was missing between two readings of one
-    and the same complete marker.
+    A rebuild may end between a miss and the read of a complete marker. So an item is absent only if
+    its entry was missing between two reads of the same complete marker.
 
     Args:
         cache: the cache.
         table: the table's name.
-        views: fingerprint of the views that are read.
+        views: fingerprint of the reader's views.
     """
 
     def __init__(self, cache: Guarded, table: str, views: str) -> None:
@@ -29,17 +28,17 @@ class Vouching:
         self.seen: CompletenessMarker | None = None
 
     def look(self) -> CompletenessMarker | None:
-        """Read the marker; None unless it says complete."""
+        """Read the marker; returns None unless it is complete."""
         return self.saw(self._cache.ask(self.reading))
 
     def saw(self, reply: Any) -> CompletenessMarker | None:
-        """The same, of what the cache answered to `reading`."""
+        """Return the marker in the cache's answer to `reading`, if it is complete."""
         marker = None if reply is DOWN or not reply else parse_marker(reply)
-        # Read in other views than were written, what is missing tells nothing.
+        # In other views than those written, a missing entry proves nothing.
         complete = marker and marker.is_complete and marker.views == self._views
         self.seen = marker if complete else None
         return self.seen
 
     def begin(self) -> CompletenessMarker | None:
-        """The marker as it was read last, or as it is now."""
+        """Return the marker as it was read last, or as it is now."""
         return self.seen or self.look()

@@ -28,11 +28,11 @@ _LONGEST_PAUSE = 0.25
 
 
 class CanaryMark(msgspec.Struct, frozen=True):
-    """What the canary says.
+    """The content of the canary item.
 
     Args:
         at: when it was written, in milliseconds since 1970.
-        nonce: tells this beat from others.
+        nonce: distinguishes probes.
     """
 
     at: int
@@ -46,7 +46,7 @@ class _Entry(msgspec.Struct, frozen=True, rename={"mark": ATTRIBUTE}.get):
 
 
 class ProbeResult(msgspec.Struct, frozen=True):
-    """What came of one beat.
+    """The result of one probe.
 
     Args:
         at: when it was written, in milliseconds since 1970; 0 if it could not be.
@@ -101,7 +101,7 @@ class CanaryProbe:
         """
         end = self._clock() + within
         before = None
-        with suppress(CacheError):  # which is told below, if it does not pass
+        with suppress(CacheError):  # the wait below reports it, if it persists
             before = last(self._cache, self._schema.table)
         mark = CanaryMark(round(self._now() * 1000), token_hex(8))
         try:
@@ -171,7 +171,7 @@ class CanaryProbe:
 
 
 def last(cache: Cache, table: str) -> CanaryMark | None:
-    """The newest canary that came through; None for none.
+    """Return the newest canary that arrived; None for none.
 
     Raises:
         CacheError: the cache cannot be read.

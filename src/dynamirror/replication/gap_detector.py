@@ -100,7 +100,7 @@ class GapDetector:
             self.record_gap(stream, why)
 
     def _resurrects(self, marker: CompletenessMarker, stream: str, began: float) -> str | None:
-        """Why a batch may have brought back what nothing deletes any more, or None.
+        """Return why a batch may have restored entries that nothing deletes, or None.
 
         A rebuild leaves no tombstone where no entry was. So a put may come back if the delete after
         it was never delivered, or its tombstone was lost.
@@ -112,7 +112,7 @@ class GapDetector:
         return OLDER_DATA if began < marker.born else None
 
     def is_newest(self, stream: str) -> bool:
-        """Whether the table is known to have no newer stream.
+        """Return whether the table is known to have no newer stream.
 
         Args:
             stream: the stream's ARN.
@@ -120,7 +120,7 @@ class GapDetector:
         return self.marker is not None and not _is_older(stream, self.marker)
 
     def is_late(self, created: float) -> bool:
-        """Whether a change comes so late that others may have been trimmed before it."""
+        """Return whether a change comes so late that others may have been trimmed before it."""
         return self._now() - created > _OLD_SECONDS
 
     def record_gap(self, stream: str, reason: str) -> None:
@@ -140,12 +140,12 @@ class GapDetector:
 
 
 def _lost(before: CompletenessMarker | None, now: CompletenessMarker) -> str | None:
-    """Why a mirror is incomplete as it was known before, if a failover lost that; or None."""
+    """Return the reason of an earlier gap that a failover lost, or None."""
     if before is None or before.gap is None or now.gap is None or now.gap >= before.gap:
         return None
     return _LOST_NOTE + before.reason.removeprefix(_LOST_NOTE)
 
 
 def _is_older(stream: str, marker: CompletenessMarker) -> bool:
-    """Whether the table has had a newer stream since, as far as the marker tells."""
+    """Return whether the marker names a newer stream of the table."""
     return 0 <= stream_epoch(stream) < max(stream_epoch(marker.stream), stream_epoch(marker.source))

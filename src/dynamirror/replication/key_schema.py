@@ -1,4 +1,4 @@
-"""A table's key schema: declared in the environment, told by its records, or asked of the table."""
+"""A table's key schema: from the environment, its records, or DescribeTable."""
 
 from contextlib import suppress
 
@@ -31,7 +31,7 @@ def key_schema(settings: Settings, table: str, keys: frozenset[str]) -> Schema:
 
 
 def _is_true(declared: Schema) -> bool:
-    """Whether the table is known to have the key that was declared, whatever a record names."""
+    """Return whether a table really has the declared key; False if it cannot be described."""
     with suppress(SourceError):
         return _described(declared.table).keys == declared.keys
     return False

@@ -1,4 +1,4 @@
-"""The canary of a mirror in one process."""
+"""Runs the canary probe of a mirror in one process."""
 
 import logging
 import threading
@@ -11,14 +11,14 @@ logger = logging.getLogger("dynamirror")
 
 
 class CanaryThread(threading.Thread):
-    """Has a canary beat now and then, until it is stopped.
+    """Runs a canary probe at an interval, until it is stopped.
 
     Args:
-        canary: the canary, given the event's `wait` to wait with.
+        canary: the probe, which waits with the event's `wait`.
         table: the table's name.
-        interval: seconds from one beat to the next, or more: a beat may take 45 s.
-        halt: set to end.
-        tell: is told what came of each beat.
+        interval: seconds between probes; more where a probe takes up to 45 s.
+        halt: ends the thread when set.
+        on_result: called with each result.
     """
 
     def __init__(
@@ -28,29 +28,29 @@ class CanaryThread(threading.Thread):
         *,
         interval: float,
         halt: threading.Event,
-        tell: Callable[[ProbeResult], object],
+        on_result: Callable[[ProbeResult], object],
     ) -> None:
         super().__init__(name="canary", daemon=True)
         self._canary = canary
         self._table = table
-        self._every = interval
+        self._interval = interval
         self._halt = halt
-        self._told = tell
+        self._on_result = on_result
 
     def run(self) -> None:
         """Probe until stopped."""
         while not self._halt.is_set():
             begin = monotonic()
-            beat = self._canary.probe(SECONDS)
+            result = self._canary.probe(SECONDS)
             if self._halt.is_set():
-                return  # nothing was to be seen any more
-            if not beat.seen:
-                extra = {"table": self._table, "reason": beat.error}
+                return  # the probe was interrupted
+            if not result.seen:
+                extra = {"table": self._table, "reason": result.error}
                 logger.error("canary not seen", extra=extra)
-            self._told(beat)
-            self._halt.wait(max(0.0, begin + self._every - monotonic()))
+            self._on_result(result)
+            self._halt.wait(max(0.0, begin + self._interval - monotonic()))
 
     def stop(self) -> None:
-        """End at once."""
+        """Stop at once."""
         self._halt.set()
         self.join()

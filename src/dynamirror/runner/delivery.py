@@ -1,7 +1,4 @@
-"""The local stand-in for Lambda's event source mapping: follows a stream's shards.
-
-Parents come before children, each shard has a thread, and how far each got is kept.
-"""
+"""Follows a stream's shards without Lambda: parents first, a thread and a checkpoint each."""
 
 import logging
 import threading
@@ -20,7 +17,7 @@ from dynamirror.runner.event_source_mapping import (
     Function,
     Invoker,
 )
-from dynamirror.runner.shard_consumer import CheckpointStore, Consumer
+from dynamirror.runner.shard_consumer import CheckpointStore, ConsumerContext, ShardConsumer
 
 logger = logging.getLogger("dynamirror")
 
@@ -31,12 +28,12 @@ class Delivery:
     Args:
         reader: the stream.
         function: the Lambda function's handler.
-        positions: where to begin, and where to note how far it got.
+        checkpoints: keep how far each shard was processed.
         mapping: the settings.
         poll_seconds: pause after a shard had nothing new.
-        discover_seconds: pause between looks for new shards.
-        note_gap: is told why changes made before now may never be delivered; a CacheError says that
-            it must be told again.
+        discover_seconds: pause between requests for new shards.
+        record_gap: called with the reason why changes made before now may never be delivered;
+            called again after a CacheError.
         clock: monotonic seconds.
         now: seconds since 1970.
     """
@@ -45,7 +42,7 @@ class Delivery:
         self,
         reader: StreamReader,
         function: Function,
-        positions: CheckpointStore,
+        checkpoints: CheckpointStore,
         mapping: EventSourceMapping | None = None,
         *,
         poll_seconds: float = 0.25,
@@ -55,31 +52,44 @@ class Delivery:
         now: Callable[[], float] = time,
     ) -> None:
         self._reader = reader
-        self._positions = positions
+        self._checkpoints = checkpoints
         self._mapping = mapping or EventSourceMapping()
-        self._note_gap = record_gap
-        self._poll_seconds = poll_seconds
+        self._on_gap = record_gap
         self._discover_seconds = discover_seconds
         self._clock = clock
         self._now = now
         self._stop = threading.Event()
-        self._look = threading.Event()
+        self._wake = threading.Event()
         self._invoker = Invoker(function, self._mapping, self._stop, clock=clock)
-        self._consumers: dict[str, Consumer] = {}
+        self._consumers: dict[str, ShardConsumer] = {}
         self._finished: dict[str, Checkpoint] = {}
         self._shards: list[Shard] = []
         self._listed_at = -1.0
         self._begun = clock()
+        self._context = ConsumerContext(
+            reader=reader,
+            invoker=self._invoker,
+            checkpoints=checkpoints,
+            mapping=self._mapping,
+            poll_seconds=poll_seconds,
+            stop=self._stop,
+            on_end=self._on_end,
+            record_loss=self._record_loss,
+            give_up=self._give_up,
+            record_gap=self._record_gap,
+            clock=clock,
+            now=now,
+        )
         self._error: BaseException | None = None
         self._supervisor = threading.Thread(target=self._supervise, name="delivery", daemon=True)
 
     @property
     def counts(self) -> DeliveryCounts:
-        """What was done so far."""
+        """Return what was done so far."""
         return self._invoker.counts
 
     def behind(self) -> dict[str, float]:
-        """By shard that is being read: seconds since it was last seen read to its end."""
+        """Return, by shard being read, the seconds since it was last read to its end."""
         now, consumers = self._clock(), dict(self._consumers)
         return {
             shard: max(0.0, now - max(consumer.idle_since, self._begun))
@@ -94,13 +104,13 @@ class Delivery:
     def stop(self) -> None:
         """End after the invocations under way; what was not delivered is delivered next time."""
         self._stop.set()
-        self._look.set()
+        self._wake.set()
         self._supervisor.join()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until delivery has ended by itself; tells whether it has.
+        """Wait until delivery ends by itself; returns whether it has.
 
-        It does when the stream was switched off and all of it has been delivered.
+        It ends when the stream is switched off and all of it has been delivered.
 
         Raises:
             DynamirrorError: what ended it.
@@ -110,7 +120,7 @@ class Delivery:
         return not self._supervisor.is_alive()
 
     def caught_up(self, since: float) -> bool:
-        """Tell whether everything that was in the stream at a moment has been delivered.
+        """Return whether everything that was in the stream at a moment has been delivered.
 
         Args:
             since: the moment, by the delivery's clock.
@@ -120,7 +130,7 @@ class Delivery:
         """
         self._check()
         if self._listed_at <= since:
-            self._look.set()
+            self._wake.set()
             return False
         consumers = dict(self._consumers)
         if any(s.id not in consumers and s.id not in self._finished for s in self._shards):
@@ -133,7 +143,7 @@ class Delivery:
 
     def _supervise(self) -> None:
         try:
-            self._follow(self._positions_loaded())
+            self._follow(self._load_checkpoints())
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             self._fail(error)
         for consumer in list(self._consumers.values()):
@@ -149,19 +159,19 @@ class Delivery:
                 return
             self._shards = stream.shards
             if first:
-                self._notice_lost_shards(known)
+                self._check_lost_shards(known)
                 # What a shard that comes later holds was written from now on: all of it counts.
                 if self._mapping.latest and not known:
                     latest = {shard.id for shard in self._shards}
-            # Where nothing is known, nothing can be missed: the marker tells what came before.
+            # Without checkpoints nothing can be missing: the marker covers what came before.
             self._begin(latest, fresh=first and not known)
-            self._tend()
+            self._tidy_checkpoints()
             first = False
             self._listed_at = asked_at
             if stream.switched_off and self._all_finished():
                 return
-            self._look.wait(self._discover_seconds)
-            self._look.clear()  # before it is asked for the end: whoever stops it sets both
+            self._wake.wait(self._discover_seconds)
+            self._wake.clear()  # before it is asked for the end: whoever stops it sets both
 
     def _described(self) -> StreamDescription:
         backoff = Backoff(self._stop)
@@ -174,39 +184,39 @@ class Delivery:
                 backoff.wait(error)
         return StreamDescription([])
 
-    def _notice_lost_shards(self, known: Mapping[str, Checkpoint]) -> None:
+    def _check_lost_shards(self, known: Mapping[str, Checkpoint]) -> None:
         """Note a gap for each shard that was not read to its end and is listed no more."""
         listed = {shard.id for shard in self._shards}
-        for shard, position in known.items():
-            if not position.finished and shard not in listed:
-                self._lose(f"shard {shard} was trimmed before it was read to its end")
-                self._give_up(shard, position.after)
+        for shard, checkpoint in known.items():
+            if not checkpoint.finished and shard not in listed:
+                self._record_loss(f"shard {shard} was trimmed before it was read to its end")
+                self._give_up(shard, checkpoint.after)
 
-    def _notice_lost_parents(self, begun: list[Shard], known: Mapping[str, Checkpoint]) -> None:
-        """Note a gap for each shard that was trimmed before it was seen: only its child is left."""
+    def _check_lost_parents(self, begun: list[Shard], known: Mapping[str, Checkpoint]) -> None:
+        """Record a gap for each shard that was trimmed before it was seen."""
         there = {*known, *self._finished, *self._consumers, *(one.id for one in self._shards)}
         for parent in {one.parent: None for one in begun if one.id not in known}:
             if parent is not None and parent not in there:
-                self._lose(f"shard {parent} was trimmed before it was read")
+                self._record_loss(f"shard {parent} was trimmed before it was read")
 
-    def _lose(self, reason: str) -> None:
-        """Records are gone."""
+    def _record_loss(self, reason: str) -> None:
+        """Record that records are gone."""
         self._invoker.counts.gaps += 1
         logger.error("records lost", extra={"reason": reason})
-        self._told(reason)
+        self._record_gap(reason)
 
     def _give_up(self, shard: str, after: str | None) -> None:
         """Save that a shard is lost, so that it is not lost again at the next start."""
-        if not self._stop.is_set():  # else it may not have been noted
+        if not self._stop.is_set():  # else the gap may not have been recorded
             with suppress(CacheError):
-                self._positions.save(shard, Checkpoint(after, finished=True, since=self._now()))
+                self._checkpoints.save(shard, Checkpoint(after, finished=True, since=self._now()))
 
-    def _told(self, reason: str) -> None:
-        """Do not go on before it is noted: positions would move on, and nobody would know."""
+    def _record_gap(self, reason: str) -> None:
+        """Record a gap first: checkpoints must not move past an unrecorded one."""
         backoff = Backoff(self._stop)
         while not self._stop.is_set():
             try:
-                self._note_gap(reason)
+                self._on_gap(reason)
             except CacheError as error:
                 backoff.wait(error)
             else:
@@ -215,11 +225,11 @@ class Delivery:
     def _all_finished(self) -> bool:
         return all(shard.id in self._finished for shard in self._shards)
 
-    def _positions_loaded(self) -> dict[str, Checkpoint]:
+    def _load_checkpoints(self) -> dict[str, Checkpoint]:
         backoff = Backoff(self._stop)
         while not self._stop.is_set():
             try:
-                return self._positions.load()
+                return self._checkpoints.load()
             except CacheError as error:
                 backoff.wait(error)
         return {}
@@ -227,77 +237,64 @@ class Delivery:
     def _begin(self, latest: Collection[str], *, fresh: bool) -> None:
         readable_now = readable(self._shards, self._finished)
         new = [shard for shard in readable_now if shard.id not in self._consumers]
-        known = self._positions_loaded() if new else {}
+        known = self._load_checkpoints() if new else {}
         if self._stop.is_set():
             return  # what was not loaded is not unknown
         if not fresh:
-            self._notice_lost_parents(new, known)
+            self._check_lost_parents(new, known)
         for shard in new:
-            position = known.get(shard.id) or self._first_position(
+            checkpoint = known.get(shard.id) or self._first_checkpoint(
                 shard, known, latest=shard.id in latest, fresh=fresh
             )
-            self._consumers[shard.id] = Consumer(
-                shard,
-                position,
-                reader=self._reader,
-                invoker=self._invoker,
-                positions=self._positions,
-                mapping=self._mapping,
-                poll_seconds=self._poll_seconds,
-                stop=self._stop,
-                ended=self._ended,
-                lose=self._lose,
-                give_up=self._give_up,
-                told=self._told,
-                clock=self._clock,
-                now=self._now,
-            )
+            self._consumers[shard.id] = ShardConsumer(shard, checkpoint, self._context)
             self._consumers[shard.id].start()
 
-    def _first_position(
+    def _first_checkpoint(
         self, shard: Shard, known: Mapping[str, Checkpoint], *, latest: bool, fresh: bool
     ) -> Checkpoint:
-        """Where a shard begins that has no position: what is left of it is younger than `since`."""
+        """Return the first checkpoint of a shard: its records left are younger than `since`."""
         if shard.parent is None and not fresh:
             return Checkpoint()
         parent = known.get(shard.parent or "") or self._finished.get(shard.parent or "")
         if parent is not None:
             since = parent.created if parent.since is None else parent.since
         else:
-            since = self._now()  # a gap was noted just now, or the marker tells what came before
+            since = (
+                self._now()
+            )  # a gap was recorded just now, or the marker covers what came before
         return Checkpoint(since=since, latest=latest)
 
-    def _tend(self) -> None:
-        """Save again what the cache has lost of finished shards, and remove what no longer matters.
+    def _tidy_checkpoints(self) -> None:
+        """Save again checkpoints that the cache lost, and remove those that no longer matter.
 
         A finished shard matters while it is listed, and until its children are begun: their
-        positions show that no shard in between was lost.
+        checkpoints show that no shard in between was lost.
         """
         if not self._shards:
             return
         listed = {shard.id for shard in self._shards}
         with suppress(CacheError):  # the next look does it
-            known = self._positions.load()
+            known = self._checkpoints.load()
             finished = dict(self._finished)
             for shard in (listed & finished.keys()) - known.keys():
-                self._positions.save(shard, finished[shard])
+                self._checkpoints.save(shard, finished[shard])
             awaited = {shard.parent for shard in self._shards if shard.id not in known}
-            ended = {shard for shard, position in known.items() if position.finished}
+            ended = {shard for shard, checkpoint in known.items() if checkpoint.finished}
             for shard in (ended | finished.keys()) - listed - awaited:
                 if shard in ended:
-                    self._positions.forget(shard)
+                    self._checkpoints.forget(shard)
                 self._finished.pop(shard, None)
                 self._consumers.pop(shard, None)
 
-    def _ended(self, shard: Shard, end: Checkpoint | BaseException) -> None:
-        """Take from a consumer where its shard ended, or why it cannot go on."""
+    def _on_end(self, shard: Shard, end: Checkpoint | BaseException) -> None:
+        """Take a shard's last checkpoint from its consumer, or the error that ended it."""
         if isinstance(end, BaseException):
             self._fail(end)
         else:
             self._finished[shard.id] = end
-            self._look.set()  # its children may be read now
+            self._wake.set()  # its children may be read now
 
     def _fail(self, error: BaseException) -> None:
         self._error = self._error or error
         self._stop.set()
-        self._look.set()
+        self._wake.set()

@@ -85,7 +85,7 @@ class Invocation:
 
 @dataclass(slots=True)
 class DeliveryCounts:
-    """What a delivery has done so far."""
+    """The counters of a delivery."""
 
     records: int = 0
     invocations: int = 0
@@ -152,7 +152,7 @@ class Invoker:
     def _after_failure(
         self, batch: Sequence[Record], failed_at: int, backoff: Backoff
     ) -> list[Sequence[Record]]:
-        """The batches to deliver next, in order."""
+        """Return the batches to deliver next, in order."""
         mapping, rest = self._mapping, batch[failed_at:]
         with self._lock:
             self.counts.records += failed_at
@@ -237,5 +237,5 @@ def _cut(records: Sequence[Record], batch_size: int) -> list[Sequence[Record]]:
 
 
 def _lane(record: Record, lanes: int) -> int:
-    """The lane of an item: always the same, so that its changes stay in order."""
+    """Return the lane of an item: always the same, so that its changes stay in order."""
     return crc32(msgspec.json.encode(record["dynamodb"]["Keys"], order="sorted")) % lanes

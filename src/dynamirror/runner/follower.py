@@ -20,14 +20,14 @@ class Follower:
     """Delivers a table's changes to a replicator.
 
     Args:
-        aws: where the table is.
-        table: its name.
-        replicator: takes the batches.
-        mapping: how batches are made.
-        notify: is told, in a sentence, what a person should know.
+        aws: creates the clients.
+        table: the table's name.
+        replicator: applies the batches.
+        mapping: settings of the event source mapping.
+        notify: called with a sentence for the operator.
         auto_rebuild: whether to rebuild the mirror whenever it is incomplete.
         rate: read units a second that a rebuild may consume; None for no limit.
-        margin: seconds that a rebuild's horizons lie behind DynamoDB's clock; default as it needs.
+        margin: seconds that a rebuild's as-of times lie behind DynamoDB's clock; None: default.
 
     Raises:
         SourceError: the table cannot be described.
@@ -52,9 +52,9 @@ class Follower:
         self._replicator = replicator
         self._mapping = mapping
         self._notify = notify
-        self.delivery: Delivery | None = None  # what delivers now
+        self.delivery: Delivery | None = None  # the delivery of the stream that is followed now
         self._source = self._look_up()
-        # Any command will do: a cache that cannot be reached, or refuses us, is told at once.
+        # Any command will do: a cache that is unreachable, or refuses us, is reported at once.
         probe = probe_key(table)
         replicator.cache.call(probe, b"GET", probe.encode())
         self._rebuild = Rebuild(
@@ -75,23 +75,23 @@ class Follower:
 
     @property
     def stream_arn(self) -> str:
-        """The stream that is followed now."""
+        """Return the ARN of the stream that is followed now."""
         return self._source.stream_arn
 
     @property
     def complete(self) -> bool | None:
-        """Whether the mirror is complete; None before anybody looked."""
+        """Return whether the mirror is complete; None before the first check."""
         return self._healer.complete
 
     def behind(self) -> dict[str, float]:
-        """By shard that is being read: seconds since it was last seen read to its end."""
+        """Return, by shard being read, the seconds since it was last read to its end."""
         return self.delivery.behind() if self.delivery else {}
 
     def follow(self, report: Callable[[DeliveryCounts], None], *, interval: float) -> None:
         """Deliver until interrupted.
 
         Args:
-            report: is told now and then what was done so far.
+            report: called at each interval with what was done so far.
             interval: seconds between reports.
 
         Raises:

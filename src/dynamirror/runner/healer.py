@@ -1,4 +1,4 @@
-"""Keeps a mirror complete: notices that it is not, and rebuilds it beside the stream."""
+"""Keeps a mirror complete: detects that it is not, and rebuilds it beside the stream."""
 
 import logging
 import threading
@@ -12,18 +12,18 @@ from dynamirror.replication.gap_detector import GapDetector
 
 logger = logging.getLogger("dynamirror")
 
-_LOOK_SECONDS = 2.0
+_CHECK_SECONDS = 2.0
 
 
 class Healer(threading.Thread):
-    """Looks at the marker now and then.
+    """Checks the completeness marker every two seconds.
 
     Args:
         rebuild: the steps of a rebuild.
-        stream_arn: tells the stream that is followed now.
-        notify: is told, in a sentence, what a person should know.
-        auto_rebuild: whether to rebuild, or only to tell.
-        segments: how many parts the table is read in.
+        stream_arn: returns the ARN of the stream that is followed now.
+        notify: called with a sentence for the operator.
+        auto_rebuild: whether to rebuild, or only to notify.
+        segments: number of parts in which the table is read.
         rate: read units a second; None for no limit.
     """
 
@@ -41,51 +41,51 @@ class Healer(threading.Thread):
         self._rebuild = rebuild
         self._stream_arn = stream_arn
         self._notify = notify
-        self._heal = auto_rebuild
+        self._auto_rebuild = auto_rebuild
         self._segments = segments
         self._rate = rate
         self._halt = threading.Event()
-        self._watch = GapDetector(rebuild.cache, rebuild.views)
-        self._told: str | None = None
-        self.complete: bool | None = None  # None until it has looked
+        self._detector = GapDetector(rebuild.cache, rebuild.views)
+        self._notified: str | None = None
+        self.complete: bool | None = None  # None before the first check
 
     def run(self) -> None:
-        """Look until stopped."""
+        """Check until stopped."""
         backoff = Backoff(self._halt)
         while not self._halt.is_set():
             try:
-                self._look()
+                self._check()
             except (CacheError, SourceError) as error:
                 backoff.wait(error)
             else:
                 backoff.reset()
-                self._halt.wait(_LOOK_SECONDS)
+                self._halt.wait(_CHECK_SECONDS)
 
     def stop(self) -> None:
-        """End after the page under way; the next one goes on there."""
+        """Stop after the page under way; the next healer resumes there."""
         self._halt.set()
         self.join()
 
-    def _look(self) -> None:
-        self._watch.check(self._stream_arn())
-        marker = self._watch.marker
+    def _check(self) -> None:
+        self._detector.check(self._stream_arn())
+        marker = self._detector.marker
         if marker is None:
             return
         self.complete = marker.is_complete
         if self.complete:
-            self._told = None
+            self._notified = None
             return
-        if self._told != marker.reason:
-            self._told = marker.reason
-            follows = "rebuilding it" if self._heal else "`dynamirror backfill` rebuilds it"
+        if self._notified != marker.reason:
+            self._notified = marker.reason
+            follows = "rebuilding it" if self._auto_rebuild else "`dynamirror backfill` rebuilds it"
             self._notify(f"the mirror is incomplete: {marker.reason}; {follows}")
-        if self._heal:
-            self._rebuild_it()
+        if self._auto_rebuild:
+            self._run_rebuild()
 
-    def _rebuild_it(self) -> None:
-        def note(now: BackfillProgress) -> None:
-            if now.phase == "again":
-                self._notify(f"{now.detail}; beginning anew")
+    def _run_rebuild(self) -> None:
+        def on_progress(progress: BackfillProgress) -> None:
+            if progress.phase == "again":
+                self._notify(f"{progress.detail}; restarting")
 
         backfill = Backfill(
             self._rebuild,
@@ -93,13 +93,13 @@ class Healer(threading.Thread):
             rate=self._rate,
             patience=None,
             stop=self._halt,
-            on_progress=note,
+            on_progress=on_progress,
         )
         done = backfill.run()
         if done is not None:
-            self.complete, self._told = True, None
+            self.complete, self._notified = True, None
             self._notify(
                 f"the mirror is complete: {done.progress.items:,} items read, "
-                f"{done.progress.applied:,} entries written, {done.swept.deleted:,} left-over "
+                f"{done.progress.applied:,} entries written, {done.swept.deleted:,} orphaned "
                 "entries deleted"
             )

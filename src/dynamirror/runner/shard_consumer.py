@@ -1,8 +1,9 @@
-"""Reads one shard to its end, hands its records on, and keeps how far it got."""
+"""Reads one shard to its end, delivers its records, and saves its checkpoint."""
 
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from time import monotonic, time
 from typing import Protocol
 
@@ -21,199 +22,201 @@ from dynamirror.dynamodb.stream_reader import (
 from dynamirror.errors import CacheError, SourceError
 from dynamirror.runner.event_source_mapping import EventSourceMapping, Invoker
 
-# A stream keeps records for 24 hours. One of a shard that gave none yet leaves no trace.
+# A stream keeps records for 24 hours; a trimmed record of a shard that gave none leaves no trace.
 _OLD_SECONDS = 23 * 3600
-# A rebuild takes longer: a position that was flushed is there again before the marker is complete.
-_KEEP_SECONDS = 5.0
+# Shorter than any rebuild: a flushed checkpoint is saved again before the mirror is complete.
+_SAVE_SECONDS = 5.0
 
 
 class CheckpointStore(Protocol):
-    """Where positions are kept: `stream.positions.Positions`, or memory."""
+    """Keeps checkpoints: `cache.checkpoints.Checkpoints`, or memory."""
 
     def load(self) -> dict[str, Checkpoint]:
-        """Read all positions."""
+        """Return all checkpoints by shard id."""
 
-    def save(self, shard_id: str, position: Checkpoint) -> None:
-        """Keep one position."""
+    def save(self, shard_id: str, checkpoint: Checkpoint) -> None:
+        """Save one checkpoint."""
 
     def forget(self, shard_id: str) -> None:
-        """Remove one position."""
+        """Remove one checkpoint."""
 
 
-class Consumer(threading.Thread):
-    """Reads one shard to its end.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerContext:
+    """What the consumers of one stream share.
 
     Args:
-        shard: the shard.
-        position: where to begin.
-        reader: its stream.
+        reader: reads the stream.
         invoker: takes the records.
-        positions: where to note how far it got.
-        mapping: the settings.
-        poll_seconds: pause after there was nothing new.
-        stop: set to end.
-        ended: takes where the shard ended, or why it cannot be read on.
-        lose: notes that records are gone.
-        give_up: notes that the whole shard is, beyond that sequence number.
-        told: notes a gap that is no loss.
+        checkpoints: keeps how far each shard was processed.
+        mapping: settings of the event source mapping.
+        poll_seconds: pause after a page without records.
+        stop: ends all consumers when set.
+        on_end: called with a shard and its last checkpoint, or with the error that ended it.
+        record_loss: records that records are gone, and the gap.
+        give_up: saves that a shard is gone after a sequence number.
+        record_gap: records a gap where no record is known to be gone.
         clock: monotonic seconds.
         now: seconds since 1970.
     """
 
-    def __init__(
-        self,
-        shard: Shard,
-        position: Checkpoint,
-        *,
-        reader: StreamReader,
-        invoker: Invoker,
-        positions: CheckpointStore,
-        mapping: EventSourceMapping,
-        poll_seconds: float,
-        stop: threading.Event,
-        ended: Callable[[Shard, Checkpoint | BaseException], None],
-        lose: Callable[[str], None],
-        give_up: Callable[[str, str | None], None],
-        told: Callable[[str], None],
-        clock: Callable[[], float] = monotonic,
-        now: Callable[[], float] = time,
-    ) -> None:
+    reader: StreamReader
+    invoker: Invoker
+    checkpoints: CheckpointStore
+    mapping: EventSourceMapping
+    poll_seconds: float
+    stop: threading.Event
+    on_end: Callable[[Shard, Checkpoint | BaseException], None]
+    record_loss: Callable[[str], None]
+    give_up: Callable[[str, str | None], None]
+    record_gap: Callable[[str], None]
+    clock: Callable[[], float] = monotonic
+    now: Callable[[], float] = time
+
+
+class ShardConsumer(threading.Thread):
+    """Reads one shard to its end.
+
+    Args:
+        shard: the shard.
+        checkpoint: where reading begins.
+        context: what all consumers of the stream share.
+    """
+
+    def __init__(self, shard: Shard, checkpoint: Checkpoint, context: ConsumerContext) -> None:
         super().__init__(name=f"shard {shard.id}", daemon=True)
+        mapping = context.mapping
         self._shard = shard
-        self._position = position
-        self._latest = position.latest and mapping.latest
-        self._reader = reader
-        self._invoker = invoker
-        self._positions = positions
+        self._checkpoint = checkpoint
+        self._context = context
+        self._latest = checkpoint.latest and mapping.latest
         self._window = mapping.maximum_batching_window
         self._full = mapping.batch_size * mapping.parallelization_factor
-        self._poll_seconds = poll_seconds
-        self._stopping = stop
-        self._ended = ended
-        self._lose = lose
-        self._give_up = give_up
-        self._told = told
-        self._clock = clock
-        self._now = now
-        self._backoff = Backoff(stop)
-        self._kept: Checkpoint | None = None
-        self._kept_at = float("-inf")
+        self._backoff = Backoff(context.stop)
+        self._saved: Checkpoint | None = None
+        self._saved_at = float("-inf")
         self.idle_since = -1.0
         self.done = False
 
     def run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._context.stop.is_set():
             try:
                 self._consume()
             except TrimmedError as error:
-                self._lose(str(error))
-                self._position, self._latest = Checkpoint(since=self._now()), False
+                self._context.record_loss(str(error))
+                self._checkpoint, self._latest = Checkpoint(since=self._context.now()), False
             except ShardGoneError as error:
                 if self._is_gone(error):
                     return
             except (SourceError, CacheError) as error:
                 self._backoff.wait(error)
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-                self._ended(self._shard, error)
+                self._context.on_end(self._shard, error)
                 return
             else:
                 return
 
     def _is_gone(self, error: ShardGoneError) -> bool:
-        """Whether the shard is listed no more, in which case that is told."""
+        """Return whether the shard is no longer listed, which ends it with a recorded loss."""
         self._backoff.wait(error)
         try:
-            listed = {shard.id for shard in self._reader.describe().shards}
+            listed = {shard.id for shard in self._context.reader.describe().shards}
         except StreamGoneError as gone:
-            self._ended(self._shard, gone)
+            self._context.on_end(self._shard, gone)
             return True
         except SourceError:
             return False
         if self._shard.id in listed:
             return False
-        self._lose(str(error))
-        self._give_up(self._shard.id, self._position.after)
+        self._context.record_loss(str(error))
+        self._context.give_up(self._shard.id, self._checkpoint.after)
         self._finish()
         return True
 
     def _finish(self) -> None:
         self.done = True
-        self._ended(self._shard, self._position)
+        self._context.on_end(self._shard, self._checkpoint)
 
     def _consume(self) -> None:
-        self._keep(self._position)  # a shard that was begun is missed, even if it gave no record
+        self._save(self._checkpoint)  # so that a trimmed shard is noticed even if it gave no record
         buffer: list[Record] = []
-        waiting_since, asked_at, asked = self._clock(), self._clock(), self._now()
-        for page in self._reader.pages(self._shard, self._position.after, latest=self._latest):
-            self._notice_gaps()
-            if self._stopping.is_set():
-                return  # what was told may not have been noted
+        waiting_since, asked_at, asked = (
+            self._context.clock(),
+            self._context.clock(),
+            self._context.now(),
+        )
+        for page in self._context.reader.pages(
+            self._shard, self._checkpoint.after, latest=self._latest
+        ):
+            self._check_gaps()
+            if self._context.stop.is_set():
+                return  # the gap may not have been recorded
             if not buffer:
-                waiting_since = self._clock()
+                waiting_since = self._context.clock()
             buffer += page.records
-            due = page.closed or self._clock() - waiting_since >= self._window
+            due = page.closed or self._context.clock() - waiting_since >= self._window
             while buffer and (due or len(buffer) >= self._full):
                 if not self._deliver(buffer[: self._full]):
                     return
                 del buffer[: self._full]
             if page.closed:
-                self._keep(self._end())
+                self._save(self._last_checkpoint())
                 self._finish()
                 return
             if not page.records:
                 if not buffer:
-                    self._note_idle(asked_at, asked)
-                self._stopping.wait(self._poll_seconds)
-            if self._stopping.is_set():
+                    self._record_idle(asked_at, asked)
+                self._context.stop.wait(self._context.poll_seconds)
+            if self._context.stop.is_set():
                 return
             self._backoff.reset()
-            asked_at, asked = self._clock(), self._now()
+            asked_at, asked = self._context.clock(), self._context.now()
 
-    def _notice_gaps(self) -> None:
-        """Note a gap where records are passed over, or may have been trimmed.
+    def _check_gaps(self) -> None:
+        """Record a gap where records are skipped, or may have been trimmed.
 
-        Behind a sequence number the stream itself refuses to go on if any were; at its oldest
-        record it passes over in silence what came before.
+        After a sequence number, the stream refuses to continue if records are gone. From its oldest
+        record, it skips trimmed records silently.
         """
         if self._latest:
-            self._latest = False  # should it begin again, what came since counts
-            self._told("reading began with what was written from then on")
-            self._position = msgspec.structs.replace(self._position, since=self._now())
-        since, now = self._position.since, self._now()
-        if self._position.after is None and since is not None and now - since > _OLD_SECONDS:
-            self._lose(
+            self._latest = False  # a second attempt must not skip records
+            self._context.record_gap("reading began with what was written from then on")
+            self._checkpoint = msgspec.structs.replace(self._checkpoint, since=self._context.now())
+        since, now = self._checkpoint.since, self._context.now()
+        if self._checkpoint.after is None and since is not None and now - since > _OLD_SECONDS:
+            self._context.record_loss(
                 f"shard {self._shard.id} was not read for more than {_OLD_SECONDS // 3600} hours: "
                 "its first records may have been trimmed"
             )
-            self._position = msgspec.structs.replace(self._position, since=now)
+            self._checkpoint = msgspec.structs.replace(self._checkpoint, since=now)
 
-    def _note_idle(self, asked_at: float, asked: float) -> None:
+    def _record_idle(self, asked_at: float, asked: float) -> None:
         self.idle_since = asked_at
-        before = self._position
-        self._position = msgspec.structs.replace(before, since=asked)
-        # What `since` was at first may be hours old; later, should the cache have lost it.
-        outdated = before.after is None and asked - (before.since or 0) >= _KEEP_SECONDS
-        if outdated or self._clock() - self._kept_at >= _KEEP_SECONDS:
-            self._kept_at = self._clock()
+        before = self._checkpoint
+        self._checkpoint = msgspec.structs.replace(before, since=asked)
+        # The first `since` may be hours old. Later saves restore what the cache may have lost.
+        outdated = before.after is None and asked - (before.since or 0) >= _SAVE_SECONDS
+        if outdated or self._context.clock() - self._saved_at >= _SAVE_SECONDS:
+            self._saved_at = self._context.clock()
             with suppress(CacheError):
-                self._keep(self._position)
+                self._save(self._checkpoint)
 
     def _deliver(self, records: list[Record]) -> bool:
-        if not self._invoker.deliver(records):
+        if not self._context.invoker.deliver(records):
             return False
         newest = records[-1]["dynamodb"]
         after, created = newest["SequenceNumber"], newest["ApproximateCreationDateTime"]
-        self._keep(Checkpoint(after, created=created))
+        self._save(Checkpoint(after, created=created))
         return True
 
-    def _end(self) -> Checkpoint:
-        """The position of a shard that is finished: its children's records are younger."""
-        position = self._position
-        moments = [at for at in (position.created, position.since) if at is not None]
-        return Checkpoint(position.after, finished=True, since=max(moments, default=None))
+    def _last_checkpoint(self) -> Checkpoint:
+        """Return the checkpoint of a finished shard: its children's records are younger."""
+        last = self._checkpoint
+        moments = [at for at in (last.created, last.since) if at is not None]
+        return Checkpoint(last.after, finished=True, since=max(moments, default=None))
 
-    def _keep(self, position: Checkpoint) -> None:
-        self._position = position
-        if position != self._kept:
-            self._positions.save(self._shard.id, position)
-            self._kept, self._kept_at = position, self._clock()
+    def _save(self, checkpoint: Checkpoint) -> None:
+        self._checkpoint = checkpoint
+        if checkpoint != self._saved:
+            self._context.checkpoints.save(self._shard.id, checkpoint)
+            self._saved, self._saved_at = checkpoint, self._context.clock()

@@ -69,7 +69,7 @@ class BatchResult:
 
     @property
     def lag(self) -> float | None:
-        """Seconds from the creation of the oldest record to the end; None if not known."""
+        """Return the seconds from the creation of the oldest record to the end; None if unknown."""
         return None if self.oldest is None else max(0.0, self.ended - self.oldest)
 
 

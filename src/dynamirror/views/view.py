@@ -123,12 +123,12 @@ class View:
 
     @property
     def is_static(self) -> bool:
-        """Whether every item has its entry under one key as long as there is the item."""
+        """Return whether every item has its entry under one key as long as there is the item."""
         return self.when is None and not self.needs_old_image
 
     @property
     def owns_its_keys(self) -> bool:
-        """Whether a key that fits is surely the mirror's, and not another application's."""
+        """Return whether a key that fits is surely the mirror's, and not another application's."""
         return self.exclusive or bool(self.template.prefix)
 
     def identifier(self) -> Callable[[str], Item | None]:
@@ -222,7 +222,7 @@ class ViewSpec:
     def _attributes(
         self, template: KeyTemplate, when: Condition | None, schema: Schema
     ) -> frozenset[str] | None:
-        """All attributes that are needed of an item; None for the whole of it."""
+        """Return all attributes that the view needs; None for the whole item."""
         back = {new: old for old, new in self.projection.rename.items()}
         needed = self.encoding.attributes
         if needed is not None:

@@ -45,7 +45,7 @@ class Script:
         self._writing = head + b"$%d\r\n%b\r\n" * 5
 
     def command(self, key: bytes, *words: Word) -> Command:
-        """A call of this script: its keys, all of one slot, then its arguments."""
+        """Return a call of this script: its keys, all of one slot, then its arguments."""
         return Command(key, (*self._call, key, *words))
 
     def write(
@@ -59,7 +59,7 @@ class Script:
         return Command(key, call)
 
     def indexed(self, key: bytes, *words: Word) -> Command:
-        """The same with the collection's index as one more key, after the others."""
+        """Return a call with the collection's index as one more key, after the others."""
         return Command(key, (*self._indexed, key, *words))
 
 
