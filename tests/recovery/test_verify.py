@@ -130,8 +130,12 @@ def test_every_difference_is_counted_once(
         one for one, fate in zip(mirror.items, fates, strict=True) if fate != "left_over"
     ]
     result = mirror.compare()
-    for kind in ("missing", "different", "left_over"):
-        assert getattr(result, kind) == fates.count(kind)
+    counts = {
+        "missing": result.missing,
+        "different": result.different,
+        "left_over": result.orphaned,
+    }
+    assert counts == {kind: fates.count(kind) for kind in counts}
 
 
 def test_only_a_few_keys_are_shown_but_all_are_counted(cache: Cache) -> None:

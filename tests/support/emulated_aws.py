@@ -99,8 +99,10 @@ class Cloud:
         create_table(self.dynamodb, table, {"id": "S"})
         zipped = io.BytesIO()
         with zipfile.ZipFile(zipped, "w") as archive:
-            names = ", ".join(FUNCTIONS)
-            archive.writestr("inside.py", f"from dynamirror.functions.auditor import {names}\n")
+            imports = [
+                f"from dynamirror.functions.{name} import handler as {name}\n" for name in FUNCTIONS
+            ]
+            archive.writestr("inside.py", "".join(imports))
         arns = {}
         for name in FUNCTIONS:
             given = self.functions.create_function(
