@@ -77,7 +77,7 @@ def test_a_finished_run_is_not_resumed(world: World) -> None:
     steps = world.rebuild()
     run = world.begun(steps)
     steps.load(run, 0)
-    with pytest.raises(LostError, match="not looked for"):
+    with pytest.raises(LostError, match="were not swept"):
         steps.finish(run)
     steps.sweep(run)
     steps.finish(run)

@@ -99,16 +99,17 @@ class Cloud:
         create_table(self.dynamodb, table, {"id": "S"})
         zipped = io.BytesIO()
         with zipfile.ZipFile(zipped, "w") as archive:
-            archive.writestr(
-                "inside.py", f"from dynamirror.functions import {', '.join(FUNCTIONS)}\n"
-            )
+            imports = [
+                f"from dynamirror.functions.{name} import handler as {name}\n" for name in FUNCTIONS
+            ]
+            archive.writestr("inside.py", "".join(imports))
         arns = {}
         for name in FUNCTIONS:
             given = self.functions.create_function(
                 FunctionName=f"{table}-{name}",
                 Runtime=f"python3.{sys.version_info.minor}",
                 Role=ROLE,
-                Handler=f"inside.{name}.handler",
+                Handler=f"inside.{name}",
                 Code={"ZipFile": zipped.getvalue()},
                 Timeout=900,
                 Environment={
