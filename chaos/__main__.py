@@ -115,11 +115,12 @@ def markdown(runs: list[Run], seconds: float) -> str:
 
 _PAGE = """# Reliability, measured
 
-Made by `make chaos SEEDS={runs} SECONDS={seconds:g}` (seeds {seeds}). A real Valkey cluster of
-three nodes, an emulated table behind a proxy that injects faults, and `dynamirror run` as a process
-of its own, while a writer makes 150 random changes a second to 40 items, which six views of every
-kind show (`chaos/mirror.toml`), a collection and entries that expire among them. Each run ends with
-a comparison of all of the table with all of the cache, in every view.
+Made by `make chaos SEEDS={runs} SECONDS={seconds:g}` (seeds {seeds}). The runs use a real
+Valkey cluster of three nodes, an emulated table behind a proxy that injects faults, and
+`dynamirror run` as a separate process. Meanwhile a writer makes 150 random changes a second to 40
+items. Six views of every kind show these items (`chaos/mirror.toml`), among them a collection and
+entries that expire. Each run ends with a comparison of the whole table with the whole cache, in
+every view.
 
 | over all runs | |
 |---|---|
@@ -131,9 +132,9 @@ a comparison of all of the table with all of the cache, in every view.
 | times the mirror gave up and was started again | {restarts} |
 | **differences at the end** | **{differences}** |
 
-Recovery is the time from lifting a fault until a write made then shows in the cache. Sometimes two
-faults come at once; then it is that of both. A mirror that is killed takes the last tenth of a
-second of its counts with it.
+Recovery is the time from the end of a fault until a write made then shows in the cache. Sometimes
+two faults occur at once; then both get the same time. A mirror that is killed loses its counts of
+the last tenth of a second.
 
 | fault | times | recovery p50 | recovery max |
 |---|---|---|---|
