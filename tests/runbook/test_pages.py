@@ -32,7 +32,7 @@ def test_each_alarm_has_a_page_and_each_page_an_alarm(alarms: dict[str, list[Def
 def test_a_page_says_what_is_needed_at_night(page: str) -> None:
     text = PAGES[page]
     assert [part for part in PARTS if part not in text] == []
-    assert "**Mend**" in text or "**mend**" in text
+    assert "**Fix**" in text or "**fix**" in text
     (made,) = re.findall(r"ade to happen\*\*: (.+?)\n\n", text + "\n\n", re.DOTALL)
     files = re.findall(r"`(tests/[\w/.]+)`", made)
     assert files or "as cache-near-storage-limit" in made

@@ -229,7 +229,7 @@ def test_an_answer_without_a_date_is_refused(headers: Any) -> None:
             return {"ResponseMetadata": {"HTTPHeaders": headers}}
 
     client: Any = Undated()
-    with pytest.raises(SourceError, match="tells no time"):
+    with pytest.raises(SourceError, match="no Date header"):
         SnapshotReader(client, "users").as_of()
 
 
