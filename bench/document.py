@@ -1,6 +1,6 @@
-"""Makes docs/performance.md, and its pictures, of bench/results.json: `python bench/document.py`.
+"""Make docs/performance.md and its pictures from bench/results.json: `python -m bench.document`.
 
-The prose is in document.md, beside this file; each line of its own that says `{name}` is replaced.
+The prose is in document.md, beside this file. Each `{name}` in it is replaced by a part.
 """
 
 import re
@@ -18,7 +18,7 @@ _PROSE = Path(__file__).with_name("document.md")
 
 
 def make() -> None:
-    """Write the page and its pictures anew."""
+    """Write the page and its pictures."""
     from bench import plots  # noqa: PLC0415 - matplotlib takes half a second to import
 
     results = read(RESULTS)
@@ -27,7 +27,7 @@ def make() -> None:
 
 
 def render(results: Results) -> str:
-    """The page's text."""
+    """Return the page's text."""
     return re.sub(
         r"\{(\w+)\}",
         lambda found: _PARTS[found[1]](results),
@@ -102,7 +102,8 @@ def _encodings(results: Results) -> str:
             )
         )
     return _table(
-        ("encoding", "a second", "CPU a record", "value", "entry", "fence", "both, all told"), rows
+        ("encoding", "a second", "CPU a record", "value", "entry", "fence", "both, with tables"),
+        rows,
     )
 
 
@@ -192,14 +193,19 @@ def _prices(_results: Results) -> str:
 
 
 def _machine(results: Results) -> str:
-    machine, versions = results.machine, results.versions
-    said = ", ".join(f"{name} {version}" for name, version in versions.items())
-    options = results.options
-    return (
-        f"{results.date} UTC, {machine['cpu']}, {machine['cores']} cores, load "
-        f"{machine['load before']} before; {options['rounds']} rounds, {options['starts']} starts, "
-        f"{options['records']:,} records, seed {options['seed']}. {said}."
-    )
+    machine, options = results.machine, results.options
+    rows = [
+        ("date", f"{results.date} UTC"),
+        ("processor", machine["cpu"]),
+        ("cores", machine["cores"]),
+        ("load before", machine["load before"]),
+        ("rounds", f"{options['rounds']}"),
+        ("starts", f"{options['starts']}"),
+        ("records", f"{options['records']:,}"),
+        ("seed", f"{options['seed']}"),
+        *results.versions.items(),
+    ]
+    return _table(("", "value or version"), rows)
 
 
 def _one(name: str, form: str) -> Callable[[Results], str]:
@@ -207,7 +213,7 @@ def _one(name: str, form: str) -> Callable[[Results], str]:
 
 
 def _three(value: float) -> str:
-    """Three digits: the rest is noise."""
+    """Return a value with three digits; the others are noise."""
     return f"{float(f'{value:.3g}'):,.0f}"
 
 

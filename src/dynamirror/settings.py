@@ -1,4 +1,4 @@
-"""Settings from the environment, and views from `mirror.toml`: read once, checked whole."""
+"""Settings from the environment, and views from `mirror.toml`."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -35,26 +35,25 @@ _VARIABLES = {
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get):
-    """Where the cache is and how to speak to it; the names in the environment stand beside.
+    """The cache's address and how to use it; each argument begins with its environment variable.
 
     Args:
         host: ELASTICACHE_HOST, the cache's address.
         port: ELASTICACHE_PORT, the cache's port.
-        tls: ELASTICACHE_TLS, whether to speak TLS and verify the certificate.
-        ca_file: ELASTICACHE_CA_FILE, PEM file of an authority to trust beside the
-            system's.
+        tls: ELASTICACHE_TLS, whether to use TLS and verify the certificate.
+        ca_file: ELASTICACHE_CA_FILE, PEM file of an authority to trust in addition to the system's.
         user: ELASTICACHE_USER, the user to authenticate as.
         password_file: ELASTICACHE_PASSWORD_FILE, file that holds the user's password.
         iam_cache: ELASTICACHE_NAME, the cache's name; with it, authentication is by IAM.
-        region: AWS_REGION, for IAM.
+        region: AWS_REGION, the region for IAM.
         timeout: ELASTICACHE_TIMEOUT, seconds to wait for one answer of the cache.
-        fence_ttl: DYNAMIRROR_FENCE_TTL, seconds a fence is kept. Longer than the 24 hours that a
-            stream can replay, or an old change could come back.
+        fence_ttl: DYNAMIRROR_FENCE_TTL, seconds until a fence expires. It must exceed the 24 hours
+            that a stream can replay; otherwise an old change could replace a newer one.
         quarantine_limit: DYNAMIRROR_QUARANTINE_LIMIT, items of one table that the quarantine lists;
             more are only counted.
         key_schema: DYNAMIRROR_KEY_SCHEMA, the table's key attributes, partition key first,
             separated by a comma; needed only for the default view of a table with a sort key.
-        config: DYNAMIRROR_CONFIG, path of `mirror.toml`; without one the default view is used.
+        config: DYNAMIRROR_CONFIG, path of `mirror.toml`; without it, the default view applies.
     """
 
     host: Name
@@ -97,7 +96,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         """Read the settings from environment variables; empty ones count as unset.
 
         Raises:
-            ConfigError: a variable is missing or wrong; says which.
+            ConfigError: a variable is missing or wrong; names it.
         """
         known = {name: env[name] for name in _VARIABLES.values() if env.get(name)}
         try:
@@ -126,7 +125,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
 
 
 def load_views(path: str | None) -> tuple[ViewSpec, ...]:
-    """Read `mirror.toml`, or give the default view if there is none to read.
+    """Read the views of a `mirror.toml`, or return the default view if the path is None.
 
     Raises:
         ConfigError: the file cannot be read or is malformed.
@@ -135,7 +134,7 @@ def load_views(path: str | None) -> tuple[ViewSpec, ...]:
 
 
 def load_tables(path: str | None) -> tuple[TableSpec, ...]:
-    """Read the tables of a `mirror.toml`; none if there is none to read.
+    """Read the tables of a `mirror.toml`; none if the path is None.
 
     Raises:
         ConfigError: the file cannot be read or is malformed.

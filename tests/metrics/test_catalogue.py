@@ -1,4 +1,4 @@
-"""The catalogue names each metric once, by one rule, and the docs say what it says."""
+"""The catalogue names each metric once, by one rule, and the docs show it."""
 
 import re
 
@@ -43,4 +43,4 @@ def test_milliseconds_are_seconds_in_openmetrics() -> None:
 
 def test_the_docs_have_the_catalogue_as_it_is() -> None:
     text = DOCS.read_text(encoding="utf-8")
-    assert text == renewed(text), "renew it: python tests/metrics/catalogue.py"
+    assert text == renewed(text), "renew it: python -m tests.support.metric_catalogue"

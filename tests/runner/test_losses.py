@@ -46,7 +46,7 @@ def delivering(
     gaps: list[str] = []
     mapping = EventSourceMapping(latest=named.pop("latest", False))
     quick = {"poll_seconds": 0.002, "discover_seconds": 0.01}
-    given: Any = {"note_gap": gaps.append, "now": lambda: CREATED + 1.0, **quick, **named}
+    given: Any = {"record_gap": gaps.append, "now": lambda: CREATED + 1.0, **quick, **named}
     delivery = Delivery(reader, function or Collector(), positions, mapping, **given)
     delivery.start()
     try:

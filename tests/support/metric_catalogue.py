@@ -1,4 +1,4 @@
-"""Writes the catalogue into docs/metrics.md: python tests/metrics/catalogue.py."""
+"""Write the catalogue into docs/metrics.md: `python -m tests.support.metric_catalogue`."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ _BEGIN, _END = "<!-- catalogue -->\n", "<!-- end of catalogue -->"
 
 
 def renewed(text: str) -> str:
-    """A text with the catalogue as it is now, between its two marks."""
+    """Return a text with the current catalogue between its two marks."""
     before, rest = text.split(_BEGIN)
     _old, after = rest.split(_END)
     return f"{before}{_BEGIN}\n{_table()}\n{_END}{after}"

@@ -132,7 +132,7 @@ QUARANTINE_SIZE: Final = _count("QuarantineSize", Origin.BOTH, "Items in quarant
 ITEMS_AUDITED: Final = _count("ItemsAudited", Origin.AUDITOR, "Items compared with the cache.")
 DRIFT_FOUND: Final = _count("DriftFound", Origin.AUDITOR, "Entries that differ from the table.")
 DRIFT_REPAIRED: Final = _count(
-    "DriftRepaired", Origin.AUDITOR, "Differing entries that were corrected."
+    "DriftRepaired", Origin.AUDITOR, "Differing entries that the auditor corrected."
 )
 CANARY_SEEN: Final = _count(
     "CanarySeen",
@@ -145,7 +145,7 @@ CANARY_LATENCY: Final = Metric(
     Unit.MILLISECONDS,
     Kind.HISTOGRAM,
     Origin.CANARY,
-    "Time from the acknowledged write of that item to its sight in the cache, if seen.",
+    "Time from the acknowledged write of that item until the cache showed it, if it did.",
     _LATENCY_BUCKETS,
 )
 SHARD_BEHIND: Final = Metric(

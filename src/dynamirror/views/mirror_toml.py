@@ -1,4 +1,4 @@
-"""`mirror.toml`, parsed and checked."""
+"""Parse and check a `mirror.toml`."""
 
 import re
 import tomllib
@@ -95,11 +95,11 @@ def _constant(name: str, value: object) -> AttributeValue:
 
 
 class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One [[table]] of `mirror.toml`: what the demo and `view check` take the table for.
+    """One [[table]] of `mirror.toml`, for the demo and `view check`.
 
     Args:
-        name: of the table.
-        keys: its key attributes and their types, partition key first.
+        name: the table's name.
+        keys: the key attributes and their types, partition key first.
     """
 
     name: Name
@@ -137,7 +137,7 @@ def parse_tables(text: str, source: str = "mirror.toml") -> tuple[TableSpec, ...
     """Read the tables of a `mirror.toml`.
 
     Raises:
-        ConfigError: it is malformed; names the file, the field and what to do.
+        ConfigError: the text is malformed; names the file, the field and what to do.
     """
     return tuple(_parse(text, source).table)
 
@@ -146,7 +146,7 @@ def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
     """Read the views of a `mirror.toml`.
 
     Raises:
-        ConfigError: it is malformed; names the file, the field and what to do.
+        ConfigError: the text is malformed; names the file, the field and what to do.
     """
     tables = _parse(text, source).view
     specs = tuple(
@@ -173,16 +173,16 @@ def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
 def check_views(
     specs: Sequence[ViewSpec], table: str, keys: tuple[str, ...], view_type: str
 ) -> tuple[str, ...]:
-    """Check, before anything is deployed, that views fit a table and its stream can feed them.
+    """Check before a deployment that views fit a table, and that its stream can feed them.
 
     Args:
         specs: the views.
         table: the table's name.
-        keys: names of its key attributes, partition key first.
-        view_type: of its stream.
+        keys: the names of the table's key attributes, partition key first.
+        view_type: the view type of the table's stream.
 
     Returns:
-        Glob patterns of the keys that they write.
+        Glob patterns of the keys that the views write.
 
     Raises:
         ConfigError: a view does not fit the table, or the stream cannot feed it.
