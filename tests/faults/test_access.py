@@ -265,5 +265,5 @@ def named_in_sources(admin: Cache, *but: str) -> set[str]:
 def test_the_access_string_names_just_what_the_sources_use(admin: Cache) -> None:
     # The emulators and the demo's page break servers of their own.
     assert granted(REPLICATOR) == named_in_sources(admin, "demo", "emulators", "page", "reader")
-    reading = named_in_sources(admin, "local", "page") - granted(REPLICATOR)
+    reading = named_in_sources(admin, "demo", "emulators", "page") - granted(REPLICATOR)
     assert reading <= granted(READER) == set(READER_COMMANDS)

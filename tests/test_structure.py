@@ -1,0 +1,53 @@
+"""The tree keeps its shape: small files, pure packages, tests that import no tests."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "src/dynamirror").rglob("*.py"))
+TESTS = sorted((ROOT / "tests").rglob("test_*.py"))
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Yield the modules that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_no_file_has_more_than_400_lines() -> None:
+    long = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in SOURCES}
+    assert {name: lines for name, lines in long.items() if lines > 400} == {}
+
+
+def test_no_test_module_imports_another() -> None:
+    pairs = [(path.name, name) for path in TESTS for name in imported(path)]
+    assert [
+        pair for pair in pairs if re.match(r"tests\.(\w+\.)*(test_\w+|conftest)", pair[1])
+    ] == []
+
+
+def test_records_and_views_open_no_file() -> None:
+    for path in SOURCES:
+        if path.relative_to(ROOT / "src/dynamirror").parts[0] in ("records", "views"):
+            called = {
+                node.func.id
+                for node in ast.walk(ast.parse(path.read_text("utf-8")))
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+            }
+            assert "open" not in called, path
+
+
+def test_docstrings_use_the_fields_words() -> None:
+    words = re.compile(r"\b(tells?|told)\b", re.IGNORECASE)
+    found = [
+        (path.name, match[0])
+        for path in SOURCES
+        for match in words.finditer(path.read_text("utf-8"))
+    ]
+    assert len(found) < 20, found
