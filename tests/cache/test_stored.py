@@ -22,7 +22,7 @@ from dynamirror.settings import load_views
 from dynamirror.views.canary import is_canary
 from dynamirror.views.entry import Entry, entry_of_row
 from dynamirror.views.keyspace import fence_key
-from dynamirror.views.view import Schema, View, Views, fingerprint
+from dynamirror.views.view import Schema, View, bind_views, fingerprint
 
 ROOT = Path(__file__).parents[2]
 STORED = json.loads((ROOT / "tests/support/stored_by_0_1.json").read_text(encoding="utf-8"))
@@ -35,7 +35,7 @@ FENCE_TTL = 93_600
 def views() -> tuple[View, ...]:
     """Bind the views that version 0.1 wrote; the example has not changed since."""
     specs = load_views(str(ROOT / "examples/single-table/mirror.toml"))
-    return Views(specs, lambda _table, _keys: SCHEMA).bind(SCHEMA)
+    return bind_views(specs, SCHEMA)
 
 
 @pytest.fixture

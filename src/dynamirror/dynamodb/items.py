@@ -1,4 +1,4 @@
-"""Rows: items read from the table itself, with the horizon they were read at."""
+"""Reads items by primary key as snapshot rows, each with its as-of time."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 from dynamirror.dynamodb.keys import _Identity, identity, on_the_wire
 
-# How far behind DynamoDB's clock a horizon lies. A consistent read holds every change that was
-# acknowledged before it; the margin covers the clocks of DynamoDB's own machines, and that
+# How far behind DynamoDB's clock an as-of time lies. A consistent read contains every change that
+# was acknowledged before it. The margin covers the clocks of DynamoDB's own machines, and that
 # ApproximateCreationDateTime is approximate and rounded to the second.
 CONSISTENT_MARGIN = 10
 

@@ -73,7 +73,7 @@ def _cautions(view: View) -> Iterator[str]:
         yield "its key can change, so the stream must be NEW_AND_OLD_IMAGES"
     if not view.owns_its_keys:
         yield (
-            "its keys have no prefix of their own, so left-over entries are found, but not deleted"
+            "its keys have no prefix of their own, so orphaned entries are found, but not deleted"
         )
 
 

@@ -1,5 +1,5 @@
--- Note that all rows of a horizon are in, unless the mirror lacks changes that these rows may lack.
--- KEYS: the marker.  ARGV: the horizon (seconds since 1970), the fingerprint of the views written.
+-- Record that all snapshot rows as of a time are applied, unless a gap is newer than these rows.
+-- KEYS: the completeness marker.  ARGV: the as-of time (seconds since 1970), the views' fingerprint.
 local marker = KEYS[1]
 local gap, complete = redis.call('HGET', marker, 'gap'), redis.call('HGET', marker, 'complete')
 if not gap then return 'no marker' end

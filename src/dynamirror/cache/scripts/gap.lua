@@ -1,5 +1,5 @@
--- Note that the mirror lacks changes that were made before a moment; the latest moment counts.
--- KEYS: the marker.  ARGV: the moment (seconds since 1970), reason, ARN of the stream that is followed,
+-- Record that the mirror may lack changes made before a moment; the latest moment counts.
+-- KEYS: the completeness marker.  ARGV: the moment (seconds since 1970), reason, ARN of the stream that is followed,
 -- views' fingerprint, ARN of the stream that the table has ('' if that is not known).
 local marker, at = KEYS[1], tonumber(ARGV[1])
 local held = redis.call('HGET', marker, 'gap')
