@@ -3,15 +3,20 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dynamirror.reader import AsyncReader, Reader
+    from dynamirror.reader import AsyncReader, Reader, written_at
+    from dynamirror.settings import Settings
 
-__all__ = ["AsyncReader", "Reader", "__version__"]
+__all__ = ["AsyncReader", "Reader", "Settings", "__version__", "written_at"]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    """Import a reader when it is asked for: the Lambda function never does, and starts sooner."""
-    if name in ("AsyncReader", "Reader"):
+    """Import a public name at its first use: the Lambda function uses none, and starts sooner."""
+    if name == "Settings":
+        from dynamirror.settings import Settings  # noqa: PLC0415 - see above
+
+        return Settings
+    if name in __all__:
         from dynamirror import reader  # noqa: PLC0415 - see above
 
         return getattr(reader, name)
