@@ -234,13 +234,12 @@ def raw(value: AttributeValue) -> bytes:
     Raises:
         RecordError: the type tag is unknown or its content is not of that type.
     """
-    tag, content = tag_and_content(value)
-    match tag:
-        case "S":
+    match value:  # in line: a hash entry comes here for each attribute
+        case {"S": content, **others} if not others:
             return utf8(string_content(content))
-        case "N":
+        case {"N": content, **others} if not others:
             return _number(content).encode("ascii")
-        case "B":
+        case {"B": content, **others} if not others:
             return b64decode(binary_content(content))
         case _:
             return to_json(plain(value))
