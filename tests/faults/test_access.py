@@ -23,7 +23,7 @@ from dynamirror.cache.scripts import Command
 from dynamirror.cache.writer import apply
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader import Reader
-from dynamirror.reader.guarded import ReadCounts
+from dynamirror.reader.guarded_cache import ReadCounts
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.verify import compare
 from dynamirror.settings import Settings

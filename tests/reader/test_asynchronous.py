@@ -16,7 +16,7 @@ from tests.support.mirrored import MakeMirrored, source_of
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.reader import AsyncReader
-from dynamirror.reader.guarded import ReadCounts
+from dynamirror.reader.guarded_cache import ReadCounts
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.view import ViewSpec
 

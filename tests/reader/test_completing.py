@@ -10,7 +10,7 @@ from tests.support.mirrored import MakeMirrored, Mirrored, source_of
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.reader import Reader
-from dynamirror.reader.guarded import ReadCounts
+from dynamirror.reader.guarded_cache import ReadCounts
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.keyspace import completeness_marker_key
 from dynamirror.views.view import ViewSpec

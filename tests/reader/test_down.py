@@ -10,8 +10,8 @@ from tests.support.mirrored import MakeMirrored, source_of
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.reader.breaker import Breaker
-from dynamirror.reader.guarded import ReadCounts
+from dynamirror.reader.circuit_breaker import CircuitBreaker
+from dynamirror.reader.guarded_cache import ReadCounts
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.view import ViewSpec
 
@@ -31,7 +31,7 @@ class Clock:
 
 def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try_at_a_time() -> None:
     clock = Clock()
-    breaker = Breaker(failures=3, pause=5.0, clock=clock)
+    breaker = CircuitBreaker(failures=3, pause=5.0, clock=clock)
     breaker.failed()
     breaker.failed()
     breaker.succeeded()

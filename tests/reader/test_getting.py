@@ -14,7 +14,7 @@ from tests.support.mirrored import MakeMirrored, Mirrored, age_of, source_of
 
 from dynamirror.errors import ConfigError, SourceError
 from dynamirror.reader import written_at
-from dynamirror.reader.guarded import ReadCounts
+from dynamirror.reader.guarded_cache import ReadCounts
 from dynamirror.records.version import ChangeVersion, SnapshotVersion
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
 from dynamirror.views.keyspace import fence_key

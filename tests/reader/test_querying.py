@@ -11,7 +11,7 @@ from tests.support.mirrored import MakeMirrored, Mirrored, age_of, source_of
 
 from dynamirror.errors import ConfigError
 from dynamirror.reader import Reader
-from dynamirror.reader.guarded import ReadCounts
+from dynamirror.reader.guarded_cache import ReadCounts
 from dynamirror.records.key_codec import sort_bytes
 from dynamirror.records.version import ChangeVersion
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute

@@ -7,7 +7,7 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Self, TypeVar
 
-from dynamirror.reader.guarded import ReadCounts
+from dynamirror.reader.guarded_cache import ReadCounts
 from dynamirror.reader.synchronous import Reader, Response
 
 _THREADS = 32

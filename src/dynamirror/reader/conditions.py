@@ -9,7 +9,7 @@ from boto3.dynamodb.conditions import ConditionBase, ConditionExpressionBuilder,
 from botocore.exceptions import ClientError
 
 from dynamirror.dynamodb.keys import on_the_wire
-from dynamirror.reader.refusing import check_key, check_number, refusal
+from dynamirror.reader.refusals import check_key, check_number, refusal
 from dynamirror.reader.values import attribute_of
 from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.key_codec import sort_bytes

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from dynamirror.cache.completeness_marker import CompletenessMarker
 from dynamirror.dynamodb.keys import identity
 from dynamirror.reader import table
-from dynamirror.reader.guarded import DOWN
+from dynamirror.reader.guarded_cache import DOWN
 from dynamirror.reader.source import EntryLocation, Source, fence_command, version_of
 from dynamirror.reader.values import Values
 from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version

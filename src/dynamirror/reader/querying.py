@@ -9,13 +9,8 @@ from dynamirror.cache.scripts import Command
 from dynamirror.dynamodb.keys import on_the_wire
 from dynamirror.reader import table
 from dynamirror.reader.conditions import KeyCondition
-from dynamirror.reader.guarded import DOWN
-from dynamirror.reader.refusing import (
-    START_INVALID,
-    START_NOT_IN_RANGE,
-    START_OUTSIDE,
-    refusal,
-)
+from dynamirror.reader.guarded_cache import DOWN
+from dynamirror.reader.refusals import START_INVALID, START_NOT_IN_RANGE, START_OUTSIDE, refusal
 from dynamirror.reader.sizes import Room, item_size
 from dynamirror.reader.source import Source, fence_command, oldest, version_of
 from dynamirror.reader.values import Values, primary_key, values_of

@@ -11,9 +11,9 @@ import msgspec
 from dynamirror.cache.entry_state import expected_state, read_command
 from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
-from dynamirror.reader.guarded import Counter, Guarded
+from dynamirror.reader.completeness_check import CompletenessCheck
+from dynamirror.reader.guarded_cache import Counter, GuardedCache
 from dynamirror.reader.values import Values, decoder, primary_key
-from dynamirror.reader.vouching import Vouching
 from dynamirror.records.attribute_value import Item, utf8
 from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version, parse
 from dynamirror.views.canary import is_canary
@@ -67,16 +67,16 @@ class Source:
 
     view: View
     views: str
-    cache: Guarded
+    cache: GuardedCache
     client: "DynamoDBClient"
     absent: bool = False
     counter: Counter = field(default_factory=Counter)
     now: Callable[[], float] = time
-    vouching: Vouching = field(init=False)
+    vouching: CompletenessCheck = field(init=False)
     _decode: Callable[[Any], Values] = field(init=False)
 
     def __post_init__(self) -> None:
-        vouching = Vouching(self.cache, self.view.schema.table, self.views)
+        vouching = CompletenessCheck(self.cache, self.view.schema.table, self.views)
         object.__setattr__(self, "vouching", vouching)
         object.__setattr__(self, "_decode", decoder(self.view))
 

@@ -13,10 +13,10 @@ from dynamirror.dynamodb.keys import identity
 from dynamirror.errors import ConfigError
 from dynamirror.reader import conditions
 from dynamirror.reader.getting import Answer, ReadOptions, get, missed
-from dynamirror.reader.guarded import DOWN, Guarded, ReadCounts
+from dynamirror.reader.guarded_cache import DOWN, GuardedCache, ReadCounts
 from dynamirror.reader.metadata import metadata
 from dynamirror.reader.querying import Query, QueryPage, from_index, from_table, start_key
-from dynamirror.reader.refusing import DUPLICATES, misfit, refusal
+from dynamirror.reader.refusals import DUPLICATES, misfit, refusal
 from dynamirror.reader.source import Source, oldest
 from dynamirror.settings import Settings, load_views
 from dynamirror.views.view import Schema, View, ViewSpec, bind_views, fingerprint
@@ -85,7 +85,7 @@ class Reader:
         self._source = Source(
             view=chosen,
             views=fingerprint(bound),
-            cache=Guarded(self._cache, failures=failures, pause=pause),
+            cache=GuardedCache(self._cache, failures=failures, pause=pause),
             client=client,
             absent=on_miss == "absent",
         )

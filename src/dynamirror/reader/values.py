@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from boto3.dynamodb.types import Binary, TypeSerializer
 
-from dynamirror.reader.refusing import NO_MATCH, SHORT, check_key, check_number, misfit, refusal
+from dynamirror.reader.refusals import NO_MATCH, SHORT, check_key, check_number, misfit, refusal
 from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON
 from dynamirror.views.view import Schema, View

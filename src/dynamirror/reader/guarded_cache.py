@@ -12,7 +12,7 @@ from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.errors import CacheError
-from dynamirror.reader.breaker import Breaker
+from dynamirror.reader.circuit_breaker import CircuitBreaker
 
 logger = logging.getLogger("dynamirror")
 
@@ -37,19 +37,19 @@ class ReadCounts(NamedTuple):
 
 @dataclass(slots=True)
 class Counter:
-    """ReadCounts look-ups; safe for use by several threads."""
+    """Counts look-ups; safe for use by several threads."""
 
     counts: ReadCounts = field(default_factory=ReadCounts)
     _lock: Lock = field(default_factory=Lock)
 
     def add(self, hits: int = 0, misses: int = 0, fallbacks: int = 0) -> None:
-        """Count some."""
+        """Add to the counts."""
         with self._lock:
             old = self.counts
             self.counts = ReadCounts(old[0] + hits, old[1] + misses, old[2] + fallbacks)
 
 
-class Guarded:
+class GuardedCache:
     """A cache, each node of which has a circuit breaker.
 
     Args:
@@ -69,7 +69,7 @@ class Guarded:
     ) -> None:
         self._cache = cache
         self._options = (failures, pause, clock)
-        self._breakers: dict[object, Breaker] = {}
+        self._breakers: dict[object, CircuitBreaker] = {}
         self._reason = ""
 
     def ask(self, command: Command) -> Any:
@@ -112,9 +112,9 @@ class Guarded:
         self._reason = answer.reason
         return DOWN
 
-    def _breaker(self, node: object) -> Breaker:
+    def _breaker(self, node: object) -> CircuitBreaker:
         if node not in self._breakers:
-            self._breakers.setdefault(node, Breaker(*self._options))
+            self._breakers.setdefault(node, CircuitBreaker(*self._options))
         return self._breakers[node]
 
     def _note(self, node: object, down: bool) -> None:  # noqa: FBT001 - what there is to note

@@ -11,7 +11,7 @@ from time import monotonic
 
 
 @dataclass(slots=True)
-class Breaker:
+class CircuitBreaker:
     """Opens after consecutive failures; then one caller may try after each pause.
 
     Args:

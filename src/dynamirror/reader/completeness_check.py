@@ -4,11 +4,11 @@ from typing import Any
 
 from dynamirror.cache.completeness_marker import CompletenessMarker, parse_marker
 from dynamirror.cache.scripts import Command
-from dynamirror.reader.guarded import DOWN, Guarded
+from dynamirror.reader.guarded_cache import DOWN, GuardedCache
 from dynamirror.views.keyspace import completeness_marker_key
 
 
-class Vouching:
+class CompletenessCheck:
     """The completeness marker, as a reader last read it.
 
     A rebuild may end between a miss and the read of a complete marker. So an item is absent only if
@@ -20,7 +20,7 @@ class Vouching:
         views: fingerprint of the reader's views.
     """
 
-    def __init__(self, cache: Guarded, table: str, views: str) -> None:
+    def __init__(self, cache: GuardedCache, table: str, views: str) -> None:
         key = completeness_marker_key(table).encode()
         self.reading = Command(key, (b"HGETALL", key))
         self._cache = cache

@@ -1,4 +1,4 @@
-"""What DynamoDB refuses is refused here alike, whether the cache or the table would answer.
+"""Refuses requests as DynamoDB does, for answers from the cache and from the table alike.
 
 The messages are DynamoDB's own, as far as they are published; applications should look at the code.
 """
