@@ -306,9 +306,9 @@ def test_marker_and_quarantine_are_written_in_a_slot_that_moves_key_by_key(
             assert record_complete(cluster, [mirrored], SnapshotVersion(as_of + 1)) is None
             assert read_marker(cluster, "moving").is_complete
             assert park(*parked) == 0
-            read_quarantine = quarantine.read_quarantine(cluster, "moving")
-            assert len(read_quarantine) == 2
-            assert quarantine.release(cluster, "moving", read_quarantine[0], instead=None)
+            parked_items = quarantine.read_quarantine(cluster, "moving")
+            assert len(parked_items) == 2
+            assert quarantine.release(cluster, "moving", parked_items[0], instead=None)
             if as_of == 10:
                 keys = nodes[source].ask(b"CLUSTER", b"GETKEYSINSLOT", SLOT, 1_000)
                 migrate(nodes, source, target, keys)

@@ -285,8 +285,8 @@ def test_the_function_keeps_its_connection(lambda_env: dict[str, str], cache: Ca
 
 def connections(cache: Cache) -> set[bytes]:
     """The ids of all connections to the cluster's one node."""
-    (read_quarantine,) = cache.broadcast(b"CLIENT", b"LIST")
-    return {line.split()[0] for line in read_quarantine.splitlines()}
+    (clients,) = cache.broadcast(b"CLIENT", b"LIST")
+    return {line.split()[0] for line in clients.splitlines()}
 
 
 def test_the_function_replaces_a_lost_connection(lambda_env: dict[str, str], cache: Cache) -> None:

@@ -130,13 +130,13 @@ def test_a_view_for_another_table_is_not_used() -> None:
         ViewSpec("theirs", table="orders"),
         ViewSpec("both", key="both:{table}:{id}"),
     )
-    assert [each.name for each in views.entries_of_change(change_of("users"))] == ["mine", "both"]
+    assert [each.name for each in views.of_change(change_of("users"))] == ["mine", "both"]
 
 
 def test_a_table_that_no_view_is_for_is_refused_with_those_that_there_are() -> None:
     views = bind(ViewSpec("one", table="orders"), ViewSpec("two", table="people"), schemas=())
     with pytest.raises(ConfigError, match=r"table users .*orders, people") as refused:
-        views.entries_of_change(change_of("users"))
+        views.of_change(change_of("users"))
     assert is_one_sentence(refused.value)
 
 
@@ -148,8 +148,8 @@ def test_a_table_is_bound_once_with_the_keys_of_its_first_record() -> None:
         return Schema(table, tuple(keys))
 
     views = Views([ViewSpec()], schema_of)
-    first = views.entries_of_change(change_of("users"))
-    assert views.entries_of_change(change_of("users")) is first
+    first = views.of_change(change_of("users"))
+    assert views.of_change(change_of("users")) is first
     assert views.bind(USERS) is first
-    views.entries_of_change(change_of("people"))
+    views.of_change(change_of("people"))
     assert asked == [("users", frozenset({"id"})), ("people", frozenset({"id"}))]

@@ -49,7 +49,7 @@ def _decode(records: list[Any], views: Views, parked: list[ParkedItem]) -> Itera
         change = None
         try:
             change = stream_record.decode(record)
-            views_of_table = views.entries_of_change(change)
+            views_of_table = views.of_change(change)
             _check_key(change, views_of_table[0].schema)
             views_of_item = views_for(change.keys, views_of_table)
         except RecordError as error:

@@ -282,7 +282,7 @@ class Views:
         """Return the views of one table, whose schema is known."""
         return cls(specs, lambda _table, _keys: schema)
 
-    def entries_of_change(self, change: Change) -> tuple[View, ...]:
+    def of_change(self, change: Change) -> tuple[View, ...]:
         """Return the views of the change's table.
 
         Raises:
