@@ -5,28 +5,22 @@
 --   change  'c' epoch(13) sequence(40) created(10)
 --   row     'r' as-of time(10)
 -- Compare as text: tonumber() would round a sequence number to 53 bits.
+-- There is no function here: each call of the script would make it anew.
 local entry, fence = KEYS[1], KEYS[2]
 local incoming, fence_ttl = ARGV[1], ARGV[2]
 
-local function is_row(version) return string.byte(version) == 114 end -- 'r'
-local function place(change) return string.sub(change, 2, 54) end
-local function created(change) return string.sub(change, 55) end
-local function as_of(row) return string.sub(row, 2) end
-
 local held = redis.call('GET', fence)
-
-local function supersedes()
-  if not held then return true end
-  if is_row(incoming) then
-    if is_row(held) then return as_of(incoming) > as_of(held) end
-    -- The change may be newer than the row: the stream delivers any change since.
-    return created(held) < as_of(incoming)
-  end
-  if is_row(held) then
+if held then
+  -- A change is less than 'd', a row is not.
+  if incoming < 'd' and held < 'd' then
+    if string.sub(incoming, 1, 54) <= string.sub(held, 1, 54) then return 'stale' end
+  elseif incoming < 'd' then
     -- The row already contains an older change.
-    return created(incoming) >= as_of(held)
+    if string.sub(incoming, 55) < string.sub(held, 2) then return 'stale' end
+  elseif held < 'd' then
+    -- The change may be newer than the row: the stream delivers any change since.
+    if string.sub(held, 55) >= string.sub(incoming, 2) then return 'stale' end
+  elseif incoming <= held then
+    return 'stale'
   end
-  return place(incoming) > place(held)
 end
-
-if not supersedes() then return 'stale' end
