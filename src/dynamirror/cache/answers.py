@@ -1,8 +1,9 @@
 """Commands that were not carried out, and why."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from dynamirror.cache.connection import AnswerError, RefusedError
 
@@ -23,8 +24,7 @@ _REDUNDANT_CODES: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(msgspec.Struct, frozen=True):
     """The answer to a command that was not carried out, or whose outcome is unknown.
 
     Args:
@@ -33,7 +33,7 @@ class Failure:
     """
 
     reason: str
-    cause: AnswerError | None = field(default=None, repr=False, compare=False)
+    cause: AnswerError | None = None
 
     @property
     def code(self) -> str:

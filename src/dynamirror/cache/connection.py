@@ -7,11 +7,11 @@ half, which is half of a cold start, and takes four calls for each answer.
 import socket
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from select import poll
 from typing import Any, Final
 
 import libvalkey
+import msgspec
 
 _BUFFER: Final = 1 << 16
 _NOT_YET: Final = object()
@@ -34,8 +34,7 @@ class RefusedError(AnswerError):
     """A node does not accept the user or the password."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a connection.
 
     Args:

@@ -4,17 +4,17 @@ https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/auth-iam.html
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
+
+import msgspec
 
 from dynamirror.errors import CacheError
 
 _VALID_SECONDS = 900
 
 
-@dataclass(frozen=True, slots=True)
-class IamToken:
+class IamToken(msgspec.Struct, frozen=True):
     """Signs tokens for one user of one serverless cache.
 
     Args:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -21,8 +20,7 @@ _LONGEST_KEY = 20_000
 _LONGEST_REASON = 500
 
 
-@dataclass(frozen=True, slots=True)
-class ParkedItem:
+class ParkedItem(msgspec.Struct, frozen=True):
     """An item to quarantine.
 
     Args:
@@ -67,7 +65,9 @@ def merged(items: Iterable[ParkedItem]) -> list[ParkedItem]:
         identity = item.table, item.field, item.sequence
         first = merged_items.setdefault(identity, item)
         if item.reason not in first.reason:
-            merged_items[identity] = replace(first, reason=f"{first.reason}; {item.reason}")
+            merged_items[identity] = msgspec.structs.replace(
+                first, reason=f"{first.reason}; {item.reason}"
+            )
     return list(merged_items.values())
 
 
@@ -91,8 +91,7 @@ class QuarantineNote(msgspec.Struct, frozen=True):
     count: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class QuarantineRecord:
+class QuarantineRecord(msgspec.Struct, frozen=True):
     """An item in quarantine.
 
     Args:

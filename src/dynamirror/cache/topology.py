@@ -1,8 +1,9 @@
 """Which node of a cluster holds which slots, as the nodes themselves report it."""
 
-from dataclasses import dataclass
 from math import inf
 from typing import Any, Final, NamedTuple
+
+import msgspec
 
 # id, address, flags, primary, ping sent, pong received, epoch, link: then the slots.
 # https://valkey.io/commands/cluster-nodes/
@@ -41,8 +42,7 @@ class NodeReport(NamedTuple):
         return cls(itself, frozenset(holders), tuple(moving))
 
 
-@dataclass(frozen=True, slots=True)
-class Topology:
+class Topology(msgspec.Struct, frozen=True):
     """Which node holds which slots at one moment.
 
     A node that takes a slot from another raises its configuration epoch, so two equal layouts mean

@@ -1,8 +1,9 @@
 """Writing a batch of entries into the cache, each through its fence."""
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import islice
+
+import msgspec
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
@@ -77,16 +78,15 @@ def apply_all(cache: Cache, entries: Iterable[Entry], *, fence_ttl: int) -> Repo
     return report
 
 
-@dataclass(slots=True)
-class _Outbox:
+class _Outbox(msgspec.Struct):
     """Turns entries into commands, one by one as they are asked for."""
 
     entries: Iterable[Entry]
     report: Report
     fence_ttl: bytes
     in_time: Callable[[], bool]
-    sent: list[Entry] = field(default_factory=list)
-    rejected: dict[int, RejectedEntry] = field(default_factory=dict)  # by place in `sent`
+    sent: list[Entry] = []
+    rejected: dict[int, RejectedEntry] = {}  # by place in `sent`
 
     def commands(self) -> Iterator[Command]:
         for entry in self.entries:

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated
 
+import msgspec
 import typer
 
 from dynamirror.cache import quarantine
@@ -137,7 +138,7 @@ def _reporter(tally: Tally, *, as_json: bool) -> Callable[[DeliveryCounts], None
 
     def report(counts: DeliveryCounts) -> None:
         nonlocal reported
-        totals = asdict(counts) | asdict(tally)
+        totals = asdict(counts) | msgspec.structs.asdict(tally)
         if totals == reported:
             return
         reported = totals

@@ -1,6 +1,6 @@
 """The running totals of a demo."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 from dynamirror.demo.percentile import percentile_ms
 from dynamirror.views.batch_result import Tally
@@ -8,7 +8,6 @@ from dynamirror.views.batch_result import Tally
 _FEWEST_LAGS = 2  # one lag is no distribution
 
 
-@dataclass(slots=True)
 class Totals(Tally):
     """What a demo has done so far.
 
@@ -20,7 +19,7 @@ class Totals(Tally):
 
     loaded: int = 0
     written: int = 0
-    lags: list[float] = field(default_factory=list)
+    lags: list[float] = msgspec.field(default_factory=list)
 
     def lag_ms(self) -> dict[str, float | None]:
         """Return the median and the 99th percentile of the lags, in milliseconds."""

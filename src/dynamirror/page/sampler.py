@@ -89,7 +89,7 @@ class Sampler(threading.Thread):
             number=self._state.number + 1,
             condition=condition,
             detail=detail,
-            tally=Tally(*(getattr(mirror.tally, name) for name in Tally.__slots__)),
+            tally=Tally(*(getattr(mirror.tally, name) for name in Tally.__struct_fields__)),
             written=mirror.written() if mirror.written else None,
             history=tuple(self._history),
             lag_ms={"p50": percentile_ms(lags, 50), "p99": percentile_ms(lags, 99)},

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from math import inf
 from secrets import token_hex
 from time import monotonic, sleep, time
@@ -138,7 +137,7 @@ class CanaryProbe:
             yield schema
             return
         for tag in "SNB" if len(schema.keys) > 1 else "S":
-            yield replace(schema, types=("S", tag)[: len(schema.keys)])
+            yield msgspec.structs.replace(schema, types=("S", tag)[: len(schema.keys)])
 
     def wait_until_seen(
         self, mark: CanaryMark, seconds: float, before: CanaryMark | None = None

@@ -1,22 +1,21 @@
 """The outcomes of a batch, entry by entry."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dynamirror.records.version import ChangeVersion
 from dynamirror.views.entry import Entry
 
 
-@dataclass(frozen=True, slots=True)
-class RejectedEntry:
+class RejectedEntry(msgspec.Struct, frozen=True):
     """An entry that was not simply written, and why."""
 
     entry: Entry
     reason: str
 
 
-@dataclass(slots=True)
-class Report:
+class Report(msgspec.Struct):
     """The outcomes of one batch.
 
     Args:
@@ -30,8 +29,8 @@ class Report:
     applied: int = 0
     stale: int = 0
     coalesced: int = 0
-    quarantined: list[RejectedEntry] = field(default_factory=list)
-    failed: list[RejectedEntry] = field(default_factory=list)
+    quarantined: list[RejectedEntry] = []
+    failed: list[RejectedEntry] = []
 
     def lowest_failed(self) -> int | None:
         """Return the lowest sequence number that was not applied; the stream must restart there."""
@@ -43,8 +42,7 @@ class Report:
         return min(sequences, default=None)
 
 
-@dataclass(frozen=True, slots=True)
-class BatchResult:
+class BatchResult(msgspec.Struct, frozen=True):
     """The facts about one batch.
 
     Args:
@@ -73,8 +71,7 @@ class BatchResult:
         return None if self.oldest is None else max(0.0, self.ended - self.oldest)
 
 
-@dataclass(slots=True)
-class Tally:
+class Tally(msgspec.Struct):
     """How many entries came to which outcome, over many batches."""
 
     applied: int = 0

@@ -1,9 +1,10 @@
 """Conditions: which items a view is for, as `when` in `mirror.toml` says."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any, Protocol
+
+import msgspec
 
 from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import AttributeValue, Item
@@ -25,8 +26,7 @@ class Condition(Protocol):
         """Return the attributes that it reads, as written."""
 
 
-@dataclass(frozen=True, slots=True)
-class Test:
+class Test(msgspec.Struct, frozen=True):
     """One attribute, compared with constants.
 
     Args:
@@ -59,8 +59,7 @@ class Test:
         return frozenset((self.name,))
 
 
-@dataclass(frozen=True, slots=True)
-class Combined:
+class Combined(msgspec.Struct, frozen=True):
     """Several conditions, of which all or any must hold.
 
     Args:

@@ -1,8 +1,9 @@
 """How an item becomes the bytes of an entry."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from dynamirror.records.attribute_value import Item, plain_map, raw, to_json, typed_map, utf8
 
@@ -14,8 +15,7 @@ class ValueType(StrEnum):
     HASH = "hash"
 
 
-@dataclass(frozen=True, slots=True)
-class Encoding:
+class Encoding(msgspec.Struct, frozen=True):
     """A way to write items.
 
     Args:

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.records.attribute_value import AttributeValue, Item, utf8
@@ -23,8 +24,7 @@ _INDEX = "}:%%"
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]+)\}|([{}])")
 
 
-@dataclass(frozen=True, slots=True)
-class KeyTemplate:
+class KeyTemplate(msgspec.Struct, frozen=True):
     """A parsed template, for instance `user:{id}`.
 
     Between two placeholders stands a separator. In a value, every separator and `%`, `{`, `}` is
@@ -223,8 +223,7 @@ class KeyTemplate:
         return render
 
 
-@dataclass(frozen=True, slots=True)
-class Collection:
+class Collection(msgspec.Struct, frozen=True):
     """The index of the entries of one partition key.
 
     It is a sorted set, all of whose scores are 0, so that its members stand in their own order:

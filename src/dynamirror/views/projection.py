@@ -1,13 +1,13 @@
 """Projections: what of an item goes into its entry, and under which names."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+
+import msgspec
 
 from dynamirror.records.attribute_value import AttributeValue, Item
 
 
-@dataclass(frozen=True, slots=True)
-class Projection:
+class Projection(msgspec.Struct, frozen=True):
     """Which attributes an entry has.
 
     Args:
@@ -19,8 +19,8 @@ class Projection:
 
     include: frozenset[str] | None = None
     exclude: frozenset[str] = frozenset()
-    rename: Mapping[str, str] = field(default_factory=dict)
-    constants: Mapping[str, AttributeValue] = field(default_factory=dict)
+    rename: Mapping[str, str] = {}
+    constants: Mapping[str, AttributeValue] = {}
 
     def projector(self) -> Callable[[Item], Item] | None:
         """Make the function that turns an item into what its entry holds; None if that is all."""

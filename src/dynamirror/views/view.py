@@ -1,10 +1,11 @@
 """Views: how the items of a table become entries of the cache."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from hashlib import sha256
 from typing import Any, Self
+
+import msgspec
 
 from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import AttributeValue, Item
@@ -15,8 +16,7 @@ from dynamirror.views.key_template import Collection, KeyTemplate
 from dynamirror.views.projection import Projection
 
 
-@dataclass(frozen=True, slots=True)
-class Schema:
+class Schema(msgspec.Struct, frozen=True):
     """A table's name and its primary-key attributes, partition key first.
 
     Args:
@@ -34,8 +34,7 @@ class Schema:
         return {name: item[name] for name in self.keys}
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """A view bound to a table.
 
     Args:
@@ -66,7 +65,7 @@ class View:
     make: Callable[[Item], Item] | None = None
     ttl: Callable[[Item], AttributeValue | None] | None = None
     collection: Collection | None = None
-    pinned: Mapping[str, str] = field(default_factory=dict)
+    pinned: Mapping[str, str] = {}
     attributes: frozenset[str] | None = None
     fingerprint: str = ""
 
@@ -143,8 +142,7 @@ class View:
 _NEVER = 10**11
 
 
-@dataclass(frozen=True, slots=True)
-class ViewSpec:
+class ViewSpec(msgspec.Struct, frozen=True):
     """A view as the user writes it, before it has met its table.
 
     Args:
@@ -166,7 +164,7 @@ class ViewSpec:
     encoding: Encoding = JSON
     exclusive: bool = False
     when: Mapping[str, Any] | None = None
-    projection: Projection = field(default_factory=Projection)
+    projection: Projection = Projection()
     ttl: str | None = None
     collection: bool = False
 
