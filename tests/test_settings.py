@@ -28,6 +28,7 @@ def all_settings(draw: st.DrawFn) -> Settings:
         host=draw(words),
         port=draw(st.integers(1, 65535)),
         tls=by_iam or draw(st.booleans()),
+        authorities=draw(st.sampled_from(["system", "amazon"])),
         ca_file=draw(maybe),
         user=draw(words) if by_iam else draw(maybe) if by_password else None,
         password_file=draw(words) if by_password else None,
@@ -82,6 +83,10 @@ def test_tls_is_switched_by_a_word(text: str, value: Any) -> None:
             for text in ("x", "0", "65536", "1.5")
         ),
         ({"ELASTICACHE_TLS": "maybe"}, ["ELASTICACHE_TLS"]),
+        (
+            {"ELASTICACHE_CA": "/etc/ca.pem"},
+            ["ELASTICACHE_CA: ", "'/etc/ca.pem'", "system, amazon", "ELASTICACHE_CA_FILE"],
+        ),
         *(
             ({"ELASTICACHE_TIMEOUT": text}, ["ELASTICACHE_TIMEOUT"])
             for text in ("x", "0", "-1", "61", "nan", "inf")
@@ -177,6 +182,8 @@ def test_a_lone_view_without_a_name_is_called_default() -> None:
         ("# nothing yet", ["view: is missing", "[[view]]"]),
         ("[[view]", ["not valid TOML", "line 1"]),
         ("view = ", ["not valid TOML"]),
+        ("x = 1e99999999999999999999", ["not valid TOML", "a number is too large"]),
+        (f"x = {'9' * 5000}", ["not valid TOML", "4300 digits"]),
         ("[[view]]\nname = 'a'\nname = 'b'", ["not valid TOML", "overwrite a value"]),
         ("views = []", ["views: there is no such field", "did you mean 'view'"]),
         ("[x]", ["x: there is no such field", "known are", "view"]),

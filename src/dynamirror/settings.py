@@ -2,16 +2,18 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
 from dynamirror.errors import ConfigError
 from dynamirror.validation import Name, explain_validation_error
-from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views
+from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views, to_json
 from dynamirror.views.view import Schema, ViewSpec
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+# The certificate authorities to trust: the system's store, or Amazon's roots only.
+Authorities = Literal["system", "amazon"]
 
 
 QUARANTINE_LIMIT = 10_000
@@ -21,6 +23,7 @@ _VARIABLES = {
     "host": "ELASTICACHE_HOST",
     "port": "ELASTICACHE_PORT",
     "tls": "ELASTICACHE_TLS",
+    "authorities": "ELASTICACHE_CA",
     "ca_file": "ELASTICACHE_CA_FILE",
     "user": "ELASTICACHE_USER",
     "password_file": "ELASTICACHE_PASSWORD_FILE",
@@ -41,7 +44,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         host: ELASTICACHE_HOST, the cache's address.
         port: ELASTICACHE_PORT, the cache's port.
         tls: ELASTICACHE_TLS, whether to use TLS and verify the certificate.
-        ca_file: ELASTICACHE_CA_FILE, PEM file of an authority to trust in addition to the system's.
+        authorities: ELASTICACHE_CA, certificate authorities to trust: `system` for the system's
+            store, `amazon` for Amazon's roots only, which load faster.
+        ca_file: ELASTICACHE_CA_FILE, PEM file of authorities to trust in addition.
         user: ELASTICACHE_USER, the user to authenticate as.
         password_file: ELASTICACHE_PASSWORD_FILE, file that holds the user's password.
         iam_cache: ELASTICACHE_NAME, the cache's name; with it, authentication is by IAM.
@@ -53,12 +58,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             more are only counted.
         key_schema: DYNAMIRROR_KEY_SCHEMA, the table's key attributes, partition key first,
             separated by a comma; needed only for the default view of a table with a sort key.
-        config: DYNAMIRROR_CONFIG, path of `mirror.toml`; without it, the default view applies.
+        config: DYNAMIRROR_CONFIG, path of `mirror.toml`, or of the `mirror.json` made from it;
+            without it, the default view applies.
     """
 
     host: Name
     port: Port = 6379
     tls: bool = True
+    authorities: Authorities = "system"
     ca_file: Name | None = None
     user: Name | None = None
     password_file: Name | None = None
@@ -125,7 +132,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
 
 
 def load_views(path: str | None) -> tuple[ViewSpec, ...]:
-    """Read the views of a `mirror.toml`, or return the default view if the path is None.
+    """Read the views of a `mirror.toml` or `mirror.json`; without a path, the default view.
 
     Raises:
         ConfigError: the file cannot be read or is malformed.
@@ -133,8 +140,17 @@ def load_views(path: str | None) -> tuple[ViewSpec, ...]:
     return (ViewSpec(),) if path is None else parse_views(_read(path), path)
 
 
+def load_json(path: str) -> bytes:
+    """Read and check a `mirror.toml`, and return it as the `mirror.json` of the functions.
+
+    Raises:
+        ConfigError: the file cannot be read or is malformed.
+    """
+    return to_json(_read(path), path)
+
+
 def load_tables(path: str | None) -> tuple[TableSpec, ...]:
-    """Read the tables of a `mirror.toml`; none if the path is None.
+    """Read the tables of a `mirror.toml` or `mirror.json`; none if the path is None.
 
     Raises:
         ConfigError: the file cannot be read or is malformed.

@@ -1,6 +1,5 @@
 """Validation errors as one sentence: the field, what is wrong, and the fix."""
 
-import difflib
 import re
 from typing import Annotated
 
@@ -15,7 +14,10 @@ def explain_validation_error(message: str, names: tuple[str, ...]) -> str:
     what, _, path = message.partition(" - at `")
     where = path.rstrip("`").removeprefix("$").lstrip(".")
     if unknown := re.search(r"unknown field `(.*)`", what):
-        near = difflib.get_close_matches(unknown[1], names, n=1)
+        # Only an error needs it, and every start of a function would pay for it.
+        from difflib import get_close_matches  # noqa: PLC0415
+
+        near = get_close_matches(unknown[1], names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
         field = f"{where}.{unknown[1]}" if where else unknown[1]
         return f"{field}: there is no such field; {hint}"
@@ -25,7 +27,11 @@ def explain_validation_error(message: str, names: tuple[str, ...]) -> str:
             "add at least one [[view]]" if missing[1] == "view" else "set it"
         )
     if invalid := re.search(r"Invalid enum value (.*)", what):
-        known = "S, N, B" if ".keys" in where else "json, dynamodb-json, hash, attribute"
+        known = "json, dynamodb-json, hash, attribute"
+        if ".keys" in where:
+            known = "S, N, B"
+        elif where == "ELASTICACHE_CA":
+            known = "system, amazon; the path of a PEM file belongs in ELASTICACHE_CA_FILE"
         return f"{where}: {invalid[1]} is not one of {known}"
     what = what[0].lower() + what[1:] if what.startswith("Expected") else what
     return f"{where}: {what}" if where else what

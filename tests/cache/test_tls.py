@@ -1,18 +1,23 @@
 """Speaking TLS, and to nobody who cannot prove who it is."""
 
+import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from tests.support.deadlines import wait_until
+from tests.support.strategies import is_one_sentence
 from tests.support.wire import Wire
 
+from dynamirror.cache import tls
 from dynamirror.cache.client import Cache
 from dynamirror.cache.pipeline import CHUNK
 from dynamirror.cache.scripts import Command
+from dynamirror.cache.tls import AMAZON_ROOTS, tls_context
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.errors import CacheError
-from dynamirror.settings import Settings
+from dynamirror.errors import CacheError, ConfigError
+from dynamirror.settings import Authorities, Settings
 
 OpenCache = Callable[[Settings], Cache]
 StartTlsProxy = Callable[[int, str], tuple[int, str]]
@@ -20,11 +25,17 @@ StartTlsProxy = Callable[[int, str], tuple[int, str]]
 _ALERT = bytes((21, 3, 3, 0, 2, 2, 80))
 
 
+@pytest.mark.parametrize("authorities", ["system", "amazon"])
 def test_a_certificate_of_the_authority_given_is_accepted(
-    single_valkey: EmbeddedValkey, start_tls_proxy: StartTlsProxy, open_cache: OpenCache
+    authorities: Authorities,
+    single_valkey: EmbeddedValkey,
+    start_tls_proxy: StartTlsProxy,
+    open_cache: OpenCache,
 ) -> None:
     port, ca_file = start_tls_proxy(single_valkey.port, "IP:127.0.0.1")
-    cache = open_cache(Settings(host="127.0.0.1", port=port, ca_file=ca_file))
+    cache = open_cache(
+        Settings(host="127.0.0.1", port=port, authorities=authorities, ca_file=ca_file)
+    )
     numbers = [b"%d" % index for index in range(3 * CHUNK)]
     assert cache.execute(Command(n, (b"ECHO", n)) for n in numbers) == numbers
 
@@ -60,20 +71,30 @@ def test_a_read_over_a_connection_that_tls_gave_up_is_made_over_another(
         cache.close()
 
 
+@pytest.mark.parametrize("authorities", ["system", "amazon"])
 def test_a_certificate_of_nobody_known_is_refused(
-    single_valkey: EmbeddedValkey, start_tls_proxy: StartTlsProxy, open_cache: OpenCache
+    authorities: Authorities,
+    single_valkey: EmbeddedValkey,
+    start_tls_proxy: StartTlsProxy,
+    open_cache: OpenCache,
 ) -> None:
     port, _ = start_tls_proxy(single_valkey.port, "IP:127.0.0.1")
-    cache = open_cache(Settings(host="127.0.0.1", port=port))
+    cache = open_cache(Settings(host="127.0.0.1", port=port, authorities=authorities))
     with pytest.raises(CacheError, match=f"127.0.0.1:{port}: .*certificate verify failed"):
         cache.call("k", b"ECHO", b"1")
 
 
+@pytest.mark.parametrize("authorities", ["system", "amazon"])
 def test_a_certificate_for_another_host_is_refused(
-    single_valkey: EmbeddedValkey, start_tls_proxy: StartTlsProxy, open_cache: OpenCache
+    authorities: Authorities,
+    single_valkey: EmbeddedValkey,
+    start_tls_proxy: StartTlsProxy,
+    open_cache: OpenCache,
 ) -> None:
     port, ca_file = start_tls_proxy(single_valkey.port, "DNS:cache.example,IP:127.0.0.2")
-    cache = open_cache(Settings(host="127.0.0.1", port=port, ca_file=ca_file))
+    cache = open_cache(
+        Settings(host="127.0.0.1", port=port, authorities=authorities, ca_file=ca_file)
+    )
     with pytest.raises(CacheError, match="IP address mismatch"):
         cache.call("k", b"ECHO", b"1")
 
@@ -105,3 +126,46 @@ def test_a_cache_lost_behind_tls_fails_what_is_asked_of_it(
     for _ in range(3):
         with pytest.raises(CacheError):
             cache.call("k", b"ECHO", b"2")
+
+
+@pytest.mark.parametrize("authorities", ["system", "amazon"])
+def test_the_authority_of_a_file_is_trusted_in_addition(
+    authorities: Authorities, single_valkey: EmbeddedValkey, start_tls_proxy: StartTlsProxy
+) -> None:
+    _, ca_file = start_tls_proxy(single_valkey.port, "IP:127.0.0.1")
+    own = ssl.PEM_cert_to_DER_cert(Path(ca_file).read_text(encoding="ascii"))
+    without, added = (
+        {*tls_context(authorities, path).get_ca_certs(binary_form=True)} for path in (None, ca_file)
+    )
+    assert own not in without
+    assert added == {*without, own}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        (b"", "is not a PEM file of certificates"),
+        (b"no certificate", "is not a PEM file of certificates"),
+        (
+            b"-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n",
+            "is not a PEM file of certificates",
+        ),
+        (AMAZON_ROOTS.read_bytes()[:-200], "is not a PEM file of certificates"),
+    ],
+    ids=["missing", "empty", "text", "malformed", "cut off"],
+)
+def test_a_file_without_authorities_is_named_in_one_sentence(
+    content: bytes | None, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigError) as refused:
+        Cache(Settings(host="cache", ca_file=str(path)))
+    assert str(refused.value) == f"ELASTICACHE_CA_FILE: {path} {reason}"
+    assert is_one_sentence(refused.value)
+    monkeypatch.setattr(tls, "AMAZON_ROOTS", path)
+    with pytest.raises(ConfigError) as refused:
+        Cache(Settings(host="cache", authorities="amazon"))
+    assert str(refused.value) == f"ELASTICACHE_CA: {path} {reason}"

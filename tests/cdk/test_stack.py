@@ -96,6 +96,47 @@ def test_the_replicator_knows_the_cache_by_the_settings_it_reads(template: Templ
     assert settings.user == user["UserName"]
     assert settings.iam_cache == cache["ServerlessCacheName"]
     assert len(cache["ServerlessCacheName"]) <= 40
+    assert settings.authorities == "amazon"
+    assert settings.config is None
+
+
+def test_every_function_reads_packaged_views_that_need_no_toml_parser(
+    tmp_path: Path, synth: Synth
+) -> None:
+    config = tmp_path / "mirror.toml"
+    config.write_text('[[view]]\nkey = "user:{id}"\n', encoding="utf-8")
+    environments = [
+        function["Environment"]["Variables"]
+        for function in functions(synth(config=str(config))).values()
+    ]
+    of_cache = [names for names in environments if "ELASTICACHE_HOST" in names]
+    assert len(of_cache) > 1
+    assert {names["DYNAMIRROR_CONFIG"] for names in of_cache} == {"mirror.json"}
+
+
+def test_the_functions_trust_the_system_s_authorities_if_asked_to(synth: Synth) -> None:
+    trusted = {
+        function["Environment"]["Variables"].get("ELASTICACHE_CA")
+        for function in functions(synth(cacheAuthorities="system")).values()
+    }
+    assert trusted == {None, "system"}  # the simulator knows no cache
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "trusted"),
+    [
+        (CacheEndpoint(host="clustercfg.c.abcdef.euw1.cache.amazonaws.com"), "amazon"),
+        (CacheEndpoint(host="c.abcdef.cache.cn-north-1.amazonaws.com.cn"), "system"),
+        (CacheEndpoint(host="cache.example.com"), "system"),
+        (CacheEndpoint(host="cache.amazonaws.com.example.com"), "system"),
+        (CacheEndpoint(host="cache.example.com", authorities="amazon"), "amazon"),
+        (CacheEndpoint(host="c.x.cache.amazonaws.com", authorities="system"), "system"),
+    ],
+)
+def test_an_existing_cache_is_trusted_by_amazon_s_roots_only_if_it_is_elasticache_s(
+    endpoint: CacheEndpoint, trusted: str
+) -> None:
+    assert endpoint.trusted == trusted
 
 
 def test_only_functions_reach_the_cache_and_they_reach_only_cache_and_table(
@@ -209,6 +250,7 @@ def test_a_retained_table_outlives_the_stack(synth: Synth) -> None:
     ("context", "sentence"),
     [
         ({"architecture": "vax"}, "context: architecture: must be arm64 or x86_64"),
+        ({"cacheAuthorities": "x.pem"}, "context: cacheAuthorities: must be amazon or system"),
         ({"batchSize": "many"}, "context: batchSize: must be a whole number"),
         ({"retain": "maybe"}, "context: retain: must be true or false"),
         ({"batchSize": "10001"}, "context: batchSize: must be a whole number from 1 to 10000"),
@@ -224,7 +266,18 @@ def test_a_retained_table_outlives_the_stack(synth: Synth) -> None:
             "view default: key '{id}' leaves out customer and order",
         ),
     ],
-    ids=["architecture", "number", "flag", "range", "stream", "other", "type", "file", "view"],
+    ids=[
+        "architecture",
+        "authorities",
+        "number",
+        "flag",
+        "range",
+        "stream",
+        "other",
+        "type",
+        "file",
+        "view",
+    ],
 )
 def test_a_wrong_option_is_one_sentence_at_synth(context: dict[str, str], sentence: str) -> None:
     with pytest.raises(DynamirrorError, match=f"^{re.escape(sentence)}[^\n]*$"):

@@ -20,7 +20,7 @@ from tests.support.builders import STREAM_ARN, item, record
 
 from dynamirror.cache.client import Cache
 from dynamirror.cdk import asset
-from dynamirror.cdk.asset import Asset
+from dynamirror.cdk.asset import PACKAGED_CONFIG, Asset
 from dynamirror.emulators.valkey import EmbeddedValkey
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="awslambdaric is for Linux")
@@ -47,6 +47,15 @@ PRINT_ORIGINS = ONLY_THESE + (
     "import aws_lambda_powertools, libvalkey, json;"
     "origins = {n: getattr(m, '__file__', None) for n, m in sys.modules.items()};"
     "print(json.dumps(origins))"
+)
+# What a handler imports, with the settings that the stack sets, before its first record.
+PRINT_STARTED = ONLY_THESE + (
+    "import importlib, sys; importlib.import_module(sys.argv[3]);"
+    "from dynamirror.settings import Settings, load_views;"
+    "from dynamirror.cache.client import Cache;"
+    "settings = Settings(host='cache', authorities='amazon', config=sys.argv[4]);"
+    "views = load_views(settings.config); Cache(settings);"
+    "print(views[0].key, *sorted(sys.modules))"
 )
 IMPORT_ALL = ONLY_THESE + "import importlib; [*map(importlib.import_module, sys.argv[3:])]"
 # Packages that applications, operators and CDK apps use, and that no handler imports.
@@ -155,7 +164,7 @@ def function(
         "AWS_LAMBDA_LOG_STREAM_NAME": "stream",
         "AWS_REGION": "us-east-1",
         "LAMBDA_TASK_ROOT": folders[0],
-        "DYNAMIRROR_CONFIG": "mirror.toml",
+        "DYNAMIRROR_CONFIG": PACKAGED_CONFIG,
     }
     with (
         log.open("wb") as output,
@@ -229,6 +238,24 @@ def test_all_but_boto3_comes_from_the_zip(folders: tuple[str, str]) -> None:
     ):
         assert Path(origins[name]).is_relative_to(task)
     assert Path(origins["boto3"]).is_relative_to(runtime)
+
+
+@pytest.mark.parametrize("handler", HANDLERS)
+def test_no_handler_loads_a_toml_parser_or_difflib(folders: tuple[str, str], handler: str) -> None:
+    done = subprocess.run(
+        [*ISOLATED, PRINT_STARTED, *folders, handler, PACKAGED_CONFIG],
+        cwd=folders[0],
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    key, *modules = done.stdout.split()
+    assert key == "user:{id}"
+    assert {"ssl", "msgspec", handler} <= {*modules}
+    assert {"tomllib", "difflib"}.isdisjoint(modules)
 
 
 def test_every_module_in_the_zip_finds_its_imports_there(folders: tuple[str, str]) -> None:

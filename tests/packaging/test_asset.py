@@ -15,6 +15,7 @@ from tests.support.pythons import OTHER
 from dynamirror.cdk import asset as module
 from dynamirror.cdk.asset import Asset, build_asset, main
 from dynamirror.errors import ConfigError, DynamirrorError
+from dynamirror.settings import load_views
 
 ROOT = Path(__file__).parents[2]
 LOCK = Path(module.__file__).with_name("requirements.txt")
@@ -96,6 +97,7 @@ def test_a_zip_is_at_most_ten_megabytes(arm64: Asset, native: Asset) -> None:
         "dynamirror/handler.py",
         "dynamirror/functions/simulator.py",
         "dynamirror/cache/scripts/put.lua",
+        "dynamirror/cache/amazon_roots.pem",
         "dynamirror/dynamodb/__init__.py",
         "aws_lambda_powertools/__init__.py",
         "jmespath/__init__.py",
@@ -117,7 +119,7 @@ def test_what_the_handlers_import_is_in_it(arm64: Asset, name: str) -> None:
         r".*\.dist-info/",
         r"(.*/)?(tests?|__pycache__)/",
         r".*\.(pyc|pyi|pth|typed)$",
-        r"mirror\.toml$",
+        r"mirror\.(toml|json)$",
     ],
 )
 def test_what_they_do_not_import_stays_out(arm64: Asset, pattern: str) -> None:
@@ -212,13 +214,24 @@ def test_the_lock_travels_in_the_wheel(tmp_path: Path) -> None:
         assert archive.read("dynamirror/cdk/requirements.txt") == LOCK.read_bytes()
 
 
-def test_mirror_toml_travels_at_the_root(tmp_path: Path, arm64: Asset) -> None:
+def test_the_views_are_packaged_as_toml_and_as_json(tmp_path: Path, arm64: Asset) -> None:
     config = tmp_path / "of-users.toml"
     config.write_bytes(b'[[view]]\nkey = "user:{id}"\n')
     built = build_asset(tmp_path / "lambda.zip", python=OTHER, config=config)
     with zipfile.ZipFile(built.path) as archive:
         assert archive.read("mirror.toml") == config.read_bytes()
-    assert {*names(built)} - {*names(arm64)} == {"mirror.toml"}
+        (tmp_path / "mirror.json").write_bytes(archive.read("mirror.json"))
+    assert {*names(built)} - {*names(arm64)} == {"mirror.toml", "mirror.json"}
+    assert load_views(str(tmp_path / "mirror.json")) == load_views(str(config))
+
+
+def test_views_in_json_are_packaged_as_json_only(tmp_path: Path, arm64: Asset) -> None:
+    config = tmp_path / "views.json"
+    config.write_bytes(b'{"view":[{"key":"user:{id}"}]}')
+    built = build_asset(tmp_path / "lambda.zip", python=OTHER, config=config)
+    with zipfile.ZipFile(built.path) as archive:
+        assert archive.read("mirror.json") == config.read_bytes()
+    assert {*names(built)} - {*names(arm64)} == {"mirror.json"}
 
 
 @pytest.mark.parametrize("text", ["[[view]]\nkye = 'a'\n", "[[view\n", ""])

@@ -70,7 +70,7 @@ class Cluster:
         self._session_seconds = _IAM_SESSION_SECONDS if settings.iam_cache else inf
         self._options = Options(
             timeout=settings.timeout,
-            tls=tls_context(settings.ca_file) if settings.tls else None,
+            tls=tls_context(settings.authorities, settings.ca_file) if settings.tls else None,
             credentials=credentials(settings),
         )
         # The connection used last is used next, so the longest idle stand first.

@@ -21,13 +21,14 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.settings import load_views
+from dynamirror.settings import load_json
 
 Architecture = Literal["arm64", "x86_64"]
 
 _PACKAGE = Path(__file__).parents[1]
 _LOCK = Path(__file__).with_name("requirements.txt")
-_CONFIG = "mirror.toml"
+# The name of the views in the zip, which the functions' DYNAMIRROR_CONFIG holds.
+PACKAGED_CONFIG = "mirror.json"
 
 # The modules of our package that the handlers import.
 _PACKAGED = (
@@ -49,7 +50,7 @@ _PACKAGED = (
     "validation.py",
     "views",
 )
-_PACKAGED_SUFFIXES = {".py", ".lua"}
+_PACKAGED_SUFFIXES = {".py", ".lua", ".pem"}
 _UNUSED = {"bin", "tests", "test", "__pycache__"}
 _UNUSED_SUFFIXES = {".pyi", ".pyc", ".typed"}
 
@@ -97,7 +98,9 @@ def build_asset(
     python: str = "3.14",
     config: Path | None = None,
 ) -> Asset:
-    """Build the functions' zip: our package, its locked dependencies and `mirror.toml`.
+    """Build the functions' zip: our package, its locked dependencies and the views.
+
+    The views are packaged as `mirror.json`, because parsing TOML makes each cold start longer.
 
     Dependencies are downloaded once for each lock, architecture and Python, and cached in
     $XDG_CACHE_HOME/dynamirror or ~/.cache/dynamirror. A repeated build needs no network.
@@ -106,7 +109,7 @@ def build_asset(
         output: path of the zip, which is written atomically.
         architecture: processor architecture of the functions.
         python: Python version of the functions, such as 3.13.
-        config: path of a `mirror.toml` to put at the root; None for none.
+        config: path of a `mirror.toml` to package, with its `mirror.json`; None for none.
 
     Raises:
         ConfigError: the architecture, the Python version or `mirror.toml` is wrong.
@@ -120,8 +123,9 @@ def build_asset(
         )
     files = {}
     if config is not None:
-        load_views(str(config))
-        files[_CONFIG] = config.read_bytes()
+        files[PACKAGED_CONFIG] = load_json(str(config))
+        if config.suffix == ".toml":
+            files["mirror.toml"] = config.read_bytes()  # for people who look into the zip
     interpreter = _interpreter(python)
     sources = {f"{_PACKAGE.name}/{name}": data for name, data in _read(_PACKAGE, _is_packaged)}
     files |= sources | _compiled(sources, interpreter)

@@ -10,8 +10,10 @@ from constructs import Construct
 
 from dynamirror.cache.acl import COMMANDS, READER_COMMANDS
 from dynamirror.cdk.network import Network
+from dynamirror.settings import Authorities
 
 _MAX_NAME_LENGTH = 40
+_ELASTICACHE = ".cache.amazonaws.com"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +24,8 @@ class CacheEndpoint:
         host: host name of the cache.
         port: TCP port of the cache.
         tls: whether the cache requires TLS.
+        authorities: certificate authorities that the functions trust, `amazon` or `system`; None
+            for Amazon's if the host is ElastiCache's, else the system's.
         name: name of a serverless cache, for IAM authentication; None for none.
         user: name of the user; None for the default user.
         connect_arns: ARNs on which IAM must allow `elasticache:Connect`.
@@ -30,9 +34,17 @@ class CacheEndpoint:
     host: str
     port: int = 6379
     tls: bool = True
+    authorities: Authorities | None = None
     name: str | None = None
     user: str | None = None
     connect_arns: tuple[str, ...] = ()
+
+    @property
+    def trusted(self) -> Authorities:
+        """Return the certificate authorities that the functions trust."""
+        if self.authorities is not None:
+            return self.authorities
+        return "amazon" if self.host.lower().endswith(_ELASTICACHE) else "system"
 
 
 class Cache(Construct):
@@ -112,6 +124,7 @@ class Cache(Construct):
         )
         return CacheEndpoint(
             host=self.resource.attr_endpoint_address,
+            authorities="amazon",
             name=name,
             user=user.user_id,
             connect_arns=(self.resource.attr_arn, user_arn),

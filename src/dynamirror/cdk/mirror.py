@@ -11,6 +11,7 @@ from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from dynamirror.cdk.asset import PACKAGED_CONFIG
 from dynamirror.cdk.cache import CacheEndpoint, grant_connect
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.network import Network
@@ -155,11 +156,12 @@ def environment(
         host=endpoint.host,
         port=endpoint.port,
         tls=endpoint.tls,
+        authorities=endpoint.trusted,
         iam_cache=endpoint.name,
         user=endpoint.user,
         # Lambda sets the variable itself and reserves its name.
         region=Stack.of(scope).region if endpoint.name else None,
         key_schema=",".join(source.keys),
-        config="mirror.toml" if code.config else None,
+        config=PACKAGED_CONFIG if code.config else None,
     )
     return {name: value for name, value in settings.to_env().items() if name != "AWS_REGION"}

@@ -5,6 +5,7 @@ from typing import Literal
 from constructs import Node
 
 from dynamirror.errors import ConfigError
+from dynamirror.settings import Authorities
 
 MINUTES_A_DAY = 1_440
 _DEFAULT_STORAGE_GB = 5
@@ -68,6 +69,22 @@ class StackOptions:
                 return "x86_64"
             case other:
                 raise ConfigError(f"context: architecture: must be arm64 or x86_64, not {other!r}")
+
+    def authorities(self) -> Authorities:
+        """Return the certificate authorities that the functions trust.
+
+        Raises:
+            ConfigError: there are no such authorities.
+        """
+        match self.text("cacheAuthorities"):
+            case None | "amazon":
+                return "amazon"
+            case "system":
+                return "system"
+            case other:
+                raise ConfigError(
+                    f"context: cacheAuthorities: must be amazon or system, not {other!r}"
+                )
 
     @property
     def is_new_table(self) -> bool:
