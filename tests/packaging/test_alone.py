@@ -44,7 +44,7 @@ HANDLERS = (
 )
 PRINT_ORIGINS = ONLY_THESE + (
     f"import {', '.join(HANDLERS)};"
-    "import aws_lambda_powertools, libvalkey, json;"
+    "import boto3, libvalkey, json;"
     "origins = {n: getattr(m, '__file__', None) for n, m in sys.modules.items()};"
     "print(json.dumps(origins))"
 )

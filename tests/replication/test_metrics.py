@@ -1,9 +1,10 @@
 """The function tells CloudWatch of every batch, once, and logs what it takes to follow it up."""
 
 import json
+import math
+import random
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from dynamirror.cache.client import Cache
 from dynamirror.emulators.process import free_port
 from dynamirror.errors import CacheError, ConfigError, RecordError
 from dynamirror.handler import handler
+from dynamirror.metrics import emf
+from dynamirror.metrics.catalogue import BATCH_DURATION, CATALOGUE, RECORDS, REPLICATION_LAG
 
 SECRET = "s3cr3t-marker"
 Invoked = tuple[EmfLine | None, list[Any]]
@@ -164,6 +167,85 @@ def test_a_service_named_in_the_environment_is_no_other_dimension(
     assert invoke(record(1, item("1")))[0]
 
 
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        *((text, False) for text in ("1", "true", "True", "YES", "on", "y", "t")),
+        *((text, True) for text in ("0", "false", "No", "off", "")),
+    ],
+)
+def test_metrics_can_be_switched_off(
+    invoke: Invoke,
+    monkeypatch: pytest.MonkeyPatch,
+    value: str,
+    written: bool,  # noqa: FBT001 - pytest's parameter
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", value)
+    metrics, logged = invoke(record(1, item("1")))
+    assert (metrics is not None) == written
+    assert logged[0]["message"] == "batch applied"
+
+
+def test_a_switch_that_is_neither_true_nor_false_is_reported_once(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_METRICS_DISABLED", "maybe")
+    emf._is_true.cache_clear()
+    messages = []
+    for number in (1, 2):
+        metrics, logged = invoke(record(number, item("1")))
+        assert metrics
+        messages += [line["message"] for line in logged]
+    assert messages[:2] == ["metrics not switched off", "batch applied"]
+    assert messages.count("metrics not switched off") == 1
+
+
+def test_metrics_are_the_bytes_that_powertools_wrote(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(emf, "time", lambda: 1_795_688_069.538)
+    values = {RECORDS: 3, BATCH_DURATION: 1.234, REPLICATION_LAG: 100.0}
+    emf.emit("users", values)
+    # Recorded from Powertools for AWS Lambda 3.37.
+    assert capsys.readouterr().out == (
+        '{"_aws":{"Timestamp":1795688069538,"CloudWatchMetrics":[{"Namespace":"dynamirror",'
+        '"Dimensions":[["table"]],"Metrics":[{"Name":"Records","Unit":"Count"},'
+        '{"Name":"BatchDuration","Unit":"Milliseconds"},'
+        '{"Name":"ReplicationLag","Unit":"Seconds"}]}]},"table":"users",'
+        '"Records":[3.0],"BatchDuration":[1.234],"ReplicationLag":[100.0]}\n'
+    )
+
+
+def test_values_that_are_not_finite_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    emf.emit("users", {RECORDS: 3, BATCH_DURATION: math.nan, REPLICATION_LAG: math.inf})
+    emf.emit("users", {BATCH_DURATION: math.nan})
+    (metrics,), logged = emf_lines(capsys.readouterr().out)
+    assert (metrics.values, logged) == ({"Records": 3}, [])
+
+
+def test_all_metrics_of_the_catalogue_fit_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    emf.emit("users", dict.fromkeys(CATALOGUE, 1))
+    (metrics,), _ = emf_lines(capsys.readouterr().out)
+    assert metrics.values.keys() == {metric.name for metric in CATALOGUE}
+
+
+@pytest.mark.parametrize("table", ["\ud800", "é\n", "x" * 1024])
+def test_an_odd_name_of_a_table_is_written(capsys: pytest.CaptureFixture[str], table: str) -> None:
+    emf.emit(table, {RECORDS: 3})
+    (metrics,), _ = emf_lines(capsys.readouterr().out)
+    assert metrics.table == table.replace("\ud800", "\\ud800")
+
+
+def test_metrics_that_cannot_be_written_break_no_batch(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(emf, "time", lambda: math.nan)
+    metrics, logged = invoke(record(1, item("1")))
+    assert metrics is None
+    assert [line["message"] for line in logged[:2]] == ["metrics not written", "batch applied"]
+    assert logged[0]["exception_name"] == "ValueError"
+
+
 def test_a_line_tells_which_batch_and_which_invocation(invoke: Invoke) -> None:
     batch = [record(number, item(str(number))) for number in (1, 2)]
     for number, cold in (("first", True), ("second", False)):
@@ -182,9 +264,7 @@ def test_a_line_tells_which_batch_and_which_invocation(invoke: Invoke) -> None:
 def test_details_are_sampled_by_invocation(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POWERTOOLS_LOGGER_SAMPLE_RATE", "0.5")
     drawn = iter([0.9, 0.1, 0.9, 0.4])
-    monkeypatch.setattr(
-        "aws_lambda_powertools.logging.logger.random", SimpleNamespace(random=lambda: next(drawn))
-    )
+    monkeypatch.setattr(random, "random", lambda: next(drawn))
     detailed = []
     for number in range(4):
         _, logged = invoke(record(number, item("1")))

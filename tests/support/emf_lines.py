@@ -8,7 +8,16 @@ import math
 import time
 from typing import Any, NamedTuple
 
-UNITS = {"Count", "Seconds", "Milliseconds"}
+_RATES = (
+    *("Bytes", "Kilobytes", "Megabytes", "Gigabytes", "Terabytes"),
+    *("Bits", "Kilobits", "Megabits", "Gigabits", "Terabits", "Count"),
+)
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDatum.html
+UNITS = {
+    *("Seconds", "Microseconds", "Milliseconds", "Percent", "None"),
+    *_RATES,
+    *(f"{rate}/Second" for rate in _RATES),
+}
 _TWO_WEEKS, _TWO_HOURS = 14 * 86400 * 1000, 2 * 3600 * 1000
 
 
@@ -22,11 +31,16 @@ class EmfLine(NamedTuple):
 
 def emf_lines(output: str) -> tuple[list[EmfLine], list[Any]]:
     """The metrics and the rest of what was logged, line by line."""
-    lines = [json.loads(line) for line in output.splitlines()]
+    assert output.endswith("\n") or not output, "each line is whole"
+    lines = [json.loads(line, parse_constant=_refuse) for line in output.split("\n")[:-1]]
     return (
         [_emf_line(line) for line in lines if "_aws" in line],
         [line for line in lines if "_aws" not in line],
     )
+
+
+def _refuse(constant: str) -> None:
+    raise AssertionError(f"JSON has no {constant}")
 
 
 def _emf_line(line: Any) -> EmfLine:
@@ -38,14 +52,17 @@ def _emf_line(line: Any) -> EmfLine:
     (directive,) = meta["CloudWatchMetrics"]
     assert set(directive) == {"Namespace", "Dimensions", "Metrics"}
     assert directive["Namespace"] == "dynamirror"
+    # The specification allows 30 of them, each the name of a member that is text.
     assert directive["Dimensions"] == [["table"]], "another dimension would be another metric"
     assert isinstance(line["table"], str)
     assert 1 <= len(line["table"]) <= 1024
+    assert len(json.dumps(line)) < 256 * 1024, "a longer event is cut"
     defined = directive["Metrics"]
     assert 1 <= len(defined) <= 100
     values = {}
     for metric in defined:
         assert set(metric) == {"Name", "Unit"}
+        assert 1 <= len(metric["Name"]) <= 1024
         assert metric["Unit"] in UNITS
         (value,) = line[metric["Name"]]
         assert isinstance(value, int | float)

@@ -4,19 +4,19 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dynamirror.functions.runtime import lambda_logger
+from dynamirror.functions.runtime import lambda_log
 
 
 @contextmanager
 def fresh_logger() -> Iterator[None]:
-    """Powertools sets our logger up for the rest of the process: undo it at the end."""
+    """A sandbox sets our logger up for the rest of the process: undo it at the end."""
     logger = logging.getLogger("dynamirror")
     before = vars(logger) | {"handlers": logger.handlers[:], "filters": logger.filters[:]}
-    lambda_logger.cache_clear()
+    lambda_log.cache_clear()
     try:
         yield
     finally:
-        lambda_logger.cache_clear()
+        lambda_log.cache_clear()
         vars(logger).clear()
         vars(logger).update(before)
         logger.setLevel(logger.level)  # forgets which levels it found enabled

@@ -39,6 +39,7 @@ _PACKAGED = (
     "errors.py",
     "functions",
     "handler.py",
+    "log_lines.py",
     "metrics/__init__.py",
     "metrics/catalogue.py",
     "metrics/emf.py",

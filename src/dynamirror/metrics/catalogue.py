@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from math import isfinite
 from typing import Final
+
+import msgspec
 
 from dynamirror.views.batch_result import BatchResult
 
@@ -43,8 +44,7 @@ class Origin(StrEnum):
     RUN = "`run --metrics` only, by shard"
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(msgspec.Struct, frozen=True, cache_hash=True):
     """One metric.
 
     Args:

@@ -12,6 +12,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import ParkedItem, merged, park
 from dynamirror.cache.writer import apply
 from dynamirror.errors import CacheError, RecordError
+from dynamirror.log_lines import log
 from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.key_schema import key_schema
 from dynamirror.replication.record_batch import RecordBatch
@@ -189,9 +190,9 @@ def _log(batch: RecordBatch, report: Report, parked: list[ParkedItem]) -> None:
     }
     if report.failed:
         reasons = sorted({rejected.reason for rejected in report.failed})
-        logger.error("batch not wholly applied", extra=extra | {"reasons": reasons[:5]})
+        log(logger, logging.ERROR, "batch not wholly applied", extra | {"reasons": reasons[:5]})
     else:
-        logger.info("batch applied", extra=extra)
+        log(logger, logging.INFO, "batch applied", extra)
     for item in parked:
         fields = {"table": item.table, "sequence_number": item.sequence, "reason": item.reason}
         logger.error("item quarantined", extra=fields)
