@@ -8,7 +8,7 @@ turns where in production, on two machines, they work at the same time.
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 if sys.platform == "linux":
     _ALL = sorted(os.sched_getaffinity(0))
@@ -18,6 +18,20 @@ CAN_PIN = len(_ALL) > 1
 SERVERS = set(_ALL[:1])
 CLIENTS = set(_ALL[1:])
 ANY = set(_ALL)
+
+
+_PRIORITY = -15
+
+
+def come_first() -> bool:
+    """Raise the priority of this process and of those it starts; return whether it was allowed.
+
+    Other programs then take a few hundredths of a CPU instead of half. Where nothing else runs,
+    this changes nothing.
+    """
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
+    return os.getpriority(os.PRIO_PROCESS, 0) < 0
 
 
 @contextmanager
