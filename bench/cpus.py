@@ -23,15 +23,14 @@ ANY = set(_ALL)
 _PRIORITY = -15
 
 
-def come_first() -> bool:
-    """Raise the priority of this process and of those it starts; return whether it was allowed.
+def come_first() -> None:
+    """Raise the priority of this process and of those it starts, if it is allowed.
 
     Other programs then take a few hundredths of a CPU instead of half. Where nothing else runs,
     this changes nothing.
     """
     with suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, _PRIORITY)
-    return os.getpriority(os.PRIO_PROCESS, 0) < 0
 
 
 @contextmanager

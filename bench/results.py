@@ -196,6 +196,7 @@ def _machine() -> dict[str, str]:
         "architecture": platform.machine(),
         "system": platform.system(),
         "load before": f"{_LOAD_BEFORE:.1f}",
+        "priority": "raised" if os.getpriority(os.PRIO_PROCESS, 0) < 0 else "not raised",
     }
 
 
