@@ -93,9 +93,8 @@ class Driven:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()  # on which it ends
-        self._process.wait()
+        with self._process:  # closes its standard input, on which it ends
+            pass
 
 
 def original(

@@ -109,6 +109,16 @@ def test_the_pictures_are_those_of_the_recorded_run() -> None:
         assert fingerprint in (document.PAGE.parent / name).read_text(encoding="utf-8")
 
 
+def test_the_readme_claims_what_is_promised_and_what_the_worst_run_kept() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    speed = readme.partition("## Speed\n")[2].partition("\n## ")[0]
+    claimed = {float(number) for number in re.findall(r"\d+(?:\.\d+)?", speed)}
+    assert claimed
+    assert claimed <= {required.bound for required in REQUIRED}
+    kept = {ratio.name: ratio.is_kept for ratio in read(document.RESULTS).ratios}
+    assert all(kept.get(one.name, True) for one in REQUIRED if one.bound in claimed)
+
+
 def test_a_ratio_is_the_median_of_each_round_s() -> None:
     required = Required("ours of theirs", "ours", "theirs", 2)
     rounds = {"ours": [10.0, 30.0, 100.0], "theirs": [10.0, 10.0, 10.0]}
