@@ -41,12 +41,13 @@ _PACKAGED = {"small", "memory", "start"}
 # The figures of promised ratios are taken several times a round, in short turns.
 _TURNS = 3
 _PROMISED = {"promised ratios", "rows", "small batches"}
-# What takes seconds is done in one round of so many.
-_SELDOM = 3
+_WHOLE = "a whole table"
+_OTHERS = "applying"
+# What takes seconds and is not promised is taken in one round of so many, the first among them.
+_SELDOM = {_WHOLE: 3, _OTHERS: 2}
 _BREAKDOWNS = 5
 # Load of each CPU beyond which others disturb.
 _QUIET = 0.3
-_WHOLE = "a whole table"
 
 Take = Callable[[], Iterable[Sample]]
 
@@ -125,7 +126,7 @@ class Bench:
             if "apply" in only:
                 applying = Applying(server, secure, records, original, folder)
                 stack.enter_context(applying)
-                takes |= {"promised ratios": applying.promised, "applying": applying.others}
+                takes |= {"promised ratios": applying.promised, _OTHERS: applying.others}
             if "small" in only:
                 small = Small(secure, records, original, tasks["packaged"], folder)
                 takes["small batches"] = stack.enter_context(small).take
@@ -152,7 +153,7 @@ class Bench:
             for number in range(1, rounds + 1):
                 for name, take in takes.items():
                     advance(f"round {number} of {rounds}: {name}")
-                    if name != _WHOLE or number % _SELDOM == 0:
+                    if (number - 1) % _SELDOM.get(name, 1) == 0:
                         for _ in range(_TURNS if name in _PROMISED else 1):
                             self._log.add(take())
 
