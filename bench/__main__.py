@@ -21,7 +21,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import document, memory
 from bench.apply import Applying
-from bench.cpus import ANY, CLIENTS, SERVERS, come_first, on
+from bench.cpus import ANY, CLIENTS, SERVERS, on, raised
 from bench.node import bundle, find_node
 from bench.reading import Reading
 from bench.records import SEED, Feed
@@ -96,6 +96,8 @@ class Bench:
                 server = stack.enter_context(EmbeddedValkey())
                 secure = Secure(stack.enter_context(EmbeddedValkey()), folder)
                 stack.enter_context(secure)
+            for process in (server, secure.server, secure):
+                stack.enter_context(raised(process.guard_pid))
             tasks = {} if _PACKAGED.isdisjoint(options.only) else unpack(folder)
             shared = Shared(server, secure, original, folder, tasks)
             with ExitStack() as rounds:
@@ -142,6 +144,7 @@ class Bench:
             if "read" in only:
                 with on(SERVERS):
                     single = stack.enter_context(EmbeddedValkey(cluster=False))
+                stack.enter_context(raised(single.guard_pid))
                 reading = Reading(database, single, images)
                 stack.callback(reading.close)
                 takes["reading"] = reading.take
@@ -201,8 +204,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if (load := os.getloadavg()[0]) > _QUIET * (os.cpu_count() or 1):
         sys.stderr.write(f"bench: the machine is busy (load {load:.1f}): figures will be noisy\n")
     columns = TextColumn("{task.description:28}"), BarColumn(), TimeElapsedColumn()
-    come_first()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with raised(), Progress(*columns, console=Console(stderr=True)) as progress:
         results = Bench(options, progress).run()
     if options.json:
         print(msgspec.json.encode(results).decode())

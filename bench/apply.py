@@ -14,7 +14,7 @@ from valkey import Valkey
 
 from bench import ceiling
 from bench.ceiling import FENCE_TTL
-from bench.cpus import SERVERS, on
+from bench.cpus import SERVERS, on, raised
 from bench.node import Driven, original
 from bench.records import HOT_ITEMS, Event, Feed
 from bench.results import Sample
@@ -152,6 +152,7 @@ class Applying:
         self._secure = secure
         with on(SERVERS):
             far = self._stack.enter_context(away(server.port))
+        self._stack.enter_context(raised(far.guard_pid))
         self._port = server.port
         self._far_port = far.port
         near_cache, far_cache = (cache_at(server, port) for port in (server.port, far.port))
