@@ -86,8 +86,9 @@ node_modules/.cdk: package.json $(VENV)/.dev
 	@$(NPM_INSTALL)
 	@touch $@
 
+# Without scripts, since that of aws-lambda-ric compiles curl; esbuild's own is run by itself.
 bench/original/node_modules/.installed: bench/original/package.json $(VENV)/.dev
-	@cd bench/original && $(NPM_INSTALL)
+	@cd bench/original && $(NPM_INSTALL) --ignore-scripts && "$(NODE)/node" node_modules/esbuild/install.js
 	@touch $@
 
 # A stamp per level: the demo needs neither test tools nor CDK. Both live in one .venv.

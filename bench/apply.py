@@ -1,36 +1,32 @@
 """From Lambda events to acknowledged entries: ours, the original's way, and the server alone."""
 
 import json
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from decimal import Decimal
-from itertools import count
 from pathlib import Path
 from typing import Any, Self
 
-import libvalkey
 from boto3.dynamodb.types import TypeDeserializer
 from valkey import Valkey
 
-from bench.cpus import SERVERS, on
-from bench.node import NodeWay
-from bench.records import CREATED, HOT_ITEMS, Event, Feed
+from bench import ceiling
+from bench.ceiling import FENCE_TTL
+from bench.cpus import SERVERS, on, raised
+from bench.node import Driven, original
+from bench.records import HOT_ITEMS, Event, Feed
 from bench.results import Sample
-from bench.servers import away, cache_at, round_trip_ms
+from bench.servers import Secure, ServerCpu, away, cache_at, round_trip_ms
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import PUT, Command
 from dynamirror.emulators.process import HOST
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.records.version import ChangeVersion
 from dynamirror.replication.replicator import Replicator
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
-from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import Schema, Views, ViewSpec
 
-FENCE_TTL = 93_600
 BATCHES = (100, 1_000, 10_000)
 ENCODINGS = (JSON, DYNAMODB_JSON, HASH, attribute("email"))
 # One round trip a record takes so long that some must do.
@@ -57,19 +53,32 @@ def replicator(cache: Cache, encoding: Encoding = JSON, key: str | None = None) 
 
 
 def timed(
-    name: str, events: Iterable[Event], handle: Callable[[Event], object]
+    name: str,
+    events: Iterable[Event],
+    handle: Callable[[Event], object],
+    server: ServerCpu | None = None,
 ) -> Iterator[Sample]:
-    """Handle events, timing nothing else: records a second, and this process's CPU time of each."""
+    """Handle events: take the rate, and the CPU time a record of this process and of the server.
+
+    Args:
+        name: of the figure.
+        events: the events, which are made outside the time.
+        handle: what handles one.
+        server: reads the CPU time of the cache's server; None to leave it out.
+    """
     seconds = cpu = 0.0
     records = 0
+    used = server.seconds() if server else 0.0
     for event in events:
         records += len(event["Records"])
         begin, begin_cpu = time.perf_counter(), time.process_time()
         handle(event)
-        seconds += time.perf_counter() - begin
         cpu += time.process_time() - begin_cpu
+        seconds += time.perf_counter() - begin
     yield Sample(name, RATE, records / seconds)
     yield Sample(f"cpu.{name}", "us/record", cpu / records * 1e6)
+    if server:
+        yield Sample(f"server.cpu.{name}", "us/record", (server.seconds() - used) / records * 1e6)
 
 
 def ours(replicate: Replicator) -> Callable[[Event], None]:
@@ -124,43 +133,59 @@ class Applying:
 
     Args:
         server: the cache.
+        secure: the cache with TLS.
         records: how many make a figure.
         node: Node.js and the original's bundle; None to leave it out.
         folder: for the original's events.
     """
 
     def __init__(
-        self, server: EmbeddedValkey, records: int, node: tuple[Path, Path] | None, folder: Path
+        self,
+        server: EmbeddedValkey,
+        secure: Secure,
+        records: int,
+        node: tuple[Path, Path] | None,
+        folder: Path,
     ) -> None:
         self._stack = ExitStack()
-        self._numbers = count(1)
         self._uniform, self._hot = Feed(records), Feed(records, HOT_ITEMS)
+        self._secure = secure
         with on(SERVERS):
             far = self._stack.enter_context(away(server.port))
+        self._stack.enter_context(raised(far.guard_pid))
         self._port = server.port
         self._far_port = far.port
         near_cache, far_cache = (cache_at(server, port) for port in (server.port, far.port))
-        self._near = {one.name: replicator(near_cache, one) for one in ENCODINGS}
-        self._far = replicator(far_cache)
+        secure_cache = Cache(secure.settings())
+        self._near = {encoding.name: replicator(near_cache, encoding) for encoding in ENCODINGS}
+        self._apply = {
+            "loopback": ours(self._near["json"]),
+            "1ms": ours(replicator(far_cache)),
+            "tls": ours(replicator(secure_cache)),
+        }
         near_cache.execute([Command(b"x", (b"SCRIPT", b"LOAD", PUT.source))])
-        for cache in (near_cache, far_cache):
+        self._cpu = {"loopback": ServerCpu(server.port), "tls": ServerCpu(secure.server.port)}
+        for cache in (near_cache, far_cache, secure_cache):
             self._stack.callback(cache.close)
+        for cpu in self._cpu.values():
+            self._stack.callback(cpu.close)
         self._python = {
             "loopback": (PythonWay(server.port), records // _FEW),
             "1ms": (PythonWay(far.port), records // _FEW_AND_FAR),
         }
         for way, _ in self._python.values():
             self._stack.callback(way.close)
-        self._node: dict[str, tuple[NodeWay, int]] = {}
+        self._node: dict[str, tuple[Driven, int]] = {}
         if node is not None:
             events = folder / "events.json"
-            events.write_text(self._uniform.text(0, records // 2), encoding="utf-8")
-            for place, port, part in (
-                ("loopback", server.port, 2),
-                ("1ms", far.port, _FEW_AND_FAR),
+            events.write_text(self._uniform.text(0, records // _FEW), encoding="utf-8")
+            for place, port, ca_file, few in (
+                ("loopback", server.port, None, _FEW),
+                ("tls", secure.port, secure.ca_file, _FEW),
+                ("1ms", far.port, None, _FEW_AND_FAR),
             ):
-                theirs = self._stack.enter_context(NodeWay(*node, events, port))
-                self._node[place] = (theirs, records // part)
+                driven = original(node, events, port, ca_file=ca_file, cpu=self._cpu.get(place))
+                self._node[place] = (self._stack.enter_context(driven), records // few)
 
     def __enter__(self) -> Self:
         return self
@@ -168,90 +193,61 @@ class Applying:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def take(self) -> Iterator[Sample]:
-        """Take each figure once."""
+    def promised(self) -> Iterator[Sample]:
+        """Take the figures of the promised ratios, each next to its base."""
+        batch = BATCHES[-1]
+        yield ceiling.scripts("ceiling.evalsha", self._port, len(self._uniform))
+        yield from self._applied("uniform", batch, "loopback")
+        yield from self._original("loopback")
+        yield from self._applied("hot", batch, "loopback")
+        yield from self._applied("uniform", batch, "tls")
+        yield from self._original("tls")
+        yield from self._applied("uniform", batch, "1ms")
+        yield from self._original("1ms")
+
+    def others(self) -> Iterator[Sample]:
+        """Take the other figures once."""
         yield Sample("ping.loopback", "ms", round_trip_ms(self._port))
         yield Sample("ping.1ms", "ms", round_trip_ms(self._far_port))
-        yield from self._ceilings()
-        yield from self._nearby()
-        yield from self._far_away()
-        yield from self._others()
-
-    def _nearby(self) -> Iterator[Sample]:
-        handle = ours(self._near["json"])
+        yield Sample("ping.tls", "ms", self._secure.round_trip_ms())
+        yield ceiling.sets(self._port, len(self._uniform))
+        for place in self._apply:
+            for batch in BATCHES[:-1]:
+                yield from self._applied("uniform", batch, place)
+        for batch in BATCHES[:-1]:
+            yield from self._applied("hot", batch, "loopback")
         for batch in BATCHES:
-            for kind, feed in (("uniform", self._uniform), ("hot", self._hot)):
-                yield from timed(f"apply.{kind}.{batch}.json.loopback", feed.events(batch), handle)
-        few = self._uniform.events(1, len(self._uniform) // _FEW)
-        yield from timed("apply.uniform.1.json.loopback", few, handle)
+            yield from self._applied("hot", batch, "1ms")
+        yield from self._applied("uniform", 1, "loopback", len(self._uniform) // _FEW)
         for name, replicate in self._near.items():
             if name != "json":
                 events = self._uniform.events(BATCHES[-1])
                 yield from timed(
                     f"apply.uniform.{BATCHES[-1]}.{name}.loopback", events, ours(replicate)
                 )
+        yield from self._in_python()
 
-    def _far_away(self) -> Iterator[Sample]:
-        handle = ours(self._far)
-        for batch in BATCHES:
-            for kind, feed in (("uniform", self._uniform), ("hot", self._hot)):
-                yield from timed(f"apply.{kind}.{batch}.json.1ms", feed.events(batch), handle)
+    def _applied(
+        self, kind: str, batch: int, place: str, records: int | None = None
+    ) -> Iterator[Sample]:
+        feed = self._uniform if kind == "uniform" else self._hot
+        name = f"apply.{kind}.{batch}.json.{place}"
+        cpu = self._cpu.get(place)
+        yield from timed(name, feed.events(batch, records), self._apply[place], cpu)
 
-    def _others(self) -> Iterator[Sample]:
+    def _original(self, place: str) -> Iterator[Sample]:
+        if place in self._node:
+            driven, few = self._node[place]
+            yield from driven.take(f"original.node.{place}", few)
+
+    def _in_python(self) -> Iterator[Sample]:
         for place, (way, few) in self._python.items():
             events = self._uniform.events(1, few)
             yield from timed(f"original.python.{place}", events, way.one_by_one)
         way, _ = self._python["loopback"]
         yield from timed("plain.pipeline.loopback", self._uniform.events(_RAW_BATCH), way.pipelined)
-        for place, (node, few) in self._node.items():
-            yield from node.take(f"original.node.{place}", few)
         text = self._uniform.text(0, _RAW_BATCH)
         yield Sample("event.bytes", "bytes/record", len(text) / min(_RAW_BATCH, len(self._uniform)))
         begin = time.process_time()
         records = len(json.loads(text)["Records"])
         yield Sample("cpu.event.decode", "us/record", (time.process_time() - begin) / records * 1e6)
-
-    def _ceilings(self) -> Iterator[Sample]:
-        number, records = next(self._numbers), len(self._uniform)
-        sets = _sets(number, records)
-        yield Sample("ceiling.set", "commands/s", ceiling(self._port, sets, b"+OK\r\n"))
-        scripts = _scripts(number, records)
-        yield Sample(
-            "ceiling.evalsha", "commands/s", ceiling(self._port, scripts, b"$7\r\napplied\r\n")
-        )
-
-
-def ceiling(port: int, commands: Sequence[tuple[bytes | int, ...]], reply: bytes) -> float:
-    """Commands a second that the server does when all are packed beforehand and sent at once."""
-    packed = [
-        b"".join(libvalkey.pack_command(command) for command in commands[at : at + _RAW_BATCH])
-        for at in range(0, len(commands), _RAW_BATCH)
-    ]
-    with socket.create_connection((HOST, port)) as connection:
-        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        begin = time.perf_counter()
-        for block, sent in zip(packed, range(0, len(commands), _RAW_BATCH), strict=True):
-            connection.sendall(block)
-            missing = min(_RAW_BATCH, len(commands) - sent) * len(reply)
-            while missing > 0:
-                missing -= len(connection.recv(1 << 16))
-        return len(commands) / (time.perf_counter() - begin)
-
-
-def _sets(number: int, records: int) -> list[tuple[bytes | int, ...]]:
-    value = str(number).encode() + b"x" * 300
-    return [(b"SET", b"set:%d" % at, value) for at in range(records)]
-
-
-def _scripts(number: int, records: int) -> list[tuple[bytes | int, ...]]:
-    """Calls of the put script as `apply` makes them, with values of the same size."""
-    value = str(number).encode() + b"x" * 300
-    commands = []
-    for at in range(records):
-        key = f"raw:{at:06d}"
-        version = ChangeVersion(1, number * records + at + 1, CREATED)
-        call = PUT.command(key.encode(), fence_key(key).encode(), str(version), FENCE_TTL, value)
-        commands.append(
-            tuple(word.encode() if isinstance(word, str) else word for word in call.words)
-        )
-    return commands

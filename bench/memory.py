@@ -14,7 +14,7 @@ from valkey import Valkey
 from bench.apply import ENCODINGS, ours, replicator
 from bench.records import Feed
 from bench.results import Sample
-from bench.start import ISOLATED
+from bench.start import DEPLOYED, ISOLATED
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.process import HOST
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -25,7 +25,7 @@ from dynamirror.views.keyspace import fence_key
 EVENT_BYTES = 6 * 1024 * 1024
 _SAMPLED = 1_000
 _KEY = "user:{id}"
-_FUNCTION = str(Path(__file__).with_name("function.py"))
+_FUNCTION = str(DEPLOYED / "function.py")
 
 
 def in_cache(records: int) -> Iterator[Sample]:

@@ -9,25 +9,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from bench.cost import DEFAULT_MB, bills
-from bench.results import Results
+from bench.results import Record, Results
 
 _OURS, _HOT, _THEIRS, _LIMIT = "#1f6feb", "#8250df", "#bc4c00", "#6e7781"
 _STYLE: Any = {"svg.hashsalt": "dynamirror", "svg.fonttype": "none", "font.size": 9}
 
 
-def draw(results: Results, folder: Path) -> None:
-    """Draw all pictures that the results are enough for."""
+def draw(record: Record, folder: Path) -> None:
+    """Draw all pictures from the worst of the recorded runs."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, plot in PLOTS.items():
         with mpl.rc_context(_STYLE):
             figure = Figure(figsize=(7, 3), layout="constrained")
             axes = figure.add_subplot()
             axes.spines[["top", "right"]].set_visible(False)
-            plot(axes, results)
+            plot(axes, record.worst)
             figure.savefig(
                 folder / f"{name}.svg",
                 transparent=False,
-                metadata={"Date": None, "Creator": None, "Identifier": results.fingerprint()},
+                metadata={"Date": None, "Creator": None, "Identifier": record.fingerprint()},
             )
 
 
@@ -56,10 +56,11 @@ def _start(axes: Axes, results: Results) -> None:
     """Milliseconds until the first record is applied."""
     bars = {
         "original, Node.js": ("start.node", _THEIRS),
-        "all compiled beforehand": ("start.compiled", _OURS),
-        "source only": ("start.source", _OURS),
-        "as packaged": ("start.packaged", _OURS),
+        "original, Node.js, TLS": ("start.node.tls", _THEIRS),
+        "dynamirror": ("start.packaged", _OURS),
+        "dynamirror, TLS": ("start.packaged.tls", _OURS),
     }
+    bars = {label: bar for label, bar in bars.items() if bar[0] in results.figures}
     values = [results.median(name) for name, _ in bars.values()]
     drawn = axes.barh(list(bars), values, color=[colour for _, colour in bars.values()])
     axes.bar_label(drawn, labels=[f"{value:.0f} ms" for value in values], padding=3)

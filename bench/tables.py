@@ -20,12 +20,12 @@ def show(results: Results, console: Console) -> None:
     if {"original.node.1ms", "apply.uniform.1.json.loopback"} <= results.figures.keys():
         console.print(_cost(results))
     promises = Table(title="what is promised")
-    for heading in ("ratio", "measured", "promised", ""):
+    for heading in ("ratio", "measured", "promised", "to spare", ""):
         promises.add_column(heading, justify="left" if heading == "ratio" else "right")
     for ratio in results.ratios:
-        bound = f"{'at least' if ratio.at_least else 'at most'} {ratio.bound:g}"
+        kept = "kept" if ratio.is_kept else "[red]missed"
         promises.add_row(
-            ratio.name, f"{ratio.value:g}", bound, "kept" if ratio.is_kept else "[red]missed"
+            ratio.name, ratio.measured, ratio.promised, f"{ratio.headroom - 1:+.0%}", kept
         )
     console.print(promises)
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from itertools import count
 
+from bench import ceiling
 from bench.results import Sample
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply
@@ -30,12 +31,18 @@ class Whole:
     Args:
         database: where the table is made.
         cache: the cache.
+        port: the cache's.
         items: what it is filled with, in DynamoDB JSON.
     """
 
     def __init__(
-        self, database: EmbeddedDynamoDB, cache: Cache, items: list[dict[str, dict[str, object]]]
+        self,
+        database: EmbeddedDynamoDB,
+        cache: Cache,
+        port: int,
+        items: list[dict[str, dict[str, object]]],
     ) -> None:
+        self._port = port
         self._client = database.aws.dynamodb()
         self._cache = cache
         create_table(self._client, _TABLE, {"id": "S"})
@@ -49,7 +56,7 @@ class Whole:
         self._items = list(scan_table(self._client, _TABLE))
 
     def from_memory(self) -> Iterator[Sample]:
-        """Rows that are at hand into the cache, in items a second."""
+        """Take the rate of rows that are at hand into the cache, and the script's ceiling."""
         items = len(self._items)
         version = SnapshotVersion(next(self._horizons))
         begin = time.perf_counter()
@@ -58,6 +65,7 @@ class Whole:
         yield Sample("rows.memory", _RATE, items / (time.perf_counter() - begin))
         if report.applied != items:
             sys.exit("bench: the cache did not take the rows")
+        yield ceiling.scripts("rows.ceiling", self._port, items)
 
     def from_table(self) -> Iterator[Sample]:
         """All of the table into the cache, and compared with it, in items a second."""

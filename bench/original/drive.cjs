@@ -12,7 +12,7 @@ const records = JSON.parse(readFileSync(events, "utf8")).Records;
   for await (const line of createInterface({ input: process.stdin })) {
     const cpu = process.cpuUsage();
     const begin = process.hrtime.bigint();
-    for (const record of records.slice(0, Number(line))) {
+    for (const record of records.slice(0, parseInt(line, 10))) {
       await handler({ Records: [record] });
     }
     const seconds = Number(process.hrtime.bigint() - begin) / 1e9;
