@@ -5,7 +5,7 @@ server for the keys of every EVALSHA, and some wait a minute for a node that han
 """
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice, repeat
 from typing import Any, Final
 
@@ -47,7 +47,7 @@ class PipelinedCall:
         sent: list[Command] = []
         try:
             while chunk := list(islice(commands, CHUNK)):
-                self._send(dict(enumerate(chunk, len(sent))))
+                self._send(chunk, len(sent))
                 sent += chunk
                 for pipeline in self._pipelines.values():
                     pipeline.receive(self._replies, leave=UNDER_WAY)
@@ -59,13 +59,13 @@ class PipelinedCall:
                 pipeline.close()
         return self._replies
 
-    def _send(self, batch: Mapping[int, Command]) -> None:
-        self._replies += [_UNREACHED] * len(batch)
+    def _send(self, chunk: list[Command], begin: int) -> None:
+        self._replies += [_UNREACHED] * len(chunk)
         if only := self._cluster.only_node():
-            self._pipeline(only).send(batch, self._replies, asking=False)
+            self._pipeline(only).send(range(begin, begin + len(chunk)), chunk, self._replies)
             return
         routes: dict[Node, dict[int, Command]] = {}
-        for index, command in batch.items():
+        for index, command in enumerate(chunk, begin):
             node = self._cluster.node_of(command.key)
             if node is None:
                 self._cluster.invalidate_topology()
@@ -73,7 +73,7 @@ class PipelinedCall:
             else:
                 routes.setdefault(node, {})[index] = command
         for node, group in routes.items():
-            self._pipeline(node).send(group, self._replies, asking=False)
+            self._pipeline(node).send(group, group.values(), self._replies)
 
     def _send_again(self, sent: list[Command]) -> None:
         """Follow redirections, and repeat what a second attempt can carry out."""
@@ -96,7 +96,7 @@ class PipelinedCall:
                     continue
                 routes.setdefault(route, {})[index] = sent[index]
         for (node, asking), group in routes.items():
-            self._pipeline(node).send(group, self._replies, asking=asking)
+            self._pipeline(node).send(group, group.values(), self._replies, asking=asking)
 
     def _pipeline(self, node: Node) -> "NodePipeline":
         if node not in self._pipelines:
@@ -119,15 +119,21 @@ class NodePipeline:
     def __init__(self, cluster: Cluster, node: Node) -> None:
         self._cluster = cluster
         self._node = node
-        self._pending: deque[list[int]] = deque()
+        self._pending: deque[Sequence[int]] = deque()
         self._connection: Connection | None = None
         self._broken: Failure | None = None
         self.load_scripts = False
 
-    def send(self, batch: Mapping[int, Command], replies: list[Any], *, asking: bool) -> None:
+    def send(
+        self,
+        indices: Iterable[int],
+        commands: Iterable[Command],
+        replies: list[Any],
+        *,
+        asking: bool = False,
+    ) -> None:
         """Send commands; each answer belongs at its command's index."""
-        indices: list[int] = list(batch)
-        words: list[tuple[Word, ...] | bytes] = [command.words for command in batch.values()]
+        words: list[tuple[Word, ...] | bytes] = [command.words for command in commands]
         if asking:
             indices = [index for asked in indices for index in (_NOBODY, asked)]
             words = [each for call in words for each in ((b"ASKING",), call)]
@@ -135,7 +141,7 @@ class NodePipeline:
             self.load_scripts = False
             words = [*_SCRIPT_LOADS, *words]
             indices = [*repeat(_NOBODY, len(_SCRIPT_LOADS)), *indices]
-        self._pending.append(indices)
+        self._pending.append(indices if isinstance(indices, range) else [*indices])
         if self._broken is None:
             try:
                 if self._connection is None:
@@ -155,6 +161,9 @@ class NodePipeline:
             answers = self._read(len(indices))
             # Only now: an exception raised before, as by a signal, finds the batch pending.
             self._pending.popleft()
+            if isinstance(indices, range):
+                replies[indices.start : indices.stop] = answers
+                continue
             for index, reply in zip(indices, answers, strict=True):
                 if index != _NOBODY:
                     replies[index] = reply
@@ -168,7 +177,8 @@ class NodePipeline:
                 self._connection.read_all(answers, count)
             except OSError as error:
                 self._break(error)
-        for index, answer in enumerate(answers):
+        errors = AnswerError in set(map(type, answers))
+        for index, answer in enumerate(answers) if errors else ():
             if isinstance(answer, AnswerError):
                 if answer.code in _BREAKING:
                     self._break(answer)

@@ -19,6 +19,8 @@ from dynamirror.views.keyspace import fence_key
 OUT_OF_TIME = "out of time"
 # Entries drawn at a time: the server should not wait until all of a large batch is decoded.
 _DRAWN = 500
+# Entries made between two looks at the clock.
+_BETWEEN_LOOKS = 50
 # What the scripts answer.
 _WRITTEN = (b"applied", b"stale")
 
@@ -89,18 +91,20 @@ class _Outbox(msgspec.Struct):
     rejected: dict[int, RejectedEntry] = {}  # by place in `sent`
 
     def commands(self) -> Iterator[Command]:
-        for entry in self.entries:
+        entries, fence_ttl, sent = iter(self.entries), self.fence_ttl, self.sent
+        while some := list(islice(entries, _BETWEEN_LOOKS)):
             if not self.in_time():
-                self.report.failed.append(RejectedEntry(entry, OUT_OF_TIME))
+                self.report.failed += [RejectedEntry(entry, OUT_OF_TIME) for entry in some]
                 continue
-            try:
-                command = _command(entry, self.fence_ttl)
-            except (RecordError, RecursionError) as error:
-                # What the entry holds is out of date, and nothing better can be written.
-                self.rejected[len(self.sent)] = RejectedEntry(entry, str(error))
-                command = _delete(entry, self.fence_ttl)
-            self.sent.append(entry)
-            yield command
+            for entry in some:
+                try:
+                    command = _command(entry, fence_ttl)
+                except (RecordError, RecursionError) as error:
+                    # What the entry holds is out of date, and nothing better can be written.
+                    self.rejected[len(sent)] = RejectedEntry(entry, str(error))
+                    command = _delete(entry, fence_ttl)
+                sent.append(entry)
+                yield command
 
 
 def _newest(entries: Iterable[Entry], report: Report) -> Iterator[Entry]:
@@ -120,11 +124,11 @@ def _newest(entries: Iterable[Entry], report: Report) -> Iterator[Entry]:
 def _command(entry: Entry, fence_ttl: bytes) -> Command:
     if isinstance(entry, Put):
         view = entry.view
+        encoding = view.encoding
         # As view.encode() would, with a call less where all of an item is written.
-        make = view.make
-        value = view.encoding.encode(entry.item) if make is None else view.encode(entry.item)
+        value = encoding.encode(entry.item) if view.make is None else view.encode(entry.item)
         if value is not None:
-            script = PUT_HASH if view.encoding.layout is ValueType.HASH else PUT
+            script = PUT_HASH if encoding.layout is ValueType.HASH else PUT
             key, fence = _keys(entry)
             version = str(entry.version).encode()
             if view.ttl is None and view.collection is None:

@@ -9,7 +9,7 @@ from dynamirror.records import stream_record
 from dynamirror.records.stream_record import Change
 from dynamirror.replication.record_batch import RecordBatch, parked_item
 from dynamirror.views.canary import views_for
-from dynamirror.views.entry import Entry, entries_of_change
+from dynamirror.views.entry import Entry, Put, entries_of_change
 from dynamirror.views.view import Schema, Views
 
 OTHER_KEY: Final = "the record's key attributes are not the table's"
@@ -58,7 +58,13 @@ def _decode(records: list[Any], views: Views, parked: list[ParkedItem]) -> Itera
             continue
         for view in views_of_item:
             try:
-                yield from entries_of_change(view, change)
+                # As entries_of_change() would, with a call less for the commonest change.
+                if change.new is not None and view.is_static:
+                    key = view.key_of(change.keys)
+                    if key is not None:
+                        yield Put(view, key, change.version, change.new)
+                else:
+                    yield from entries_of_change(view, change)
             except RecordError as error:  # the other views can still be written
                 reason = reason_in_view(view, error)
                 parked.append(parked_item(record, reason, change.version.created))
@@ -70,11 +76,11 @@ def _check_key(change: Change, schema: Schema) -> None:
     Raises:
         RecordError: its key attributes are not the table's, or an image is of another item.
     """
-    new, old = change.new, change.old
-    if len(change.keys) != len(schema.keys):
+    keys, new, old = change.keys, change.new, change.old
+    if len(keys) != len(schema.keys):
         raise RecordError(OTHER_KEY)
     for name in schema.keys:
-        value = change.keys.get(name)
+        value = keys.get(name)
         if value is None:
             raise RecordError(OTHER_KEY)
         if (new is not None and new.get(name) != value) or (

@@ -93,6 +93,7 @@ def view_of(schema: Schema) -> View:
         encoding=JSON,
         key_of=lambda _item: key,
         needs_old_image=False,
+        is_static=True,
     )
 
 

@@ -52,6 +52,7 @@ class View(msgspec.Struct, frozen=True):
         pinned: texts of primary-key attributes that the key does not name.
         attributes: all that is needed of an item; None for the whole of it.
         fingerprint: of all that decides what is written.
+        is_static: whether every item has its entry under one key as long as there is the item.
     """
 
     name: str
@@ -68,6 +69,7 @@ class View(msgspec.Struct, frozen=True):
     pinned: Mapping[str, str] = {}
     attributes: frozenset[str] | None = None
     fingerprint: str = ""
+    is_static: bool = False
 
     def render(self, item: Item) -> str | None:
         """Return the key of an item's entry, or None if the view has none for it.
@@ -119,11 +121,6 @@ class View(msgspec.Struct, frozen=True):
         if seconds is None or not seconds.is_finite() or seconds >= _NEVER:
             return None
         return max(int(seconds), 1) if seconds > 0 else 1
-
-    @property
-    def is_static(self) -> bool:
-        """Return whether every item has its entry under one key as long as there is the item."""
-        return self.when is None and not self.needs_old_image
 
     @property
     def owns_its_keys(self) -> bool:
@@ -205,6 +202,7 @@ class ViewSpec(msgspec.Struct, frozen=True):
             pinned={name: text for name, text in constant.items() if name in schema.keys},
             attributes=self._attributes(template, when, schema),
             fingerprint=self._fingerprint(template),
+            is_static=when is None and set(template.names) <= set(schema.keys),
         )
 
     def _default_key(self, schema: Schema) -> str:
