@@ -10,17 +10,28 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import utf8
+from dynamirror.records.stream_record import Change
 from dynamirror.records.version import supersedes
 from dynamirror.views.batch_result import RejectedEntry, Report
 from dynamirror.views.encoding import ValueType
 from dynamirror.views.entry import Entry, Put
 from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import View
+
+
+class PackedPut(Put, frozen=True, gc=False):
+    """A put whose command is made already.
+
+    Args:
+        command: the command.
+    """
+
+    command: Command
+
 
 OUT_OF_TIME = "out of time"
 # Entries drawn at a time: the server should not wait until all of a large batch is decoded.
 _DRAWN = 500
-# Entries made between two looks at the clock.
-_BETWEEN_LOOKS = 50
 # What the scripts answer.
 _WRITTEN = (b"applied", b"stale")
 
@@ -91,20 +102,19 @@ class _Outbox(msgspec.Struct):
     rejected: dict[int, RejectedEntry] = {}  # by place in `sent`
 
     def commands(self) -> Iterator[Command]:
-        entries, fence_ttl, sent = iter(self.entries), self.fence_ttl, self.sent
-        while some := list(islice(entries, _BETWEEN_LOOKS)):
-            if not self.in_time():
-                self.report.failed += [RejectedEntry(entry, OUT_OF_TIME) for entry in some]
+        fence_ttl, sent, in_time = self.fence_ttl, self.sent, self.in_time
+        for entry in self.entries:
+            if not in_time():
+                self.report.failed.append(RejectedEntry(entry, OUT_OF_TIME))
                 continue
-            for entry in some:
-                try:
-                    command = _command(entry, fence_ttl)
-                except (RecordError, RecursionError) as error:
-                    # What the entry holds is out of date, and nothing better can be written.
-                    self.rejected[len(sent)] = RejectedEntry(entry, str(error))
-                    command = _delete(entry, fence_ttl)
-                sent.append(entry)
-                yield command
+            try:
+                command = entry.command if type(entry) is PackedPut else _command(entry, fence_ttl)
+            except (RecordError, RecursionError) as error:
+                # What the entry holds is out of date, and nothing better can be written.
+                self.rejected[len(sent)] = RejectedEntry(entry, str(error))
+                command = _delete(entry, fence_ttl)
+            sent.append(entry)
+            yield command
 
 
 def _newest(entries: Iterable[Entry], report: Report) -> Iterator[Entry]:
@@ -140,6 +150,39 @@ def _command(entry: Entry, fence_ttl: bytes) -> Command:
             return script.indexed(key, fence, index, version, fence_ttl, value, expires, member)
     # Like a sparse index: an item without the attribute has no entry.
     return _delete(entry, fence_ttl)
+
+
+def packed_put(view: View, change: Change, fence_ttl: bytes) -> PackedPut | None:
+    """Return the put of a change in a view for which `can_pack` holds; None if it is unusual.
+
+    What is unusual needs `apply` with its plain entry, which says why.
+
+    Args:
+        view: the view.
+        change: puts an item.
+        fence_ttl: seconds a fence is kept, in digits.
+    """
+    assert change.new is not None
+    try:
+        key, value = view.key_of(change.keys), view.encoding.encode(change.new)
+    except (RecordError, RecursionError):
+        return None
+    if key is None or value is None:
+        return None
+    version, entry_key = change.version, key.encode()
+    command = PUT.write(entry_key, fence_key(key).encode(), str(version).encode(), fence_ttl, value)
+    return PackedPut(view, key, version, change.new, command)
+
+
+def can_pack(view: View) -> bool:
+    """Return whether `packed_put` can write a view: each item has one string that never expires."""
+    return (
+        view.is_static
+        and view.encoding.layout is ValueType.STRING
+        and view.make is None
+        and view.ttl is None
+        and view.collection is None
+    )
 
 
 def _delete(entry: Entry, fence_ttl: bytes) -> Command:

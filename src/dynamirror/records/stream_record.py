@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_streams_Recor
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypeGuard
@@ -21,7 +21,8 @@ _pack = msgspec.msgpack.Encoder().encode
 _SAMPLE = 250
 _HARDLY = 0.95
 # Tuples, since a malformed record may hold what a set cannot look up.
-_EVENTS = ("INSERT", "MODIFY", "REMOVE")
+_PUTS = ("INSERT", "MODIFY")
+_EVENTS = (*_PUTS, "REMOVE")
 _BOTH_IMAGES = "NEW_AND_OLD_IMAGES"
 _FEEDS_A_MIRROR = ("NEW_IMAGE", _BOTH_IMAGES)
 _VIEW_TYPES = (*_FEEDS_A_MIRROR, "OLD_IMAGE", "KEYS_ONLY")
@@ -164,6 +165,45 @@ def decode(record: Mapping[str, Any], stream_arn: str | None = None) -> Change:
         raise _malformed(record, "ApproximateCreationDateTime is not a time in seconds since 1970")
     version = ChangeVersion(stream.epoch, int(number), seconds)
     return Change(stream.table, primary_key, version, new, old, view_type == _BOTH_IMAGES)
+
+
+def decode_put(record: Any, arn: str, stream: Stream, names: Sequence[str]) -> Change | None:
+    """Decode a record of the commonest kind; return None for any other, which needs `decode`.
+
+    The commonest puts an item, `decode` finds nothing wrong in it, and its key attributes are those
+    of the table and of its images. Each test here is one that other records meet, or stricter.
+
+    Args:
+        record: the record, from a Lambda event.
+        arn: the stream's ARN.
+        stream: what `parse_stream_arn` reads in it.
+        names: names of the table's key attributes.
+    """
+    try:
+        data = record["dynamodb"]
+        keys, new, old = data["Keys"], data["NewImage"], data.get("OldImage")
+        sequence, created = data["SequenceNumber"], data["ApproximateCreationDateTime"]
+        if not (
+            record["eventSourceARN"] == arn
+            and record["eventName"] in _PUTS
+            and data["StreamViewType"] == _BOTH_IMAGES
+            and type(keys) is dict
+            and len(keys) == len(names)
+            and type(new) is dict
+            and (old is None or type(old) is dict)
+            and type(created) is int
+            and 0 <= created < _CREATED_END
+            and _is_sequence_number(sequence)
+        ):
+            return None
+        for name in names:
+            value = keys[name]
+            if value is None or new[name] != value or (old is not None and old[name] != value):
+                return None
+    except (AttributeError, LookupError, TypeError):
+        return None
+    version = ChangeVersion(stream.epoch, int(sequence), created)
+    return Change(stream.table, keys, version, new, old)
 
 
 def _wrong(event: object, primary_key: object, new: object, old: object) -> str | None:

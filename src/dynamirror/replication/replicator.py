@@ -112,7 +112,7 @@ class Replicator:
         end = begin + seconds - min(self._reserve, seconds / 2)
         parked: list[ParkedItem] = []
         self._table_keys.bind(batch)
-        entries, coalesced = entries_of_batch(batch, self.views, parked)
+        entries, coalesced = entries_of_batch(batch, self.views, parked, fence_ttl=self.fence_ttl)
         if logger.isEnabledFor(logging.DEBUG):
             entries = list(entries)
             views = Counter(entry.view.name for entry in entries)
