@@ -187,10 +187,7 @@ def decode_put(record: Any, arn: str, stream: Stream, names: Sequence[str]) -> C
             record["eventSourceARN"] == arn
             and record["eventName"] in _PUTS
             and data["StreamViewType"] == _BOTH_IMAGES
-            and type(keys) is dict
             and len(keys) == len(names)
-            and type(new) is dict
-            and (old is None or type(old) is dict)
             and type(created) is int
             and 0 <= created < _CREATED_END
             and _is_sequence_number(sequence)
@@ -198,10 +195,10 @@ def decode_put(record: Any, arn: str, stream: Stream, names: Sequence[str]) -> C
             return None
         for name in names:
             value = keys[name]
-            if value is None or new[name] != value or (old is not None and old[name] != value):
+            if new[name] != value or (old is not None and old[name] != value):
                 return None
     except (AttributeError, LookupError, TypeError):
-        return None
+        return None  # what is no object where one belongs ends here, too
     version = ChangeVersion(stream.epoch, int(sequence), created)
     return Change(stream.table, keys, version, new, old)
 

@@ -125,6 +125,8 @@ class Replicator:
             self._gap_detectors.pop(batch.table, None)
             return self._apply(batch, begin, context)
         parked = merged([*parked, *batch.parked_items(report)])
+        if not parked:
+            return report, [], []
         at = datetime.now(UTC).isoformat(timespec="seconds")
         return report, parked, park(self.cache, parked, at=at, limit=self._quarantine_limit)
 
