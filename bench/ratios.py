@@ -110,7 +110,7 @@ REQUIRED = (
         "apply, different items, times the original's way, loopback",
         f"{_BATCHED}.loopback",
         "original.node.loopback",
-        8,
+        7,
     ),
     Required(
         "apply, different items, times the original's way, loopback, both over TLS",
@@ -122,7 +122,7 @@ REQUIRED = (
         "apply, different items, times the original's way, 1 ms away",
         f"{_BATCHED}.1ms",
         "original.node.1ms",
-        65,
+        60,
     ),
     Required(
         "apply, 100 hot items, times different items",

@@ -18,6 +18,12 @@ from dynamirror.views.entry import Entry, Put
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import View
 
+OUT_OF_TIME = "out of time"
+# Entries drawn at a time: the server should not wait until all of a large batch is decoded.
+_DRAWN = 500
+# What the scripts answer.
+_WRITTEN = (b"applied", b"stale")
+
 
 class PackedPut(Put, frozen=True, gc=False):
     """A put whose command is made already.
@@ -27,13 +33,6 @@ class PackedPut(Put, frozen=True, gc=False):
     """
 
     command: Command
-
-
-OUT_OF_TIME = "out of time"
-# Entries drawn at a time: the server should not wait until all of a large batch is decoded.
-_DRAWN = 500
-# What the scripts answer.
-_WRITTEN = (b"applied", b"stale")
 
 
 def apply(

@@ -63,19 +63,24 @@ def create_table(
     stream: Any = {"StreamEnabled": view_type is not None}
     if view_type:
         stream["StreamViewType"] = view_type
-    client.create_table(
-        TableName=name,
-        KeySchema=[
-            {"AttributeName": key, "KeyType": "RANGE" if number else "HASH"}
-            for number, key in enumerate(keys)
-        ],
-        AttributeDefinitions=[
-            {"AttributeName": key, "AttributeType": tag}  # type: ignore[typeddict-item]
-            for key, tag in keys.items()
-        ],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification=stream,
-    )
+    try:
+        client.create_table(
+            TableName=name,
+            KeySchema=[
+                {"AttributeName": key, "KeyType": "RANGE" if number else "HASH"}
+                for number, key in enumerate(keys)
+            ],
+            AttributeDefinitions=[
+                {"AttributeName": key, "AttributeType": tag}  # type: ignore[typeddict-item]
+                for key, tag in keys.items()
+            ],
+            BillingMode="PAY_PER_REQUEST",
+            StreamSpecification=stream,
+        )
+    except client.exceptions.ResourceInUseException as error:
+        # On a busy machine, boto3 may repeat a request that the emulator carries out already.
+        if not error.response["ResponseMetadata"]["RetryAttempts"]:
+            raise
     client.get_waiter("table_exists").wait(
         TableName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 30}
     )
