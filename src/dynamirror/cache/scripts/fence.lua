@@ -11,16 +11,16 @@ local incoming, fence_ttl = ARGV[1], ARGV[2]
 
 local held = redis.call('GET', fence)
 if held then
-  -- A change is less than 'd', a row is not.
-  if incoming < 'd' and held < 'd' then
-    if string.sub(incoming, 1, 54) <= string.sub(held, 1, 54) then return 'stale' end
-  elseif incoming < 'd' then
-    -- The row already contains an older change.
-    if string.sub(incoming, 55) < string.sub(held, 2) then return 'stale' end
-  elseif held < 'd' then
+  local is_row, over_row = string.byte(incoming) == 114, string.byte(held) == 114 -- 'r'
+  if is_row and over_row then
+    if incoming <= held then return 'stale' end
+  elseif is_row then
     -- The change may be newer than the row: the stream delivers any change since.
     if string.sub(held, 55) >= string.sub(incoming, 2) then return 'stale' end
-  elseif incoming <= held then
+  elseif over_row then
+    -- The row already contains an older change.
+    if string.sub(incoming, 55) < string.sub(held, 2) then return 'stale' end
+  elseif string.sub(incoming, 2, 54) <= string.sub(held, 2, 54) then
     return 'stale'
   end
 end
