@@ -331,6 +331,7 @@ def test_plain_objects_that_resemble_dynamodb_json_stay_plain(tmp_path: Path) ->
             "data.jsonl",
             "is an incremental export, which holds changes; use a full one",
         ),
+        (r'[{"id": "\ud800"}]', "rows.json", "row 1: DynamoDB cannot hold it: a text is not valid"),
         (b"\x1f\x8b\x08\x00", "data.json.gz", "cannot be unpacked: "),
         (gzip.compress(b'[{"id": "1"}]')[:-4], "data.json.gz", "cannot be unpacked: "),
         (gzip.compress(b"\xff\xfe"), "data.json.gz", "is not JSON or CSV in UTF-8"),

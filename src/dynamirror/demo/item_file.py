@@ -14,7 +14,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 
 from dynamirror.demo.csv_table import csv_rows
 from dynamirror.errors import ConfigError, RecordError
-from dynamirror.records.attribute_value import typed_map
+from dynamirror.records.attribute_value import to_json, typed_map
 
 Row = dict[str, Any]
 
@@ -191,7 +191,8 @@ def _from_typed(path: str, rows: Sequence[Row], places: Sequence[str]) -> list[R
         item = {name: _as_boto3(value) for name, value in row.items()}
         try:
             deserialize({"M": item})
-        except (TypeError, ArithmeticError) as error:
+            to_json(typed_map(item))  # refuses lone surrogates
+        except (TypeError, ArithmeticError, RecordError) as error:
             raise _refused(path, place, error) from None
         items.append(item)
     return items
@@ -216,9 +217,11 @@ def _from_plain(path: str, rows: Sequence[Row], places: Sequence[str]) -> list[R
     items = []
     for row, place in zip(rows, places, strict=True):
         try:
-            items.append({name: serialize(value) for name, value in row.items()})
-        except (TypeError, ArithmeticError, RecursionError) as error:
+            item = {name: serialize(value) for name, value in row.items()}
+            to_json(typed_map(item))  # refuses lone surrogates
+        except (TypeError, ArithmeticError, RecursionError, RecordError) as error:
             raise _refused(path, place, error) from None
+        items.append(item)
     return items
 
 
