@@ -59,7 +59,7 @@ def test_each_figure_of_a_running_demo_has_a_line_with_its_name(width: int) -> N
 def test_each_figure_of_a_running_demo_is_explained_where_there_is_room(width: int) -> None:
     lines = shown(live_panel("writing", TOTALS, ENTRIES, width=width), width)
     explained = {
-        "written": "random changes to the table",
+        "written": "random writes to the table; some delete nothing",
         "applied": "changes that the cache took",
         "coalesced": "left out: a newer change was in the same batch",
         "stale": "refused: the cache held one at least as new",
@@ -69,6 +69,15 @@ def test_each_figure_of_a_running_demo_is_explained_where_there_is_room(width: i
     }
     for name, meaning in explained.items():
         assert any(line.startswith(name) and line.endswith(meaning) for line in lines)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_long_value_leaves_room_for_its_key(width: int) -> None:
+    entries = {"users:1": b"v" * 500, "order:" + "k" * 100: b"short", "users:3": None}
+    lines = shown(live_panel("writing", TOTALS, entries, width=width), width)
+    assert any(line.startswith("users:1 ") and line.endswith("…") for line in lines)
+    assert any(line.startswith("order:kkk") and "…  short" in line for line in lines)
+    assert any(line.startswith("users:3 ") and line.endswith("(no entry)") for line in lines)
 
 
 @pytest.mark.parametrize("width", WIDTHS)

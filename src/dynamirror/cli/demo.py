@@ -5,7 +5,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -23,8 +22,6 @@ from dynamirror.demo.totals import Totals
 from dynamirror.emulators.process import HOST
 from dynamirror.errors import ConfigError
 from dynamirror.recovery.comparison import Comparison
-
-_STOPPED = "stopped; nothing left behind"
 
 
 def demo(
@@ -76,7 +73,7 @@ def demo(
     # With --json, standard output carries only the summary.
     screen = Screen(Console(stderr=as_json))
     shown = DemoPage(wanted=page, port=page_port, in_browser=in_browser)
-    with interruptible(partial(screen.say, _STOPPED)), log_shown(screen):
+    with interruptible(screen.say_stopped), log_shown(screen):
         prepared = Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key)
         if prepared.loaded:
             screen.say(f"loading {prepared.loaded}", is_prose=True)

@@ -21,9 +21,10 @@ _PLAIN_SECONDS = 2.0
 # Below this many columns, figures stand without their meanings.
 _NARROW = 72
 _FRAME = 18  # columns of the summary's border, padding and names
+_FRAME_OF_ENTRIES = 10  # columns of the live panel's border and padding
 _MOST_LETTERS = 200  # of a value; the panel crops it to the line
 _MEANINGS = {
-    "written": "random changes to the table",
+    "written": "random writes to the table; some delete nothing",
     "applied": "changes that the cache took",
     "coalesced": "left out: a newer change was in the same batch",
     "stale": "refused: the cache held one at least as new",
@@ -52,6 +53,10 @@ class Screen:
         """
         soft_wrap = not (is_prose and self.console.is_terminal)
         self.console.print(text, highlight=False, markup=False, soft_wrap=soft_wrap)
+
+    def say_stopped(self) -> None:
+        """Print that a demo has ended early, on a line of its own behind the terminal's `^C`."""
+        self.say(("\n" if self.console.is_terminal else "") + "stopped; nothing left behind")
 
     def follow(self, phase: str, demo: Demo, steps: Generator[float, None, None]) -> None:
         """Take the steps of a phase, show the totals meanwhile, and close the steps.
@@ -137,7 +142,7 @@ def live_panel(
     lag = totals.lag_ms()
     figures = [(name, f"{getattr(totals, name):,}", text) for name, text in _MEANINGS.items()]
     if totals.loaded:
-        figures.insert(0, ("loaded", f"{totals.loaded:,}", "items from the file"))
+        figures.insert(0, ("loaded", f"{totals.loaded:,}", "items that filled the table first"))
     figures += [(f"lag {name}", _ms(lag[name]), text) for name, text in _LAG_MEANINGS.items()]
     counts = Grid.grid(padding=(0, 2))
     counts.add_column()
@@ -145,13 +150,7 @@ def live_panel(
     for name, figure, meaning in figures:
         cells = (Text(name, style="dim"), Text(figure, style="bold"), Text(meaning, style="dim"))
         counts.add_row(*(cells[:2] if width < _NARROW else cells))
-    shown = Grid.grid(padding=(0, 2))
-    shown.add_column(no_wrap=True, overflow="ellipsis")
-    shown.add_column(no_wrap=True, overflow="ellipsis")
-    for key, value in entries.items():
-        text = "(no entry)" if value is None else value[:_MOST_LETTERS].decode(errors="replace")
-        style = "dim" if value is None else ""
-        shown.add_row(Text(printable(key), style="cyan"), Text(printable(text), style=style))
+    shown = _entries_grid(entries, width - _FRAME_OF_ENTRIES)
     return Panel(Group(counts, "", shown), title=Text(title), expand=False, padding=_padding(width))
 
 
@@ -195,3 +194,17 @@ def _line(totals: Totals) -> str:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:g} ms"
+
+
+def _entries_grid(entries: Mapping[str, bytes | None], width: int) -> Grid:
+    """Return a line for each entry; a key has up to half of the width, and its value the rest."""
+    keys = [Text(printable(key), style="cyan") for key in entries]
+    longest = min(width // 2, max((key.cell_len for key in keys), default=0))
+    grid = Grid.grid(padding=(0, 2))
+    for key, value in zip(keys, entries.values(), strict=True):
+        shown = "(no entry)" if value is None else value[:_MOST_LETTERS].decode(errors="replace")
+        text = Text(printable(shown), style="dim" if value is None else "")
+        key.truncate(longest, overflow="ellipsis")
+        text.truncate(width - longest, overflow="ellipsis")
+        grid.add_row(key, text)
+    return grid
