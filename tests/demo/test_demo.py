@@ -137,6 +137,20 @@ def test_an_export_of_a_table_with_a_sort_key_is_mirrored_under_changes_of_its_i
         assert any(demo.sample_entries().values())
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("id;name\n1;Ada\n", "1 item, the key is id"),
+        ("code,name\n1,Ada\n2,Eve\n", "2 items, the key is id, taken from code"),
+    ],
+)
+def test_a_demo_reports_what_it_loads_and_the_key_it_chose(
+    tmp_path: Path, text: str, words: str
+) -> None:
+    (file := tmp_path / "people.csv").write_text(text)
+    assert Demo(ids=1, rate=1, seed=1, load=str(file)).loaded == f"{file}: {words}"
+
+
 @given(st.lists(st.floats(0, 10), max_size=200))
 def test_the_lag_lies_within_what_was_measured(lags: list[float]) -> None:
     lag = Totals(lags=lags).lag_ms()

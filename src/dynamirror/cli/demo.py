@@ -83,7 +83,7 @@ def demo(
                 running = stack.enter_context(prepared)
             stack.enter_context(shown.of(running, screen.say))
             screen.say(
-                f"table {running.schema.table} gets {rate:g} random changes a second for "
+                f"table {running.schema.table} gets up to {rate:g} random changes a second for "
                 f"{seconds:g} s; its stream carries them into Valkey",
                 is_prose=True,
             )

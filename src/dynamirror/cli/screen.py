@@ -79,7 +79,7 @@ class Screen:
                 printed = monotonic()
                 self.say(f"{phase}: {_line(demo.totals)}")
         if phase != "loading" or demo.totals.loaded:
-            self.say(f"{phase} done: {_line(demo.totals)}")
+            self.say(f"done {phase}: {_line(demo.totals)}")
 
     def _panel_of(self, phase: str, demo: Demo) -> Panel:
         title = f"{phase}: table {demo.schema.table} → Valkey"

@@ -64,7 +64,8 @@ def read_contents(
             return Contents(specs, table_of(view, ()).schema, [])
         return Contents(specs, example.schema, example.items, example)
     dataset = load_dataset(load, table_of(view, load_tables(view)).schema, key)
-    loaded = f"{load}: {len(dataset.items):,} items, the key is {dataset.key}"
+    count = "1 item" if len(dataset.items) == 1 else f"{len(dataset.items):,} items"
+    loaded = f"{load}: {count}, the key is {dataset.key}"
     example = None
     if view is not None or dataset.schema.keys != ("id",):
         step = max(1, len(dataset.items) // ids)
