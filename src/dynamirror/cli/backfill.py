@@ -123,8 +123,8 @@ def _fields(operations: Operations, result: BackfillProgress) -> dict[str, Any]:
 def _print_summary(summary: dict[str, Any]) -> None:
     typer.echo(
         f"table {summary['table']}: {summary.get('items', 0):,} items read, "
-        f"{summary.get('applied', 0):,} entries written, {summary.get('stale', 0):,} were newer "
-        f"already, {summary.get('left_over', 0):,} orphaned and deleted, "
+        f"{summary.get('applied', 0):,} entries applied, {summary.get('stale', 0):,} stale, "
+        f"{summary.get('left_over', 0):,} orphaned and deleted, "
         f"in {summary['seconds']:.1f} s"
     )
     if summary.get("quarantined"):

@@ -36,10 +36,15 @@ def demo(
     ] = None,
     load: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Fill the table first, from a .json or .csv file."),
+        typer.Option(
+            metavar="FILE",
+            help="Fill the table first, from a file of JSON, JSON Lines, DynamoDB JSON or CSV; "
+            "plain or gzip.",
+        ),
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="With --load: the field that identifies an item.")
+        str | None,
+        typer.Option(help="With --load: the attribute that identifies an item, or two, as pk,sk."),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
@@ -68,17 +73,24 @@ def demo(
     # With --json, standard output carries only the summary.
     screen = Screen(Console(stderr=as_json))
     shown = DemoPage(wanted=page, port=page_port, in_browser=in_browser)
-    with interruptible(), log_shown(screen):
+    with interruptible(screen.say_stopped), log_shown(screen):
         prepared = Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key)
-        screen.say("starting DynamoDB (MiniStack) and Valkey on this machine")
+        if prepared.loaded:
+            screen.say(f"loading {prepared.loaded}", is_prose=True)
+        screen.say("starting DynamoDB (MiniStack) and Valkey on this machine", is_prose=True)
         with ExitStack() as stack:
             with shown.imported():
                 running = stack.enter_context(prepared)
             stack.enter_context(shown.of(running, screen.say))
+            screen.say(
+                f"table {running.schema.table} gets up to {rate:g} random changes a second for "
+                f"{seconds:g} s; its stream carries them into Valkey",
+                is_prose=True,
+            )
             screen.follow("loading", running, running.fill())
             screen.follow("writing", running, running.write(seconds))
             shown.finish()
-            screen.follow("draining", running, running.drain())
+            screen.follow("catching up", running, running.drain())
             result = running.compare()
             summary = _summary(running.totals, result, seed, monotonic() - begin)
             if as_json:
