@@ -222,7 +222,7 @@ def test_a_mirror_toml_for_another_table(
     [
         (None, "cannot be read: No such file or directory"),
         ("{", "is not JSON or CSV in UTF-8"),
-        ("[1]", "must be an array of objects or an object of objects"),
+        ("[1]", "row 1: is not an object"),
         ("[]", "holds no rows"),
     ],
 )

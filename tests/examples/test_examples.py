@@ -93,10 +93,10 @@ def test_a_wrong_table_is_refused(text: str, said: str) -> None:
     [
         (None, "items.json: is missing"),
         ("{", "is not JSON"),
-        ("[]", "must be an array of objects, at least one"),
-        ("[1]", "must be an array of objects"),
-        ('[{"a": "x"}]', "item 1: lacks the key attribute pk of type S"),
-        ('[{"pk": "x"}, {"pk": {"N": "1"}}]', "item 2: lacks the key attribute pk of type S"),
+        ("[]", "holds no rows"),
+        ("[1]", "row 1: is not an object"),
+        ('[{"a": "x"}]', "row 1: lacks the key attribute pk of type S"),
+        ('[{"pk": {"S": "x"}}, {"pk": {"N": "1"}}]', "row 2: lacks the key attribute pk of type"),
     ],
 )
 def test_wrong_items_are_refused(tmp_path: Path, items: str | None, said: str) -> None:

@@ -36,10 +36,15 @@ def demo(
     ] = None,
     load: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Fill the table first, from a .json or .csv file."),
+        typer.Option(
+            metavar="FILE",
+            help="Fill the table first, from a file of JSON, JSON Lines, DynamoDB JSON or CSV; "
+            "plain or gzip.",
+        ),
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="With --load: the field that identifies an item.")
+        str | None,
+        typer.Option(help="With --load: the attribute that identifies an item, or two, as pk,sk."),
     ] = None,
     keep: Annotated[
         bool, typer.Option("--keep", help="Leave everything running until Ctrl-C.")
@@ -70,6 +75,8 @@ def demo(
     shown = DemoPage(wanted=page, port=page_port, in_browser=in_browser)
     with interruptible(), log_shown(screen):
         prepared = Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key)
+        if prepared.loaded:
+            screen.say(f"loading {prepared.loaded}")
         screen.say("starting DynamoDB (MiniStack) and Valkey on this machine")
         with ExitStack() as stack:
             with shown.imported():

@@ -1,89 +1,154 @@
-"""Items of a file, to fill a table with."""
+"""A table's items from a file, and the key that identifies them."""
 
-import csv
-import json
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
-from boto3.dynamodb.types import TypeSerializer
+from dynamirror.demo.item_file import ItemFile, read_item_file
+from dynamirror.dynamodb.keys import can_exist
+from dynamirror.errors import ConfigError, RecordError
+from dynamirror.records.attribute_value import number_text, typed
+from dynamirror.records.key_codec import key_text
+from dynamirror.views.view import Schema
 
-from dynamirror.errors import ConfigError
+_ID = (("id",), ("S",))
+_KEY_TAGS = ("S", "N", "B")
+_MOST_KEYS = 2
 
-Row = Mapping[str, Any]
 
-
-def load_items(path: str, key: str | None = None) -> list[dict[str, Any]]:
-    """Return the rows of a .json or .csv file as items whose primary key is `id`.
-
-    JSON is an array of objects, or an object of objects. The id is the attribute `id` if every row
-    has one, else the name of each object, else the first attribute that differs in all rows.
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A table filled from a file.
 
     Args:
-        path: path of the file.
-        key: the attribute to take the id from; None for the rule above.
+        schema: the table's schema.
+        items: items in DynamoDB JSON, binary as bytes.
+        key: how the items are identified, in words.
+    """
 
-    Returns:
-        Items in DynamoDB JSON.
+    schema: Schema
+    items: list[dict[str, Any]]
+    key: str
+
+
+def load_dataset(path: str, schema: Schema, key: str | None = None) -> Dataset:
+    """Return the items of a file for a table; `id` of the key `id` is found or made.
+
+    Where the table's key is `id`, it is the text of the attribute that `key` names. Without `key`
+    it is the attribute `id` if that identifies every item, else the name of each object, else the
+    first attribute that identifies every item.
+
+    Args:
+        path: path of the file; `read_item_file` describes its formats.
+        schema: the table's schema; with a partition key and a sort key in `key`, only its name.
+        key: the attribute to take the id from, or partition key and sort key as in `pk,sk`.
 
     Raises:
-        ConfigError: the file cannot be read or has another form, or no attribute identifies a row.
+        ConfigError: the file is wrong, or no attribute identifies an item.
     """
-    try:
-        with Path(path).open(encoding="utf-8-sig", newline="") as file:
-            rows: Any = list(csv.DictReader(file)) if path.endswith(".csv") else _json(file.read())
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: is nested too deeply") from None
-    except (ValueError, csv.Error) as error:
-        raise ConfigError(f"{path}: is not JSON or CSV in UTF-8: {error}") from None
-    names: Sequence[str] | None = None
-    if isinstance(rows, dict):
-        names, rows = list(rows), list(rows.values())
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ConfigError(f"{path}: must be an array of objects or an object of objects")
-    if not rows:
-        raise ConfigError(f"{path}: holds no rows")
-    serialize = TypeSerializer().serialize
-    items = []
-    for number, (row, row_id) in enumerate(zip(rows, _ids(path, rows, names, key), strict=True), 1):
-        if None in row:  # the csv module puts surplus fields there
-            raise ConfigError(f"{path}: row {number}: has more fields than the header")
-        try:
-            items.append({name: serialize(value) for name, value in {**row, "id": row_id}.items()})
-        except (TypeError, ArithmeticError, RecursionError) as error:
-            raise ConfigError(f"{path}: row {number}: DynamoDB cannot hold it: {error}") from None
-    return items
+    names = tuple(name.strip() for name in key.split(",")) if key is not None else ()
+    if not all(names) or len(names) > _MOST_KEYS or len(set(names)) < len(names):
+        raise ConfigError(
+            f"--key: {key!r} must be an attribute, or partition key and sort key as in pk,sk"
+        )
+    has_own_key = (schema.keys, schema.types) != _ID
+    if has_own_key and names not in ((), schema.keys):
+        raise ConfigError(
+            f"--key: the [[table]] {schema.table} has the key {','.join(schema.keys)}; omit --key"
+        )
+    file = read_item_file(path)
+    if not has_own_key and len(names) <= 1:
+        return _with_id(path, file, schema, names[0] if names else None)
+    if not has_own_key:
+        types = tuple(_type_of(path, file, name) for name in names)
+        schema = Schema(schema.table, names, types)
+    items = [_with_numbers(item, schema) for item in file.items] if file.is_csv else file.items
+    check_keys(path, ItemFile(items, file.places), schema)
+    return Dataset(schema, items, " and ".join(schema.keys))
 
 
-def _json(text: str) -> Any:
-    # Numbers stay exact.
-    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+def _with_id(path: str, file: ItemFile, schema: Schema, name: str | None) -> Dataset:
+    name, ids = _ids(path, file, name)
+    items = [{**item, "id": {"S": row_id}} for item, row_id in zip(file.items, ids, strict=True)]
+    check_keys(path, ItemFile(items, file.places), schema)
+    source = "the name of each object" if name is None else name
+    return Dataset(schema, items, "id" if name == "id" else f"id, taken from {source}")
 
 
-def _ids(
-    path: str, rows: Sequence[Row], names: Sequence[str] | None, key: str | None
-) -> Sequence[str]:
-    if key is not None:
-        ids = _identifying(rows, key)
-        if ids is None:
-            raise ConfigError(f"{path}: {key!r} is not in every row, or not different in each")
-        return ids
-    if (ids := _identifying(rows, "id")) is not None:
-        return ids
-    if names is not None:
-        return names
-    for name in rows[0]:
-        if (ids := _identifying(rows, name)) is not None:
-            return ids
-    raise ConfigError(f"{path}: no attribute differs in all rows; name one with --key")
+def _ids(path: str, file: ItemFile, name: str | None) -> tuple[str | None, Sequence[str]]:
+    """Return the ids and the attribute that they are from, None for the names of the objects."""
+    if name is not None:
+        values = [_key_text(item, name) for item in file.items]
+        for place, value in zip(file.places, values, strict=True):
+            if value is None:
+                raise ConfigError(f"{path}: {place}: lacks {name!r}, or it is no text or number")
+        _check_different(path, file, values, name)
+        return name, [value for value in values if value]
+    if (ids := _identifying(file, "id")) is not None:
+        return "id", ids
+    if file.names is not None:
+        return None, file.names
+    for attribute in file.items[0]:
+        if (ids := _identifying(file, attribute)) is not None:
+            return attribute, ids
+    raise ConfigError(
+        f"{path}: no attribute differs in all rows; name one with --key, or two as in --key pk,sk"
+    )
 
 
-def _identifying(rows: Sequence[Row], name: str) -> list[str] | None:
-    values = [row.get(name) for row in rows]
-    if not all(isinstance(value, str | Decimal) and str(value) for value in values):
-        return None
-    ids = [str(value) for value in values]
-    return ids if len(set(ids)) == len(ids) else None
+def _identifying(file: ItemFile, name: str) -> list[str] | None:
+    values = [text for item in file.items if (text := _key_text(item, name))]
+    return values if len(set(values)) == len(file.items) else None
+
+
+def _key_text(item: dict[str, Any], name: str) -> str | None:
+    match item.get(name):
+        case {"S": str(text)} | {"N": str(text)} if text:
+            return text
+    return None
+
+
+def _type_of(path: str, file: ItemFile, name: str) -> str:
+    for tag in file.items[0].get(name, ()):
+        if tag in _KEY_TAGS:
+            return str(tag)
+    raise ConfigError(
+        f"{path}: {file.places[0]}: lacks {name!r}, or it is no text, number or binary"
+    )
+
+
+def _with_numbers(item: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    """Return an item of CSV, where all is text, with numbers in the key attributes of type N."""
+    numbers = {}
+    for name, tag in zip(schema.keys, schema.types, strict=True):
+        if tag == "N" and name in item:
+            with suppress(RecordError):
+                numbers[name] = {"N": number_text(item[name]["S"])}
+    return item | numbers
+
+
+def check_keys(path: str, file: ItemFile, schema: Schema) -> None:
+    """Check that every item has a primary key of its own.
+
+    Raises:
+        ConfigError: an item lacks a key attribute, or two have one key; names file and row.
+    """
+    keys = []
+    for item, place in zip(file.items, file.places, strict=True):
+        for name, tag in zip(schema.keys, schema.types, strict=True):
+            if not item.get(name, {}).get(tag):
+                raise ConfigError(f"{path}: {place}: lacks the key attribute {name} of type {tag}")
+        key = {name: typed(value) for name, value in schema.key_of(item).items()}
+        if not can_exist(key):
+            raise ConfigError(f"{path}: {place}: its key is longer than DynamoDB allows")
+        keys.append(tuple(map(key_text, key.values())))
+    _check_different(path, file, keys, " and ".join(schema.keys))
+
+
+def _check_different(path: str, file: ItemFile, values: Sequence[object], name: str) -> None:
+    first: dict[object, str] = {}
+    for place, value in zip(file.places, values, strict=True):
+        if value in first:
+            raise ConfigError(f"{path}: {place}: has the same {name} as {first[value]}")
+        first[value] = place

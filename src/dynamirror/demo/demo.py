@@ -15,8 +15,7 @@ from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.entry_state import read_command
-from dynamirror.demo.dataset import load_items
-from dynamirror.demo.example import load_example
+from dynamirror.demo.contents import MOST_SAMPLES, read_contents
 from dynamirror.demo.lag_probe import LagProbe
 from dynamirror.demo.random_writer import RandomWriter
 from dynamirror.demo.servers import running_servers
@@ -25,25 +24,17 @@ from dynamirror.dynamodb.client import aws_errors, describe_table
 from dynamirror.dynamodb.scan import scan_table
 from dynamirror.dynamodb.stream_reader import Record, StreamReader
 from dynamirror.emulators.dynamodb import create_table, write_items
-from dynamirror.errors import CacheError, ConfigError, DynamirrorError
+from dynamirror.errors import CacheError, DynamirrorError
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
 from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Context, Replicator
 from dynamirror.runner.delivery import Delivery
-from dynamirror.settings import load_views
 from dynamirror.views.batch_result import BatchResult
 from dynamirror.views.entry import Put, entry_of_row
-from dynamirror.views.view import Schema, Views, ViewSpec
+from dynamirror.views.view import Views
 
-_TABLE = "users"
-_MOST_SAMPLES = 5
-# As the simulator writes them.
-_SAMPLES: tuple[dict[str, Any], ...] = tuple(
-    {"id": {"S": str(number)}, "name": {"S": "Ada"}, "timestamp": {"S": ""}}
-    for number in range(1, _MOST_SAMPLES + 1)
-)
 _DRAIN_SECONDS = 120.0
 _RECENT_RECORDS = 50
 
@@ -57,7 +48,7 @@ class Demo:
         seed: the seed of the random writes.
         view: path of a `mirror.toml`; None for the default view.
         load: path of a file to fill the table from first; None for none.
-        key: the attribute of the file that identifies an item.
+        key: the attribute of the file that identifies an item, or two, as in `pk,sk`.
 
     Raises:
         ConfigError: the view or the file is wrong.
@@ -74,22 +65,16 @@ class Demo:
         load: str | None = None,
         key: str | None = None,
     ) -> None:
-        specs = load_views(view)
-        example = load_example(view)
-        self.schema = example.schema if example else Schema(_table_of(specs), ("id",), ("S",))
-        if load and self.schema.keys != ("id",):
-            raise ConfigError(
-                "--load fills a table whose key is `id`, but the [[table]] has others"
-            )
-        self.items = load_items(load, key) if load else example.items if example else []
-        self._bindable_views = Views.for_schema(specs, self.schema)
+        contents = read_contents(view, load, key, ids=ids)
+        self.schema, self.items, self.loaded = contents.schema, contents.items, contents.loaded
+        self._bindable_views = Views.for_schema(contents.specs, self.schema)
         self.views = self._bindable_views.bind(self.schema)
-        self.samples = example.items if example else list(_SAMPLES)
-        self.expiring = example.ttl if example else frozenset[str]()
+        self.samples = contents.samples
+        self.expiring = contents.example.ttl if contents.example else frozenset[str]()
         self._writer_of = partial(
             RandomWriter,
             table=self.schema.table,
-            example=example,
+            example=contents.example,
             rng=random.Random(seed),  # noqa: S311 - no secret
             ids=ids,
             rate=rate,
@@ -265,7 +250,7 @@ class Demo:
             for item in self.samples
             for view in self.views
         )
-        puts = list(islice((entry for entry in entries if isinstance(entry, Put)), _MOST_SAMPLES))
+        puts = list(islice((entry for entry in entries if isinstance(entry, Put)), MOST_SAMPLES))
         commands = [read_command(put.key.encode(), put.view) for put in puts]
         try:
             answers = self.cache.execute(commands)
@@ -278,12 +263,3 @@ def _as_bytes(answer: Any) -> bytes | None:
     if isinstance(answer, Failure):
         return answer.reason.encode()
     return b" ".join(answer) if isinstance(answer, list) else answer
-
-
-def _table_of(specs: tuple[ViewSpec, ...]) -> str:
-    tables = {spec.table for spec in specs if spec.table}
-    if len(tables) > 1:
-        raise ConfigError(
-            f"the demo has one table, but the views name {', '.join(sorted(tables))}; name one"
-        )
-    return tables.pop() if tables else _TABLE

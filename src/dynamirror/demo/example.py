@@ -1,28 +1,26 @@
 """Example items beside a `mirror.toml`, and random changes of them."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from random import Random
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from boto3.dynamodb.types import TypeSerializer
-
+from dynamirror.demo.dataset import check_keys
+from dynamirror.demo.item_file import read_item_file
 from dynamirror.dynamodb.client import aws_errors
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.settings import load_tables, load_views
 from dynamirror.views.mirror_toml import TableSpec
-from dynamirror.views.view import Schema, View
+from dynamirror.views.view import Schema, View, ViewSpec
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-_TAGS = frozenset(("S", "N", "B", "BOOL", "NULL", "M", "L", "SS", "NS", "BS"))
+_TABLE = "users"
 _DELETES, _CHANGED, _REMOVED = 0.2, 0.4, 0.1
-_PROBE = {"S": "dynamirror-probe", "N": "0", "B": "ZHluYW1pcnJvcg=="}
+_PROBE: dict[str, Any] = {"S": "dynamirror-probe", "N": "0", "B": b"dynamirror"}
 # An entry that expires sooner may be gone before the probe reads it.
 _MIN_TTL_SECONDS = 3600
 
@@ -99,57 +97,43 @@ def load_example(view: str | None) -> Example | None:
     """
     tables = load_tables(view)
     path = Path(view).parent / "items.json" if view else None
-    if path is None or not path.exists():
+    if view is None or path is None or not path.exists():
         if tables:
             raise ConfigError(f"{path}: is missing; put some items of table {tables[0].name} there")
         return None
-    specs = load_views(view)
-    names = {table.name for table in tables} | {spec.table for spec in specs if spec.table}
+    schema = table_of(view, tables).schema
+    return Example(schema, read_items(path, schema), expiry_attributes(load_views(view)))
+
+
+def table_of(view: str | None, tables: Sequence[TableSpec]) -> TableSpec:
+    """Return the only table of a `mirror.toml`; its key is `id` where the file does not name it.
+
+    Raises:
+        ConfigError: the file names several tables.
+    """
+    names = {table.name for table in tables}
+    names |= {spec.table for spec in load_views(view) if spec.table}
     if len(names) > 1:
         raise ConfigError(
             f"the demo has one table, but {view} names {', '.join(sorted(names))}; name one"
         )
-    table = tables[0] if tables else TableSpec(next(iter(names), "users"), {"id": "S"})
-    ttl = frozenset(spec.ttl for spec in specs if spec.ttl and "." not in spec.ttl)
-    return Example(table.schema, read_items(path, table.schema), ttl)
+    return tables[0] if tables else TableSpec(next(iter(names), _TABLE), {"id": "S"})
+
+
+def expiry_attributes(specs: Sequence[ViewSpec]) -> frozenset[str]:
+    """Return the attributes that hold an item's expiry, without nested ones."""
+    return frozenset(spec.ttl for spec in specs if spec.ttl and "." not in spec.ttl)
 
 
 def read_items(path: Path, schema: Schema) -> list[dict[str, Any]]:
-    """Return the items of a file: an array of objects in plain or DynamoDB JSON.
+    """Return the items of a file, in any format of `read_item_file`.
 
     Raises:
         ConfigError: the file cannot be read, or an item lacks the table's key.
     """
-    try:
-        objects: Any = json.loads(path.read_text("utf-8"), parse_float=Decimal, parse_int=Decimal)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path}: is not JSON in UTF-8: {error}") from None
-    if not (isinstance(objects, list) and objects and all(isinstance(o, dict) for o in objects)):
-        raise ConfigError(f"{path}: must be an array of objects, at least one")
-    items: list[dict[str, Any]] = []
-    for number, plain in enumerate(objects, 1):
-        try:
-            item = plain if _is_typed(plain) else dict(TypeSerializer().serialize(plain)["M"])
-        except (TypeError, ArithmeticError, RecursionError) as error:
-            raise ConfigError(f"{path}: item {number}: DynamoDB cannot hold it: {error}") from None
-        _check_key(item, schema, f"{path}: item {number}")
-        items.append(item)
-    return items
-
-
-def _check_key(item: dict[str, Any], schema: Schema, where: str) -> None:
-    for name, tag in zip(schema.keys, schema.types, strict=True):
-        if not item.get(name, {}).get(tag):
-            raise ConfigError(f"{where}: lacks the key attribute {name} of type {tag}")
-
-
-def _is_typed(item: dict[str, Any]) -> bool:
-    return all(
-        isinstance(value, dict) and len(value) == 1 and value.keys() <= _TAGS
-        for value in item.values()
-    )
+    file = read_item_file(str(path))
+    check_keys(str(path), file, schema)
+    return file.items
 
 
 @dataclass(frozen=True, slots=True)
