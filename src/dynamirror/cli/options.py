@@ -1,6 +1,7 @@
 """Options that several commands share, and the settings they name."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
@@ -50,6 +51,12 @@ ReadRate = Annotated[
     float | None,
     typer.Option(min=0.1, metavar="UNITS", help="Maximum read units per second."),
 ]
+NewViews = Annotated[
+    bool,
+    typer.Option(
+        "--new-views", help="Write in these views, although the mirror was written in others."
+    ),
+]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per report.")]
 
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
@@ -95,8 +102,19 @@ class MirrorOptions:
         settings = read_settings(self.cache, tls=self.tls, config=self.config)
         return Operations(settings, read_aws(self.endpoint_url), self.table)
 
-    def perform(self, request: Request, answer_type: type[A]) -> A:
+    def perform(
+        self,
+        request: Request,
+        answer_type: type[A],
+        *,
+        before: Callable[[Operations], object] = lambda _operations: None,
+    ) -> A:
         """Show progress while a request is performed, and return its answer.
+
+        Args:
+            request: the request.
+            answer_type: the type of the answer.
+            before: called with the operations before they perform the request; not with --via.
 
         Raises:
             DynamirrorError: the request cannot be performed.
@@ -105,7 +123,9 @@ class MirrorOptions:
             operator = self.operator()
             if operator is not None:
                 return operator.perform(request, answer_type)
-            answer = self.operations().perform(request, on_progress)
+            operations = self.operations()
+            before(operations)
+            answer = operations.perform(request, on_progress)
             assert isinstance(answer, answer_type)
             return answer
 
