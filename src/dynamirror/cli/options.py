@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
 
 import typer
 
@@ -58,8 +57,6 @@ NewViews = Annotated[
     ),
 ]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per report.")]
-
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,17 +155,4 @@ def read_aws(endpoint_url: str | None) -> Aws:
     Raises:
         ConfigError: the URL is wrong.
     """
-    url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
-    if not url:
-        return Aws()
-    try:
-        parts = urlsplit(url)
-        is_complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:  # a wrong bracket or port
-        is_complete = False
-    if not is_complete:
-        raise ConfigError(f"--endpoint-url: {url} is not an address like http://127.0.0.1:4566")
-    is_local = parts.hostname in _LOOPBACK
-    if is_local and "AWS_ACCESS_KEY_ID" not in os.environ and "AWS_PROFILE" not in os.environ:
-        return Aws("us-east-1", url, ("local", "local"))
-    return Aws(None, url)
+    return Aws.from_env(endpoint_url)
