@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dynamirror.cli import options
+from dynamirror.cli.one_value import OneValueCommand
 from dynamirror.cli.output import print_json
 from dynamirror.demo.example import read_items
 from dynamirror.errors import ConfigError
@@ -26,7 +27,7 @@ def _views() -> None:
     """Check views before use."""
 
 
-@app.command()
+@app.command(cls=OneValueCommand)
 def check(
     file: Annotated[str, typer.Argument(metavar="MIRROR.TOML", help="File of the views.")],
     *,
