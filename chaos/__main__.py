@@ -33,7 +33,7 @@ class Run:
         faults: kind to number of times.
         recovery: kind to seconds from lifting the fault until a new write showed in the cache.
         written: changes written to the table.
-        applied: entries written to the cache.
+        applied: entries applied to the cache.
         stale: replays that the fence refused.
         restarts: times the mirror gave up and was started again.
         items: items in the table at the end.
@@ -127,7 +127,7 @@ every view.
 | runs | {runs} |
 | faults injected | {faults} |
 | changes written to the table | {written:,} |
-| entries written to the cache | {applied:,} |
+| entries applied to the cache | {applied:,} |
 | replays that the fence refused | {stale:,} |
 | times the mirror gave up and was started again | {restarts} |
 | **differences at the end** | **{differences}** |

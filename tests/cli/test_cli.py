@@ -115,9 +115,10 @@ def test_a_demo_that_is_stopped_leaves_nothing_behind(
             assert demo.stdout
             wait_until(lambda: str(demo.stdout and demo.stdout.readline()).startswith("writing:"))
         demo.send_signal(number)
-        _out, errors = demo.communicate(timeout=60)
+        output, errors = demo.communicate(timeout=60)
     assert demo.returncode == status
-    assert "Traceback" not in errors
+    assert output.splitlines()[-1] == "stopped; nothing left behind"
+    assert errors == ""
     wait_until(lambda: not alive(tmp_path))
     wait_until(lambda: not list(tmp_path.iterdir()))
 

@@ -63,7 +63,7 @@ def test_a_mirror_is_incomplete_until_it_is_filled(place: Place) -> None:
     assert "the mirror is incomplete: the mirror has never been filled" in output
     place.be_ready()
     output = place("backfill", "--segments", "3")
-    assert "30 items read, 30 entries written" in output
+    assert "30 items read, 30 entries applied" in output
     assert output.endswith("the mirror is complete\n")
     assert "the mirror is complete, since 20" in place("status")
     status = json.loads(place("status", "--json"))

@@ -136,7 +136,7 @@ def test_view_check_tells_what_the_views_do_and_what_they_cost(run: Command) -> 
         "without PK, SK, password_hash",
         "for instance user:USER#17  →  {",
         "index member 8",
-        'Lambda gets records that fit {"dynamodb": {"Keys": {"SK": {"S": ["PROFILE"]}}}}',
+        'users: {"dynamodb": {"Keys": {"SK": {"S": ["PROFILE"]}}}}',
     ):
         assert words in output
 
@@ -147,6 +147,7 @@ def test_view_check_has_an_answer_for_machines(run: Command) -> None:
     assert status == 0
     assert [one["view"] for one in told["views"]] == ["sessions", "devices"]
     assert told["filters"] == []
+    assert [one["unknown"] for one in told["views"]] == [[], []]
     cost = told["views"][0]["entry"]["bytes"]
     assert cost["sum"] == cost["key"] + cost["value"] + cost["fence"]
     # What is said of the fence is so.
@@ -156,8 +157,155 @@ def test_view_check_has_an_answer_for_machines(run: Command) -> None:
 def test_view_check_makes_an_item_up_where_there_is_none(run: Command) -> None:
     status, output, _errors = run("view", "check", file("original"), "--table", "users")
     assert status == 0
-    assert "none of the items has an entry here" in output
+    assert "for instance 1  →  Ada (a made-up item)" in output
     assert "its keys have no prefix" not in output  # it is exclusive
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_view_check_shows_an_entry_of_every_view_of_the_examples(run: Command, name: str) -> None:
+    _status, output, _errors = run("view", "check", file(name))
+    assert output.count("for instance ") == len(load_views(file(name)))
+    assert "no sample" not in output
+
+
+def test_view_check_asks_for_items_where_a_made_up_one_has_no_entry(
+    run: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text('[[view]]\nkey = "user:{id}"\nwhen = { type = "user" }\n')
+    _status, output, _errors = run("view", "check", str(path))
+    assert "no sample: put some items into items.json beside the views, or name a file" in output
+    (items := tmp_path / "scan.json").write_text('{"Items": [{"id": {"S": "7"}}], "Count": 1}')
+    _status, output, _errors = run("view", "check", str(path), "--item", str(items))
+    assert "none of the items has an entry here" in output
+
+
+def test_view_check_shows_each_pattern_once_with_the_views_that_need_it(
+    run: Command, tmp_path: Path
+) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text(
+        """
+        view = [
+            { name = "a", key = "a:{id}", when = { type = "user" } },
+            { name = "b", key = "b:{id}", when = { type = "user", age = { ">" = 3 } } },
+            { name = "c", key = "c:{id}", when = { id = { prefix = "x" } } },
+        ]
+        """
+    )
+    _status, output, _errors = run("view", "check", str(path))
+    keys = {"id": {"S": [{"prefix": "x"}, "dynamirror:canary"]}}
+    _, _, shown = output.partition("Lambda gets the records that fit one of these:\n")
+    assert shown.splitlines() == [
+        '  a, b: {"dynamodb": {"NewImage": {"type": {"S": ["user"]}}}}, or the same with OldImage',
+        f"  c, the canary: {json.dumps({'dynamodb': {'Keys': keys}})}",
+    ]
+    _status, output, _errors = run("view", "check", str(path), "--json")
+    answer = json.loads(output)
+    assert [len(view["filters"]) for view in answer["views"]] == [2, 2, 1]
+    assert len(answer["filters"]) == 3
+
+
+def test_view_check_names_the_views_that_need_every_record(run: Command, tmp_path: Path) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text(
+        """
+        view = [
+            { name = "a", key = "a:{id}", when = { id = { prefix = "x" } } },
+            { name = "b", key = "b:{id}", when = { age = { ">" = 3 } } },
+            { name = "c", key = "c:{id}" },
+        ]
+        """
+    )
+    _status, output, _errors = run("view", "check", str(path))
+    assert output.endswith(
+        "Lambda gets every record: its filter cannot express the needs of b and c\n"
+    )
+
+
+def test_view_check_does_not_quote_numbers(run: Command, tmp_path: Path) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text(
+        """
+        [[view]]
+        key = "a:{id}"
+        when = { n = { in = [1, 2.5, "3"] }, flag = true }
+        constants = { version = 3, rate = 0.25, draft = false, currency = "EUR" }
+        """
+    )
+    _status, output, _errors = run("view", "check", str(path))
+    for words in (
+        "n is one of 1, 2.5, '3' and flag is true",
+        "version is always 3",
+        "rate is always 0.25",
+        "draft is always false",
+        "currency is always 'EUR'",
+    ):
+        assert f"{words}\n" in output or words in output.partition("\n")[2]
+
+
+ITEMS = """[
+    {"id": "1", "type": "user", "address": {"city": "Rome"}, "expires_at": 1, "secret": "x"},
+    {"id": "2", "type": "order", "total": 3}
+]"""
+
+
+@pytest.mark.parametrize(
+    ("view", "sentences"),
+    [
+        (
+            'ttl = "expire_at"',
+            ["no sample item has expire_at, which `ttl` names; did you mean expires_at?"],
+        ),
+        (
+            'include = ["Total", "type"]',
+            ["no sample item has Total, which `include` names; did you mean total?"],
+        ),
+        (
+            'exclude = ["secrets"]',
+            ["no sample item has secrets, which `exclude` names; did you mean secret?"],
+        ),
+        (
+            'rename = { tpye = "kind" }',
+            ["no sample item has tpye, which `rename` names; did you mean type?"],
+        ),
+        (
+            'key = "city:{address.town}:{id}"',
+            ["no sample item has address.town, which `key` names; did you mean address.city?"],
+        ),
+        (
+            'key = "c:{adress.x}:{id}"\nwhen = { "adress.x" = { exists = true } }',
+            ["no sample item has adress.x, which `key` and `when` names; did you mean address?"],
+        ),
+        ('when = { zzz = "user" }', ["no sample item has zzz, which `when` names"]),
+        (
+            'encoding = "attribute"\nattribute = "nmae"',
+            ["no sample item has nmae, which `attribute` names"],
+        ),
+        # A view is about the items that it selects.
+        (
+            'when = { type = "order" }\ninclude = ["secret", "total"]',
+            ["no sample item of this view has secret, which `include` names"],
+        ),
+        # What a view makes is not sought in items.
+        ('encoding = "attribute"\nattribute = "kind"\nrename = { type = "kind" }', []),
+        ('encoding = "attribute"\nattribute = "v"\nconstants = { v = 1 }', []),
+        ('include = ["address"]\nkey = "{address.city}:{id}"\nttl = "expires_at"', []),
+    ],
+)
+def test_view_check_names_an_attribute_that_no_item_has(
+    run: Command, tmp_path: Path, view: str, sentences: list[str]
+) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text(f"[[view]]\n{view}\n")
+    (tmp_path / "items.json").write_text(ITEMS)
+    status, output, _errors = run("view", "check", str(path))
+    assert status == 0
+    lines = [line.strip() for line in output.splitlines() if "no sample item" in line]
+    assert lines == sentences
+    _status, output, _errors = run("view", "check", str(path), "--json")
+    (explained,) = json.loads(output)["views"]
+    assert len(explained["unknown"]) == len(sentences)
 
 
 def test_view_check_refuses_a_wrong_file_in_one_sentence(run: Command, tmp_path: Path) -> None:

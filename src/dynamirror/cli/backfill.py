@@ -43,6 +43,7 @@ def backfill(
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard the progress of an interrupted backfill.")
     ] = False,
+    new_views: options.NewViews = False,
     as_json: options.Json = False,
 ) -> None:
     """Write all items of a table to the cache, which makes the mirror complete.
@@ -66,6 +67,8 @@ def backfill(
             summary = _backfill_remotely(operator, job, on_progress)
         else:
             operations = mirror.operations()
+            if not new_views:
+                operations.check_views()
             items = operations.status().table_items
             work = Backfill(
                 operations.rebuild(),
@@ -123,8 +126,8 @@ def _fields(operations: Operations, result: BackfillProgress) -> dict[str, Any]:
 def _print_summary(summary: dict[str, Any]) -> None:
     typer.echo(
         f"table {summary['table']}: {summary.get('items', 0):,} items read, "
-        f"{summary.get('applied', 0):,} entries written, {summary.get('stale', 0):,} were newer "
-        f"already, {summary.get('left_over', 0):,} orphaned and deleted, "
+        f"{summary.get('applied', 0):,} entries applied, {summary.get('stale', 0):,} stale, "
+        f"{summary.get('left_over', 0):,} orphaned and deleted, "
         f"in {summary['seconds']:.1f} s"
     )
     if summary.get("quarantined"):

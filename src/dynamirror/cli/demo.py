@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Annotated, Any
@@ -22,6 +23,8 @@ from dynamirror.demo.totals import Totals
 from dynamirror.emulators.process import HOST
 from dynamirror.errors import ConfigError
 from dynamirror.recovery.comparison import Comparison
+
+_STOPPED = "stopped; nothing left behind"
 
 
 def demo(
@@ -73,19 +76,24 @@ def demo(
     # With --json, standard output carries only the summary.
     screen = Screen(Console(stderr=as_json))
     shown = DemoPage(wanted=page, port=page_port, in_browser=in_browser)
-    with interruptible(), log_shown(screen):
+    with interruptible(partial(screen.say, _STOPPED)), log_shown(screen):
         prepared = Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key)
         if prepared.loaded:
-            screen.say(f"loading {prepared.loaded}")
-        screen.say("starting DynamoDB (MiniStack) and Valkey on this machine")
+            screen.say(f"loading {prepared.loaded}", is_prose=True)
+        screen.say("starting DynamoDB (MiniStack) and Valkey on this machine", is_prose=True)
         with ExitStack() as stack:
             with shown.imported():
                 running = stack.enter_context(prepared)
             stack.enter_context(shown.of(running, screen.say))
+            screen.say(
+                f"table {running.schema.table} gets {rate:g} random changes a second for "
+                f"{seconds:g} s; its stream carries them into Valkey",
+                is_prose=True,
+            )
             screen.follow("loading", running, running.fill())
             screen.follow("writing", running, running.write(seconds))
             shown.finish()
-            screen.follow("draining", running, running.drain())
+            screen.follow("catching up", running, running.drain())
             result = running.compare()
             summary = _summary(running.totals, result, seed, monotonic() - begin)
             if as_json:

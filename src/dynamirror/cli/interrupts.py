@@ -1,7 +1,7 @@
 """Ctrl-C and SIGTERM end a command in order."""
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -9,8 +9,12 @@ import typer
 
 
 @contextmanager
-def interruptible() -> Iterator[None]:
-    """Exit with status 128 + signal on Ctrl-C or SIGTERM, after every `finally` has run."""
+def interruptible(on_stop: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Exit with status 128 + signal on Ctrl-C or SIGTERM, after every `finally` has run.
+
+    Args:
+        on_stop: called then, before the exit.
+    """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         raise _TerminatedError
@@ -19,8 +23,10 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
+        on_stop()
         raise typer.Exit(128 + signal.SIGINT) from None
     except _TerminatedError:
+        on_stop()
         raise typer.Exit(128 + signal.SIGTERM) from None
     finally:
         signal.signal(signal.SIGTERM, previous)

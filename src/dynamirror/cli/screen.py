@@ -1,7 +1,7 @@
 """The demo on the terminal: a live panel there, plain lines elsewhere."""
 
 import logging
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from time import monotonic
 from typing import Any
@@ -10,12 +10,30 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.panel import Panel
 from rich.table import Table as Grid
+from rich.text import Text
 
+from dynamirror.cli.output import printable
 from dynamirror.demo.demo import Demo
 from dynamirror.demo.totals import Totals
 from dynamirror.recovery.comparison import Comparison
 
 _PLAIN_SECONDS = 2.0
+# Below this many columns, figures stand without their meanings.
+_NARROW = 72
+_FRAME = 18  # columns of the summary's border, padding and names
+_MOST_LETTERS = 200  # of a value; the panel crops it to the line
+_MEANINGS = {
+    "written": "random changes to the table",
+    "applied": "changes that the cache took",
+    "coalesced": "left out: a newer change was in the same batch",
+    "stale": "refused: the cache held one at least as new",
+    "quarantined": "set aside: cannot become an entry",
+    "failed": "to be delivered again",
+}
+_LAG_MEANINGS = {
+    "p50": "from write to cache, for half of the writes",
+    "p99": "from write to cache, for 99 of 100 writes",
+}
 
 
 class Screen:
@@ -24,9 +42,16 @@ class Screen:
     def __init__(self, console: Console) -> None:
         self.console = console
 
-    def say(self, text: str) -> None:
-        """Print a line of plain text."""
-        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
+    def say(self, text: str, *, is_prose: bool = False) -> None:
+        """Print a line of plain text.
+
+        Args:
+            text: the line.
+            is_prose: whether to break it between words on a terminal; what is to be copied from
+                there must not be broken.
+        """
+        soft_wrap = not (is_prose and self.console.is_terminal)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=soft_wrap)
 
     def follow(self, phase: str, demo: Demo, steps: Generator[float, None, None]) -> None:
         """Take the steps of a phase, show the totals meanwhile, and close the steps.
@@ -41,7 +66,7 @@ class Screen:
         if self.console.is_terminal:
             with Live(console=self.console, transient=True, auto_refresh=False) as live:
                 for _ in steps:
-                    live.update(_panel(phase, demo), refresh=True)
+                    live.update(self._panel_of(phase, demo), refresh=True)
             return
         printed = monotonic()
         for _ in steps:
@@ -51,25 +76,83 @@ class Screen:
         if phase != "loading" or demo.totals.loaded:
             self.say(f"{phase} done: {_line(demo.totals)}")
 
+    def _panel_of(self, phase: str, demo: Demo) -> Panel:
+        title = f"{phase}: table {demo.schema.table} → Valkey"
+        return live_panel(title, demo.totals, demo.sample_entries(), width=self.console.width)
+
     def show_summary(self, summary: dict[str, Any], result: Comparison) -> None:
         """Print the summary of a demo in a panel, and the keys that differ."""
-        lag = summary["lag_ms"]
-        loaded = f"{summary['loaded']:,} loaded, " if summary["loaded"] else ""
-        writes, items = f"{summary['written']:,} random writes", f"{summary['items']:,} items now"
-        written = f"{summary['applied']:,} written, {summary['coalesced']:,} coalesced"
-        rows = (
-            ("table", f"{loaded}{writes}, {items}"),
-            ("cache", f"{written}, {summary['stale']:,} stale, {summary['entries']:,} entries now"),
-            ("lag", f"p50 {_ms(lag['p50'])}, p99 {_ms(lag['p99'])}: acknowledged to visible"),
-            ("compared", f"all of it: {differences_text(result.differences)}"),
-        )
-        grid = Grid.grid(padding=(0, 2))
-        for name, text in rows:
-            grid.add_row(f"[dim]{name}[/]", text)
-        title = "[bold red]NOT in sync[/]" if result.differences else "[bold green]in sync[/]"
-        self.console.print(Panel(grid, title=title, expand=False, padding=(1, 2)), highlight=False)
+        self.console.print(summary_panel(summary, width=self.console.width), highlight=False)
         for kind, keys in result.sample.items():
             self.console.print(f"{kind}: {', '.join(keys)}", markup=False, highlight=False)
+
+
+def summary_panel(summary: dict[str, Any], *, width: int) -> Panel:
+    """Return the summary of a demo.
+
+    Args:
+        summary: the figures by name.
+        width: columns of the console.
+    """
+    lag, differences = summary["lag_ms"], summary["differences"]
+    unusual = [name for name in ("quarantined",) if summary[name]]
+    table = [*(["loaded"] if summary["loaded"] else []), "written"]
+    rows = {
+        "table": [*_counts(summary, table), f"{summary['items']:,} items now"],
+        "cache": [
+            *_counts(summary, ["applied", "coalesced", "stale", *unusual]),
+            f"{summary['entries']:,} entries now",
+        ],
+        "lag": [f"p50 {_ms(lag['p50'])}", f"p99 {_ms(lag['p99'])}", "from write to cache"],
+        "compared": [f"all of it: {differences_text(differences)}"],
+    }
+    grid = Grid.grid(padding=(0, 2))
+    for name, figures in rows.items():
+        line = ", ".join(figures)
+        text = line if len(line) <= width - _FRAME else "\n".join(figures)
+        grid.add_row(Text(name, style="dim"), Text(text))
+    title = "[bold red]NOT in sync[/]" if differences else "[bold green]in sync[/]"
+    return Panel(grid, title=title, expand=False, padding=_padding(width))
+
+
+def _counts(summary: dict[str, Any], names: Iterable[str]) -> list[str]:
+    return [f"{summary[name]:,} {name}" for name in names]
+
+
+def _padding(width: int) -> tuple[int, int]:
+    return (0, 1) if width < _NARROW else (1, 2)
+
+
+def live_panel(
+    title: str, totals: Totals, entries: Mapping[str, bytes | None], *, width: int
+) -> Panel:
+    """Return the figures of a running demo, a line for each, and a few entries of the cache.
+
+    Args:
+        title: the panel's title.
+        totals: the figures.
+        entries: values by key; None for no entry.
+        width: columns of the console.
+    """
+    lag = totals.lag_ms()
+    figures = [(name, f"{getattr(totals, name):,}", text) for name, text in _MEANINGS.items()]
+    if totals.loaded:
+        figures.insert(0, ("loaded", f"{totals.loaded:,}", "items from the file"))
+    figures += [(f"lag {name}", _ms(lag[name]), text) for name, text in _LAG_MEANINGS.items()]
+    counts = Grid.grid(padding=(0, 2))
+    counts.add_column()
+    counts.add_column(justify="right")
+    for name, figure, meaning in figures:
+        cells = (Text(name, style="dim"), Text(figure, style="bold"), Text(meaning, style="dim"))
+        counts.add_row(*(cells[:2] if width < _NARROW else cells))
+    shown = Grid.grid(padding=(0, 2))
+    shown.add_column(no_wrap=True, overflow="ellipsis")
+    shown.add_column(no_wrap=True, overflow="ellipsis")
+    for key, value in entries.items():
+        text = "(no entry)" if value is None else value[:_MOST_LETTERS].decode(errors="replace")
+        style = "dim" if value is None else ""
+        shown.add_row(Text(printable(key), style="cyan"), Text(printable(text), style=style))
+    return Panel(Group(counts, "", shown), title=Text(title), expand=False, padding=_padding(width))
 
 
 @contextmanager
@@ -112,20 +195,3 @@ def _line(totals: Totals) -> str:
 
 def _ms(value: float | None) -> str:
     return "-" if value is None else f"{value:g} ms"
-
-
-def _panel(phase: str, demo: Demo) -> Panel:
-    totals, lag = demo.totals, demo.totals.lag_ms()
-    counts = Grid.grid(padding=(0, 3))
-    names = ("written", "applied", "coalesced", "stale", "quarantined", "failed")
-    counts.add_row(*(f"[dim]{name}[/]" for name in (*names, "lag p50", "lag p99")))
-    counts.add_row(
-        *(f"[bold]{getattr(totals, name):,}[/]" for name in names),
-        *(f"[bold]{_ms(lag[quantile])}[/]" for quantile in ("p50", "p99")),
-    )
-    entries = Grid.grid(padding=(0, 3))
-    for key, value in demo.sample_entries().items():
-        text = "[dim](no entry)[/]" if value is None else value.decode(errors="replace")[:80]
-        entries.add_row(f"[cyan]{key}[/]", text)
-    title = f"{phase}: table {demo.schema.table} → Valkey"
-    return Panel(Group(counts, "", entries), title=title, expand=False, padding=(1, 2))

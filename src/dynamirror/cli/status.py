@@ -108,7 +108,7 @@ def lines(state: Status) -> Iterator[str]:
         yield (
             f"  rebuild     begun {state.rebuild.begun}, "
             f"{f'finished {finished}' if finished else 'not finished'}: "
-            f"{state.progress.items:,} items read, {state.progress.applied:,} entries written"
+            f"{state.progress.items:,} items read, {state.progress.applied:,} entries applied"
         )
     if state.canary is not None:
         age = max(0.0, state.at - state.canary)

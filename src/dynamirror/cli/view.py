@@ -1,23 +1,29 @@
 """Commands about views that need neither table nor cache: view check."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dynamirror.cli import options
+from dynamirror.cli.one_value import OneValueCommand
 from dynamirror.cli.output import print_json
+from dynamirror.demo.contents import SIMULATED
 from dynamirror.demo.example import read_items
 from dynamirror.errors import ConfigError
+from dynamirror.records.attribute_value import Item
 from dynamirror.settings import load_tables, load_views
-from dynamirror.views.event_filter import patterns
+from dynamirror.views.event_filter import FilterPattern, patterns_of_views
 from dynamirror.views.explain import Sample, in_words, sample
 from dynamirror.views.mirror_toml import TableSpec
-from dynamirror.views.view import ViewSpec, bind_views
+from dynamirror.views.unknown_attributes import unknown_attributes
+from dynamirror.views.view import View, ViewSpec, bind_views
 
 app = typer.Typer(help="Check views before use.", no_args_is_help=True)
 _VIEW_TYPE = "NEW_AND_OLD_IMAGES"
+_NO_ITEMS = "no sample: put some items into items.json beside the views, or name a file with --item"
 _SAMPLE_KEYS = {"S": {"S": "7"}, "N": {"N": "7"}, "B": {"B": "Nw=="}}
 
 
@@ -26,7 +32,7 @@ def _views() -> None:
     """Check views before use."""
 
 
-@app.command()
+@app.command(cls=OneValueCommand)
 def check(
     file: Annotated[str, typer.Argument(metavar="MIRROR.TOML", help="File of the views.")],
     *,
@@ -36,7 +42,8 @@ def check(
     item: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="JSON file of items. [default: items.json beside the views]"
+            metavar="FILE",
+            help="File of items, as for demo --load. [default: items.json beside the views]",
         ),
     ] = None,
     as_json: options.Json = False,
@@ -44,29 +51,29 @@ def check(
     """Explain views: what they do, a sample entry of each and its cost, and Lambda's filter."""
     specs = load_views(file)
     table_spec = _table(file, specs, table)
-    items = _items(
-        item or Path(file).parent / "items.json", table_spec, must_exist=item is not None
-    )
+    path = item or Path(file).parent / "items.json"
+    items = read_items(path, table_spec.schema) if item is not None or path.exists() else []
+    samples: list[Item] = [*items] or [_made_up(table_spec)]
     views = bind_views(specs, table_spec.schema)
+    found = patterns_of_views(views, _VIEW_TYPE)
     specs_of_table = [spec for spec in specs if spec.table in (None, table_spec.name)]
     explanations = [
         {
             "view": view.name,
             "words": list(in_words(spec, view)),
-            "entry": _entry(sample(view, items)),
+            "entry": _entry(sample(view, samples)),
+            "unknown": list(unknown_attributes(spec, view, items)) if items else [],
+            "filters": [pattern for pattern, names in found if view.name in names],
         }
         for spec, view in zip(specs_of_table, views, strict=True)
     ]
-    filters = patterns(specs, table_spec.schema, _VIEW_TYPE)
     if as_json:
+        filters = [pattern for pattern, _names in found]
         print_json({"table": table_spec.name, "views": explanations, "filters": filters})
         return
     for explanation in explanations:
-        _print(explanation)
-    if not filters:
-        typer.echo("Lambda gets every record: the views ask for more than its filter can express")
-    for pattern in filters:
-        typer.echo(f"Lambda gets records that fit {json.dumps(pattern, ensure_ascii=False)}")
+        _print(explanation, is_made_up=not items)
+    _print_filter(views, found)
 
 
 def _entry(entry: Sample | None) -> dict[str, Any] | None:
@@ -80,19 +87,48 @@ def _entry(entry: Sample | None) -> dict[str, Any] | None:
     }
 
 
-def _print(explanation: dict[str, Any]) -> None:
+def _print(explanation: dict[str, Any], *, is_made_up: bool) -> None:
     typer.echo(f"{explanation['view']}:")
-    for line in explanation["words"]:
+    for line in [*explanation["words"], *explanation["unknown"]]:
         typer.echo(f"  {line}")
     entry = explanation["entry"]
     if entry is None:
-        typer.echo("  none of the items has an entry here\n")
+        typer.echo(f"  {_NO_ITEMS if is_made_up else 'none of the items has an entry here'}\n")
         return
     cost = dict(entry["bytes"])
     total = cost.pop("sum")
     parts = ", ".join(f"{name} {size}" for name, size in cost.items())
-    typer.echo(f"  for instance {entry['key']}  →  {entry['value']}")
+    origin = " (a made-up item)" if is_made_up else ""
+    typer.echo(f"  for instance {entry['key']}  →  {entry['value']}{origin}")
     typer.echo(f"  {total} bytes: {parts}; the fence expires a day after the last change\n")
+
+
+def _print_filter(views: Sequence[View], found: Sequence[FilterPattern]) -> None:
+    """Print Lambda's event filter, each pattern with the views that need it.
+
+    A pattern for the new image that recurs for the old image is one line.
+    """
+    if not found:
+        broad = [view.name for view in views if not patterns_of_views([view], _VIEW_TYPE)]
+        needs = f"the needs of {' and '.join(broad)}" if broad else "all that the views need"
+        typer.echo(f"Lambda gets every record: its filter cannot express {needs}")
+        return
+    typer.echo("Lambda gets the records that fit one of these:")
+    patterns = [pattern for pattern, _views in found]
+    for pattern, names in found:
+        ((image, fields),) = pattern["dynamodb"].items()
+        if image == "OldImage" and {"dynamodb": {"NewImage": fields}} in patterns:
+            continue
+        has_twin = image == "NewImage" and {"dynamodb": {"OldImage": fields}} in patterns
+        twin = ", or the same with OldImage" if has_twin else ""
+        typer.echo(f"  {', '.join(names)}: {json.dumps(pattern, ensure_ascii=False)}{twin}")
+
+
+def _made_up(table: TableSpec) -> Item:
+    """Return an item as the demo writes it, or one that consists of a key."""
+    if table.keys == {"id": "S"}:
+        return SIMULATED[0]
+    return {name: _SAMPLE_KEYS[tag] for name, tag in table.keys.items()}
 
 
 def _table(file: str, specs: tuple[ViewSpec, ...], name: str | None) -> TableSpec:
@@ -115,10 +151,3 @@ def _table(file: str, specs: tuple[ViewSpec, ...], name: str | None) -> TableSpe
             f"--table: {file} has no [[table]] {name}; it has {', '.join(sorted(tables))}"
         )
     return tables.get(name) or TableSpec(name, {"id": "S"})
-
-
-def _items(path: Path, table: TableSpec, *, must_exist: bool) -> list[dict[str, Any]]:
-    """Return the items of a file, or else one item that consists of a key."""
-    if must_exist or path.exists():
-        return read_items(path, table.schema)
-    return [{name: _SAMPLE_KEYS[tag] for name, tag in table.keys.items()}]

@@ -96,9 +96,9 @@ def _count(name: str, origin: Origin, help_: str, kind: Kind = Kind.COUNTER) -> 
 
 
 RECORDS: Final = _count("Records", Origin.REPLICATOR, "Records received.")
-APPLIED: Final = _count("Applied", Origin.REPLICATOR, "Entries written to the cache.")
+APPLIED: Final = _count("Applied", Origin.REPLICATOR, "Entries applied to the cache.")
 STALE: Final = _count(
-    "Stale", Origin.REPLICATOR, "Entries not written: the cache held a version at least as new."
+    "Stale", Origin.REPLICATOR, "Entries not applied: the cache held a version at least as new."
 )
 COALESCED: Final = _count(
     "Coalesced", Origin.REPLICATOR, "Entries not sent: the same batch held a newer version."
@@ -107,7 +107,7 @@ QUARANTINED: Final = _count("Quarantined", Origin.REPLICATOR, "Items put into qu
 FAILED: Final = _count(
     "Failed",
     Origin.REPLICATOR,
-    "Entries not written, or all records of a batch that failed; they are delivered again.",
+    "Entries not applied, or all records of a batch that failed; they are delivered again.",
 )
 REPLICATION_LAG: Final = Metric(
     "ReplicationLag",

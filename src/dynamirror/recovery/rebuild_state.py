@@ -49,7 +49,7 @@ class Progress(msgspec.Struct, frozen=True):
         start: the start key of the next page; None for the beginning, or after the end.
         done: whether all pages are written.
         items: snapshot rows read.
-        applied: entries written.
+        applied: entries that the cache took.
         stale: entries that the cache held a newer version of.
         quarantined: snapshot rows that a view could not write.
         units: consumed read units.

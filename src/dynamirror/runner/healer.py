@@ -100,6 +100,6 @@ class Healer(threading.Thread):
             self.complete, self._notified = True, None
             self._notify(
                 f"the mirror is complete: {done.progress.items:,} items read, "
-                f"{done.progress.applied:,} entries written, {done.swept.deleted:,} orphaned "
+                f"{done.progress.applied:,} entries applied, {done.swept.deleted:,} orphaned "
                 "entries deleted"
             )

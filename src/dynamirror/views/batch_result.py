@@ -19,7 +19,7 @@ class Report(msgspec.Struct):
     """The outcomes of one batch.
 
     Args:
-        applied: entries written.
+        applied: entries that the cache took.
         stale: entries left alone, since the cache held something at least as new.
         coalesced: entries not even sent, since something newer was in the same batch.
         quarantined: entries whose items cannot be written in their view.
@@ -50,7 +50,7 @@ class BatchResult(msgspec.Struct, frozen=True):
         records: how many came.
         report: the outcomes.
         parked: items set aside.
-        failed: entries not written, or all records if the batch failed whole.
+        failed: entries not applied, or all records if the batch failed whole.
         oldest: when its oldest record was created, in seconds since 1970; None if not known.
         ended: when it was through.
         seconds: what it took.

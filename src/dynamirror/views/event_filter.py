@@ -3,18 +3,31 @@
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from dynamirror.views import canary
 from dynamirror.views.condition import Combined, Condition, Test
 from dynamirror.views.view import Schema, View, ViewSpec, bind_views
 
 # https://docs.aws.amazon.com/lambda/latest/dg/invocation-eventfiltering.html
+CANARY = "the canary"
 _MOST = 5
 _LONGEST = 4096
 # What an attribute's text must be: one of these, each a text or a prefix.
 _Texts = tuple[Any, ...]
 _Alternative = Mapping[str, _Texts]
+
+
+class FilterPattern(NamedTuple):
+    """A pattern of the event filter.
+
+    Args:
+        pattern: AWS's pattern.
+        views: names of the views that need its records; `CANARY` among them for the canary's.
+    """
+
+    pattern: dict[str, Any]
+    views: tuple[str, ...]
 
 
 def patterns(
@@ -35,12 +48,23 @@ def patterns(
         ConfigError: a view does not fit the table.
     """
     views = bind_views(specs, schema)
+    return tuple(found.pattern for found in patterns_of_views(views, view_type))
+
+
+def patterns_of_views(views: Sequence[View], view_type: str) -> tuple[FilterPattern, ...]:
+    """Return the patterns with the views that need each; none if a view may need all records.
+
+    Args:
+        views: all views of a table.
+        view_type: of its stream.
+    """
+    keys = views[0].schema.keys
     carries_old = view_type == "NEW_AND_OLD_IMAGES"
     # Without old images, only the key shows which entry an item may have had.
-    knowns = (None, schema.keys) if carries_old else (schema.keys,)
+    knowns = (None, keys) if carries_old else (keys,)
     for known, most in product(knowns, range(_MOST, 0, -1)):
-        found = _with_canary(_patterns(views, schema.keys, known, most), schema.keys[0])
-        if found and len(found) <= _MOST and all(length(one) <= _LONGEST for one in found):
+        found = _with_canary(_patterns(views, keys, known, most), keys[0])
+        if found and len(found) <= _MOST and all(length(one.pattern) <= _LONGEST for one in found):
             return found
     return ()
 
@@ -55,9 +79,9 @@ def length(pattern: Mapping[str, Any]) -> int:
 
 def _patterns(
     views: Iterable[View], keys: Collection[str], known: Collection[str] | None, most: int
-) -> list[dict[str, Any]]:
+) -> list[FilterPattern]:
     """Return the patterns; none if a view needs any record."""
-    found: list[dict[str, Any]] = []
+    found: list[FilterPattern] = []
     for view in views:
         for alternative in _alternatives(view.when, keys, known, most):
             if not alternative:
@@ -65,23 +89,34 @@ def _patterns(
             fields = {name: {"S": list(texts)} for name, texts in alternative.items()}
             of_key = alternative.keys() <= set(keys)
             for image in ("Keys",) if of_key else ("NewImage", "OldImage"):
-                pattern = {"dynamodb": {image: fields}}
-                if pattern not in found:
-                    found.append(pattern)
+                _add(found, {"dynamodb": {image: fields}}, view.name)
     return found
 
 
-def _with_canary(found: Sequence[dict[str, Any]], partition: str) -> tuple[dict[str, Any], ...]:
+def _add(found: list[FilterPattern], pattern: dict[str, Any], view: str) -> None:
+    for index, other in enumerate(found):
+        if other.pattern == pattern:
+            found[index] = FilterPattern(pattern, tuple(dict.fromkeys((*other.views, view))))
+            return
+    found.append(FilterPattern(pattern, (view,)))
+
+
+def _with_canary(found: Sequence[FilterPattern], partition: str) -> tuple[FilterPattern, ...]:
     """Add the canary to a pattern of the partition key alone, or as one more pattern."""
     if not found:
         return ()
-    for index, pattern in enumerate(found):
+    for index, (pattern, views) in enumerate(found):
         fields: dict[str, Any] = pattern["dynamodb"].get("Keys", {})
         if fields.keys() == {partition}:
             texts = [*fields[partition]["S"], canary.NAME]
-            mine = {"dynamodb": {"Keys": {partition: {"S": texts}}}}
-            return (*found[:index], mine, *found[index + 1 :])
-    return (*found, {"dynamodb": {"Keys": {partition: {"S": [canary.NAME]}}}})
+            extended = {"dynamodb": {"Keys": {partition: {"S": texts}}}}
+            return (
+                *found[:index],
+                FilterPattern(extended, (*views, CANARY)),
+                *found[index + 1 :],
+            )
+    own = {"dynamodb": {"Keys": {partition: {"S": [canary.NAME]}}}}
+    return (*found, FilterPattern(own, (CANARY,)))
 
 
 def _alternatives(

@@ -15,7 +15,7 @@ from dynamirror.views.view import View, ViewSpec
 _ENCODINGS = {
     "json": "JSON text",
     "dynamodb-json": "DynamoDB JSON text",
-    "hash": "a hash, a field for each attribute",
+    "hash": "a hash with a field for each attribute",
     "attribute": "the bare value of {}",
 }
 # As long as every fence of a change is.
@@ -49,7 +49,7 @@ def in_words(spec: ViewSpec, view: View) -> Iterator[str]:
     items = "every item" if view.when is None else f"items where {condition(view.when)}"
     shape = _ENCODINGS[view.encoding.name].format(", ".join(view.encoding.attributes or ()))
     yield f"for {items} of table {view.schema.table}"
-    yield f"key {view.template.text}, written as {shape}"
+    yield f"key {view.template.text} holds {shape}"
     if spec.projection.include is not None:
         yield f"only {_listed(spec.projection.include)}"
     if spec.projection.exclude:
@@ -57,7 +57,7 @@ def in_words(spec: ViewSpec, view: View) -> Iterator[str]:
     for old, new in spec.projection.rename.items():
         yield f"{old} is called {new}"
     for name, value in spec.projection.constants.items():
-        yield f"{name} is always {next(iter(value.values()))!r}"
+        yield f"{name} is always {value['N'] if 'N' in value else _constant(*value.values())}"
     if spec.ttl:
         yield f"an entry expires at {spec.ttl}, in seconds since 1970"
     if view.collection:
