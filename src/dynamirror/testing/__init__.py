@@ -7,7 +7,6 @@ by the first test that needs them.
 """
 
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -144,8 +143,7 @@ def _set_environment(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
 
 
 def _check_extra() -> None:
-    missing = [name for name in _NEEDED if find_spec(name) is None]
-    if missing:
-        raise pytest.UsageError(
-            f"dynamirror.testing needs {', '.join(missing)}; pip install 'dynamirror[testing]'"
-        )
+    from dynamirror.extras import check_installed  # noqa: PLC0415 - see above
+
+    for package in _NEEDED:
+        check_installed("dynamirror.testing", package, "testing")
