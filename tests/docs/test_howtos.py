@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.support.deadlines import wait_until
 from tests.support.pasted import paste, script_of
 from tests.support.processes import alive, linux_only
@@ -95,3 +96,23 @@ def test_the_programs_of_the_page_on_testing_are_those_of_the_example() -> None:
     assert len(programs) == 4
     for program in programs:
         assert any(program.strip() in file for file in files), program
+
+
+@pytest.mark.parametrize(
+    ("page", "common", "details"),
+    [
+        ("views.md", ["Which items", "Keys", "Expiry", "Collections"], "Edge cases"),
+        ("reading.md", ["Read items", "How fresh an answer is"], "In detail"),
+    ],
+)
+def test_the_common_case_comes_before_the_edge_cases(
+    page: str, common: list[str], details: str
+) -> None:
+    """Sections below the details are parts of them, or a reference for another language."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    sections = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert [name for name in sections if name in common] == common
+    assert sections.index(details) > max(map(sections.index, common))
+    assert set(sections[sections.index(details) + 1 :]) <= {"Other languages"}
+    shown = text.index("\n```") - text.index("# ")
+    assert shown < 800  # a program or a view to copy, within the first screen
