@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,8 @@ import boto3
 import pytest
 
 from dynamirror import Reader, Settings
+from dynamirror.dynamodb.client import Aws
+from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.testing.mirror import Mirror
 
@@ -119,6 +122,22 @@ def test_an_application_with_clients_of_its_own_reaches_the_emulators(mirror: Mi
         "cache",
         "cache",
     ]
+
+
+def test_a_table_is_followed_once_and_nothing_runs_after_the_test(
+    dynamodb: Any, emulated_aws: Aws, embedded_valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    create(dynamodb, "people")
+    path = tmp_path / "views.toml"
+    path.write_text("[[view]]\n", encoding="utf-8")
+    before = set(threading.enumerate())
+    with Mirror(emulated_aws, embedded_valkey.settings(config=str(path))) as mirror:
+        mirror.follow("people")
+        dynamodb.Table("people").put_item(Item={"id": "1"})
+        mirror.follow("people")
+        mirror.wait()
+        assert len([one for one in threading.enumerate() if one.name == "delivery"]) == 1
+    assert set(threading.enumerate()) <= before
 
 
 def test_tables_whose_entries_would_meet_are_refused(dynamodb: Any, mirror: Mirror) -> None:

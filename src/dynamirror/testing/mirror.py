@@ -84,6 +84,8 @@ class Mirror:
     def follow(self, table: str) -> None:
         """Mirror a table that the test has created, with a stream and without items.
 
+        A table that is followed already stays as it is.
+
         Args:
             table: the table's name.
 
@@ -91,6 +93,8 @@ class Mirror:
             ConfigError: the stream is off or cannot feed the views, or the table has items.
             SourceError: there is no such table.
         """
+        if table in self._streams:
+            return
         source = describe_table(self._client, table)
         with aws_errors(f"table {table}"):
             if self._client.scan(TableName=table, Limit=1)["Count"]:
