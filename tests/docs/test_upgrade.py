@@ -3,8 +3,11 @@
 import re
 import sys
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pytest
 from tests.support.deadlines import wait_until
 from tests.support.pasted import paste, script_of
 from tests.support.processes import alive, linux_only
@@ -61,29 +64,46 @@ def versions(folder: Path) -> None:
         script.chmod(0o755)
 
 
+@pytest.fixture
+def variables(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> Iterator[Any]:
+    """Create a table, and return the environment of a mirror into an empty cache."""
+    del cache  # it empties the server
+    create_table(dynamodb.aws.dynamodb(), TABLE, {"id": "S"})
+    yield {
+        **valkey.settings().to_env(),
+        "DYNAMODB_TABLE": TABLE,
+        "AWS_ENDPOINT_URL": dynamodb.endpoint_url,
+        "AWS_ACCESS_KEY_ID": "local",
+        "AWS_SECRET_ACCESS_KEY": "local",
+        "AWS_REGION": "us-east-1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+    dynamodb.aws.dynamodb().delete_table(TableName=TABLE)
+
+
+@linux_only
+@pytest.mark.parametrize("command", ["run", "status", "verify"])
+def test_views_that_the_old_version_does_not_know_are_refused_in_one_sentence(
+    tmp_path: Path, variables: dict[str, str], command: str
+) -> None:
+    """The field `shape` stands for one that a later version has."""
+    versions(tmp_path)
+    (tmp_path / "mirror.toml").write_text('[[view]]\nshape = "round"\n', encoding="utf-8")
+    script = f"pip install 'dynamirror[cli]==0.1.0'\ndynamirror {command}\n"
+    status, output = paste(script, tmp_path, DYNAMIRROR_CONFIG="mirror.toml", **variables)
+    assert status == 1
+    assert re.fullmatch(r"dynamirror: mirror.toml: .*shape.*\n", output), output
+
+
 @linux_only
 def test_upgrade_and_rollback_need_no_rebuild_and_lose_no_write(
-    tmp_path: Path, dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache
+    tmp_path: Path, variables: dict[str, str], cache: Cache
 ) -> None:
-    create_table(dynamodb.aws.dynamodb(), TABLE, {"id": "S"})
     versions(tmp_path)
     (tmp_path / "writer.py").write_text(WRITER, encoding="utf-8")
     script = script_of("upgrade.md")
     assert f"=={__version__}'" in script
-    try:
-        status, output = paste(
-            BEFORE + script,
-            tmp_path,
-            **valkey.settings().to_env(),
-            DYNAMODB_TABLE=TABLE,
-            AWS_ENDPOINT_URL=dynamodb.endpoint_url,
-            AWS_ACCESS_KEY_ID="local",
-            AWS_SECRET_ACCESS_KEY="local",
-            AWS_REGION="us-east-1",
-            PYTHONDONTWRITEBYTECODE="1",
-        )
-    finally:
-        dynamodb.aws.dynamodb().delete_table(TableName=TABLE)
+    status, output = paste(BEFORE + script, tmp_path, **variables)
     logs = {
         name: (tmp_path / name).read_text(encoding="utf-8")
         for name in ("before.log", "new.log", "old.log")
