@@ -2,16 +2,18 @@
 
 import sys
 
-from aws_cdk import App
-
-from dynamirror.cdk import DynamirrorStack
 from dynamirror.errors import DynamirrorError
+from dynamirror.extras import extra_needed
 
 
 def main() -> None:
     """Synthesize the stack, or print one sentence and exit."""
-    app = App()
     try:
+        with extra_needed("the CDK app", "cdk"):
+            from aws_cdk import App  # noqa: PLC0415 - it may not be installed
+
+            from dynamirror.cdk import DynamirrorStack  # noqa: PLC0415 - same
+        app = App()
         DynamirrorStack(
             app,
             "Dynamirror",

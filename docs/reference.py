@@ -21,7 +21,16 @@ _STACK = _DOCS.parent / "src/dynamirror/cdk/stack.py"
 def command_line() -> str:
     """Return all commands and options, as Typer documents them from `--help`."""
     done = subprocess.run(
-        [sys.executable, "-m", "typer", "dynamirror.cli", "utils", "docs", "--name", "dynamirror"],
+        [
+            sys.executable,
+            "-m",
+            "typer",
+            "dynamirror.cli.commands",
+            "utils",
+            "docs",
+            "--name",
+            "dynamirror",
+        ],
         capture_output=True,
         text=True,
         check=True,

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from dynamirror.settings import Settings
 
 __all__ = ["AsyncReader", "Reader", "Settings", "__version__", "written_at"]
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def __getattr__(name: str) -> Any:

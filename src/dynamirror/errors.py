@@ -9,6 +9,14 @@ class ConfigError(DynamirrorError):
     """A setting, `mirror.toml` or the stream's own set-up is wrong: no retry can help."""
 
 
+class OptionError(ConfigError):
+    """An option of the command line is wrong, or does not apply."""
+
+
+class MissingExtraError(DynamirrorError, ImportError):
+    """A package is not installed that an extra of dynamirror brings."""
+
+
 class RecordError(DynamirrorError):
     """One record cannot be decoded, or cannot become an entry."""
 

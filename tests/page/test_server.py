@@ -233,7 +233,9 @@ def test_without_nicegui_the_demo_runs_without_a_page(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    message = "no page: NiceGUI is not installed; install dynamirror with the extra `page`"
+    message = (
+        "no page: a page needs nicegui, which is not installed; pip install 'dynamirror[page]'"
+    )
     assert message in done.stdout.splitlines()
 
 
@@ -251,7 +253,7 @@ def test_without_nicegui_run_refuses_a_page(
     )
     assert done.returncode == 1
     assert done.stderr == (
-        "dynamirror: --page: NiceGUI is not installed; install dynamirror with the extra `page`\n"
+        "dynamirror: --page needs nicegui, which is not installed; pip install 'dynamirror[page]'\n"
     )
 
 

@@ -13,7 +13,7 @@ from botocore import xform_name
 from tests.support.cloudwatch import Definition
 
 from dynamirror.cdk.stack import DynamirrorStack
-from dynamirror.cli import app
+from dynamirror.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import typer
 
-from dynamirror import cli
+from dynamirror.cli.commands import app
 from dynamirror.errors import ConfigError
 from dynamirror.views import mirror_toml
 
@@ -102,7 +102,7 @@ def faults(page: str) -> list[str]:
 def _is_short(span: str) -> bool:
     """Return whether a span is a command without `dynamirror`, as in `verify --repair`."""
     first, _, rest = span.partition(" ")
-    command: Any = typer.main.get_command(cli.app)
+    command: Any = typer.main.get_command(app)
     return first in command.commands and rest.startswith("-")
 
 
@@ -142,7 +142,7 @@ def check_names(words: list[str]) -> list[str]:
 
 
 def _command(words: list[str]) -> tuple[Any, list[str]]:
-    command: Any = typer.main.get_command(cli.app)
+    command: Any = typer.main.get_command(app)
     while words and words[0] in getattr(command, "commands", {}):
         command, words = command.commands[words[0]], words[1:]
     return command, words

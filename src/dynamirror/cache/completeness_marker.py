@@ -9,7 +9,7 @@ import msgspec
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import COMPLETE, GAP
 from dynamirror.cache.stored_record import report_damage
-from dynamirror.errors import RecordError
+from dynamirror.errors import ConfigError, RecordError
 from dynamirror.records.stream_record import parse_stream_arn
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.views.keyspace import completeness_marker_key
@@ -21,6 +21,8 @@ OLDER_DATA: Final = "changes that were on their way when the cache lost its data
 NO_MARKER: Final = "the mirror has never been filled, or the cache has lost its data"
 DAMAGED: Final = "the marker cannot be read"
 _NUMBERS: Final = ("gap", "complete", "born")
+# More would make a sentence unreadable.
+_MOST_NAMES: Final = 5
 
 
 class CompletenessMarker(msgspec.Struct, frozen=True):
@@ -35,6 +37,7 @@ class CompletenessMarker(msgspec.Struct, frozen=True):
         complete: as-of time of the newest finished rebuild; -1 for none.
         source: ARN of the table's newest stream when a rebuild began; empty for none.
         born: creation time of the marker, in seconds since 1970; -1 where it is not known.
+        named: the fingerprint and the names of the views; empty if version 0.1 wrote the marker.
     """
 
     stream: str = ""
@@ -44,11 +47,19 @@ class CompletenessMarker(msgspec.Struct, frozen=True):
     complete: int = -1
     source: str = ""
     born: int = -1
+    named: str = ""
 
     @property
     def is_complete(self) -> bool:
         """Return whether all of the table is in the cache, or on its way in the stream."""
         return self.gap is not None and self.complete > self.gap
+
+    @property
+    def view_names(self) -> str:
+        """Return the names of the views with their keys; empty where they are not known."""
+        views, _, names = self.named.partition(" ")
+        # Version 0.1 replaces the fingerprint, and leaves the names of other views.
+        return names if views == self.views else ""
 
 
 def read_marker(cache: Cache, table: str) -> CompletenessMarker:
@@ -108,7 +119,9 @@ def record_gap(
         CacheError: the cache did not take it.
     """
     key = completeness_marker_key(views[0].schema.table).encode()
-    cache.execute_one(GAP.command(key, at, reason, stream, fingerprint(views), source))
+    written = fingerprint(views)
+    named = f"{written} {_names(views)}"
+    cache.execute_one(GAP.command(key, at, reason, stream, written, source, named))
 
 
 def record_complete(cache: Cache, views: Sequence[View], as_of: SnapshotVersion) -> str | None:
@@ -118,8 +131,53 @@ def record_complete(cache: Cache, views: Sequence[View], as_of: SnapshotVersion)
         CacheError: the cache did not take it.
     """
     key = completeness_marker_key(views[0].schema.table).encode()
-    answer = cache.execute_one(COMPLETE.command(key, as_of.as_of, fingerprint(views)))
+    written = fingerprint(views)
+    named = f"{written} {_names(views)}"
+    answer = cache.execute_one(COMPLETE.command(key, as_of.as_of, written, named))
     return None if answer == b"complete" else answer.decode()
+
+
+def _names(views: Sequence[View]) -> str:
+    names = [f"{view.name} ({view.template.text})" for view in views[:_MOST_NAMES]]
+    more = len(views) - len(names)
+    return ", ".join(names) + (f" and {more} more" if more else "")
+
+
+def other_views(marker: CompletenessMarker, views: Sequence[View]) -> str | None:
+    """Return a sentence if the mirror was written in other views; else None.
+
+    Args:
+        marker: the marker in the cache.
+        views: all views of the table, as the settings have them.
+    """
+    if marker.gap is None or marker.views in ("", fingerprint(views)):
+        return None
+    mirror, ours = f"the mirror of table {views[0].schema.table}", _names(views)
+    if not marker.view_names:
+        return (
+            f"{mirror} was written in other views than {ours}; their names are not known, because "
+            "version 0.1 wrote the mirror"
+        )
+    if marker.view_names == ours:
+        return f"{mirror} was written in an earlier form of the views {ours}"
+    return f"{mirror} was written in the views {marker.view_names}, not in {ours}"
+
+
+def check_views(marker: CompletenessMarker, views: Sequence[View]) -> None:
+    """Check that the mirror was written in these views.
+
+    Args:
+        marker: the marker in the cache.
+        views: all views of the table, as the settings have them.
+
+    Raises:
+        ConfigError: the mirror was written in other views; names them.
+    """
+    if sentence := other_views(marker, views):
+        raise ConfigError(
+            f"{sentence}; set --config or DYNAMIRROR_CONFIG to the mirror's views, or give "
+            "--new-views if you changed them on purpose"
+        )
 
 
 def difference(marker: CompletenessMarker, stream: str, views: str) -> str | None:

@@ -6,6 +6,8 @@ Each name is imported on first use: building the Lambda asset then needs no aws_
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from dynamirror.extras import extra_needed
+
 if TYPE_CHECKING:
     from dynamirror.cdk.alarm_rules import Thresholds
     from dynamirror.cdk.alarms import Alarms
@@ -80,8 +82,10 @@ def __getattr__(name: str) -> Any:
     """Import the module of a construct and return the construct.
 
     Raises:
+        MissingExtraError: CDK is not installed.
         AttributeError: the package has no such name.
     """
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    with extra_needed(f"{__name__}.{name}", "cdk"):
+        return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -1,53 +1,32 @@
 """The command line: parse options, call one function, print, exit with a status."""
 
+import signal
 import sys
-from typing import Annotated
 
-import typer
-
-from dynamirror import __version__
-from dynamirror.cli import backfill, demo, quarantine, run, simulate, status, verify, view
-from dynamirror.errors import DynamirrorError
-
-app = typer.Typer(
-    help="Keep a Valkey cache an exact, ordered mirror of a DynamoDB table.",
-    invoke_without_command=True,
-    add_completion=False,
-    rich_markup_mode=None,  # "[default: ...]" in a help text would be lost as markup
-    pretty_exceptions_enable=False,
-)
-app.command()(demo.demo)
-app.command()(run.run)
-app.command()(simulate.simulate)
-app.command()(status.status)
-app.command()(backfill.backfill)
-app.command()(verify.verify)
-app.command()(quarantine.quarantine)
-app.command()(quarantine.redrive)
-app.add_typer(view.app, name="view")
-
-
-@app.callback()
-def _options(
-    context: typer.Context,
-    *,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
-) -> None:
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
-    if context.invoked_subcommand is None:
-        typer.echo(context.get_help())
-        raise typer.Exit(2)
+from dynamirror.errors import DynamirrorError, OptionError
+from dynamirror.extras import extra_needed
 
 
 def main() -> None:
-    """Run the command line; exit with status 1 and one sentence on an error."""
+    """Run the command line; exit with status 1, or 2 for a wrong option, and one sentence.
+
+    It imports the commands, so that Ctrl-C meanwhile and a missing extra are no traceback.
+    """
     try:
+        with extra_needed("the command line", "cli"):
+            from dynamirror.cli.commands import app  # noqa: PLC0415 - see above
         app()
+    except OptionError as error:
+        sys.exit(_failed(error, 2))
     except DynamirrorError as error:
-        typer.echo(f"dynamirror: {error}", err=True)
-        sys.exit(1)
+        sys.exit(_failed(error, 1))
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         sys.exit(1)
+
+
+def _failed(error: DynamirrorError, status: int) -> int:
+    sys.stderr.write(f"dynamirror: {error}\n")
+    return status

@@ -43,6 +43,7 @@ def backfill(
     restart: Annotated[
         bool, typer.Option("--restart", help="Discard the progress of an interrupted backfill.")
     ] = False,
+    new_views: options.NewViews = False,
     as_json: options.Json = False,
 ) -> None:
     """Write all items of a table to the cache, which makes the mirror complete.
@@ -66,6 +67,8 @@ def backfill(
             summary = _backfill_remotely(operator, job, on_progress)
         else:
             operations = mirror.operations()
+            if not new_views:
+                operations.check_views()
             items = operations.status().table_items
             work = Backfill(
                 operations.rebuild(),

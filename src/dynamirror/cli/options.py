@@ -1,9 +1,9 @@
 """Options that several commands share, and the settings they name."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
-from urllib.parse import urlsplit
 
 import typer
 
@@ -50,9 +50,13 @@ ReadRate = Annotated[
     float | None,
     typer.Option(min=0.1, metavar="UNITS", help="Maximum read units per second."),
 ]
+NewViews = Annotated[
+    bool,
+    typer.Option(
+        "--new-views", help="Write in these views, although the mirror was written in others."
+    ),
+]
 JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per report.")]
-
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +99,19 @@ class MirrorOptions:
         settings = read_settings(self.cache, tls=self.tls, config=self.config)
         return Operations(settings, read_aws(self.endpoint_url), self.table)
 
-    def perform(self, request: Request, answer_type: type[A]) -> A:
+    def perform(
+        self,
+        request: Request,
+        answer_type: type[A],
+        *,
+        before: Callable[[Operations], object] = lambda _operations: None,
+    ) -> A:
         """Show progress while a request is performed, and return its answer.
+
+        Args:
+            request: the request.
+            answer_type: the type of the answer.
+            before: called with the operations before they perform the request; not with --via.
 
         Raises:
             DynamirrorError: the request cannot be performed.
@@ -105,7 +120,9 @@ class MirrorOptions:
             operator = self.operator()
             if operator is not None:
                 return operator.perform(request, answer_type)
-            answer = self.operations().perform(request, on_progress)
+            operations = self.operations()
+            before(operations)
+            answer = operations.perform(request, on_progress)
             assert isinstance(answer, answer_type)
             return answer
 
@@ -138,17 +155,4 @@ def read_aws(endpoint_url: str | None) -> Aws:
     Raises:
         ConfigError: the URL is wrong.
     """
-    url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
-    if not url:
-        return Aws()
-    try:
-        parts = urlsplit(url)
-        is_complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
-    except ValueError:  # a wrong bracket or port
-        is_complete = False
-    if not is_complete:
-        raise ConfigError(f"--endpoint-url: {url} is not an address like http://127.0.0.1:4566")
-    is_local = parts.hostname in _LOOPBACK
-    if is_local and "AWS_ACCESS_KEY_ID" not in os.environ and "AWS_PROFILE" not in os.environ:
-        return Aws("us-east-1", url, ("local", "local"))
-    return Aws(None, url)
+    return Aws.from_env(endpoint_url)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dynamirror.demo.demo import Demo
-from dynamirror.errors import ConfigError
+from dynamirror.errors import MissingExtraError
+from dynamirror.extras import check_installed
 
 if TYPE_CHECKING:
     from dynamirror.dynamodb.client import Aws
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dynamirror.settings import Settings
     from dynamirror.views.batch_result import Tally
 
+_PACKAGE = "nicegui"
 Port = Annotated[
     int | None,
     typer.Option(min=1, max=65_535, help="Port of the page. [default: any free one]"),
@@ -49,7 +51,7 @@ class DemoPage:
 
         The import takes half a second or more, while the demo waits for its servers anyway.
         """
-        if not self._wanted or not _is_installed():
+        if not self._wanted or find_spec(_PACKAGE) is None:
             yield
             return
         importing = threading.Thread(target=import_module, args=("dynamirror.page.show",))
@@ -69,8 +71,10 @@ class DemoPage:
         if not self._wanted:
             yield
             return
-        if not _is_installed():
-            say(f"no page: {_MISSING}")
+        try:
+            _check_installed("a page")
+        except MissingExtraError as error:
+            say(f"no page: {error}")
             yield
             return
         from dynamirror.page.show import demo_page  # noqa: PLC0415 - NiceGUI
@@ -109,12 +113,12 @@ def of_run(
     """Serve the page of a mirror under `run` while the body runs, if a page is wanted.
 
     Raises:
-        ConfigError: NiceGUI is not installed, or the port is taken.
+        ConfigError: the port is taken.
+        MissingExtraError: NiceGUI is not installed.
     """
     with ExitStack() as stack:
         if wanted:
-            if not _is_installed():
-                raise ConfigError(f"--page: {_MISSING}")
+            _check_installed("--page")
             from dynamirror.page.show import run_page  # noqa: PLC0415 - NiceGUI
 
             page = run_page(
@@ -124,8 +128,5 @@ def of_run(
         yield
 
 
-def _is_installed() -> bool:
-    return find_spec("nicegui") is not None
-
-
-_MISSING = "NiceGUI is not installed; install dynamirror with the extra `page`"
+def _check_installed(what: str) -> None:
+    check_installed(what, _PACKAGE, "page")

@@ -19,6 +19,7 @@ from dynamirror.operations.messages import (
     Redrive,
     RedriveRequest,
 )
+from dynamirror.operations.service import Operations
 
 _WIDE = 240  # where there is no terminal to fit
 
@@ -84,13 +85,19 @@ def redrive(
     wait: Annotated[
         bool, typer.Option("--wait/--no-wait", help="Wait until no item is too fresh.")
     ] = True,
+    new_views: options.NewViews = False,
     as_json: options.Json = False,
 ) -> None:
     """Read quarantined items from the table, and apply them; exit with 0 only if none is left.
 
     Run at any time, any number of times, also beside a live mirror.
     """
-    result = mirror.perform(RedriveRequest(wait=wait), Redrive)
+
+    def before(operations: Operations) -> None:
+        if not new_views:
+            operations.check_views()
+
+    result = mirror.perform(RedriveRequest(wait=wait), Redrive, before=before)
     if as_json:
         print_json(_fields(result))
     else:

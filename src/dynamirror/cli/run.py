@@ -13,6 +13,7 @@ import msgspec
 import typer
 
 from dynamirror.cache import quarantine
+from dynamirror.cache.completeness_marker import check_views, read_marker
 from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
@@ -57,6 +58,7 @@ def run(
         float | None,
         typer.Option(min=0.1, metavar="UNITS", help="Maximum read units per second of a rebuild."),
     ] = None,
+    new_views: options.NewViews = False,
     interval: Annotated[
         float, typer.Option(min=0.1, metavar="SECONDS", help="Time between reports.")
     ] = 10,
@@ -105,6 +107,8 @@ def run(
         auto_rebuild=auto_rebuild,
         rate=rate,
     )
+    if not new_views:
+        _check_views(replicator, table)
     _log_to_stderr()
     say(f"mirroring table {table} into {replicator.cache}; Ctrl-C stops")
     with interruptible(), ExitStack() as stack:
@@ -125,6 +129,12 @@ def run(
         )
         stack.enter_context(page_of_run)
         follower.follow(_reporter(tally, as_json=as_json), interval=interval)
+
+
+def _check_views(replicator: Replicator, table: str) -> None:
+    views = replicator.views.bound(table)
+    assert views is not None  # the follower has bound them
+    check_views(read_marker(replicator.cache, table), views)
 
 
 def _notify(observers: list[Callable[[BatchResult], None]], batch: BatchResult) -> None:

@@ -2,6 +2,7 @@
 
 import re
 import secrets
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
@@ -16,6 +17,7 @@ from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError
 from dynamirror.operations.messages import Status, StatusRequest, VerifyRequest
 from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
+from dynamirror.operations.service import Operations
 from dynamirror.recovery.comparison import Comparison, Part
 
 # The state machine compares larger tables: Lambda ends a function after 15 minutes.
@@ -42,6 +44,7 @@ def verify(
         typer.Option(min=0, metavar="SECONDS", help="Time a change may take to reach the cache."),
     ] = 15,
     rate: options.ReadRate = None,
+    new_views: options.NewViews = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare a table with the cache while both change; exit with 0 only if they agree.
@@ -54,12 +57,21 @@ def verify(
     if operator and items > _MOST_ITEMS_OF_FUNCTION:
         result = _verify_remotely(operator, request, items)
     else:
-        result = mirror.perform(request, Comparison)
+        before = partial(_compare_views, repair=repair, new_views=new_views)
+        result = mirror.perform(request, Comparison, before=before)
     if as_json:
         print_json(msgspec.to_builtins(result) | {"differences": result.differences})
     else:
         _print_comparison(result)
     raise typer.Exit(int(not result.is_true))
+
+
+def _compare_views(operations: Operations, *, repair: bool, new_views: bool) -> None:
+    """Refuse to repair a mirror that was written in other views; only report it otherwise."""
+    if repair and not new_views:
+        operations.check_views()
+    elif sentence := operations.other_views():
+        typer.echo(f"note: {sentence}", err=True)
 
 
 def _part(sample: float | None, segment: str | None) -> Part:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from dynamirror.cli import options
+from dynamirror.cli.one_value import OneValueCommand
 from dynamirror.cli.output import print_json
 from dynamirror.demo.contents import SIMULATED
 from dynamirror.demo.example import read_items
@@ -31,7 +32,7 @@ def _views() -> None:
     """Check views before use."""
 
 
-@app.command()
+@app.command(cls=OneValueCommand)
 def check(
     file: Annotated[str, typer.Argument(metavar="MIRROR.TOML", help="File of the views.")],
     *,

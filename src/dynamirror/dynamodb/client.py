@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 
 _READ_TIMEOUT = 10.0
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_LOCAL_REGION = "us-east-1"
+_LOCAL_CREDENTIALS = ("local", "local")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,36 @@ class Aws:
     endpoint_url: str | None = None
     credentials: tuple[str, str] | None = None
     session: boto3.Session | None = None
+
+    @classmethod
+    def from_env(cls, endpoint_url: str | None = None) -> "Aws":
+        """Return the environment's AWS; an endpoint on this machine needs no credentials or region.
+
+        Args:
+            endpoint_url: URL of every service; None for AWS_ENDPOINT_URL, or else AWS.
+
+        Raises:
+            ConfigError: the URL is wrong.
+            SourceError: the profile that AWS_PROFILE names cannot be read.
+        """
+        url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+        if not url:
+            return cls()
+        try:
+            parts = urlsplit(url)
+            is_complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:  # a wrong bracket or port
+            is_complete = False
+        if not is_complete:
+            source = "--endpoint-url" if endpoint_url else "AWS_ENDPOINT_URL"
+            raise ConfigError(f"{source}: {url} is not an address like http://127.0.0.1:4566")
+        if parts.hostname not in _LOOPBACK:
+            return cls(endpoint_url=url)
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        if not any(map(os.environ.get, ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"))):
+            return cls(region or _LOCAL_REGION, url, _LOCAL_CREDENTIALS)
+        with aws_errors("AWS_PROFILE"):
+            return cls(region or boto3.Session().region_name or _LOCAL_REGION, url)
 
     def dynamodb(self) -> "DynamoDBClient":
         """Return a new client of DynamoDB."""

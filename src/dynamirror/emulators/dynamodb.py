@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dynamirror.dynamodb.client import Aws
 from dynamirror.emulators.process import HOST, EmbeddedServer, ServerProcess, answers
+from dynamirror.extras import check_installed
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -17,10 +18,12 @@ class EmbeddedDynamoDB(EmbeddedServer):
     """An emulator of DynamoDB, ready for use.
 
     Raises:
-        DynamirrorError: the emulator did not start.
+        MissingExtraError: the emulator is not installed.
+        DynamirrorError: it did not start.
     """
 
     def __init__(self) -> None:
+        check_installed("DynamoDB on this machine", "ministack", "local")
         self._process = ServerProcess(
             "ministack",
             lambda _port, _folder: [sys.executable, "-P", "-m", "ministack"],

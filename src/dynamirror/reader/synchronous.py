@@ -1,5 +1,6 @@
 """`Reader`: DynamoDB's reads, answered by the cache where it can and by the table where it must."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
@@ -41,7 +42,7 @@ class Reader:
         views: all views of the cache, as the mirror has them; default those of `settings.config`.
         client: boto3's DynamoDB client, which readers may share; default one is made.
         session: boto3's session, to make the client from.
-        aws: how to reach DynamoDB where no client is given.
+        aws: how to reach DynamoDB where no client is given; default that of the environment.
         cache: connections to the cache that readers share, and that are not closed with this one.
         schema: the table's keys and their types; default DynamoDB is asked, once.
         on_miss: what an entry that the cache has not means: read the `table`, or the item is
@@ -89,6 +90,26 @@ class Reader:
             client=client,
             absent=on_miss == "absent",
         )
+
+    @classmethod
+    def from_env(cls, table: str | None = None, **options: Any) -> Self:
+        """Make a reader of the cache and the views that environment variables name.
+
+        docs/settings.md lists the variables. An endpoint on this machine needs neither
+        credentials nor a region.
+
+        Args:
+            table: the table's name; default DYNAMODB_TABLE.
+            options: further arguments of `Reader`, such as `view`.
+
+        Raises:
+            ConfigError: a variable is missing or wrong, or as `Reader`.
+            SourceError: the table cannot be described.
+        """
+        table = table or os.environ.get("DYNAMODB_TABLE")
+        if not table:
+            raise ConfigError("no table is named; pass its name or set DYNAMODB_TABLE")
+        return cls(Settings.from_env(os.environ), table, **options)
 
     def __enter__(self) -> Self:
         return self
@@ -258,8 +279,9 @@ def _client(
 ) -> "DynamoDBClient":
     """Return the client to read with."""
     if client is None:
-        aws = aws or Aws()
-        return (aws if session is None else replace(aws, session=session)).dynamodb()
+        if session is not None:
+            return replace(aws or Aws(), session=session).dynamodb()
+        return (aws or Aws.from_env()).dynamodb()
     if aws is not None or session is not None:
         raise ConfigError("client: goes with neither session nor aws, which make another")
     # A resource's own client converts values of Python, and would convert ours again.

@@ -41,4 +41,4 @@ def _described(table: str) -> Schema:
     # boto3 takes long to import, and is needed only for what was not declared.
     from dynamirror.dynamodb.client import Aws, describe_schema  # noqa: PLC0415
 
-    return describe_schema(Aws().dynamodb(), table)[0]
+    return describe_schema(Aws.from_env().dynamodb(), table)[0]

@@ -1,6 +1,6 @@
 -- Record that the mirror may lack changes made before a moment; the latest moment counts.
 -- KEYS: the completeness marker.  ARGV: the moment (seconds since 1970), reason, ARN of the stream that is followed,
--- views' fingerprint, ARN of the stream that the table has ('' if that is not known).
+-- views' fingerprint, ARN of the stream that the table has ('' if that is not known), views' fingerprint and names.
 local marker, at = KEYS[1], tonumber(ARGV[1])
 local held = redis.call('HGET', marker, 'gap')
 
@@ -16,7 +16,7 @@ if not held then redis.call('HSET', marker, 'born', ARGV[1]) end
 if at > (tonumber(held or '') or -1) then
   redis.call('HSET', marker, 'gap', ARGV[1], 'reason', ARGV[2])
 end
-redis.call('HSET', marker, 'views', ARGV[4])
+redis.call('HSET', marker, 'views', ARGV[4], 'named', ARGV[6])
 keep_newest('stream', ARGV[3])
 if ARGV[5] ~= '' then keep_newest('source', ARGV[5]) end
 return 'noted'
