@@ -1,6 +1,7 @@
 """Options that several commands share, and the settings they name."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -10,11 +11,11 @@ import typer
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.progress import progress_shown
 from dynamirror.dynamodb.client import Aws
-from dynamirror.errors import ConfigError
+from dynamirror.errors import ConfigError, OptionError
 from dynamirror.operations.messages import Request
 from dynamirror.operations.remote import Operator
 from dynamirror.operations.service import Operations
-from dynamirror.settings import Settings
+from dynamirror.settings import MOST_PORT, Settings
 
 A = TypeVar("A")
 
@@ -135,7 +136,7 @@ def read_settings(cache: str | None, *, tls: bool | None, config: str | None) ->
     """
     overrides: dict[str, str] = {}
     if cache is not None:
-        host, _, port = cache.rpartition(":") if ":" in cache else (cache, "", "")
+        host, port = _address(cache)
         overrides["ELASTICACHE_HOST"] = host
         if port:
             overrides["ELASTICACHE_PORT"] = port
@@ -149,10 +150,33 @@ def read_settings(cache: str | None, *, tls: bool | None, config: str | None) ->
     return Settings.from_env(environment)
 
 
+def _address(text: str) -> tuple[str, str]:
+    """Return host and port of a cache's address; an empty port where it has none.
+
+    Raises:
+        OptionError: the port is no port.
+    """
+    # The colons of an IPv6 address are no port's, unless it stands in brackets.
+    match = re.fullmatch(
+        r"\[(?P<six>.*)\](?::(?P<port6>.*))?|(?P<host>[^:]*)(?::(?P<port>[^:]*))?", text
+    )
+    if match is None:
+        return text, ""
+    host, port = match["six"] or match["host"] or "", match["port6"] or match["port"] or ""
+    if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= MOST_PORT):
+        raise OptionError(
+            f"--cache: {text}: the port must be a whole number from 1 to {MOST_PORT}, not {port!r}"
+        )
+    return host, port
+
+
 def read_aws(endpoint_url: str | None) -> Aws:
     """Return how to reach DynamoDB; a local emulator needs neither credentials nor a region.
 
     Raises:
         ConfigError: the URL is wrong.
     """
-    return Aws.from_env(endpoint_url)
+    try:
+        return Aws.from_env(endpoint_url)
+    except ConfigError as error:
+        raise (OptionError(str(error)) if endpoint_url else error) from None

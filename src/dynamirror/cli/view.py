@@ -9,7 +9,7 @@ import typer
 from dynamirror.cli import options
 from dynamirror.cli.one_value import OneValueCommand
 from dynamirror.cli.output import print_json
-from dynamirror.demo.example import read_items
+from dynamirror.demo.example import assumed_key_named, read_items
 from dynamirror.errors import ConfigError
 from dynamirror.settings import load_tables, load_views
 from dynamirror.views.event_filter import patterns
@@ -45,10 +45,11 @@ def check(
     """Explain views: what they do, a sample entry of each and its cost, and Lambda's filter."""
     specs = load_views(file)
     table_spec = _table(file, specs, table)
-    items = _items(
-        item or Path(file).parent / "items.json", table_spec, must_exist=item is not None
-    )
-    views = bind_views(specs, table_spec.schema)
+    with assumed_key_named(file):
+        items = _items(
+            item or Path(file).parent / "items.json", table_spec, must_exist=item is not None
+        )
+        views = bind_views(specs, table_spec.schema)
     specs_of_table = [spec for spec in specs if spec.table in (None, table_spec.name)]
     explanations = [
         {

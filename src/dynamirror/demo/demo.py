@@ -16,7 +16,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.entry_state import read_command
 from dynamirror.demo.dataset import load_items
-from dynamirror.demo.example import load_example
+from dynamirror.demo.example import assumed_key_named, load_example
 from dynamirror.demo.lag_probe import LagProbe
 from dynamirror.demo.random_writer import RandomWriter
 from dynamirror.demo.servers import running_servers
@@ -75,7 +75,8 @@ class Demo:
         key: str | None = None,
     ) -> None:
         specs = load_views(view)
-        example = load_example(view)
+        with assumed_key_named(view):
+            example = load_example(view)
         self.schema = example.schema if example else Schema(_table_of(specs), ("id",), ("S",))
         if load and self.schema.keys != ("id",):
             raise ConfigError(
@@ -83,7 +84,8 @@ class Demo:
             )
         self.items = load_items(load, key) if load else example.items if example else []
         self._bindable_views = Views.for_schema(specs, self.schema)
-        self.views = self._bindable_views.bind(self.schema)
+        with assumed_key_named(view):
+            self.views = self._bindable_views.bind(self.schema)
         self.samples = example.items if example else list(_SAMPLES)
         self.expiring = example.ttl if example else frozenset[str]()
         self._writer_of = partial(

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -112,6 +113,28 @@ def load_example(view: str | None) -> Example | None:
     table = tables[0] if tables else TableSpec(next(iter(names), "users"), {"id": "S"})
     ttl = frozenset(spec.ttl for spec in specs if spec.ttl and "." not in spec.ttl)
     return Example(table.schema, read_items(path, table.schema), ttl)
+
+
+@contextmanager
+def assumed_key_named(file: str | None) -> Iterator[None]:
+    """Add to an error of the body that the table's key is assumed, where the file has no table.
+
+    Args:
+        file: path of a `mirror.toml`; None for none.
+
+    Raises:
+        ConfigError: views or items do not fit the key.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        is_of_key = any(words in str(error) for words in (" leaves out ", " lacks the key "))
+        if file is None or not is_of_key or load_tables(file):
+            raise
+        raise ConfigError(
+            f"{error}; {file} has no [[table]], so the key is assumed to be id (S): add a "
+            "[[table]] with name and keys"
+        ) from None
 
 
 def read_items(path: Path, schema: Schema) -> list[dict[str, Any]]:
