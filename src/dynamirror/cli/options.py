@@ -85,9 +85,31 @@ class MirrorOptions:
         ),
     ] = None
 
-    def operator(self) -> Operator | None:
-        """Return the operator Lambda, or None without --via."""
-        return None if self.via is None else Operator(read_aws(self.endpoint_url), self.via)
+    def operator(self, *, new_views: bool = False) -> Operator | None:
+        """Return the operator Lambda, or None without --via.
+
+        Args:
+            new_views: whether --new-views is given.
+
+        Raises:
+            OptionError: an option does not apply with --via, or the endpoint's URL is wrong.
+        """
+        if self.via is None:
+            return None
+        # The variable names the table of other commands, and so need not be unset.
+        table = self.table if self.table != os.environ.get("DYNAMODB_TABLE") else None
+        for option, value in {
+            "--table": table or None,
+            "--cache": self.cache,
+            "--tls": self.tls,
+            "--config": self.config,
+            "--new-views": new_views or None,
+        }.items():
+            if value is not None:
+                raise OptionError(
+                    f"{option}: does not apply with --via, whose function has its own"
+                )
+        return Operator(read_aws(self.endpoint_url), self.via)
 
     def operations(self) -> Operations:
         """Return the mirror's operations, done from here.
@@ -106,6 +128,7 @@ class MirrorOptions:
         answer_type: type[A],
         *,
         before: Callable[[Operations], object] = lambda _operations: None,
+        new_views: bool = False,
     ) -> A:
         """Show progress while a request is performed, and return its answer.
 
@@ -113,12 +136,13 @@ class MirrorOptions:
             request: the request.
             answer_type: the type of the answer.
             before: called with the operations before they perform the request; not with --via.
+            new_views: whether --new-views is given.
 
         Raises:
             DynamirrorError: the request cannot be performed.
         """
         with interruptible(), progress_shown() as on_progress:
-            operator = self.operator()
+            operator = self.operator(new_views=new_views)
             if operator is not None:
                 return operator.perform(request, answer_type)
             operations = self.operations()
@@ -126,6 +150,22 @@ class MirrorOptions:
             answer = operations.perform(request, on_progress)
             assert isinstance(answer, answer_type)
             return answer
+
+
+def check_applies(option: str, *, given: bool, needed: str, present: bool) -> None:
+    """Check that an option that is given has the option that it needs.
+
+    Args:
+        option: the option.
+        given: whether it is given.
+        needed: the option that it needs.
+        present: whether that one is given.
+
+    Raises:
+        OptionError: the option would be ignored.
+    """
+    if given and not present:
+        raise OptionError(f"{option}: applies only with {needed}")
 
 
 def read_settings(cache: str | None, *, tls: bool | None, config: str | None) -> Settings:

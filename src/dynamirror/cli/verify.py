@@ -52,13 +52,14 @@ def verify(
     Wait for changes in flight. Do not count differences that --repair corrects.
     """
     request = VerifyRequest(_part(sample, segment), settle, repair, rate)
-    operator = mirror.operator() if request.part.of == 1 else None
+    options.check_applies("--new-views", given=new_views, needed="--repair", present=repair)
+    operator = mirror.operator(new_views=new_views) if request.part.of == 1 else None
     items = _item_count(operator) if operator else 0
     if operator and items > _MOST_ITEMS_OF_FUNCTION:
         result = _verify_remotely(operator, request, items)
     else:
         before = partial(_compare_views, repair=repair, new_views=new_views)
-        result = mirror.perform(request, Comparison, before=before)
+        result = mirror.perform(request, Comparison, before=before, new_views=new_views)
     if as_json:
         print_json(msgspec.to_builtins(result) | {"differences": result.differences})
     else:

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -262,18 +262,28 @@ class Demo:
 
     def sample_entries(self) -> dict[str, bytes | None]:
         """Read a few entries; return values by key, or nothing while the cache is unreachable."""
-        entries = (
-            entry_of_row(view, item, item, SnapshotVersion(0))
-            for item in self.samples
-            for view in self.views
-        )
-        puts = list(islice((entry for entry in entries if isinstance(entry, Put)), _MOST_SAMPLES))
+        puts = list(islice(self._sample_puts(), _MOST_SAMPLES))
         commands = [read_command(put.key.encode(), put.view) for put in puts]
         try:
             answers = self.cache.execute(commands)
         except CacheError:
             return {}
         return {put.key: _as_bytes(answer) for put, answer in zip(puts, answers, strict=True)}
+
+    def sample_command(self) -> tuple[str, ...]:
+        """Return the command that reads the first sample's entry; empty if no sample has one."""
+        for put in self._sample_puts():
+            words = read_command(put.key.encode(), put.view).words
+            assert isinstance(words, tuple)
+            return tuple(word.decode() for word in words if isinstance(word, bytes))
+        return ()
+
+    def _sample_puts(self) -> Iterator[Put]:
+        for item in self.samples:
+            for view in self.views:
+                entry = entry_of_row(view, item, item, SnapshotVersion(0))
+                if isinstance(entry, Put):
+                    yield entry
 
 
 def _as_bytes(answer: Any) -> bytes | None:
