@@ -56,6 +56,18 @@ def test_an_option_that_would_be_ignored_is_refused(context: dict[str, str], nee
     assert str(refused.value) == f"context: {name}: applies only with {needed}"
 
 
+def test_the_assumed_key_of_a_new_table_is_named(tmp_path: Path) -> None:
+    (config := tmp_path / "mirror.toml").write_text('[[view]]\nkey = "user:{pk}"\n')
+    with pytest.raises(ConfigError) as refused:
+        make_stack(config=str(config))
+    sentence = str(refused.value)
+    assert "leaves out id of the primary key of the new table, so two items" in sentence
+    assert sentence.endswith(
+        "; the key of a new table is id (S): for a table of your own, set tableArn, streamArn and "
+        "keys"
+    )
+
+
 def test_context_of_cdk_and_of_other_stacks_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dynamirror.cdk.stack.LambdaCode.build", _stop)
     context = {

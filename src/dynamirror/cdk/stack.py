@@ -17,7 +17,7 @@ from dynamirror.cdk.network import Network
 from dynamirror.cdk.options import StackOptions
 from dynamirror.cdk.recovery import Recovery
 from dynamirror.cdk.stack_monitoring import add_monitoring
-from dynamirror.cdk.stack_table import stack_table
+from dynamirror.cdk.stack_table import key_patterns, stack_table
 
 
 class DynamirrorStack(Stack):
@@ -104,7 +104,7 @@ class DynamirrorStack(Stack):
             self,
             "Cache",
             network=network,
-            key_patterns=source.key_patterns(config),
+            key_patterns=key_patterns(source, options),
             max_storage_gb=options.max_storage_gb,
             max_ecpu=options.max_ecpu,
         )
