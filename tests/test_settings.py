@@ -192,7 +192,7 @@ def test_a_lone_view_without_a_name_is_called_default() -> None:
         ("[[view]]\nq = 1", ["view[0].q: there is no such field", "known are", "attribute"]),
         ("view = 3", ["view: expected `array`", "`int`"]),
         ("view = []", ["view: expected `array` of length >= 1"]),
-        ("[view]\nname = 'a'", ["view: expected `array`", "`object`"]),
+        ("[view]\nname = 'a'", ["view: write [[view]], with two brackets on either side"]),
         ("view = [1]", ["view[0]: expected `object`", "`int`"]),
         ("[[view]]\nname = 5", ["view[0].name: expected `str", "`int`"]),
         ("[[view]]\nkey = ['a']", ["view[0].key: expected `str", "`array`"]),

@@ -11,7 +11,8 @@ from dynamirror.validation import Name, explain_validation_error
 from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views, to_json
 from dynamirror.views.view import Schema, ViewSpec
 
-Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
+MOST_PORT = 65_535
+Port = Annotated[int, msgspec.Meta(ge=1, le=MOST_PORT)]
 # The certificate authorities to trust: the system's store, or Amazon's roots only.
 Authorities = Literal["system", "amazon"]
 
@@ -109,9 +110,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         try:
             return msgspec.convert(known, cls, strict=False)
         except msgspec.ValidationError as error:
-            raise ConfigError(
-                f"environment: {explain_validation_error(str(error), tuple(_VARIABLES.values()))}"
-            ) from None
+            sentence = explain_validation_error(str(error), tuple(_VARIABLES.values()))
+            name, _, _ = sentence.partition(": must be ")
+            value = f", not {known[name]!r}" if name in known else ""
+            raise ConfigError(f"environment: {sentence}{value}") from None
 
     def to_env(self) -> dict[str, str]:
         """Return the environment variables for these settings."""

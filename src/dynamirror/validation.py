@@ -5,6 +5,9 @@ from typing import Annotated
 
 import msgspec
 
+_SCALARS = {"bool": "true or false", "int": "a whole number", "float": "a number"}
+_LIMITS = {">": "above", "<": "below", ">=": "of at least", "<=": "of at most"}
+
 # Text that is not empty.
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
@@ -33,5 +36,12 @@ def explain_validation_error(message: str, names: tuple[str, ...]) -> str:
         elif where == "ELASTICACHE_CA":
             known = "system, amazon; the path of a PEM file belongs in ELASTICACHE_CA_FILE"
         return f"{where}: {invalid[1]} is not one of {known}"
+    if scalar := re.fullmatch(
+        r"Expected `(bool|int|float)`(?: ([<>]=?) (\S+))?(?:, got .*)?", what
+    ):
+        limit = f" {_LIMITS[scalar[2]]} {float(scalar[3]):g}" if scalar[2] else ""
+        return f"{where}: must be {_SCALARS[scalar[1]]}{limit}"
+    if what == "Expected `array`, got `object`" and where in ("view", "table"):
+        return f"{where}: write [[{where}]], with two brackets on either side"
     what = what[0].lower() + what[1:] if what.startswith("Expected") else what
     return f"{where}: {what}" if where else what

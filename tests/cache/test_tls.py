@@ -1,6 +1,8 @@
 """Speaking TLS, and to nobody who cannot prove who it is."""
 
+import socket
 import ssl
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -80,8 +82,12 @@ def test_a_certificate_of_nobody_known_is_refused(
 ) -> None:
     port, _ = start_tls_proxy(single_valkey.port, "IP:127.0.0.1")
     cache = open_cache(Settings(host="127.0.0.1", port=port, authorities=authorities))
-    with pytest.raises(CacheError, match=f"127.0.0.1:{port}: .*certificate verify failed"):
+    with pytest.raises(CacheError) as refused:
         cache.call("k", b"ECHO", b"1")
+    assert str(refused.value) == (
+        f"cache 127.0.0.1:{port}: no connection: certificate verify failed: self-signed "
+        "certificate; name the PEM file of its authority in ELASTICACHE_CA_FILE"
+    )
 
 
 @pytest.mark.parametrize("authorities", ["system", "amazon"])
@@ -95,16 +101,45 @@ def test_a_certificate_for_another_host_is_refused(
     cache = open_cache(
         Settings(host="127.0.0.1", port=port, authorities=authorities, ca_file=ca_file)
     )
-    with pytest.raises(CacheError, match="IP address mismatch"):
+    with pytest.raises(CacheError, match="IP address mismatch") as refused:
         cache.call("k", b"ECHO", b"1")
+    assert "ELASTICACHE_CA_FILE" not in str(refused.value)
 
 
 def test_a_server_that_speaks_no_tls_is_refused(
     single_valkey: EmbeddedValkey, open_cache: OpenCache
 ) -> None:
     cache = open_cache(single_valkey.settings(tls=True, timeout=0.2))
-    with pytest.raises(CacheError, match=f"cache 127.0.0.1:{single_valkey.port}: no "):
+    with pytest.raises(CacheError) as refused:
         cache.call("k", b"ECHO", b"1")
+    assert str(refused.value) == (
+        f"cache 127.0.0.1:{single_valkey.port}: no TLS in time; if it has none, set "
+        "ELASTICACHE_TLS=false (or --no-tls)"
+    )
+
+
+def test_a_server_that_answers_tls_in_the_clear_is_named(open_cache: OpenCache) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1 << 16)
+                connection.sendall(b"-ERR Protocol error: invalid multibulk length\r\n")
+                with suppress(ConnectionResetError):
+                    connection.recv(1 << 16)
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        port = server.getsockname()[1]
+        cache = open_cache(Settings(host="127.0.0.1", port=port))
+        with pytest.raises(CacheError) as refused:
+            cache.call("k", b"ECHO", b"1")
+        thread.join(30)
+    assert str(refused.value) == (
+        f"cache 127.0.0.1:{port}: no connection: it has no TLS; set ELASTICACHE_TLS=false (or "
+        "--no-tls)"
+    )
 
 
 def test_a_server_that_asks_for_tls_does_not_hang_a_client_without(

@@ -34,7 +34,7 @@ def fails(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
         output, errors = capsys.readouterr()
         assert caught.value.code == status, errors
         assert "Traceback" not in output + errors
-        if status == 2:  # a usage error: usage, a hint and a box
+        if status == 2 and errors.startswith("Usage: "):  # with: usage, a hint and a box
             assert len(errors.splitlines()) <= 8
             return " ".join(errors.replace("│", " ").split())
         last = errors.splitlines()[-1]
@@ -135,7 +135,9 @@ def test_a_cache_that_does_not_speak_tls(
     cache = f"127.0.0.1:{valkey.port}"
     url = dynamodb.endpoint_url
     sentence = fails("run", "--table", table, "--endpoint-url", url, "--cache", cache)
-    assert sentence.startswith(f"cache {cache}: ")
+    assert sentence == (
+        f"cache {cache}: no TLS in time; if it has none, set ELASTICACHE_TLS=false (or --no-tls)"
+    )
 
 
 @both
@@ -148,25 +150,82 @@ def test_no_cache(fails: Command, command: str, cache: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("port", ["0", "65536", "abc", "-1"])
 def test_a_wrong_port(fails: Command, port: str) -> None:
-    sentence = fails("verify", "--table", "users", "--cache", f"127.0.0.1:{port}")
-    assert sentence.startswith("environment: ELASTICACHE_PORT: ")
+    sentence = fails("verify", "--table", "users", "--cache", f"127.0.0.1:{port}", status=2)
+    assert sentence == (
+        f"--cache: 127.0.0.1:{port}: the port must be a whole number from 1 to 65535, not {port!r}"
+    )
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("ELASTICACHE_TLS", "maybe"), ("ELASTICACHE_TIMEOUT", "0"), ("DYNAMIRROR_FENCE_TTL", "1h")],
+    ("name", "value", "allowed"),
+    [
+        ("ELASTICACHE_TLS", "yes", "true or false"),
+        ("ELASTICACHE_PORT", "abc", "a whole number"),
+        ("ELASTICACHE_PORT", "70000", "a whole number of at most 65535"),
+        ("ELASTICACHE_TIMEOUT", "0", "a number above 0"),
+        ("ELASTICACHE_TIMEOUT", "61", "a number of at most 60"),
+        ("DYNAMIRROR_FENCE_TTL", "1h", "a whole number"),
+        ("DYNAMIRROR_FENCE_TTL", "60", "a whole number of at least 90000"),
+    ],
 )
 def test_a_wrong_variable(
-    fails: Command, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    fails: Command, monkeypatch: pytest.MonkeyPatch, name: str, value: str, allowed: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    assert fails("run", "--table", "users", "--cache", "x").startswith(f"environment: {name}: ")
+    assert fails("run", "--table", "users", "--cache", "x") == (
+        f"environment: {name}: must be {allowed}, not {value!r}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "sentence"),
+    [
+        ("::1", "cache ::1:6379: "),
+        ("[::1]:9", "cache ::1:9: "),
+        ("127.0.0.1:9", "cache 127.0.0.1:9: "),
+    ],
+)
+def test_an_address_is_taken_apart_at_its_port(
+    fails: Command, dynamodb: EmbeddedDynamoDB, table: str, address: str, sentence: str
+) -> None:
+    where = ("--table", table, "--endpoint-url", dynamodb.endpoint_url, "--no-tls")
+    assert fails("verify", *where, "--cache", address).startswith(sentence)
+
+
+@pytest.mark.parametrize("percent", ["0", "-1", "101", "nan"])
+def test_a_wrong_share_is_a_wrong_option(fails: Command, percent: str) -> None:
+    assert fails("verify", "--table", "users", "--sample", percent, status=2) == (
+        f"--sample: must be more than 0 and at most 100, not {percent}"
+    )
+
+
+@pytest.mark.parametrize("segment", ["0/3", "4/3", "x", "1/0"])
+def test_a_wrong_segment_is_a_wrong_option(fails: Command, segment: str) -> None:
+    assert fails("verify", "--table", "users", "--segment", segment, status=2) == (
+        f"--segment: {segment} is not I/N with I from 1 to N, as in 3/10"
+    )
+
+
+@pytest.mark.parametrize("command", ["demo --view", "view check"])
+def test_a_key_that_was_assumed_is_named(fails: Command, tmp_path: Path, command: str) -> None:
+    (file := tmp_path / "mirror.toml").write_text('[[view]]\nkey = "user:{pk}"\n')
+    error = fails(*command.split(), str(file))
+    assert "leaves out id of the primary key of table users" in error
+    assert error.endswith(
+        f"; {file} has no [[table]], so the key is assumed to be id (S): add a [[table]] with name "
+        "and keys"
+    )
 
 
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
         ("[[view]\n", "not valid TOML: "),
+        ("[view]\n", "view: write [[view]], with two brackets on either side"),
+        (
+            '[[view]]\nname = "a"\nkey = "a:{id}"\n[[view]]\nname = "b"\nkey = "a:b:{id}"\n',
+            "each key that begins with 'a:b:' begins with 'a:', too; begin their keys with words",
+        ),
         ("", "view: is missing; add at least one [[view]]"),
         ('[[view]]\nkeys = "x"\n', "view[0].keys: there is no such field; did you mean 'key'?"),
         ('[[view]]\nkey = "users"\n', ""),
@@ -242,7 +301,7 @@ def test_a_file_that_cannot_be_loaded(
 )
 def test_a_wrong_endpoint(fails: Command, command: str, url: str) -> None:
     cache = () if command == "simulate" else ("--cache", "127.0.0.1:1", "--no-tls")
-    error = fails(command, "--table", "users", "--endpoint-url", url, *cache)
+    error = fails(command, "--table", "users", "--endpoint-url", url, *cache, status=2)
     assert error == f"--endpoint-url: {url} is not an address like http://127.0.0.1:4566"
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -130,26 +129,6 @@ def test_a_demo_that_is_killed_leaves_nothing_behind(tmp_path: Path) -> None:
         demo.kill()
     wait_until(lambda: not alive(tmp_path))
     wait_until(lambda: not list(tmp_path.iterdir()))
-
-
-def test_the_hints_of_a_demo_left_running_work(tmp_path: Path) -> None:
-    env = environment(tmp_path)
-    with running("demo", "--seconds", "0.2", "--keep", env=env) as demo:
-        assert demo.stdout
-        hints: dict[str, list[str]] = {}
-        for line in demo.stdout:
-            words = shlex.split(line) if line.startswith("  ") else [""]
-            if words[0] == "export":
-                env |= dict(word.split("=", 1) for word in words[1:])
-            elif words[0] == "dynamirror":
-                hints[words[1]] = words[1:]
-            elif words[0] == "aws":  # the last one
-                break
-        simulate = [*hints["simulate"], "--count", "20"]
-        assert run(*simulate, env=env).returncode == 0
-        wait_until(lambda: run(*hints["verify"], env=env).returncode == 0)
-        demo.send_signal(signal.SIGINT)
-        assert demo.wait(60) == 130
 
 
 class Mirrored:

@@ -55,4 +55,4 @@ def test_a_field_without_a_default_is_required() -> None:
 def test_a_group_stands_in_the_signature_where_its_parameter_stood() -> None:
     assert list(inspect.signature(visit).parameters) == ["town", "street", "days"]
     fields = list(inspect.signature(options.MirrorOptions).parameters)
-    assert list(inspect.signature(redrive).parameters) == [*fields, "wait", "as_json"]
+    assert list(inspect.signature(redrive).parameters) == [*fields, "wait", "new_views", "as_json"]

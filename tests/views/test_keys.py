@@ -127,5 +127,5 @@ def test_a_key_attribute_is_pinned_by_what_must_hold_only() -> None:
 
 def test_two_views_that_could_write_one_key_are_refused() -> None:
     text = '[[view]]\nkey = "u:{PK}:{SK}"\nwhen = { a = 1 }\n[[view]]\nkey = "u:{PK}:{SK}:x"'
-    with pytest.raises(ConfigError, match="could both write one key"):
+    with pytest.raises(ConfigError, match="could both write one key, because"):
         bind_views(parse_views(text), SCHEMA)

@@ -34,6 +34,10 @@ class RefusedError(AnswerError):
     """A node does not accept the user or the password."""
 
 
+class HandshakeTimeoutError(TimeoutError):
+    """A node does not answer in time to the beginning of TLS."""
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a connection.
 
@@ -78,12 +82,18 @@ class Connection:
             self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             if options.tls:
-                self._socket = options.tls.wrap_socket(self._socket, server_hostname=host)
+                self._begin_tls(options.tls, host)
             if options.credentials:
                 self._authenticate(*options.credentials())
         except BaseException:
             self.close()
             raise
+
+    def _begin_tls(self, context: ssl.SSLContext, host: str) -> None:
+        try:
+            self._socket = context.wrap_socket(self._socket, server_hostname=host)
+        except TimeoutError as error:
+            raise HandshakeTimeoutError from error
 
     def _authenticate(self, user: str, password: str) -> None:
         self.send(libvalkey.pack_command((b"AUTH", user, password)))

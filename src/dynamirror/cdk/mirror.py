@@ -21,7 +21,7 @@ from dynamirror.views.mirror_toml import check_views
 from dynamirror.views.view import Schema
 
 # Placeholder for a table name that CloudFormation only knows after it creates the table.
-_UNNAMED = "dynamirror_unnamed_table"
+UNNAMED = "dynamirror_unnamed_table"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +48,7 @@ class MirroredTable:
         name = self.table.table_name
         views = load_views(config)
         globs = check_views(views, self._known_name, self.keys, self.view_type.value)
-        return tuple(glob.replace(_UNNAMED, name) for glob in globs)
+        return tuple(glob.replace(UNNAMED, name) for glob in globs)
 
     def filters(self, config: str | None) -> list[Mapping[str, Any]]:
         """Return Lambda's filters for the records that the views need; none if they need all.
@@ -65,7 +65,7 @@ class MirroredTable:
     @property
     def _known_name(self) -> str:
         name = self.table.table_name
-        return _UNNAMED if Token.is_unresolved(name) else name
+        return UNNAMED if Token.is_unresolved(name) else name
 
 
 class Mirror(Construct):

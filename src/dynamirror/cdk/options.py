@@ -1,6 +1,10 @@
 """Options of the stack, given as CDK context: `-c name=value`."""
 
-from typing import Literal
+import re
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
+from itertools import chain
+from typing import Final, Literal
 
 from constructs import Node
 
@@ -10,6 +14,27 @@ from dynamirror.settings import Authorities
 MINUTES_A_DAY = 1_440
 _DEFAULT_STORAGE_GB = 5
 _DEFAULT_AUDIT_MINUTES = 5
+# What each option needs, by that; an empty text stands for nothing.
+_NAMES: Final[Mapping[str, tuple[str, ...]]] = {
+    "": (
+        *("architecture", "python", "config", "tableArn", "retain", "batchSize"),
+        *("parallelizationFactor", "memoryMb", "tracing", "cacheMaxGb", "cacheMaxEcpu"),
+        *("cacheAuthorities", "heal", "segments", "concurrency", "rate", "audit", "simulator"),
+        *("canary", "alarms", "dashboard", "alarmTopicArn", "alarmEmail"),
+    ),
+    "tableArn": ("streamArn", "keys", "viewType", "tableKeyArn"),
+    "a new table, and so without tableArn": ("deletionProtection", "pointInTimeRecovery"),
+    "audit=true": ("auditEvery", "auditParts", "auditRepair", "auditRate"),
+    "simulator=true": ("changesCount",),
+    "alarms=true or dashboard=true": ("runbookUrl",),
+    "alarms=true": (
+        *("iteratorAgeSeconds", "canaryMissingMinutes", "canaryLateSeconds", "quarantineItems"),
+        *("driftItems", "mirrorIncompleteMinutes", "cacheStoragePercent", "cacheEcpuPercent"),
+    ),
+}
+NAMES: Final = tuple(chain.from_iterable(_NAMES.values()))
+# CDK's own: aws:cdk:enable-path-metadata, @aws-cdk/core:checkSecretUsage, availability-zones:...
+_CDKS_OWN: Final = re.compile("[@:/]")
 _TRUE, _FALSE = ("true", "1", "yes"), ("false", "0", "no")
 
 
@@ -22,6 +47,36 @@ class StackOptions:
 
     def __init__(self, node: Node) -> None:
         self._node = node
+
+    def check_names(self, others: Collection[str] = ()) -> None:
+        """Check that each name of context is an option that applies, or CDK's own.
+
+        Args:
+            others: names that other parts of the app read.
+
+        Raises:
+            ConfigError: an option is unknown, or would be ignored.
+        """
+        for name in self._node.get_all_context():
+            if name not in NAMES and name not in others and not _CDKS_OWN.search(name):
+                near = get_close_matches(name, NAMES, n=1)
+                hint = f"did you mean {near[0]}?" if near else "docs/cdk-options.md lists all"
+                raise ConfigError(f"context: {name}: there is no such option; {hint}")
+        present = {
+            "": True,
+            "tableArn": not self.is_new_table,
+            "a new table, and so without tableArn": self.is_new_table,
+            "audit=true": self.flag("audit", default=True),
+            "simulator=true": self.flag("simulator", default=self.is_new_table),
+            "alarms=true": self.flag("alarms", default=True),
+        }
+        present["alarms=true or dashboard=true"] = present["alarms=true"] or self.flag(
+            "dashboard", default=True
+        )
+        for needed, names in _NAMES.items():
+            for name in names:
+                if self.text(name) is not None and not present[needed]:
+                    raise ConfigError(f"context: {name}: applies only with {needed}")
 
     def text(self, name: str) -> str | None:
         """Return an option as text, or None if it is not set."""

@@ -1,5 +1,6 @@
 """The stack that deploys a whole mirror."""
 
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from dynamirror.cdk.network import Network
 from dynamirror.cdk.options import StackOptions
 from dynamirror.cdk.recovery import Recovery
 from dynamirror.cdk.stack_monitoring import add_monitoring
-from dynamirror.cdk.stack_table import stack_table
+from dynamirror.cdk.stack_table import key_patterns, stack_table
 
 
 class DynamirrorStack(Stack):
@@ -67,13 +68,28 @@ class DynamirrorStack(Stack):
         cacheStoragePercent, cacheEcpuPercent: thresholds of the alarms about the cache's limits.
             Default: 80 and 80.
 
+    Args:
+        scope: the app.
+        id: id of the stack.
+        other_context: names of context that other parts of the app read; any other is refused.
+        properties: further arguments of `aws_cdk.Stack`.
+
     Raises:
-        ConfigError: an option is wrong, or a view does not fit the table.
+        ConfigError: an option is wrong, unknown or does not apply, or a view does not fit the
+            table.
     """
 
-    def __init__(self, scope: Construct, id: str, **properties: Any) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        other_context: Collection[str] = (),
+        **properties: Any,
+    ) -> None:
         super().__init__(scope, id, **properties)
         options = StackOptions(self.node)
+        options.check_names(other_context)
         removal_policy = RemovalPolicy.RETAIN if options.flag("retain") else RemovalPolicy.DESTROY
         config = options.text("config")
         code = LambdaCode.build(
@@ -88,7 +104,7 @@ class DynamirrorStack(Stack):
             self,
             "Cache",
             network=network,
-            key_patterns=source.key_patterns(config),
+            key_patterns=key_patterns(source, options),
             max_storage_gb=options.max_storage_gb,
             max_ecpu=options.max_ecpu,
         )

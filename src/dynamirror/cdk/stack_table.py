@@ -5,7 +5,7 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from dynamirror.cdk.mirror import MirroredTable
+from dynamirror.cdk.mirror import UNNAMED, MirroredTable
 from dynamirror.cdk.options import StackOptions
 from dynamirror.errors import ConfigError
 
@@ -41,6 +41,23 @@ def stack_table(
         keys=tuple(name.strip() for name in keys.split(",")),
         view_type=dynamodb.StreamViewType[view_type],
     )
+
+
+def key_patterns(source: MirroredTable, options: StackOptions) -> tuple[str, ...]:
+    """Return the glob patterns of the keys that the views write.
+
+    Raises:
+        ConfigError: a view is malformed or does not fit the table; names the key of a new table.
+    """
+    try:
+        return source.key_patterns(options.text("config"))
+    except ConfigError as error:
+        if not options.is_new_table or " leaves out " not in str(error):
+            raise
+        raise ConfigError(
+            f"{str(error).replace(f'table {UNNAMED}', 'the new table')}; the key of a new table is "
+            "id (S): for a table of your own, set tableArn, streamArn and keys"
+        ) from None
 
 
 def _new_table(

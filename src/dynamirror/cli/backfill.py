@@ -53,7 +53,7 @@ def backfill(
     """
     begin = monotonic()
     with interruptible(), progress_shown() as on_progress:
-        operator = mirror.operator()
+        operator = mirror.operator(new_views=new_views)
         if operator is not None:
             job: dict[str, Any] = {
                 "action": "backfill",

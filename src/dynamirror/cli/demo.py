@@ -3,7 +3,7 @@
 import secrets
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
@@ -12,15 +12,16 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from dynamirror.cli import options
+from dynamirror.cli import hints, options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
 from dynamirror.cli.page import DemoPage, Port
 from dynamirror.cli.screen import Screen, log_shown
 from dynamirror.demo.demo import Demo
+from dynamirror.demo.example import load_example
 from dynamirror.demo.totals import Totals
-from dynamirror.emulators.process import HOST
-from dynamirror.errors import ConfigError
+from dynamirror.errors import ConfigError, OptionError
+from dynamirror.functions import simulator
 from dynamirror.recovery.comparison import Comparison
 
 
@@ -28,7 +29,9 @@ def demo(
     *,
     seconds: Annotated[float, typer.Option(min=0, help="How long to write.")] = 20,
     rate: Annotated[float, typer.Option(min=0.1, help="Writes per second.")] = 200,
-    ids: Annotated[int, typer.Option(min=1, help="Number of different items to write.")] = 100,
+    ids: Annotated[
+        int | None, typer.Option(min=1, help="Number of different items to write. [default: 100]")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the changes. [default: any]")] = None,
     view: Annotated[
         str | None,
@@ -68,13 +71,24 @@ def demo(
     Start both, write random changes, wait until every change is applied, and compare everything.
     Exit with 0 only if there is no difference.
     """
+    for option, given, needed, present in (
+        ("--key", key is not None, "--load", load is not None),
+        ("--env", env is not None, "--keep", keep),
+        ("--open", in_browser, "--page", page),
+        ("--page-port", page_port is not None, "--page", page),
+    ):
+        options.check_applies(option, given=given, needed=needed, present=present)
     seed = secrets.randbits(32) if seed is None else seed
     begin = monotonic()
     # With --json, standard output carries only the summary.
     screen = Screen(Console(stderr=as_json))
     shown = DemoPage(wanted=page, port=page_port, in_browser=in_browser)
     with interruptible(screen.say_stopped), log_shown(screen):
-        prepared = Demo(ids=ids, rate=rate, seed=seed, view=view, load=load, key=key)
+        prepared = Demo(
+            ids=ids or simulator.IDS, rate=rate, seed=seed, view=view, load=load, key=key
+        )
+        if ids is not None and load is None and load_example(view):
+            raise OptionError("--ids: does not apply with a view whose items.json has the items")
         if prepared.loaded:
             screen.say(f"loading {prepared.loaded}", is_prose=True)
         screen.say("starting DynamoDB (MiniStack) and Valkey on this machine", is_prose=True)
@@ -98,8 +112,10 @@ def demo(
             else:
                 screen.show_summary(summary, result)
             if keep:
-                with _settings_file(env, running):
-                    _say_endpoints(screen, running, shown.url)
+                settings = hints.settings(running, view)
+                with _settings_file(env, settings):
+                    for line in hints.lines(running, settings, env=env, page=shown.url):
+                        screen.say(line)
                     sys.stdout.flush()
                     shown.go_on()
                     running.wait()
@@ -123,24 +139,13 @@ def _summary(totals: Totals, result: Comparison, seed: int, seconds: float) -> d
     }
 
 
-def _settings(running: Demo) -> dict[str, str]:
-    """Return the environment in which other commands reach the demo's servers."""
-    return {
-        "DYNAMODB_TABLE": running.schema.table,
-        "AWS_ENDPOINT_URL": running.database.endpoint_url,
-        "ELASTICACHE_HOST": HOST,
-        "ELASTICACHE_PORT": str(running.valkey.port),
-        "ELASTICACHE_TLS": "false",
-    }
-
-
 @contextmanager
-def _settings_file(path: Path | None, running: Demo) -> Iterator[None]:
+def _settings_file(path: Path | None, settings: Mapping[str, str]) -> Iterator[None]:
     """Write the settings to a file, and remove it at the end, when they have become useless."""
     if path is None:
         yield
         return
-    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in _settings(running).items()]
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
     try:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:
@@ -149,19 +154,3 @@ def _settings_file(path: Path | None, running: Demo) -> Iterator[None]:
         yield
     finally:
         path.unlink(missing_ok=True)
-
-
-def _say_endpoints(screen: Screen, running: Demo, page: str | None) -> None:
-    settings = " ".join(f"{name}={value}" for name, value in _settings(running).items())
-    where = f", with its page at {page}" if page else ""
-    lines = (
-        f"left running until Ctrl-C{where}; in another terminal:",
-        f"  export {settings}",
-        "  dynamirror simulate --count 1000 --rate 200",
-        "  dynamirror status",
-        "  dynamirror verify",
-        f"  valkey-cli -c -p {running.valkey.port} GET {next(iter(running.sample_entries()), '')}",
-        f"  aws dynamodb scan --table-name {running.schema.table}",
-    )
-    for line in lines:
-        screen.say(line)

@@ -1,6 +1,7 @@
 """Options that several commands share, and the settings they name."""
 
 import os
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
@@ -10,11 +11,11 @@ import typer
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.progress import progress_shown
 from dynamirror.dynamodb.client import Aws
-from dynamirror.errors import ConfigError
+from dynamirror.errors import ConfigError, OptionError
 from dynamirror.operations.messages import Request
 from dynamirror.operations.remote import Operator
 from dynamirror.operations.service import Operations
-from dynamirror.settings import Settings
+from dynamirror.settings import MOST_PORT, Settings
 
 A = TypeVar("A")
 
@@ -84,9 +85,31 @@ class MirrorOptions:
         ),
     ] = None
 
-    def operator(self) -> Operator | None:
-        """Return the operator Lambda, or None without --via."""
-        return None if self.via is None else Operator(read_aws(self.endpoint_url), self.via)
+    def operator(self, *, new_views: bool = False) -> Operator | None:
+        """Return the operator Lambda, or None without --via.
+
+        Args:
+            new_views: whether --new-views is given.
+
+        Raises:
+            OptionError: an option does not apply with --via, or the endpoint's URL is wrong.
+        """
+        if self.via is None:
+            return None
+        # The variable names the table of other commands, and so need not be unset.
+        table = self.table if self.table != os.environ.get("DYNAMODB_TABLE") else None
+        for option, value in {
+            "--table": table or None,
+            "--cache": self.cache,
+            "--tls": self.tls,
+            "--config": self.config,
+            "--new-views": new_views or None,
+        }.items():
+            if value is not None:
+                raise OptionError(
+                    f"{option}: does not apply with --via, whose function has its own"
+                )
+        return Operator(read_aws(self.endpoint_url), self.via)
 
     def operations(self) -> Operations:
         """Return the mirror's operations, done from here.
@@ -105,6 +128,7 @@ class MirrorOptions:
         answer_type: type[A],
         *,
         before: Callable[[Operations], object] = lambda _operations: None,
+        new_views: bool = False,
     ) -> A:
         """Show progress while a request is performed, and return its answer.
 
@@ -112,12 +136,13 @@ class MirrorOptions:
             request: the request.
             answer_type: the type of the answer.
             before: called with the operations before they perform the request; not with --via.
+            new_views: whether --new-views is given.
 
         Raises:
             DynamirrorError: the request cannot be performed.
         """
         with interruptible(), progress_shown() as on_progress:
-            operator = self.operator()
+            operator = self.operator(new_views=new_views)
             if operator is not None:
                 return operator.perform(request, answer_type)
             operations = self.operations()
@@ -125,6 +150,22 @@ class MirrorOptions:
             answer = operations.perform(request, on_progress)
             assert isinstance(answer, answer_type)
             return answer
+
+
+def check_applies(option: str, *, given: bool, needed: str, present: bool) -> None:
+    """Check that an option that is given has the option that it needs.
+
+    Args:
+        option: the option.
+        given: whether it is given.
+        needed: the option that it needs.
+        present: whether that one is given.
+
+    Raises:
+        OptionError: the option would be ignored.
+    """
+    if given and not present:
+        raise OptionError(f"{option}: applies only with {needed}")
 
 
 def read_settings(cache: str | None, *, tls: bool | None, config: str | None) -> Settings:
@@ -135,7 +176,7 @@ def read_settings(cache: str | None, *, tls: bool | None, config: str | None) ->
     """
     overrides: dict[str, str] = {}
     if cache is not None:
-        host, _, port = cache.rpartition(":") if ":" in cache else (cache, "", "")
+        host, port = _address(cache)
         overrides["ELASTICACHE_HOST"] = host
         if port:
             overrides["ELASTICACHE_PORT"] = port
@@ -149,10 +190,33 @@ def read_settings(cache: str | None, *, tls: bool | None, config: str | None) ->
     return Settings.from_env(environment)
 
 
+def _address(text: str) -> tuple[str, str]:
+    """Return host and port of a cache's address; an empty port where it has none.
+
+    Raises:
+        OptionError: the port is no port.
+    """
+    # The colons of an IPv6 address are no port's, unless it stands in brackets.
+    match = re.fullmatch(
+        r"\[(?P<six>.*)\](?::(?P<port6>.*))?|(?P<host>[^:]*)(?::(?P<port>[^:]*))?", text
+    )
+    if match is None:
+        return text, ""
+    host, port = match["six"] or match["host"] or "", match["port6"] or match["port"] or ""
+    if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= MOST_PORT):
+        raise OptionError(
+            f"--cache: {text}: the port must be a whole number from 1 to {MOST_PORT}, not {port!r}"
+        )
+    return host, port
+
+
 def read_aws(endpoint_url: str | None) -> Aws:
     """Return how to reach DynamoDB; a local emulator needs neither credentials nor a region.
 
     Raises:
         ConfigError: the URL is wrong.
     """
-    return Aws.from_env(endpoint_url)
+    try:
+        return Aws.from_env(endpoint_url)
+    except ConfigError as error:
+        raise (OptionError(str(error)) if endpoint_url else error) from None

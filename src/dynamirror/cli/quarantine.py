@@ -43,7 +43,10 @@ def quarantine(
     """
     listing = mirror.perform(QuarantineRequest(discard=discard), Quarantine)
     if listing.discarded is not None:
-        typer.echo(f"{listing.discarded} items discarded")
+        if as_json:
+            print_json({"table": listing.table, "discarded": listing.discarded})
+        else:
+            typer.echo(f"{listing.discarded} items discarded")
         return
     if as_json:
         fields = {"table": listing.table, "items": listing.items, "overflow": listing.overflow}
@@ -97,7 +100,7 @@ def redrive(
         if not new_views:
             operations.check_views()
 
-    result = mirror.perform(RedriveRequest(wait=wait), Redrive, before=before)
+    result = mirror.perform(RedriveRequest(wait=wait), Redrive, before=before, new_views=new_views)
     if as_json:
         print_json(_fields(result))
     else:

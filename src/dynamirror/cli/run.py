@@ -90,6 +90,10 @@ def run(
     Keep checkpoints in the cache, and resume there when started again. Rebuild an incomplete
     mirror (new, flushed, or further behind than the stream reaches) meanwhile.
     """
+    options.check_applies("--page-port", given=page_port is not None, needed="--page", present=page)
+    options.check_applies(
+        "--rate", given=rate is not None, needed="--auto-rebuild", present=auto_rebuild
+    )
     settings = options.read_settings(cache, tls=tls, config=config)
     tally, observers = Tally(), list[Callable[[BatchResult], None]]()
     observers.append(tally.add)

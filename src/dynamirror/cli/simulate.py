@@ -35,7 +35,7 @@ def simulate(
     """Write random changes to a table: two upserts for each delete."""
     client = options.read_aws(endpoint_url).dynamodb()
     schema, _description = describe_schema(client, table)
-    if schema.keys != ("id",):
+    if (schema.keys, schema.types) != simulator.KEY:
         raise SourceError(
             f"table {table}: its key is {' and '.join(schema.keys)}; the simulator needs a table "
             "with the key id (S)"

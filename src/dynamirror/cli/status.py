@@ -17,6 +17,8 @@ from dynamirror.cli.output import print_json
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.operations.messages import Status, StatusRequest
 
+_INTERVAL_SECONDS = 2.0
+
 
 @with_option_groups
 def status(
@@ -24,18 +26,22 @@ def status(
     mirror: options.MirrorOptions,
     watch: Annotated[bool, typer.Option("--watch", help="Repeat until stopped.")] = False,
     interval: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between reports of --watch.")
-    ] = 2,
+        float | None,
+        typer.Option(
+            min=0.1, metavar="SECONDS", help="Time between reports of --watch. [default: 2]"
+        ),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Show whether a mirror is complete; exit with 0 only if it is.
 
     With --watch, Ctrl-C ends the command with exit status 130.
     """
+    options.check_applies("--interval", given=interval is not None, needed="--watch", present=watch)
     read_status = _status_reader(mirror)
     with interruptible():
         if watch:
-            _watch(read_status, interval, as_json=as_json)
+            _watch(read_status, interval or _INTERVAL_SECONDS, as_json=as_json)
         state = read_status()
     if as_json:
         print_json(state)

@@ -14,7 +14,7 @@ from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
 from dynamirror.cli.progress import progress_shown
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
-from dynamirror.errors import ConfigError
+from dynamirror.errors import ConfigError, OptionError
 from dynamirror.operations.messages import Status, StatusRequest, VerifyRequest
 from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
 from dynamirror.operations.service import Operations
@@ -52,13 +52,14 @@ def verify(
     Wait for changes in flight. Do not count differences that --repair corrects.
     """
     request = VerifyRequest(_part(sample, segment), settle, repair, rate)
-    operator = mirror.operator() if request.part.of == 1 else None
+    options.check_applies("--new-views", given=new_views, needed="--repair", present=repair)
+    operator = mirror.operator(new_views=new_views) if request.part.of == 1 else None
     items = _item_count(operator) if operator else 0
     if operator and items > _MOST_ITEMS_OF_FUNCTION:
         result = _verify_remotely(operator, request, items)
     else:
         before = partial(_compare_views, repair=repair, new_views=new_views)
-        result = mirror.perform(request, Comparison, before=before)
+        result = mirror.perform(request, Comparison, before=before, new_views=new_views)
     if as_json:
         print_json(msgspec.to_builtins(result) | {"differences": result.differences})
     else:
@@ -76,14 +77,17 @@ def _compare_views(operations: Operations, *, repair: bool, new_views: bool) -> 
 
 def _part(sample: float | None, segment: str | None) -> Part:
     if sample is not None and segment is not None:
-        raise ConfigError("--sample and --segment exclude each other; give one")
+        raise OptionError("--sample and --segment exclude each other; give one")
     if sample is not None:
-        return Part.sample(sample, secrets.SystemRandom())
+        try:
+            return Part.sample(sample, secrets.SystemRandom())
+        except ConfigError as error:
+            raise OptionError(str(error)) from None
     if segment is None:
         return Part()
     match = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,7})", segment)
     if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SEGMENTS:
-        raise ConfigError(f"--segment: {segment} is not I/N with I from 1 to N, as in 3/10")
+        raise OptionError(f"--segment: {segment} is not I/N with I from 1 to N, as in 3/10")
     return Part(int(match[2]), (int(match[1]) - 1,))
 
 

@@ -11,7 +11,7 @@ from dynamirror.cli import options
 from dynamirror.cli.one_value import OneValueCommand
 from dynamirror.cli.output import print_json
 from dynamirror.demo.contents import SIMULATED
-from dynamirror.demo.example import read_items
+from dynamirror.demo.example import assumed_key_named, read_items
 from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import Item
 from dynamirror.settings import load_tables, load_views
@@ -52,9 +52,10 @@ def check(
     specs = load_views(file)
     table_spec = _table(file, specs, table)
     path = item or Path(file).parent / "items.json"
-    items = read_items(path, table_spec.schema) if item is not None or path.exists() else []
+    with assumed_key_named(file):
+        items = read_items(path, table_spec.schema) if item is not None or path.exists() else []
+        views = bind_views(specs, table_spec.schema)
     samples: list[Item] = [*items] or [_made_up(table_spec)]
-    views = bind_views(specs, table_spec.schema)
     found = patterns_of_views(views, _VIEW_TYPE)
     specs_of_table = [spec for spec in specs if spec.table in (None, table_spec.name)]
     explanations = [

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from itertools import islice
@@ -16,6 +16,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.entry_state import read_command
 from dynamirror.demo.contents import MOST_SAMPLES, read_contents
+from dynamirror.demo.example import assumed_key_named
 from dynamirror.demo.lag_probe import LagProbe
 from dynamirror.demo.random_writer import RandomWriter
 from dynamirror.demo.servers import running_servers
@@ -65,10 +66,11 @@ class Demo:
         load: str | None = None,
         key: str | None = None,
     ) -> None:
-        contents = read_contents(view, load, key, ids=ids)
-        self.schema, self.items, self.loaded = contents.schema, contents.items, contents.loaded
-        self._bindable_views = Views.for_schema(contents.specs, self.schema)
-        self.views = self._bindable_views.bind(self.schema)
+        with assumed_key_named(view):
+            contents = read_contents(view, load, key, ids=ids)
+            self.schema, self.items, self.loaded = contents.schema, contents.items, contents.loaded
+            self._bindable_views = Views.for_schema(contents.specs, self.schema)
+            self.views = self._bindable_views.bind(self.schema)
         self.samples = contents.samples
         self.expiring = contents.example.ttl if contents.example else frozenset[str]()
         self._writer_of = partial(
@@ -245,18 +247,28 @@ class Demo:
 
     def sample_entries(self) -> dict[str, bytes | None]:
         """Read a few entries; return values by key, or nothing while the cache is unreachable."""
-        entries = (
-            entry_of_row(view, item, item, SnapshotVersion(0))
-            for item in self.samples
-            for view in self.views
-        )
-        puts = list(islice((entry for entry in entries if isinstance(entry, Put)), MOST_SAMPLES))
+        puts = list(islice(self._sample_puts(), MOST_SAMPLES))
         commands = [read_command(put.key.encode(), put.view) for put in puts]
         try:
             answers = self.cache.execute(commands)
         except CacheError:
             return {}
         return {put.key: _as_bytes(answer) for put, answer in zip(puts, answers, strict=True)}
+
+    def sample_command(self) -> tuple[str, ...]:
+        """Return the command that reads the first sample's entry; empty if no sample has one."""
+        for put in self._sample_puts():
+            words = read_command(put.key.encode(), put.view).words
+            assert isinstance(words, tuple)
+            return tuple(word.decode() for word in words if isinstance(word, bytes))
+        return ()
+
+    def _sample_puts(self) -> Iterator[Put]:
+        for item in self.samples:
+            for view in self.views:
+                entry = entry_of_row(view, item, item, SnapshotVersion(0))
+                if isinstance(entry, Put):
+                    yield entry
 
 
 def _as_bytes(answer: Any) -> bytes | None:

@@ -1,6 +1,7 @@
 """Example items beside a `mirror.toml`, and random changes of them."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -123,6 +124,28 @@ def table_of(view: str | None, tables: Sequence[TableSpec]) -> TableSpec:
 def expiry_attributes(specs: Sequence[ViewSpec]) -> frozenset[str]:
     """Return the attributes that hold an item's expiry, without nested ones."""
     return frozenset(spec.ttl for spec in specs if spec.ttl and "." not in spec.ttl)
+
+
+@contextmanager
+def assumed_key_named(file: str | None) -> Iterator[None]:
+    """Add to an error of the body that the table's key is assumed, where the file has no table.
+
+    Args:
+        file: path of a `mirror.toml`; None for none.
+
+    Raises:
+        ConfigError: views or items do not fit the key.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        is_of_key = any(words in str(error) for words in (" leaves out ", " lacks the key "))
+        if file is None or not is_of_key or load_tables(file):
+            raise
+        raise ConfigError(
+            f"{error}; {file} has no [[table]], so the key is assumed to be id (S): add a "
+            "[[table]] with name and keys"
+        ) from None
 
 
 def read_items(path: Path, schema: Schema) -> list[dict[str, Any]]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("dynamirror")
 
 IDS = 100
+# The key attributes of the tables that it can write to, and their types.
+KEY = (("id",), ("S",))
 _NAMES = ("Alice", "Bob", "Charlie", "David", "Eve", "Frank", "Grace", "Henry")
 _ACTIONS: tuple[Literal["upsert", "delete"], ...] = ("upsert", "upsert", "delete")
 _DEFAULT_COUNT = 10

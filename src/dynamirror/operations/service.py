@@ -95,7 +95,8 @@ class Operations:
             ConfigError: the mirror was written in other views.
             SourceError: the table cannot be described.
         """
-        check_views(read_marker(self.cache, self.table), self.views)
+        views = self.views  # first, because the table's errors are the plainer ones
+        check_views(read_marker(self.cache, self.table), views)
 
     def other_views(self) -> str | None:
         """Return a sentence if the mirror was written in other views; else None.
@@ -104,7 +105,8 @@ class Operations:
             CacheError: the cache cannot be reached.
             SourceError: the table cannot be described.
         """
-        return other_views(read_marker(self.cache, self.table), self.views)
+        views = self.views
+        return other_views(read_marker(self.cache, self.table), views)
 
     def rebuild(self) -> Rebuild:
         """Return the steps of a rebuild."""

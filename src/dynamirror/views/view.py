@@ -359,9 +359,15 @@ def check_stream(views: Sequence[View], view_type: str, table: str) -> None:
 
 def _check_apart(view: View, other: View) -> None:
     one, two = view.template.prefix, other.template.prefix
-    if one.startswith(two) or two.startswith(one):
+    short, long = sorted((one, two), key=len)
+    if long.startswith(short):
+        reason = f"the keys of both begin with {short!r}"
+        if short != long:
+            reason = f"each key that begins with {long!r} begins with {short!r}, too"
+        if not short:
+            reason = "the keys of one begin with an attribute, which can be any text"
         raise ConfigError(
             f"views {other.name} (table {other.schema.table}) and {view.name} (table "
-            f"{view.schema.table}) could both write one key, as {two!r} and {one!r} do not differ; "
-            "begin their keys with different words"
+            f"{view.schema.table}) could both write one key, because {reason}; begin their keys "
+            "with words of which none begins with another"
         )

@@ -1,0 +1,104 @@
+"""Context that is unknown, or would be ignored, is refused in one sentence."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from aws_cdk import App
+from tests.support.templates import EXISTING, make_stack  # prepares jsii
+
+from dynamirror.cdk import DynamirrorStack
+from dynamirror.cdk.options import NAMES
+from dynamirror.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("bathSize", "did you mean batchSize?"),
+        ("audit-every", "did you mean auditEvery?"),
+        ("tablearn", "did you mean tableArn?"),
+        ("stage", "docs/cdk-options.md lists all"),
+    ],
+)
+def test_an_unknown_option_is_refused(name: str, hint: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        make_stack(**{name: "5"})
+    assert str(refused.value) == f"context: {name}: there is no such option; {hint}"
+
+
+@pytest.mark.parametrize(
+    ("context", "needed"),
+    [
+        ({"keys": "pk,sk"}, "tableArn"),
+        ({"streamArn": "arn"}, "tableArn"),
+        ({"viewType": "NEW_IMAGE"}, "tableArn"),
+        ({"tableKeyArn": "arn"}, "tableArn"),
+        ({"deletionProtection": "true", **EXISTING}, "a new table, and so without tableArn"),
+        ({"changesCount": "5", "simulator": "false"}, "simulator=true"),
+        ({"changesCount": "5", **EXISTING}, "simulator=true"),
+        ({"auditRate": "5", "audit": "false"}, "audit=true"),
+        ({"driftItems": "5", "alarms": "false"}, "alarms=true"),
+        (
+            {"runbookUrl": "https://x", "alarms": "false", "dashboard": "false"},
+            "alarms=true or dashboard=true",
+        ),
+    ],
+    ids=str,
+)
+def test_an_option_that_would_be_ignored_is_refused(context: dict[str, str], needed: str) -> None:
+    name = next(iter(context))
+    with pytest.raises(ConfigError) as refused:
+        make_stack(**context)
+    assert str(refused.value) == f"context: {name}: applies only with {needed}"
+
+
+def test_the_assumed_key_of_a_new_table_is_named(tmp_path: Path) -> None:
+    (config := tmp_path / "mirror.toml").write_text('[[view]]\nkey = "user:{pk}"\n')
+    with pytest.raises(ConfigError) as refused:
+        make_stack(config=str(config))
+    sentence = str(refused.value)
+    assert "leaves out id of the primary key of the new table, so two items" in sentence
+    assert sentence.endswith(
+        "; the key of a new table is id (S): for a table of your own, set tableArn, streamArn and "
+        "keys"
+    )
+
+
+def test_context_of_cdk_and_of_other_stacks_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynamirror.cdk.stack.LambdaCode.build", _stop)
+    context = {
+        **json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"],
+        "aws:cdk:enable-path-metadata": True,
+        "availability-zones:account=123456789012:region=eu-west-1": ["eu-west-1a"],
+        "vpc-provider:account=123456789012:filter.vpcId=vpc-1:region=eu-west-1": {},
+        "stage": "prod",
+        "batchSize": "5",
+        "tableKeyArn": "",
+    }
+    with pytest.raises(_BuiltError):
+        DynamirrorStack(App(context=context), "Dynamirror", other_context=("stage",))
+
+
+class _BuiltError(Exception):
+    pass
+
+
+def _stop(*_arguments: object, **_options: object) -> None:
+    raise _BuiltError
+
+
+def test_every_option_that_the_stack_reads_is_known() -> None:
+    source = "".join(
+        (ROOT / f"src/dynamirror/cdk/{module}.py").read_text(encoding="utf-8")
+        for module in ("stack", "stack_table", "stack_monitoring", "options")
+    )
+    documented = DynamirrorStack.__doc__ or ""
+    read = set(re.findall(r'(?:text|flag|number)\(\s*"(\w+)"', source))
+    assert len(read) > 20
+    assert read <= set(NAMES)
+    assert [name for name in NAMES if source.count(name) < 2] == []
+    assert [name for name in NAMES if name not in documented] == []

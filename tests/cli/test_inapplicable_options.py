@@ -1,0 +1,109 @@
+"""An option that would be ignored is refused, with one sentence and exit status 2."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from dynamirror.cli import main
+
+ROOT = Path(__file__).parents[2]
+TABLE = ("--table", "users")
+
+
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str
+) -> str:
+    """Run a command that must be refused, and return the sentence."""
+    for name in list(os.environ):
+        if name.startswith(("AWS_", "ELASTICACHE_", "DYNAMIRROR_", "DYNAMODB_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("DYNAMODB_TABLE", "of-the-environment")
+    monkeypatch.setattr(sys, "argv", ["dynamirror", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    output, errors = capsys.readouterr()
+    assert (caught.value.code, output) == (2, "")
+    (sentence,) = errors.splitlines()
+    return sentence.removeprefix("dynamirror: ")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option", "needed"),
+    [
+        (("demo", "--key", "id"), "--key", "--load"),
+        (("demo", "--env", "demo.env"), "--env", "--keep"),
+        (("demo", "--no-page", "--open"), "--open", "--page"),
+        (("demo", "--no-page", "--page-port", "8080"), "--page-port", "--page"),
+        (("run", *TABLE, "--page-port", "8080"), "--page-port", "--page"),
+        (("run", *TABLE, "--no-auto-rebuild", "--rate", "5"), "--rate", "--auto-rebuild"),
+        (("status", *TABLE, "--interval", "1"), "--interval", "--watch"),
+        (("verify", *TABLE, "--new-views"), "--new-views", "--repair"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_option_without_the_one_that_it_needs_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    option: str,
+    needed: str,
+) -> None:
+    sentence = refused(monkeypatch, capsys, *arguments)
+    assert sentence == f"{option}: applies only with {needed}"
+
+
+@pytest.mark.parametrize("command", ["status", "backfill", "verify", "quarantine", "redrive"])
+@pytest.mark.parametrize(
+    "option", [("--table", "users"), ("--cache", "x"), ("--no-tls",), ("--config", "x")], ids=str
+)
+def test_an_option_of_the_mirror_is_refused_where_a_function_has_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    option: tuple[str, ...],
+) -> None:
+    sentence = refused(monkeypatch, capsys, command, "--via", "Dynamirror", *option)
+    name = option[0].replace("--no-", "--")
+    assert sentence == f"{name}: does not apply with --via, whose function has its own"
+
+
+@pytest.mark.parametrize(
+    "command", [("verify", "--repair"), ("backfill",), ("redrive",)], ids=" ".join
+)
+def test_new_views_are_refused_where_a_function_has_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    sentence = refused(monkeypatch, capsys, *command, "--via", "Dynamirror", "--new-views")
+    assert sentence.startswith("--new-views: does not apply with --via")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (("status", "-t", "a", "-t", "b"), "--table"),
+        (("status", "-t", "a", "--table", "a"), "--table"),
+        (("run", *TABLE, "--tls", "--no-tls"), "--tls"),
+        (("simulate", *TABLE, "--seed", "1", "--seed", "2"), "--seed"),
+        (("demo", "--seconds", "1", "--seconds", "2"), "--seconds"),
+        (("view", "check", "x.toml", "--table", "a", "--table", "b"), "--table"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_option_that_is_given_twice_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    option: str,
+) -> None:
+    sentence = refused(monkeypatch, capsys, *arguments)
+    assert sentence == f"{option}: is given 2 times; give it once"
+
+
+def test_a_number_of_ids_is_refused_where_the_items_are_those_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    view = str(ROOT / "examples/single-table/mirror.toml")
+    sentence = refused(monkeypatch, capsys, "demo", "--view", view, "--ids", "5")
+    assert sentence == "--ids: does not apply with a view whose items.json has the items"
