@@ -32,6 +32,7 @@ from dynamirror.recovery.verify import compare
 from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Context, Replicator
 from dynamirror.runner.delivery import Delivery
+from dynamirror.runner.heartbeat_thread import HeartbeatThread
 from dynamirror.settings import load_views
 from dynamirror.views.batch_result import BatchResult
 from dynamirror.views.entry import Put, entry_of_row
@@ -157,11 +158,14 @@ class Demo:
         )
         delivery.start()  # first: `wait` takes a delivery that has not started for an ended one
         self.delivery = delivery
+        self._heartbeat = HeartbeatThread(self.cache, self.schema.table, arn, delivery)
+        self._heartbeat.start()
         self.is_replicating = True
 
     def stop_replicator(self) -> None:
         """Stop replication; the stream keeps what is written meanwhile."""
         self.is_replicating = False
+        self._heartbeat.stop()
         self.delivery.stop()
 
     def _replicate(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:

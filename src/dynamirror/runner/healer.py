@@ -48,6 +48,7 @@ class Healer(threading.Thread):
         self._detector = GapDetector(rebuild.cache, rebuild.views)
         self._notified: str | None = None
         self.complete: bool | None = None  # None before the first check
+        self.reason = "its completeness marker has not been read yet"
 
     def run(self) -> None:
         """Check until stopped."""
@@ -75,6 +76,7 @@ class Healer(threading.Thread):
         if self.complete:
             self._notified = None
             return
+        self.reason = marker.reason
         if self._notified != marker.reason:
             self._notified = marker.reason
             follows = "rebuilding it" if self._auto_rebuild else "`dynamirror backfill` rebuilds it"
