@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from dynamirror.errors import ConfigError
+import typer
 
 _LOCAL: Final = "127.0.0.1"
 _MOST = 65_535
@@ -27,12 +27,13 @@ def listen_address(option: str, text: str, *, least: int = 0) -> ListenAddress:
         least: the lowest port.
 
     Raises:
-        ConfigError: the text is no such address.
+        typer.BadParameter: the text is no such address.
     """
     match = re.fullmatch(r"(?:(\[[0-9a-fA-F:.]+\]|[^\[\]:/\s]+):)?([0-9]{1,5})", text)
     if match is None or not least <= int(match[2]) <= _MOST:
-        raise ConfigError(
-            f"{option}: {text} is not [HOST:]PORT with a port from {least} to {_MOST}, "
-            "as in 9100 or 0.0.0.0:9100"
+        raise typer.BadParameter(
+            f"{text} is not [HOST:]PORT with a port from {least} to {_MOST}, as in 9100 or "
+            "0.0.0.0:9100",
+            param_hint=option,
         )
     return ListenAddress((match[1] or _LOCAL).strip("[]"), int(match[2]))

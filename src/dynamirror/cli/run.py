@@ -18,7 +18,7 @@ from dynamirror.cli import options
 from dynamirror.cli.addresses import ListenAddress, listen_address
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
-from dynamirror.cli.page import Port, of_run
+from dynamirror.cli.page import Port, listen_options, of_run
 from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.errors import CacheError
 from dynamirror.metrics import catalogue
@@ -88,7 +88,7 @@ def run(
         ),
     ] = None,
     page: Annotated[
-        bool, typer.Option("--page", help="Serve a live page on 127.0.0.1; it shows items.")
+        bool, typer.Option("--page", help="Serve a live page; it shows items.")
     ] = False,
     page_port: Port = None,
     as_json: options.JsonLines = False,
@@ -100,6 +100,7 @@ def run(
     """
     metrics_address = None if metrics is None else listen_address("--metrics", metrics)
     health_address = None if health is None else listen_address("--health", health)
+    page_address = listen_options(page_port)
     settings = options.read_settings(cache, tls=tls, config=config)
     tally, observers = Tally(), list[Callable[[BatchResult], None]]()
     observers.append(tally.add)
@@ -139,7 +140,7 @@ def run(
             settings=settings,
             tally=tally,
             wanted=page,
-            port=page_port,
+            listen=page_address,
             say=say,
         )
         stack.enter_context(page_of_run)

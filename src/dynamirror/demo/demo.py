@@ -130,6 +130,11 @@ class Demo:
     ) -> None:
         self._resources.close()
 
+    @property
+    def probe_key(self) -> str | None:
+        """The key of the entry that measures the lag; None for none."""
+        return self._lag_probe.key
+
     def _mark_complete(self) -> None:
         """Mark the mirror complete: table and cache are empty, and the stream has just begun."""
         self.stream_arn = describe_table(self.client, self.schema.table).stream_arn

@@ -101,7 +101,11 @@ class Healer(threading.Thread):
         if done is not None:
             self.complete, self._notified = True, None
             self._notify(
-                f"the mirror is complete: {done.progress.items:,} items read, "
-                f"{done.progress.applied:,} entries written, {done.swept.deleted:,} orphaned "
-                "entries deleted"
+                f"the mirror is complete: {_counted(done.progress.items, 'item', 'items')} read, "
+                f"{_counted(done.progress.applied, 'entry', 'entries')} applied, "
+                f"{_counted(done.swept.deleted, 'orphaned entry', 'orphaned entries')} deleted"
             )
+
+
+def _counted(number: int, singular: str, plural: str) -> str:
+    return f"{number:,} {singular if number == 1 else plural}"
