@@ -25,9 +25,9 @@ from dynamirror.views.view import Schema, Views, ViewSpec
 
 
 @contextmanager
-def sampling(mirror: MirrorSource) -> Iterator[Sampler]:
+def sampling(mirror: MirrorSource, interval: float = 0.1) -> Iterator[Sampler]:
     """Update the state of a page."""
-    sampler = Sampler(mirror, interval=0.1)
+    sampler = Sampler(mirror, interval=interval)
     sampler.start()
     try:
         yield sampler
@@ -65,7 +65,8 @@ def test_a_healthy_mirror_stays_in_sync_between_two_looks_at_the_shards(
     writer.start()
     conditions = set()
     try:
-        with sampling(replace(mirror, delivery=lambda: delivery)) as sampler:
+        shown = replace(mirror, delivery=lambda: delivery)
+        with sampling(shown, interval=2.0) as sampler:  # as `run --page`
             wait_until(lambda: sampler.view().condition is Condition.IN_SYNC)
             end = monotonic() + 9
             while monotonic() < end:
