@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dynamirror.functions.runtime import log_invocation
+from dynamirror.replication.batch_heartbeat import BatchHeartbeat
 from dynamirror.replication.replicator import Context, Replicator, build
 from dynamirror.settings import Settings
 
@@ -15,7 +16,13 @@ def replicator() -> Replicator:
     """Return the replicator, kept between invocations."""
     from dynamirror.metrics.emf import emit_batch  # noqa: PLC0415 - only in Lambda
 
-    return build(Settings.from_env(os.environ), observe=emit_batch)
+    return build(Settings.from_env(os.environ), observe=emit_batch, heartbeat=_heartbeat())
+
+
+def _heartbeat() -> BatchHeartbeat:
+    function = os.environ.get("AWS_LAMBDA_FUNCTION_NAME", "replicator")
+    # Each sandbox has a log stream of its own.
+    return BatchHeartbeat(function, os.environ.get("AWS_LAMBDA_LOG_STREAM_NAME", function))
 
 
 def handler(event: Mapping[str, Any], context: Context) -> dict[str, Any]:

@@ -65,9 +65,11 @@ def test_a_mirror_is_incomplete_until_it_is_filled(place: Place) -> None:
     output = place("backfill", "--segments", "3")
     assert "30 items read, 30 entries applied" in output
     assert output.endswith("the mirror is complete\n")
-    assert "the mirror is complete, since 20" in place("status")
-    status = json.loads(place("status", "--json"))
-    assert status["complete"] is True
+    output = place("status", status=1)
+    assert "the mirror is complete, since 20" in output
+    assert "but not live: no replicator has been seen" in output
+    status = json.loads(place("status", "--json", status=1))
+    assert (status["complete"], status["live"]) == (True, False)
     assert status["progress"]["items"] == 30
     assert status["rebuild"]["segments"] == 3
     assert place("verify") == "30 items, 30 entries: 0 missing, 0 different, 0 orphaned\n"

@@ -18,6 +18,7 @@ from tests.support.streams import Source
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
+from dynamirror.cache.heartbeat import Heartbeat, write_heartbeat
 from dynamirror.cli.status import lines
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
@@ -54,6 +55,8 @@ class Place:
         stream = describe_table(self.source.client, self.table).stream_arn
         record_gap(self.cache, views, stream=stream, at=1, reason="a test")
         record_complete(self.cache, views, SnapshotVersion(AT))
+        heartbeat = Heartbeat("replicator", 0.0, stream)
+        write_heartbeat(self.cache, self.table, "replicator", heartbeat, first=True)
 
     def set(self, key: str, *words: Any) -> None:
         """Carry out a command."""
@@ -152,9 +155,12 @@ def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -
     # It travels from the operator Lambda, also from one that knows less.
     assert msgspec.json.decode(msgspec.json.encode(now), type=Status) == now
     older = json.loads(msgspec.json.encode(now))
-    for name in ("at", "canary", "lag", "positions", "audited"):
+    for name in ("at", "canary", "lag", "positions", "audited", "live", "not_live", "replicator"):
         del older[name]
-    assert msgspec.convert(older, Status).positions == {}
+    read = msgspec.convert(older, Status)
+    assert read.positions == {}
+    assert read.live is False
+    assert read.not_live == "the operator is of a version that does not look for the replicator"
 
 
 @pytest.mark.parametrize("broken", [b"no json", b"{}", b'{"dynamirror":3}', b'{"at":"soon"}'])

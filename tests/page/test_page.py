@@ -311,7 +311,7 @@ def test_a_damaged_entry_is_lit_up_readably_in_both_schemes_and_repaired(
         tab.wait_for_function(f"{is_dark} === {str(scheme == 'dark').lower()}")
         assert tab.evaluate(CONTRAST) == []
     press(tab, "repair")
-    expect_event(tab, "1 differed, 1 repaired")
+    expect_event(tab, "1 entry differed, 1 repaired")
     expect_condition(tab, "In sync")
     expect(wrong(tab)).to_have_count(0)
     assert tab.evaluate(CONTRAST) == []

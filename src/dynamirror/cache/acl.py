@@ -23,6 +23,7 @@ COMMANDS = (
     "scan",
     "script|load",
     "set",
+    "time",
     "unlink",
     "zadd",
     "zrem",

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
+from dynamirror.cli.addresses import listen_address
 from dynamirror.demo.demo import Demo
 from dynamirror.errors import MissingExtraError
 from dynamirror.extras import check_installed
@@ -24,9 +25,32 @@ if TYPE_CHECKING:
 
 _PACKAGE = "nicegui"
 Port = Annotated[
-    int | None,
-    typer.Option(min=1, max=65_535, help="Port of the page. [default: any free one]"),
+    str | None,
+    typer.Option(
+        metavar="[HOST:]PORT",
+        help="Address of the page, on 127.0.0.1 without a host; elsewhere it has no buttons. "
+        "[default: any free port]",
+    ),
 ]
+
+
+class ListenOptions(TypedDict, total=False):
+    """Where a page listens; on any free port of 127.0.0.1 by default."""
+
+    host: str
+    port: int
+
+
+def listen_options(text: str | None) -> ListenOptions:
+    """Return where a page listens, by the option `--page-port`.
+
+    Raises:
+        typer.BadParameter: the text is no address.
+    """
+    if text is None:
+        return {}
+    address = listen_address("--page-port", text, least=1)
+    return {"host": address.host, "port": address.port}
 
 
 class DemoPage:
@@ -34,13 +58,13 @@ class DemoPage:
 
     Args:
         wanted: whether to serve a page.
-        port: port to listen on; None for any free one.
+        port: address to listen on, `[HOST:]PORT`; None for any free port.
         in_browser: whether to open the page in a browser.
     """
 
-    def __init__(self, *, wanted: bool, port: int | None, in_browser: bool) -> None:
+    def __init__(self, *, wanted: bool, port: str | None, in_browser: bool) -> None:
         self._wanted = wanted
-        self._port = port
+        self._listen = listen_options(port)
         self._in_browser = in_browser
         self._injector: FaultInjector | None = None
         self.url: str | None = None
@@ -79,7 +103,7 @@ class DemoPage:
             return
         from dynamirror.page.show import demo_page  # noqa: PLC0415 - NiceGUI
 
-        with demo_page(demo, port=self._port) as (page, injector):
+        with demo_page(demo, **self._listen) as (page, injector):
             self._injector, self.url = injector, page.url
             say(f"watch it, and break it: {page.url}")
             if self._in_browser:
@@ -107,7 +131,7 @@ def of_run(
     settings: "Settings",
     tally: "Tally",
     wanted: bool,
-    port: int | None,
+    listen: ListenOptions,
     say: Callable[[str], object],
 ) -> Iterator[None]:
     """Serve the page of a mirror under `run` while the body runs, if a page is wanted.
@@ -122,7 +146,7 @@ def of_run(
             from dynamirror.page.show import run_page  # noqa: PLC0415 - NiceGUI
 
             page = run_page(
-                follower, replicator, aws, table, settings=settings, tally=tally, port=port
+                follower, replicator, aws, table, settings=settings, tally=tally, **listen
             )
             say(f"page: {stack.enter_context(page).url}")
         yield

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from datetime import UTC, datetime
 from functools import partial
 from typing import Annotated
 
@@ -15,18 +16,21 @@ import typer
 from dynamirror.cache import quarantine
 from dynamirror.cache.completeness_marker import check_views, read_marker
 from dynamirror.cli import options
+from dynamirror.cli.addresses import ListenAddress, listen_address
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
-from dynamirror.cli.page import Port, of_run
+from dynamirror.cli.page import Port, listen_options, of_run
 from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.errors import CacheError
 from dynamirror.metrics import catalogue
 from dynamirror.metrics.openmetrics import Endpoint
+from dynamirror.operations.messages import DEFAULT_MAX_LAG
 from dynamirror.replication.canary_probe import CanaryProbe, ProbeResult
 from dynamirror.replication.replicator import Replicator, build
 from dynamirror.runner.canary_thread import CanaryThread
 from dynamirror.runner.event_source_mapping import DeliveryCounts, EventSourceMapping
 from dynamirror.runner.follower import Follower
+from dynamirror.runner.health_endpoint import HealthEndpoint
 from dynamirror.views.batch_result import BatchResult, Tally
 from dynamirror.views.canary import check_types
 
@@ -63,12 +67,18 @@ def run(
         float, typer.Option(min=0.1, metavar="SECONDS", help="Time between reports.")
     ] = 10,
     metrics: Annotated[
-        int | None,
+        str | None,
         typer.Option(
-            min=0,
-            max=65535,
-            metavar="PORT",
-            help="Serve OpenMetrics on this port of 127.0.0.1; 0 for any free port.",
+            metavar="[HOST:]PORT",
+            help="Serve OpenMetrics at this address, on 127.0.0.1 without a host; 0: any free "
+            "port.",
+        ),
+    ] = None,
+    health: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT",
+            help="Serve /livez and /readyz at this address, on 127.0.0.1 without a host.",
         ),
     ] = None,
     canary: Annotated[
@@ -80,7 +90,7 @@ def run(
         ),
     ] = None,
     page: Annotated[
-        bool, typer.Option("--page", help="Serve a live page on 127.0.0.1; it shows items.")
+        bool, typer.Option("--page", help="Serve a live page; it shows items.")
     ] = False,
     page_port: Port = None,
     as_json: options.JsonLines = False,
@@ -94,6 +104,9 @@ def run(
     options.check_applies(
         "--rate", given=rate is not None, needed="--auto-rebuild", present=auto_rebuild
     )
+    metrics_address = None if metrics is None else listen_address("--metrics", metrics)
+    health_address = None if health is None else listen_address("--health", health)
+    page_address = listen_options(page_port)
     settings = options.read_settings(cache, tls=tls, config=config)
     tally, observers = Tally(), list[Callable[[BatchResult], None]]()
     observers.append(tally.add)
@@ -117,10 +130,17 @@ def run(
     say(f"mirroring table {table} into {replicator.cache}; Ctrl-C stops")
     with interruptible(), ExitStack() as stack:
         endpoint = None
-        if metrics is not None:
-            endpoint = stack.enter_context(_metrics_endpoint(table, metrics, replicator, follower))
+        if metrics_address is not None:
+            endpoint = _metrics_endpoint(table, metrics_address, replicator, follower)
+            stack.enter_context(endpoint)
             observers.append(endpoint.observe)
             say(f"metrics at {endpoint.url}")
+        if health_address is not None:
+            why_not_ready = partial(follower.why_not_ready, DEFAULT_MAX_LAG)
+            health_endpoint = HealthEndpoint(
+                health_address.host, health_address.port, why_not_ready
+            )
+            say(f"health at {stack.enter_context(health_endpoint).url}")
         if canary is not None:
             stack.enter_context(_canary(aws, table, replicator, canary, endpoint))
         page_of_run = of_run(
@@ -128,7 +148,7 @@ def run(
             settings=settings,
             tally=tally,
             wanted=page,
-            port=page_port,
+            listen=page_address,
             say=say,
         )
         stack.enter_context(page_of_run)
@@ -156,16 +176,31 @@ def _reporter(tally: Tally, *, as_json: bool) -> Callable[[DeliveryCounts], None
         if totals == reported:
             return
         reported = totals
+        at = datetime.now(UTC)
         if as_json:
-            print_json(totals)
+            print_json({"at": at.isoformat(timespec="seconds"), **totals})
         else:
-            typer.echo(", ".join(f"{number:,} {name}" for name, number in totals.items() if number))
+            figures = (_counted(number, name) for name, number in totals.items() if number)
+            typer.echo(f"{at:%H:%M:%S} UTC: {', '.join(figures) or 'nothing yet'}")
 
     return report
 
 
+# The counts whose names are nouns.
+_SINGULARS = {
+    "records": "record",
+    "invocations": "invocation",
+    "retries": "retry",
+    "gaps": "gap",
+}
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {_SINGULARS.get(name, name) if number == 1 else name}"
+
+
 def _metrics_endpoint(
-    table: str, port: int, replicator: Replicator, follower: Follower
+    table: str, address: ListenAddress, replicator: Replicator, follower: Follower
 ) -> Endpoint:
     def quarantined() -> int | None:
         try:
@@ -173,7 +208,7 @@ def _metrics_endpoint(
         except CacheError:
             return None
 
-    endpoint = Endpoint(table, port)
+    endpoint = Endpoint(table, address.port, host=address.host)
     endpoint.show_mirror(
         complete=lambda: follower.complete, quarantined=quarantined, behind=follower.behind
     )

@@ -10,12 +10,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from dynamirror.cache.heartbeat import SeenReplicator, duration
 from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
 from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.operations.messages import Status, StatusRequest
+from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status, StatusRequest
 
 _INTERVAL_SECONDS = 2.0
 
@@ -31,14 +32,23 @@ def status(
             min=0.1, metavar="SECONDS", help="Time between reports of --watch. [default: 2]"
         ),
     ] = None,
+    max_lag: Annotated[
+        float,
+        typer.Option(
+            min=0, metavar="SECONDS", help="How far behind the table a live mirror may be."
+        ),
+    ] = DEFAULT_MAX_LAG,
     as_json: options.Json = False,
 ) -> None:
-    """Show whether a mirror is complete; exit with 0 only if it is.
+    """Show whether a mirror is complete and live; exit with 0 only if it is both.
+
+    It is complete if every change is in the cache, or on its way in the stream. It is live if its
+    replicator was seen lately, and keeps the cache at most --max-lag behind the table.
 
     With --watch, Ctrl-C ends the command with exit status 130.
     """
     options.check_applies("--interval", given=interval is not None, needed="--watch", present=watch)
-    read_status = _status_reader(mirror)
+    read_status = _status_reader(mirror, max_lag)
     with interruptible():
         if watch:
             _watch(read_status, interval or _INTERVAL_SECONDS, as_json=as_json)
@@ -47,15 +57,16 @@ def status(
         print_json(state)
     else:
         typer.echo("\n".join(lines(state)))
-    raise typer.Exit(int(not state.complete))
+    raise typer.Exit(int(not (state.complete and state.live)))
 
 
-def _status_reader(mirror: options.MirrorOptions) -> Callable[[], Status]:
+def _status_reader(mirror: options.MirrorOptions, max_lag: float) -> Callable[[], Status]:
     """Return a function that reads the status, on connections that it keeps."""
     operator = mirror.operator()
     if operator is not None:
-        return lambda: operator.perform(StatusRequest(), Status)
-    return mirror.operations().status
+        return lambda: operator.perform(StatusRequest(max_lag), Status)
+    operations = mirror.operations()
+    return lambda: operations.status(max_lag)
 
 
 def _watch(read_status: Callable[[], Status], interval: float, *, as_json: bool) -> None:
@@ -99,9 +110,13 @@ def _timed_lines(state: Status | DynamirrorError) -> Iterator[str]:
 def lines(state: Status) -> Iterator[str]:
     """Yield a status as lines of text."""
     if state.complete:
-        yield f"table {state.table}: the mirror is complete, since {_time(state.since)}"
+        live = "and live" if state.live else f"but not live: {state.not_live}"
+        yield f"table {state.table}: the mirror is complete, since {_time(state.since)}, {live}"
     else:
         yield f"table {state.table}: the mirror is incomplete: {state.reason}"
+        yield f"  live        {'yes' if state.live else f'no: {state.not_live}'}"
+    if state.replicator is not None:
+        yield f"  replicator  {_replicator(state.replicator)}"
     yield f"  stream      {state.stream or 'none yet'}"
     if state.table_stream != state.stream:
         yield f"  the table's {state.table_stream or 'is off'}"
@@ -128,6 +143,18 @@ def lines(state: Status) -> Iterator[str]:
     yield f"  eviction    {state.eviction or 'unknown'}"
     for warning in state.warnings:
         yield f"  warning     {warning}"
+
+
+def _replicator(replicator: SeenReplicator) -> str:
+    text = (
+        f"{replicator.who}, seen {duration(replicator.seen)} ago, "
+        f"at most {duration(replicator.behind)} behind"
+    )
+    if replicator.sequence_number is not None:
+        text += f", applied {replicator.sequence_number}"
+    if replicator.created is not None:
+        text += f", written {_time(replicator.created)}"
+    return text
 
 
 def _audit(state: Status) -> str:

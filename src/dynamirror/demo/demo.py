@@ -32,6 +32,7 @@ from dynamirror.recovery.verify import compare
 from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Context, Replicator
 from dynamirror.runner.delivery import Delivery
+from dynamirror.runner.heartbeat_thread import HeartbeatThread
 from dynamirror.views.batch_result import BatchResult
 from dynamirror.views.entry import Put, entry_of_row
 from dynamirror.views.view import Views
@@ -116,6 +117,11 @@ class Demo:
     ) -> None:
         self._resources.close()
 
+    @property
+    def probe_key(self) -> str | None:
+        """The key of the entry that measures the lag; None for none."""
+        return self._lag_probe.key
+
     def _mark_complete(self) -> None:
         """Mark the mirror complete: table and cache are empty, and the stream has just begun."""
         self.stream_arn = describe_table(self.client, self.schema.table).stream_arn
@@ -144,11 +150,14 @@ class Demo:
         )
         delivery.start()  # first: `wait` takes a delivery that has not started for an ended one
         self.delivery = delivery
+        self._heartbeat = HeartbeatThread(self.cache, self.schema.table, arn, delivery)
+        self._heartbeat.start()
         self.is_replicating = True
 
     def stop_replicator(self) -> None:
         """Stop replication; the stream keeps what is written meanwhile."""
         self.is_replicating = False
+        self._heartbeat.stop()
         self.delivery.stop()
 
     def _replicate(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:

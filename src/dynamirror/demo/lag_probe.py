@@ -41,6 +41,11 @@ class LagProbe:
         self._cache = cache
         self._probe = find_probe(views, samples)
 
+    @property
+    def key(self) -> str | None:
+        """The key of the item's entry; None where no view shows a change of the item."""
+        return self._probe.key if self._probe else None
+
     def run(self, lags: list[float], stop: threading.Event) -> None:
         """Append lags in seconds until stopped, then delete the item.
 

@@ -153,7 +153,8 @@ SHARD_BEHIND: Final = Metric(
     Unit.SECONDS,
     Kind.GAUGE,
     Origin.RUN,
-    "Time since the shard was last read to its end.",
+    "Time that the shard is behind at the most: since it was last read to its end, or since the "
+    "newest applied record was created.",
 )
 CATALOGUE: Final = (
     *(RECORDS, APPLIED, STALE, COALESCED, QUARANTINED, FAILED, REPLICATION_LAG, BATCH_DURATION),

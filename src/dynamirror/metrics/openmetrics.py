@@ -1,10 +1,16 @@
-"""The metrics of this process in OpenMetrics format, at http://127.0.0.1:PORT/metrics."""
+"""The metrics of this process in OpenMetrics format, at http://HOST:PORT/metrics."""
 
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
@@ -35,13 +41,16 @@ class Endpoint:
     Args:
         table: the table's name.
         port: the port; 0 for any free one.
+        host: the address to listen on.
 
     Raises:
         ConfigError: the port is not available.
     """
 
-    def __init__(self, table: str, port: int) -> None:
+    def __init__(self, table: str, port: int, *, host: str = _HOST) -> None:
         self._table = table
+        # They are a series beside each counter and histogram. The library leaves it untyped.
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
         self._collectors: dict[Metric, Counter | Histogram] = {
             metric: _collector(metric, self._registry)
@@ -51,14 +60,13 @@ class Endpoint:
         self._canary_seen: float | None = None
         self.show(CANARY_SEEN, lambda: self._canary_seen)
         try:
-            self._server, self._thread = start_http_server(
-                port, addr=_HOST, registry=self._registry
-            )
+            self._server, self._thread = start_http_server(port, addr=host, registry=self._registry)
         except OSError as error:
             raise ConfigError(
-                f"--metrics: port {port} is not available ({error.strerror}); give another, or 0"
+                f"--metrics: {_place(host, port)} is not available ({error.strerror}); give "
+                "another, or 0"
             ) from None
-        self.url = f"http://{_HOST}:{self._server.server_port}/metrics"
+        self.url = f"http://{_in_url(host)}:{self._server.server_port}/metrics"
 
     def __enter__(self) -> Self:
         return self
@@ -111,6 +119,14 @@ class Endpoint:
     def show(self, metric: Metric, value: Callable[[], float | None]) -> None:
         """Serve the value that a function returns at each scrape, unless it is None."""
         self._registry.register(_Gauge(self._table, metric, value))
+
+
+def _place(host: str, port: int) -> str:
+    return f"port {port}" if host == _HOST else f"{_in_url(host)}:{port}"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _collector(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:

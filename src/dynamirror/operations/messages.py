@@ -1,16 +1,27 @@
 """The requests of operators to a mirror, and the answers, as plain data."""
 
+from typing import Final
+
 import msgspec
 
 from dynamirror.cache.checkpoints import Checkpoint
+from dynamirror.cache.heartbeat import SeenReplicator
 from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison, Part
 from dynamirror.recovery.rebuild_state import Progress, Run
 from dynamirror.recovery.redrive import Outcome
 
+DEFAULT_MAX_LAG: Final = 120.0
+
 
 class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
-    """Report whether the mirror is complete, and the progress of a rebuild."""
+    """Report whether the mirror is complete and live, and the progress of a rebuild.
+
+    Args:
+        max_lag: seconds that a live mirror may be behind the table.
+    """
+
+    max_lag: float = DEFAULT_MAX_LAG
 
 
 class VerifyRequest(msgspec.Struct, frozen=True, tag="verify"):
@@ -58,6 +69,11 @@ class Status(msgspec.Struct, frozen=True):
     Args:
         table: the table's name.
         complete: whether every change is in the cache, or on its way in the stream.
+        live: whether a replicator was seen lately, and keeps the cache at most `max_lag` seconds
+            behind the table.
+        not_live: why it is not live, or why that is not known; None if it is.
+        max_lag: seconds that a live mirror may be behind the table.
+        replicator: the replicator that was seen last; None where none left a heartbeat.
         rebuild_helps: whether a rebuild would make it complete.
         since: as-of time of the newest finished rebuild; None for none.
         gap: time before which changes may be missing; None where nothing is known.
@@ -100,6 +116,10 @@ class Status(msgspec.Struct, frozen=True):
     audited: AuditResult | None = None
     eviction: str | None = None
     warnings: list[str] = []
+    live: bool = False
+    not_live: str | None = "the operator is of a version that does not look for the replicator"
+    max_lag: float = DEFAULT_MAX_LAG
+    replicator: SeenReplicator | None = None
 
 
 class Vitals(msgspec.Struct, frozen=True):

@@ -15,6 +15,7 @@ from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Rate, Scan
 from dynamirror.errors import ConfigError
 from dynamirror.operations.messages import (
+    DEFAULT_MAX_LAG,
     Answer,
     QuarantineRequest,
     RedriveRequest,
@@ -131,7 +132,7 @@ class Operations:
         """
         match request:
             case StatusRequest():
-                return self.status()
+                return self.status(request.max_lag)
             case VerifyRequest():
                 return self._verify(request, on_progress)
             case QuarantineRequest():
@@ -148,14 +149,18 @@ class Operations:
                     on_progress=on_progress,
                 )
 
-    def status(self) -> Status:
+    def status(self, max_lag: float = DEFAULT_MAX_LAG) -> Status:
         """Return the state of the mirror.
+
+        Args:
+            max_lag: seconds that a live mirror may be behind the table.
 
         Raises:
             CacheError: the cache cannot be reached.
             SourceError: the table cannot be described.
         """
-        return read_status(self.cache, self.table, self.views, self._description())
+        description = self._description()
+        return read_status(self.cache, self.table, self.views, description, max_lag=max_lag)
 
     def vitals(self) -> Vitals:
         """Return the part of the state that needs no access to the table.

@@ -8,15 +8,23 @@ from dynamirror.cache import eviction
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import CompletenessMarker, read_marker
+from dynamirror.cache.heartbeat import seen_replicator, why_not_live
 from dynamirror.cache.quarantine import count, overflow
-from dynamirror.operations.messages import Status
+from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status
 from dynamirror.recovery.audit import last_audit
 from dynamirror.recovery.rebuild_state import RebuildState
 from dynamirror.replication import canary_probe
 from dynamirror.views.view import View, fingerprint
 
 
-def read_status(cache: Cache, table: str, views: Sequence[View], description: Any) -> Status:
+def read_status(
+    cache: Cache,
+    table: str,
+    views: Sequence[View],
+    description: Any,
+    *,
+    max_lag: float = DEFAULT_MAX_LAG,
+) -> Status:
     """Return the state of a mirror.
 
     Args:
@@ -24,6 +32,7 @@ def read_status(cache: Cache, table: str, views: Sequence[View], description: An
         table: the table's name.
         views: all views of the table.
         description: the table's description by AWS.
+        max_lag: seconds that a live mirror may be behind the table.
 
     Raises:
         CacheError: the cache cannot be reached.
@@ -38,6 +47,8 @@ def read_status(cache: Cache, table: str, views: Sequence[View], description: An
     written = canary.at / 1000 if canary else None
     checkpoints = Checkpoints(cache, stream).load() if stream else {}
     at = time.time()  # after both reads, so that neither is later
+    replicator = seen_replicator(cache, table)
+    not_live = why_not_live(replicator, max_lag)
     policy = eviction.policy(cache)
     warning = eviction.warning(policy)
     return Status(
@@ -62,6 +73,10 @@ def read_status(cache: Cache, table: str, views: Sequence[View], description: An
         audited=last_audit(cache, table),
         eviction=policy,
         warnings=[] if warning is None else [warning],
+        live=not_live is None,
+        not_live=not_live,
+        max_lag=max_lag,
+        replicator=replicator,
     )
 
 

@@ -5,7 +5,7 @@ from itertools import islice
 from time import monotonic
 
 from dynamirror.cache.entry_state import expected_state, read_entries
-from dynamirror.dynamodb.items import SnapshotReader
+from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
 from dynamirror.dynamodb.scan import Scan, Segment
 from dynamirror.errors import RecordError
 from dynamirror.page.difference_tracker import DifferenceTracker
@@ -13,7 +13,7 @@ from dynamirror.page.entry_text import natural_order, value_text
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.state import EntryRow
 from dynamirror.records.attribute_value import Item
-from dynamirror.recovery.cache_scan import ScannedEntry, expected_entries
+from dynamirror.recovery.cache_scan import ScannedEntry, rows_of_entries
 from dynamirror.runner.delivery import Delivery
 from dynamirror.views.view import View
 
@@ -88,11 +88,11 @@ class EntrySample:
     def _compared(self, delivery: Delivery | None) -> list[EntryRow]:
         found = sorted(self._entries.values(), key=lambda entry: natural_order(entry.key))
         now = monotonic()
-        from_table = list(expected_entries(found, self._reader))
+        from_table = list(rows_of_entries(found, self._reader))
         from_cache = read_entries(self._mirror.cache, [entry.location for entry in found])
         rows = []
-        for entry, implied, held in zip(found, from_table, from_cache, strict=True):
-            expected = expected_state(implied)
+        for entry, row, held in zip(found, from_table, from_cache, strict=True):
+            expected = expected_state(entry.expected_entry(row))
             verdict = self._differences.verdict(
                 entry.key,
                 expected,
@@ -102,9 +102,20 @@ class EntrySample:
             )
             table = value_text(expected.value, entry.view)
             cache = value_text(held.value, entry.view)
-            rows.append(EntryRow(entry.key, table, cache, verdict))
+            rows.append(EntryRow(entry.key, table, cache, verdict, _absence(entry, row)))
         # Python's sort is stable, so the rest keeps its order.
         return sorted(rows, key=lambda row: not row.verdict.is_wrong)
+
+
+def _absence(entry: ScannedEntry, row: SnapshotRow) -> str:
+    """Return why a table implies no entry, if it implies none."""
+    if row.item is None:
+        return "no item"
+    try:
+        key = entry.view.render(row.item)
+    except RecordError:
+        return "item in quarantine"
+    return "item is not in this view" if key is None else "item has another key"
 
 
 def _entries(views: Sequence[View], item: Item) -> list[ScannedEntry]:

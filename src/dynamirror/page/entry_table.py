@@ -15,7 +15,8 @@ _TITLE = "Table and cache, entry by entry"
 class EntryTable:
     """One line per entry of the sample."""
 
-    def __init__(self) -> None:
+    def __init__(self, probe_key: str | None = None) -> None:
+        self._probe_key = probe_key
         with card(_TITLE, "rows"):
             self._count = text("p", "").classes("muted count").props("data-testid=sample")
             with ui.element("div").props(f'role=table aria-label="{_TITLE}"'):
@@ -29,6 +30,8 @@ class EntryTable:
         wrong = sum(row.verdict.is_wrong for row in rows)
         moving = sum(row.verdict is Verdict.MOVING for row in rows)
         count = f"{len(rows)} entries of the mirror: {wrong} wrong, {moving} on the way."
+        if any(row.key == self._probe_key for row in rows):
+            count += f" {self._probe_key} is the demo's own: it measures the lag."
         self._count.set_text(count if rows else "No entries yet.")
         for index, line in enumerate(self._lines):
             line.show(rows[index] if index < len(rows) else None)
@@ -57,7 +60,7 @@ class _Line:
         tone = "wrong" if wrong else "moving" if row.verdict is Verdict.MOVING else "same"
         self._row.classes(replace=f"row {tone}")
         self._key.set_text(row.key)
-        self._table.set_text("no item" if row.table is None else row.table)
+        self._table.set_text(row.absent if row.table is None else row.table)
         self._table.classes(replace=f"value table{' none' if row.table is None else ''}")
         self._cache.set_text("no entry" if row.cache is None else row.cache)
         self._cache.classes(replace=f"value cache{' none' if row.cache is None else ''}")

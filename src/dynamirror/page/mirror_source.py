@@ -33,6 +33,7 @@ class MirrorSource:
         buttons: returns the actions that the page offers.
         press: runs an action by its name.
         pinned: returns items whose entries the page always shows.
+        probe_key: key of the entry that measures the lag; None for none.
     """
 
     title: str
@@ -48,6 +49,7 @@ class MirrorSource:
     buttons: Callable[[], Sequence[Button]] = tuple
     press: Callable[[str], object] = lambda _name: None
     pinned: Callable[[], Sequence[Item]] = tuple
+    probe_key: str | None = None
 
     @property
     def table(self) -> str:

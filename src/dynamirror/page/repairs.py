@@ -65,7 +65,7 @@ def repair(context: ActionContext) -> None:
     )
     differences = "nothing differed"
     if result.differences:
-        differences = f"{result.differences:,} differed, {result.repaired:,} repaired"
+        differences = f"{count_entries(result.differences)} differed, {result.repaired:,} repaired"
     context.log.add_event(
         f"Compared {result.items:,} items with {result.entries:,} entries in "
         f"{monotonic() - begin:.1f} s: {differences}.",

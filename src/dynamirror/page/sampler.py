@@ -19,6 +19,7 @@ logger = logging.getLogger("dynamirror")
 _HISTORY_SECONDS = 60.0
 # Table and cache are not read this long after the last view.
 _VIEWED_SECONDS = 5.0
+_FAILING_SECONDS = 10.0
 _OUTDATED = "the page cannot be updated; the log has the error"
 
 
@@ -40,8 +41,8 @@ class Sampler(threading.Thread):
         self._observer = Observer(mirror)
         self._history: deque[Point] = deque(maxlen=round(_HISTORY_SECONDS / interval))
         self._before = (self._begin, 0, 0, 0)
-        self._asked = self._begin
         self._reached: float | None = None
+        self._failures: deque[tuple[float, int]] = deque([(self._begin, 0)])
 
     def view(self) -> PageState:
         """Note that somebody watches, and return the newest state."""
@@ -78,6 +79,7 @@ class Sampler(threading.Thread):
         delivery = mirror.delivery()
         behind = self._behind(delivery)
         self._history.append(self._point(behind))
+        is_failing = self._is_failing()
         if monotonic() - self._viewed > _VIEWED_SECONDS:
             return
         observation = self._observer.observe(delivery)
@@ -94,16 +96,27 @@ class Sampler(threading.Thread):
             history=tuple(self._history),
             lag_ms={"p50": percentile_ms(lags, 50), "p99": percentile_ms(lags, 99)},
             observation=observation,
+            is_failing=is_failing,
             events=mirror.events(),
             buttons=mirror.buttons(),
         )
 
     def _behind(self, delivery: Delivery | None) -> float | None:
-        """Return an upper bound of the lag in seconds, or None before the first catch-up."""
+        """Return an upper bound of the lag in seconds, or None before the first shard is read."""
         now = monotonic()
-        if delivery is not None and delivery.caught_up(self._asked):
-            self._reached, self._asked = self._asked, now
-        return None if self._reached is None else max(0.0, now - self._reached - self._interval)
+        if delivery is not None:
+            delivery.wait(0)  # raises the error that ended it
+            if delivery.behind():
+                self._reached = now - delivery.lag()
+        return None if self._reached is None else max(0.0, now - self._reached)
+
+    def _is_failing(self) -> bool:
+        """Return whether entries have failed lately; an older failure has been delivered again."""
+        now, failed = monotonic(), self.mirror.tally.failed
+        self._failures.append((now, failed))
+        while now - self._failures[0][0] > _FAILING_SECONDS:
+            self._failures.popleft()
+        return failed > self._failures[0][1]
 
     def _point(self, behind: float | None) -> Point:
         mirror, now = self.mirror, monotonic()

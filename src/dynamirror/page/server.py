@@ -1,4 +1,4 @@
-"""Serve the page on 127.0.0.1, from a thread of this process."""
+"""Serve the page from a thread of this process, on 127.0.0.1 by default."""
 
 import logging
 import socket
@@ -28,6 +28,7 @@ class LivePage:
 
     Args:
         port: port to listen on; None for any free one.
+        host: address to listen on.
         interval: seconds between reads of the mirror.
 
     Raises:
@@ -37,15 +38,20 @@ class LivePage:
 
     _served: Sampler | None = None
 
-    def __init__(self, mirror: MirrorSource, *, port: int | None = None, interval: float) -> None:
+    def __init__(
+        self, mirror: MirrorSource, *, port: int | None = None, host: str = HOST, interval: float
+    ) -> None:
         if LivePage._served is not None:
             raise DynamirrorError("this process serves a page already; close that one first")
-        self._socket = _listen(port)
+        self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://{HOST}:{self.port}/"
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
         self._sampler = Sampler(mirror, interval=interval)
         config = uvicorn.Config(
-            _application(),
+            # Other addresses have names that nobody knows here, and no page there has buttons.
+            TrustedHostMiddleware(
+                _application(), allowed_hosts=[HOST, "localhost"] if host == HOST else ["*"]
+            ),
             log_config=None,
             access_log=False,
             lifespan="on",
@@ -88,14 +94,15 @@ class LivePage:
         LivePage._served = None
 
 
-def _listen(port: int | None) -> socket.socket:
-    listener = socket.socket()
+def _listen(host: str, port: int | None) -> socket.socket:
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((HOST, port or 0))
+        listener.bind((host, port or 0))
     except OSError as error:
         listener.close()
-        raise ConfigError(f"--page-port: {port} cannot be used: {error.strerror}") from None
+        where = port if host == HOST else f"{host}:{port}"
+        raise ConfigError(f"--page-port: {where} cannot be used: {error.strerror}") from None
     return listener
 
 
@@ -121,7 +128,7 @@ def _application() -> Any:
         tailwind=False,
         show_welcome_message=False,
     )
-    return TrustedHostMiddleware(SameOrigin(app), allowed_hosts=[HOST, "localhost"])
+    return SameOrigin(app)
 
 
 _FAVICON = (

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 
 from dynamirror.cache.client import Cache
 from dynamirror.demo.demo import Demo
 from dynamirror.dynamodb.client import Aws, describe_table
+from dynamirror.emulators.process import HOST
 from dynamirror.page.fault_injector import FaultInjector
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.server import LivePage
@@ -21,8 +23,10 @@ _CACHE_TIMEOUT = 0.5
 
 
 @contextmanager
-def demo_page(demo: Demo, *, port: int | None = None) -> Iterator[tuple[LivePage, FaultInjector]]:
-    """Serve the page of a running demo, with buttons that break and repair the mirror.
+def demo_page(
+    demo: Demo, *, port: int | None = None, host: str = HOST
+) -> Iterator[tuple[LivePage, FaultInjector]]:
+    """Serve the page of a running demo; on 127.0.0.1 its buttons break and repair the mirror.
 
     Raises:
         DynamirrorError: the page cannot be served.
@@ -40,11 +44,12 @@ def demo_page(demo: Demo, *, port: int | None = None) -> Iterator[tuple[LivePage
             written=lambda: demo.totals.written,
             lags=demo.totals.lags,
             events=injector.events,
-            buttons=injector.buttons,
-            press=injector.press,
             pinned=injector.pinned,
+            probe_key=demo.probe_key,
         )
-        with LivePage(mirror, port=port, interval=_DEMO_INTERVAL) as page:
+        if host == HOST:
+            mirror = replace(mirror, buttons=injector.buttons, press=injector.press)
+        with LivePage(mirror, port=port, host=host, interval=_DEMO_INTERVAL) as page:
             try:
                 yield page, injector
             finally:
@@ -61,6 +66,7 @@ def run_page(
     settings: Settings,
     tally: Tally,
     port: int | None = None,
+    host: str = HOST,
 ) -> Iterator[LivePage]:
     """Serve the page of a mirror under `run`, without buttons.
 
@@ -79,5 +85,5 @@ def run_page(
             delivery=lambda: follower.delivery,
             tally=tally,
         )
-        with LivePage(mirror, port=port, interval=_RUN_INTERVAL) as page:
+        with LivePage(mirror, port=port, host=host, interval=_RUN_INTERVAL) as page:
             yield page

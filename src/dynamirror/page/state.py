@@ -39,12 +39,14 @@ class EntryRow:
     Args:
         table: text of the value that the table implies; None for no entry.
         cache: text of the value in the cache; None for no entry.
+        absent: why the table implies no entry.
     """
 
     key: str
     table: str | None
     cache: str | None
     verdict: Verdict
+    absent: str = "no item"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,7 @@ class PageState:
         written: writes to the table; None where nobody counts them.
         history: points of the last minute, oldest first.
         lag_ms: p50 and p99 of all lags in milliseconds.
+        is_failing: whether entries have failed in the last seconds.
         events: actions and their outcomes, newest first.
     """
 
@@ -158,5 +161,6 @@ class PageState:
     history: Sequence[Point] = ()
     lag_ms: Mapping[str, float | None] = field(default_factory=dict)
     observation: Observation = field(default_factory=Observation)
+    is_failing: bool = False
     events: Sequence[Event] = ()
     buttons: Sequence[Button] = ()

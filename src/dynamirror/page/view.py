@@ -27,7 +27,37 @@ _TONES = {
     Condition.INCOMPLETE: "bad",
     Condition.STOPPED: "rest",
 }
-_OUTCOMES = ("applied", "coalesced", "stale", "quarantined", "failed")
+# The figures, as label and definition.
+_LAGS = {
+    "lag-p50": (
+        "lag since the start, median",
+        "Half of all measured writes were visible in the cache within this time.",
+    ),
+    "lag-p99": (
+        "lag since the start, 99th percentile",
+        "Of 100 measured writes, 99 were visible in the cache within this time.",
+    ),
+    "written": ("written to the table", "Random changes that DynamoDB acknowledged."),
+}
+_OUTCOMES = {
+    "applied": ("applied to the cache", "Entries that were written or deleted."),
+    "coalesced": (
+        "coalesced",
+        "Entries that were not sent, because the same batch held a newer change of the item.",
+    ),
+    "stale": (
+        "stale",
+        "Entries that were left alone, because the cache held a version at least as new.",
+    ),
+    "quarantined": (
+        "in quarantine now",
+        "Items that cannot become entries; they leave it by `dynamirror redrive`.",
+    ),
+    "failed": (
+        "failed, then delivered again",
+        "Entries that the cache did not take. Red while it goes on; none is lost.",
+    ),
+}
 _MOST_EVENTS = 8
 _MOST_SHARDS = 12
 _MOST_PARKED = 10
@@ -55,7 +85,7 @@ class _PageView:
                 with ui.element("div").classes("wide"):
                     with ui.element("div").classes("charts"):
                         self._charts = Charts(measures_lag=mirror.lags is not None)
-                    self._rows = EntryTable()
+                    self._rows = EntryTable(mirror.probe_key)
                 with ui.element("div").classes("side"):
                     self._buttons = Buttons(mirror.buttons(), mirror.press)
                     self._events = _Events() if mirror.buttons() else None
@@ -96,27 +126,25 @@ class _Figures:
     def __init__(self, *, measures_lag: bool) -> None:
         self._figures: dict[str, Text] = {}
         with ui.element("dl").classes("figures"):
-            if measures_lag:
-                self._add("lag-p50", "lag, median")
-                self._add("lag-p99", "lag, 99th percentile")
-                self._add("written", "written to the table")
-            for name in _OUTCOMES:
-                self._add(name, name)
+            figures = _LAGS | _OUTCOMES if measures_lag else _OUTCOMES
+            for name, (label, definition) in figures.items():
+                self._add(name, label, definition)
 
-    def _add(self, name: str, label: str) -> None:
-        with ui.element("div").classes("figure"):
+    def _add(self, name: str, label: str, definition: str) -> None:
+        with ui.element("div").classes("figure").props(f'title="{definition}"'):
             text("dt", label)
             self._figures[name] = text("dd", "-").props(f"data-testid={name}")
 
     def show(self, state: PageState) -> None:
         values: dict[str, str] = {name: f"{getattr(state.tally, name):,}" for name in _OUTCOMES}
+        values["quarantined"] = f"{state.observation.quarantined:,}"
         values["lag-p50"] = ms(state.lag_ms.get("p50"))
         values["lag-p99"] = ms(state.lag_ms.get("p99"))
         values["written"] = "-" if state.written is None else f"{state.written:,}"
         for name, figure in self._figures.items():
             figure.set_text(values[name])
-            if name in ("quarantined", "failed"):
-                figure.classes(replace="bad" if values[name] != "0" else "")
+        self._figures["quarantined"].classes(replace="bad" * bool(state.observation.quarantined))
+        self._figures["failed"].classes(replace="bad" * state.is_failing)
 
 
 class _Events:

@@ -102,13 +102,23 @@ def expected_entries(found: Sequence[ScannedEntry], reader: SnapshotReader) -> I
     Raises:
         SourceError: the table cannot be read.
     """
+    for entry, row in zip(found, rows_of_entries(found, reader), strict=True):
+        yield entry.expected_entry(row)
+
+
+def rows_of_entries(found: Sequence[ScannedEntry], reader: SnapshotReader) -> Iterator[SnapshotRow]:
+    """Read the items of entries, consistently, and yield their snapshot rows in that order.
+
+    Raises:
+        SourceError: the table cannot be read.
+    """
     names = [identity(entry.item_key) for entry in found]
     uses = Counter(names)  # an item may have entries under several keys
     items = reader.read_many(entry.item_key for entry in found)
     rows: dict[Any, SnapshotRow] = {}
-    for entry, name in zip(found, names, strict=True):
+    for name in names:
         while name not in rows:
             row = next(items)
             rows[identity(row.key)] = row
         uses[name] -= 1
-        yield entry.expected_entry(rows[name] if uses[name] else rows.pop(name))
+        yield rows[name] if uses[name] else rows.pop(name)

@@ -10,6 +10,7 @@ import msgspec
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import (
+    NO_MARKER,
     OLDER_DATA,
     OLDER_STREAM,
     CompletenessMarker,
@@ -18,6 +19,7 @@ from dynamirror.cache.completeness_marker import (
     record_gap,
     stream_epoch,
 )
+from dynamirror.log_lines import log
 from dynamirror.views.view import View, fingerprint
 
 logger = logging.getLogger("dynamirror")
@@ -63,6 +65,7 @@ class GapDetector:
         self._clock = clock
         self._now = now
         self._looked = float("-inf")
+        self._has_seen_marker = False
         self.marker: CompletenessMarker | None = None
 
     def check(
@@ -90,6 +93,7 @@ class GapDetector:
             before = self.marker
             self.marker = read_marker(self._cache, self._table)
             self._looked = self._clock()
+            self._has_seen_marker |= self.marker.gap is not None
             why = difference(self.marker, stream, self._fingerprint)
             why = why or _lost(before, self.marker)
             if why is not None:
@@ -131,7 +135,11 @@ class GapDetector:
         """
         at = ceil(self._now()) + _CLOCKS_SECONDS
         record_gap(self._cache, self._views, stream=stream, at=at, reason=reason)
-        logger.error("mirror incomplete", extra={"table": self._table, "reason": reason})
+        # A cache without a marker is new, unless this process has seen one.
+        is_new = reason == NO_MARKER and not self._has_seen_marker
+        level = logging.INFO if is_new else logging.ERROR
+        log(logger, level, "mirror incomplete", {"table": self._table, "reason": reason})
+        self._has_seen_marker = True
         held = self.marker or CompletenessMarker()
         followed = held.stream if _is_older(stream, held) else stream
         self.marker = msgspec.structs.replace(

@@ -61,6 +61,12 @@ class RecordBatch:
         return next(filter(_is_time, map(_created, self.records)), None)
 
     @property
+    def newest(self) -> float | None:
+        """Return the last record's creation time, in seconds since 1970; None if unknown."""
+        created = _created(self.records[-1]) if self.records else None
+        return created if _is_time(created) else None
+
+    @property
     def first_sequence_number(self) -> str | None:
         """Return the first record's SequenceNumber, as it is spelt; None where it has none."""
         return stream_record.sequence_number(self.records[0]) if self.records else None

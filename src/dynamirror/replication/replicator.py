@@ -13,6 +13,7 @@ from dynamirror.cache.quarantine import ParkedItem, merged, park
 from dynamirror.cache.writer import apply
 from dynamirror.errors import CacheError, RecordError
 from dynamirror.log_lines import log
+from dynamirror.replication.batch_heartbeat import BatchHeartbeat
 from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.key_schema import key_schema
 from dynamirror.replication.record_batch import RecordBatch
@@ -47,6 +48,7 @@ class Replicator:
         quarantine_limit: how many items of one table the quarantine lists.
         clock: monotonic seconds.
         observe: called once per batch, including failures.
+        heartbeat: leaves a heartbeat after batches; None for none.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Replicator:
         quarantine_limit: int = QUARANTINE_LIMIT,
         clock: Callable[[], float] = monotonic,
         observe: Callable[[BatchResult], None] = lambda _batch: None,
+        heartbeat: BatchHeartbeat | None = None,
     ) -> None:
         self.cache = cache
         self.views = views
@@ -67,6 +70,7 @@ class Replicator:
         self._quarantine_limit = quarantine_limit
         self._clock = clock
         self._observe = observe
+        self._heartbeat = heartbeat
         self._gap_detectors: dict[str, GapDetector] = {}
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -101,6 +105,8 @@ class Replicator:
             if not to_repeat:
                 raise
             to_repeat = batch.all_to_repeat()
+        if self._heartbeat is not None and not to_repeat:
+            self._heartbeat.applied(self.cache, batch)
         return partial_batch_response(to_repeat)
 
     def _apply(
@@ -201,13 +207,17 @@ def _log(batch: RecordBatch, report: Report, parked: list[ParkedItem]) -> None:
 
 
 def build(
-    settings: Settings, *, observe: Callable[[BatchResult], None] = lambda _batch: None
+    settings: Settings,
+    *,
+    observe: Callable[[BatchResult], None] = lambda _batch: None,
+    heartbeat: BatchHeartbeat | None = None,
 ) -> Replicator:
     """Return a replicator for the settings; connect to nothing yet.
 
     Args:
         settings: the settings.
         observe: called once per batch, including failures.
+        heartbeat: leaves a heartbeat after batches; None for none.
 
     Raises:
         ConfigError: the settings or `mirror.toml` are wrong.
@@ -223,4 +233,5 @@ def build(
         fence_ttl=settings.fence_ttl,
         quarantine_limit=settings.quarantine_limit,
         observe=observe,
+        heartbeat=heartbeat,
     )

@@ -89,13 +89,23 @@ class Delivery:
         return self._invoker.counts
 
     def behind(self) -> dict[str, float]:
-        """Return, by shard being read, the seconds since it was last read to its end."""
-        now, consumers = self._clock(), dict(self._consumers)
+        """Return, by shard being read, the seconds that it is behind at the most."""
         return {
-            shard: max(0.0, now - max(consumer.idle_since, self._begun))
-            for shard, consumer in consumers.items()
+            shard: consumer.behind()
+            for shard, consumer in dict(self._consumers).items()
             if not consumer.done
         }
+
+    def lag(self) -> float:
+        """Return the seconds, at the most, that the shard furthest behind is behind."""
+        since_begin = max(0.0, self._clock() - self._begun)
+        return max(self.behind().values(), default=since_begin)
+
+    def newest(self) -> Checkpoint | None:
+        """Return the checkpoint with the newest record that was delivered; None for none."""
+        checkpoints = (consumer.checkpoint for consumer in dict(self._consumers).values())
+        delivered = (checkpoint for checkpoint in checkpoints if checkpoint.after is not None)
+        return max(delivered, key=lambda checkpoint: checkpoint.created or 0.0, default=None)
 
     def start(self) -> None:
         """Begin to deliver, in the background."""

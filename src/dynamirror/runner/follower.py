@@ -2,8 +2,11 @@
 
 from collections.abc import Callable
 from functools import partial
+from math import inf
+from time import monotonic
 
 from dynamirror.cache.checkpoints import Checkpoints
+from dynamirror.cache.heartbeat import duration
 from dynamirror.dynamodb.client import Aws, Table, describe_table
 from dynamirror.dynamodb.stream_reader import StreamReader
 from dynamirror.recovery.rebuild import Rebuild
@@ -12,6 +15,7 @@ from dynamirror.replication.replicator import Replicator
 from dynamirror.runner.delivery import Delivery
 from dynamirror.runner.event_source_mapping import DeliveryCounts, EventSourceMapping
 from dynamirror.runner.healer import Healer
+from dynamirror.runner.heartbeat_thread import SILENCE_SECONDS, HeartbeatThread
 from dynamirror.views.keyspace import probe_key
 from dynamirror.views.view import check_stream
 
@@ -52,6 +56,7 @@ class Follower:
         self._replicator = replicator
         self._mapping = mapping
         self._notify = notify
+        self._heartbeat_at = -inf
         self.delivery: Delivery | None = None  # the delivery of the stream that is followed now
         self._source = self._look_up()
         # Any command will do: a cache that is unreachable, or refuses us, is reported at once.
@@ -84,8 +89,28 @@ class Follower:
         return self._healer.complete
 
     def behind(self) -> dict[str, float]:
-        """Return, by shard being read, the seconds since it was last read to its end."""
+        """Return, by shard being read, the seconds that it is behind at the most."""
         return self.delivery.behind() if self.delivery else {}
+
+    def why_not_ready(self, max_lag: float) -> str | None:
+        """Return why the mirror is not complete or not live; None if it is both.
+
+        Args:
+            max_lag: seconds that a live mirror may be behind the table.
+        """
+        if not self.complete:
+            return f"the mirror is incomplete: {self._healer.reason}"
+        silent = monotonic() - self._heartbeat_at
+        if silent > SILENCE_SECONDS:
+            since = "" if silent == inf else f" for {duration(silent)}"
+            return f"not live: the cache has taken no heartbeat{since}"
+        lag = self.delivery.lag() if self.delivery else inf
+        if lag > max_lag:
+            return f"not live: up to {duration(lag)} behind, more than {duration(max_lag)}"
+        return None
+
+    def _note_heartbeat(self) -> None:
+        self._heartbeat_at = monotonic()
 
     def follow(self, report: Callable[[DeliveryCounts], None], *, interval: float) -> None:
         """Deliver until interrupted.
@@ -119,8 +144,15 @@ class Follower:
             delivery.start()
             self.delivery = delivery
             try:
-                while not delivery.wait(interval):
-                    report(before + delivery.counts)
+                with HeartbeatThread(
+                    self._replicator.cache,
+                    self._table,
+                    arn,
+                    delivery,
+                    on_written=self._note_heartbeat,
+                ):
+                    while not delivery.wait(interval):
+                        report(before + delivery.counts)
             finally:
                 delivery.stop()
                 before += delivery.counts

@@ -48,6 +48,7 @@ class Healer(threading.Thread):
         self._detector = GapDetector(rebuild.cache, rebuild.views)
         self._notified: str | None = None
         self.complete: bool | None = None  # None before the first check
+        self.reason = "its completeness marker has not been read yet"
 
     def run(self) -> None:
         """Check until stopped."""
@@ -75,6 +76,7 @@ class Healer(threading.Thread):
         if self.complete:
             self._notified = None
             return
+        self.reason = marker.reason
         if self._notified != marker.reason:
             self._notified = marker.reason
             follows = "rebuilding it" if self._auto_rebuild else "`dynamirror backfill` rebuilds it"
@@ -99,7 +101,11 @@ class Healer(threading.Thread):
         if done is not None:
             self.complete, self._notified = True, None
             self._notify(
-                f"the mirror is complete: {done.progress.items:,} items read, "
-                f"{done.progress.applied:,} entries applied, {done.swept.deleted:,} orphaned "
-                "entries deleted"
+                f"the mirror is complete: {_counted(done.progress.items, 'item', 'items')} read, "
+                f"{_counted(done.progress.applied, 'entry', 'entries')} applied, "
+                f"{_counted(done.swept.deleted, 'orphaned entry', 'orphaned entries')} deleted"
             )
+
+
+def _counted(number: int, singular: str, plural: str) -> str:
+    return f"{number:,} {singular if number == 1 else plural}"

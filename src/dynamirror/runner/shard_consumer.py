@@ -95,8 +95,29 @@ class ShardConsumer(threading.Thread):
         self._backoff = Backoff(context.stop)
         self._saved: Checkpoint | None = None
         self._saved_at = float("-inf")
+        self._begun = context.clock()
         self.idle_since = -1.0
         self.done = False
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Return how far the shard is processed."""
+        return self._checkpoint
+
+    def behind(self) -> float:
+        """Return the seconds that the shard is behind at the most.
+
+        A busy shard may never be read to its end: the newest delivered record counts, too.
+        """
+        unread = self._context.clock() - max(self.idle_since, self._begun)
+        checkpoint = self._checkpoint
+        if checkpoint.after is None:
+            return max(0.0, unread)
+        times = [at for at in (checkpoint.created, checkpoint.since) if at is not None]
+        age = self._context.now() - max(times, default=0.0)
+        if self.idle_since < self._begun:  # it resumes there, however long nobody read it
+            return max(0.0, age if times else unread)
+        return max(0.0, min(unread, age))
 
     def run(self) -> None:
         while not self._context.stop.is_set():

@@ -72,7 +72,7 @@ class BatchResult(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct):
-    """How many entries came to which outcome, over many batches."""
+    """How many entries came to which outcome, over many batches, and how many items were parked."""
 
     applied: int = 0
     stale: int = 0
@@ -86,7 +86,7 @@ class Tally(msgspec.Struct):
         self.applied += report.applied
         self.stale += report.stale
         self.coalesced += report.coalesced
-        self.quarantined += len(report.quarantined)
+        self.quarantined += batch.parked
         self.failed += len(report.failed)
 
 

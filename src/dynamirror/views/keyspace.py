@@ -58,6 +58,11 @@ def verification_key(table: str, verification: str, part: int) -> str:
     return f"{RESERVED}{{{table}}}:verification:{verification}:{part}"
 
 
+def heartbeats_key(table: str) -> str:
+    """Return the key of the hash that holds the newest heartbeat of each replicator."""
+    return f"{RESERVED}{{{table}}}:heartbeats"
+
+
 def canary_key(table: str) -> str:
     """Return the key of the canary's entry."""
     return f"{RESERVED}{{{table}}}:canary"

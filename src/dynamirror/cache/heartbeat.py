@@ -1,0 +1,160 @@
+"""Heartbeats of replicators: who was alive when, and how far behind, stored beside the data."""
+
+from time import time
+from typing import Annotated, Final
+
+import msgspec
+
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import HEARTBEAT, HEARTBEATS
+from dynamirror.cache.stored_record import decode_record, encode_record
+from dynamirror.views.keyspace import heartbeats_key
+
+# A replicator's first heartbeat removes those of replicators that ended so long ago.
+_FORGET_SECONDS: Final = 3600
+# Heartbeats of this many seconds are of replicators that run side by side.
+_SIDE_BY_SIDE_SECONDS: Final = 10.0
+
+_Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**10)]
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """The sign of life of a replicator.
+
+    Args:
+        who: the function's name, or host and process.
+        behind: seconds, at the most, between the creation of a change and now that all changes
+            before it were applied.
+        stream: ARN of the stream that is read.
+        sequence_number: that of the newest applied record; None where it is not known.
+        created: creation time of that record, in seconds since 1970; None where it is not known.
+        silence: seconds without a heartbeat after which the replicator has ended; None where an
+            idle table makes it silent, too, as in Lambda.
+    """
+
+    who: str
+    behind: _Seconds
+    stream: str
+    sequence_number: str | None = None
+    created: _Seconds | None = None
+    silence: _Seconds | None = None
+
+
+class _StoredHeartbeat(Heartbeat, frozen=True, kw_only=True):
+    """A heartbeat with the time of the cache's clock, in seconds since 1970."""
+
+    at: _Seconds
+
+
+class SeenReplicator(msgspec.Struct, frozen=True):
+    """The newest heartbeat, seen from now.
+
+    Args:
+        who: the function's name, or host and process.
+        seen: seconds since the heartbeat.
+        behind: seconds, at the most, that the cache is behind the table: every change created
+            earlier has been applied.
+        stream: ARN of the stream that is read.
+        sequence_number: that of the newest applied record; None where it is not known.
+        created: creation time of that record, in seconds since 1970; None where it is not known.
+        silence: seconds without a heartbeat after which the replicator has ended; None where an
+            idle table makes it silent, too, as in Lambda.
+    """
+
+    who: str
+    seen: float
+    behind: float
+    stream: str
+    sequence_number: str | None
+    created: float | None
+    silence: float | None
+
+
+def write_heartbeat(
+    cache: Cache, table: str, name: str, heartbeat: Heartbeat, *, first: bool
+) -> None:
+    """Write the heartbeat of a replicator over its last one.
+
+    Args:
+        cache: the cache.
+        table: the table's name.
+        name: distinguishes the processes that replicate the table.
+        heartbeat: the heartbeat.
+        first: whether it is the first of this process.
+
+    Raises:
+        CacheError: the cache did not take it.
+    """
+    key = heartbeats_key(table).encode()
+    fields = encode_record(heartbeat)
+    forget = _FORGET_SECONDS if first else 0
+    cache.execute_one(HEARTBEAT.command(key, name, fields, f"{time():.3f}", forget))
+
+
+def seen_replicator(cache: Cache, table: str) -> SeenReplicator | None:
+    """Return the replicator that was seen last; None where none has left a heartbeat.
+
+    Of several that run side by side, the one that is furthest behind counts.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    key = heartbeats_key(table)
+    clock, flat = cache.execute_one(HEARTBEATS.command(key.encode()))
+    now = float(clock) if clock else time()
+    heartbeats = [
+        heartbeat
+        for name, text in zip(flat[::2], flat[1::2], strict=True)
+        if (heartbeat := decode_record(text, _StoredHeartbeat, f"{key} {name!r}"))
+    ]
+    if not heartbeats:
+        return None
+    newest = max(heartbeat.at for heartbeat in heartbeats)
+    side_by_side = (beat for beat in heartbeats if beat.at >= newest - _SIDE_BY_SIDE_SECONDS)
+    last = max(side_by_side, key=lambda beat: beat.behind - beat.at)
+    seen = max(0.0, now - newest)
+    return SeenReplicator(
+        who=last.who,
+        seen=seen,
+        behind=max(0.0, now - last.at) + last.behind,
+        stream=last.stream,
+        sequence_number=last.sequence_number,
+        created=last.created,
+        silence=last.silence,
+    )
+
+
+def why_not_live(replicator: SeenReplicator | None, max_lag: float) -> str | None:
+    """Return why changes do not reach the cache within a time; None if they do.
+
+    Args:
+        replicator: the replicator that was seen last; None for none.
+        max_lag: seconds that the cache may be behind the table.
+    """
+    if replicator is None:
+        return (
+            "no replicator has been seen: none has run since the cache was empty, or its version "
+            "leaves no heartbeat"
+        )
+    who, seen = replicator.who, duration(replicator.seen)
+    if replicator.silence is not None and replicator.seen > replicator.silence:
+        return f"the replicator ({who}) was last seen {seen} ago, so it has ended or hangs"
+    if replicator.behind <= max_lag:
+        return None
+    if replicator.silence is None and replicator.seen > max_lag:
+        return (
+            f"the replicator ({who}) was last seen {seen} ago: it has ended, or the table is idle; "
+            "a canary makes the difference"
+        )
+    return (
+        f"the replicator ({who}) is up to {duration(replicator.behind)} behind, "
+        f"more than {duration(max_lag)}"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as text, in minutes, hours or days where there are many."""
+    for unit, name in ((86_400, "days"), (3_600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"

@@ -1,0 +1,91 @@
+"""The heartbeat of a delivery in this process, also while the table is idle."""
+
+import os
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from time import monotonic
+from types import TracebackType
+from typing import Final, Self
+
+from dynamirror.cache.client import Cache
+from dynamirror.cache.heartbeat import Heartbeat, write_heartbeat
+from dynamirror.errors import CacheError
+from dynamirror.runner.delivery import Delivery
+
+_INTERVAL_SECONDS: Final = 3.0
+SILENCE_SECONDS: Final = 10.0
+
+
+class HeartbeatThread(threading.Thread):
+    """Writes a heartbeat every few seconds inside `with`.
+
+    Args:
+        cache: the cache.
+        table: the table's name.
+        stream: ARN of the stream that is read.
+        delivery: reads it.
+        interval: seconds between heartbeats.
+        on_written: called after each heartbeat that the cache took.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        table: str,
+        stream: str,
+        delivery: Delivery,
+        *,
+        interval: float = _INTERVAL_SECONDS,
+        on_written: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._cache = cache
+        self._table = table
+        self._stream = stream
+        self._delivery = delivery
+        self._interval = interval
+        self._on_written = on_written
+        self._halt = threading.Event()
+        self._who = f"{socket.gethostname()}:{os.getpid()}"
+        self._first = True
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def run(self) -> None:
+        """Write heartbeats until stopped."""
+        while not self._halt.is_set():
+            begin = monotonic()
+            with suppress(CacheError):  # a missing heartbeat is what `status` reports
+                self._beat()
+            self._halt.wait(max(0.0, begin + self._interval - monotonic()))
+
+    def stop(self) -> None:
+        """Stop, and wait for the thread."""
+        self._halt.set()
+        self.join()
+
+    def _beat(self) -> None:
+        newest = self._delivery.newest()
+        heartbeat = Heartbeat(
+            who=self._who,
+            behind=self._delivery.lag(),
+            stream=self._stream,
+            sequence_number=newest.after if newest else None,
+            created=newest.created if newest else None,
+            silence=SILENCE_SECONDS,
+        )
+        write_heartbeat(self._cache, self._table, self._who, heartbeat, first=self._first)
+        self._first = False
+        self._on_written()
