@@ -82,8 +82,9 @@ class Screen:
             self.say(f"done {phase}: {_line(demo.totals)}")
 
     def _panel_of(self, phase: str, demo: Demo) -> Panel:
+        totals = demo.totals
         title = f"{phase}: table {demo.schema.table} → Valkey"
-        return live_panel(title, demo.totals, demo.sample_entries(), width=self.console.width)
+        return live_panel(title, totals, demo.sample_entries(), width=self.console.width)
 
     def show_summary(self, summary: dict[str, Any], result: Comparison) -> None:
         """Print the summary of a demo in a panel, and the keys that differ."""
