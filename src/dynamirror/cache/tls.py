@@ -25,6 +25,8 @@ def tls_context(authorities: Authorities, ca_file: str | None) -> ssl.SSLContext
     source = f"ELASTICACHE_CA: {roots}"
     try:
         context = ssl.create_default_context(cafile=roots)
+        # Whatever the system's OpenSSL would still allow.
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if ca_file:
             source = f"ELASTICACHE_CA_FILE: {ca_file}"
             context.load_verify_locations(ca_file)
