@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from tests.support.deadlines import wait_until
-from tests.support.processes import environment, run, start
-from tests.support.streams import Source
+from tests.support.places import TableAndCache
+from tests.support.processes import run, start
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import read_marker, record_gap
@@ -17,20 +17,8 @@ from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.views.view import ViewSpec
 
 
-class Place:
+class Place(TableAndCache):
     """A table, a cache, and a command line whose environment names both."""
-
-    def __init__(
-        self, server: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, folder: Path
-    ) -> None:
-        self.source = Source(server)
-        self.cache = cache
-        self.env = environment(
-            folder,
-            AWS_ENDPOINT_URL=server.endpoint_url,
-            DYNAMODB_TABLE=self.source.name,
-            **valkey.settings().to_env(),
-        )
 
     def __call__(self, *arguments: str, status: int = 0) -> str:
         """Run a command, and return its output."""

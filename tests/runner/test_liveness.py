@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 from tests.support.deadlines import wait_until
-from tests.support.processes import environment, run, start
-from tests.support.streams import Source
+from tests.support.places import TableAndCache
+from tests.support.processes import run, start
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
@@ -25,20 +25,13 @@ from dynamirror.views.keyspace import heartbeats_key
 from dynamirror.views.view import Schema, ViewSpec
 
 
-class Place:
+class Place(TableAndCache):
     """A table, its complete mirror, and a command line whose environment names both."""
 
     def __init__(
         self, server: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, folder: Path
     ) -> None:
-        self.source = Source(server)
-        self.cache = cache
-        self.env = environment(
-            folder,
-            AWS_ENDPOINT_URL=server.endpoint_url,
-            DYNAMODB_TABLE=self.source.name,
-            **valkey.settings().to_env(),
-        )
+        super().__init__(server, valkey, cache, folder)
         views = [ViewSpec().bind(Schema(self.source.name, ("id",), ("S",)))]
         record_gap(cache, views, stream=self.source.arn, at=1, reason="a test")
         record_complete(cache, views, SnapshotVersion(1_790_000_000))
