@@ -135,6 +135,17 @@ def test_an_old_heartbeat_of_a_cache_that_was_restored_is_not_taken_for_life(pla
     assert now["replicator"]["seen"] == pytest.approx(300, abs=60)
 
 
+def test_a_heartbeat_of_before_the_clock_went_back_is_not_taken_for_life(place: Place) -> None:
+    """A failover may lead to a node whose clock is late."""
+    place.beat("dead", behind=0, silence=10)
+    age(place, "dead", -3600)
+    assert seen_replicator(place.cache, place.source.name) is None
+    place.beat("new", behind=0, silence=10)
+    seen = seen_replicator(place.cache, place.source.name)
+    assert seen is not None
+    assert seen.who == "new"
+
+
 def test_a_silent_function_is_live_for_as_long_as_max_lag_allows(place: Place) -> None:
     place.beat("function", behind=1, silence=None)
     assert place.is_healthy()
