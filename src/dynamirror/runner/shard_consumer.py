@@ -164,8 +164,9 @@ class ShardConsumer(threading.Thread):
         return True
 
     def _finish(self) -> None:
-        self.done_at = self._context.clock()
         self._context.on_end(self._shard, self._checkpoint)
+        # A list that was asked for from now on begins the children.
+        self.done_at = self._context.clock()
 
     def _consume(self) -> None:
         self._save(self._checkpoint)  # so that a trimmed shard is noticed even if it gave no record
