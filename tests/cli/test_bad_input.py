@@ -280,7 +280,7 @@ def test_a_mirror_toml_for_another_table(
     ("text", "sentence"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("{", "is not JSON or CSV in UTF-8"),
+        ("{", "is not JSON: "),
         ("[1]", "row 1: is not an object"),
         ("[]", "holds no rows"),
     ],
