@@ -295,6 +295,14 @@ def test_a_file_that_cannot_be_loaded(
     assert error.startswith(f"{file}: {sentence}")
 
 
+def test_a_name_in_a_sentence_cannot_disturb_the_terminal(fails: Command, tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text('[{"a\\n\\u001b[31m": {"N": 5}}, {"id": {"S": "1"}}]')
+    assert "row 1 is not: attribute a\\n\\x1b[31m: a" in fails(
+        "demo", "--load", str(file), "--json"
+    )
+
+
 @pytest.mark.parametrize("command", ["run", "verify", "simulate"])
 @pytest.mark.parametrize(
     "url", ["nonsense", "http://[bad", "http://127.0.0.1:99999", "http://", "ftp://127.0.0.1"]

@@ -3,6 +3,7 @@
 import signal
 import sys
 
+from dynamirror.cli.printable import printable
 from dynamirror.errors import DynamirrorError, OptionError
 from dynamirror.extras import extra_needed
 
@@ -28,5 +29,5 @@ def main() -> None:
 
 
 def _failed(error: DynamirrorError, status: int) -> int:
-    sys.stderr.write(f"dynamirror: {error}\n")
+    sys.stderr.write(f"dynamirror: {printable(str(error))}\n")
     return status

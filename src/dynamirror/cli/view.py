@@ -10,6 +10,7 @@ import typer
 from dynamirror.cli import options
 from dynamirror.cli.one_value import OneValueCommand
 from dynamirror.cli.output import print_json
+from dynamirror.cli.printable import printable
 from dynamirror.demo.contents import SIMULATED
 from dynamirror.demo.example import assumed_key_named, read_items
 from dynamirror.errors import ConfigError
@@ -89,9 +90,9 @@ def _entry(entry: Sample | None) -> dict[str, Any] | None:
 
 
 def _print(explanation: dict[str, Any], *, is_made_up: bool) -> None:
-    typer.echo(f"{explanation['view']}:")
+    typer.echo(printable(f"{explanation['view']}:"))
     for line in [*explanation["words"], *explanation["unknown"]]:
-        typer.echo(f"  {line}")
+        typer.echo(printable(f"  {line}"))
     entry = explanation["entry"]
     if entry is None:
         typer.echo(f"  {_NO_ITEMS if is_made_up else 'none of the items has an entry here'}\n")
@@ -100,7 +101,7 @@ def _print(explanation: dict[str, Any], *, is_made_up: bool) -> None:
     total = cost.pop("sum")
     parts = ", ".join(f"{name} {size}" for name, size in cost.items())
     origin = " (a made-up item)" if is_made_up else ""
-    typer.echo(f"  for instance {entry['key']}  →  {entry['value']}{origin}")
+    typer.echo(printable(f"  for instance {entry['key']}  →  {entry['value']}{origin}"))
     typer.echo(f"  {total} bytes: {parts}; the fence expires a day after the last change\n")
 
 
@@ -122,7 +123,8 @@ def _print_filter(views: Sequence[View], found: Sequence[FilterPattern]) -> None
             continue
         has_twin = image == "NewImage" and {"dynamodb": {"OldImage": fields}} in patterns
         twin = ", or the same with OldImage" if has_twin else ""
-        typer.echo(f"  {', '.join(names)}: {json.dumps(pattern, ensure_ascii=False)}{twin}")
+        text = f"{', '.join(names)}: {json.dumps(pattern, ensure_ascii=False)}{twin}"
+        typer.echo(f"  {printable(text)}")
 
 
 def _made_up(table: TableSpec) -> Item:
