@@ -232,6 +232,8 @@ def test_a_key_that_was_assumed_is_named(fails: Command, tmp_path: Path, command
         ('[[view]]\nkey = "{name}"\n', ""),
         ('[[view]]\nencoding = "xml"\n', ""),
         ('[[view]]\nkey = "dynamirror:{id}"\n', ""),
+        (f"[[view]]\nwhen = {'{all=[' * 40}{{a=1}}{']}' * 40}\n", "nested more than 32 deep"),
+        (f"a = {'[' * 9_000}{']' * 9_000}\n", "is nested too deeply"),
         (b"\xff\xfe", "cannot be read: not UTF-8 text"),
     ],
 )
