@@ -177,6 +177,13 @@ def test_a_wrong_variable(
     )
 
 
+def test_a_variable_that_is_no_text(fails: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELASTICACHE_PORT", "\udcff")
+    assert fails("run", "--table", "users", "--cache", "x") == (
+        "environment: ELASTICACHE_PORT: is not text in UTF-8"
+    )
+
+
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [

@@ -3,6 +3,7 @@
 import signal
 import sys
 
+from dynamirror.cli.lost_interrupts import lost_interrupts_sent_again
 from dynamirror.cli.printable import printable
 from dynamirror.errors import DynamirrorError, OptionError
 from dynamirror.extras import extra_needed
@@ -14,9 +15,10 @@ def main() -> None:
     It imports the commands, so that Ctrl-C meanwhile and a missing extra are no traceback.
     """
     try:
-        with extra_needed("the command line", "cli"):
-            from dynamirror.cli.commands import app  # noqa: PLC0415 - see above
-        app()
+        with lost_interrupts_sent_again():
+            with extra_needed("the command line", "cli"):
+                from dynamirror.cli.commands import app  # noqa: PLC0415 - see above
+            app()
     except OptionError as error:
         sys.exit(_failed(error, 2))
     except DynamirrorError as error:
