@@ -5,7 +5,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Timer
 
 # After the destructor.
 _DELAY_SECONDS = 0.05
@@ -31,6 +30,8 @@ def lost_interrupts_sent_again() -> Iterator[None]:
         if number is None:
             report(unraisable)
             return
+        from threading import Timer  # noqa: PLC0415 - Ctrl-C while it is imported must be no traceback
+
         timer = Timer(_DELAY_SECONDS, os.kill, (os.getpid(), number))
         timer.daemon = True
         timer.start()

@@ -14,7 +14,7 @@ from dynamirror.cli.printable import printable
 from dynamirror.demo.contents import SIMULATED
 from dynamirror.demo.example import assumed_key_named, read_items
 from dynamirror.errors import ConfigError
-from dynamirror.records.attribute_value import Item
+from dynamirror.records.attribute_value import Item, number_text
 from dynamirror.settings import load_tables, load_views
 from dynamirror.views.event_filter import FilterPattern, patterns_of_views
 from dynamirror.views.explain import Sample, in_words, sample
@@ -56,7 +56,7 @@ def check(
     with assumed_key_named(file):
         items = read_items(path, table_spec.schema) if item is not None or path.exists() else []
         views = bind_views(specs, table_spec.schema)
-    samples: list[Item] = [*items] or [_made_up(table_spec)]
+    samples: list[Item] = [_as_stored({"M": item})["M"] for item in items] or [_made_up(table_spec)]
     found = patterns_of_views(views, _VIEW_TYPE)
     specs_of_table = [spec for spec in specs if spec.table in (None, table_spec.name)]
     explanations = [
@@ -76,6 +76,20 @@ def check(
     for explanation in explanations:
         _print(explanation, is_made_up=not items)
     _print_filter(views, found)
+
+
+def _as_stored(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an attribute value with its numbers as DynamoDB stores them: 79.0 as 79."""
+    match value:
+        case {"N": str(digits)}:
+            return {"N": number_text(digits)}
+        case {"NS": list(numbers)}:
+            return {"NS": [number_text(digits) for digits in numbers]}
+        case {"L": list(values)}:
+            return {"L": [_as_stored(inner) for inner in values]}
+        case {"M": dict(values)}:
+            return {"M": {name: _as_stored(inner) for name, inner in values.items()}}
+    return value
 
 
 def _entry(entry: Sample | None) -> dict[str, Any] | None:
