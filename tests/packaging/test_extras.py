@@ -124,6 +124,14 @@ def test_without_cdk_the_app_names_the_extra(tmp_path: Path) -> None:
     )
 
 
+def test_without_pytest_the_fixtures_name_the_extra(tmp_path: Path) -> None:
+    done = run(BLOCK + "import dynamirror.testing", "pytest", folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].endswith(
+        sentence("dynamirror.testing", "pytest", "testing")
+    )
+
+
 def test_a_module_of_our_own_that_is_missing_is_no_missing_extra() -> None:
     with pytest.raises(ModuleNotFoundError) as caught, extra_needed("it", "cli"):
         import dynamirror.nothing  # type: ignore[import-not-found]  # noqa: F401, PLC0415

@@ -10,7 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
+from dynamirror.extras import extra_needed
+
+with extra_needed("dynamirror.testing", "testing"):
+    import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
