@@ -139,7 +139,7 @@ def load_views(path: str | None) -> tuple[ViewSpec, ...]:
     Raises:
         ConfigError: the file cannot be read or is malformed.
     """
-    return (ViewSpec(),) if path is None else parse_views(_read(path), path)
+    return (ViewSpec(),) if path is None else parse_views(read_text(path), path)
 
 
 def load_json(path: str) -> bytes:
@@ -148,7 +148,7 @@ def load_json(path: str) -> bytes:
     Raises:
         ConfigError: the file cannot be read or is malformed.
     """
-    return to_json(_read(path), path)
+    return to_json(read_text(path), path)
 
 
 def load_tables(path: str | None) -> tuple[TableSpec, ...]:
@@ -157,10 +157,15 @@ def load_tables(path: str | None) -> tuple[TableSpec, ...]:
     Raises:
         ConfigError: the file cannot be read or is malformed.
     """
-    return () if path is None else parse_tables(_read(path), path)
+    return () if path is None else parse_tables(read_text(path), path)
 
 
-def _read(path: str) -> str:
+def read_text(path: str) -> str:
+    """Return the text of a file.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no UTF-8.
+    """
     try:
         return Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
