@@ -191,7 +191,7 @@ def test_a_lone_view_without_a_name_is_called_default() -> None:
         ("[[view]]\n[[view]]\nencodnig = 'json'", ["view[1].encodnig", "did you mean 'encoding'"]),
         ("[[view]]\nq = 1", ["view[0].q: there is no such field", "known are", "attribute"]),
         ("view = 3", ["view: expected `array`", "`int`"]),
-        ("view = []", ["view: expected `array` of length >= 1"]),
+        ("view = []", ["view: is missing", "[[view]]", "[[table]]"]),
         ("[view]\nname = 'a'", ["view: write [[view]], with two brackets on either side"]),
         ("view = [1]", ["view[0]: expected `object`", "`int`"]),
         ("[[view]]\nname = 5", ["view[0].name: expected `str", "`int`"]),

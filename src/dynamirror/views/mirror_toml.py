@@ -94,15 +94,42 @@ def _constant(name: str, value: object) -> AttributeValue:
 
 
 class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One [[table]] of `mirror.toml`, for the demo and `view check`.
+    """One [[table]] of `mirror.toml`.
 
     Args:
         name: the table's name.
         keys: the key attributes and their types, partition key first.
+        stream_arn: for the deployment, ARN of the stream of an existing table.
+        create: for the deployment, whether the stack creates the table.
+        view_type: view type of the stream.
+        kms_key_arn: ARN of the customer-managed KMS key that encrypts an existing table.
     """
 
     name: Name
     keys: Annotated[dict[Name, Literal["S", "N", "B"]], msgspec.Meta(min_length=1, max_length=2)]
+    stream_arn: Name | None = None
+    create: bool = False
+    view_type: Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"] = (
+        "NEW_AND_OLD_IMAGES"
+    )
+    kms_key_arn: Name | None = None
+
+    def __post_init__(self) -> None:
+        if self.stream_arn is None:
+            return
+        if self.create:
+            raise ValueError("`stream_arn` names an existing table, which `create` excludes")
+        arn, found, _label = self.stream_arn.partition("/stream/")
+        if not found or arn.partition(":table/")[2] != self.name:
+            raise ValueError(
+                f"stream_arn: {self.stream_arn!r} is no stream of table {self.name}; it looks like "
+                f"arn:aws:dynamodb:REGION:ACCOUNT:table/{self.name}/stream/LABEL"
+            )
+
+    @property
+    def arn(self) -> str | None:
+        """Return the ARN of an existing table."""
+        return self.stream_arn and self.stream_arn.partition("/stream/")[0]
 
     @property
     def schema(self) -> Schema:
@@ -111,19 +138,37 @@ class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The whole of `mirror.toml`."""
+    """The whole of `mirror.toml`; `deployment.file` reads the sections that only it needs."""
 
-    view: Annotated[list[_ViewTable], msgspec.Meta(min_length=1)]
+    view: list[_ViewTable] = []
     table: list[TableSpec] = []
+    mirror: dict[str, Any] = {}
+    network: dict[str, Any] = {}
+    cache: dict[str, Any] = {}
+    functions: dict[str, Any] = {}
+    replicator: dict[str, Any] = {}
+    recovery: dict[str, Any] = {}
+    audit: dict[str, Any] = {}
+    canary: dict[str, Any] = {}
+    simulator: dict[str, Any] = {}
+    alarms: dict[str, Any] = {}
 
     def __post_init__(self) -> None:
+        if not self.view and not self.table:
+            raise ValueError(
+                "view: is missing; add at least one [[view]], or a [[table]] for the default view"
+            )
         names = [table.name for table in self.table]
         if len(set(names)) < len(names):
             raise ValueError("two [[table]] have one name; names must differ")
 
 
-def _document(text: str, source: str) -> Any:
-    """Return the content of a file as plain data: JSON if its name ends with .json, else TOML."""
+def read_document(text: str, source: str) -> Any:
+    """Return the content of a file as plain data: JSON if its name ends with .json, else TOML.
+
+    Raises:
+        ConfigError: the text is neither.
+    """
     if source.endswith(".json"):
         try:
             return msgspec.json.Decoder(float_hook=Decimal).decode(text)
@@ -145,11 +190,13 @@ def _reason(error: Exception) -> str:
 
 def _parse(text: str, source: str) -> _File:
     try:
-        return msgspec.convert(_document(text, source), _File)
+        return msgspec.convert(read_document(text, source), _File)
     except RecursionError:
         raise ConfigError(f"{source}: is nested too deeply") from None
     except msgspec.ValidationError as error:
-        fields = _ViewTable.__struct_fields__ + _File.__struct_fields__
+        fields = (
+            _ViewTable.__struct_fields__ + TableSpec.__struct_fields__ + _File.__struct_fields__
+        )
         raise ConfigError(f"{source}: {explain_validation_error(str(error), fields)}") from None
 
 
@@ -176,7 +223,7 @@ def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
     Raises:
         ConfigError: the text is malformed; names the file, the field and what to do.
     """
-    tables = _parse(text, source).view
+    tables = _parse(text, source).view or [_ViewTable()]
     specs = tuple(
         ViewSpec(
             name=table.name or (f"view {index + 1}" if len(tables) > 1 else "default"),
@@ -205,7 +252,13 @@ def to_json(text: str, source: str = "mirror.toml") -> bytes:
         ConfigError: the text is malformed; names the file, the field and what to do.
     """
     parse_views(text, source)
-    return msgspec.json.encode(_exact(_document(text, source)))
+    document = read_document(text, source)
+    # What only the deployment needs stays out of the functions.
+    views = {"view": document["view"]} if "view" in document else {}
+    tables = [
+        {name: table[name] for name in ("name", "keys")} for table in document.get("table", ())
+    ]
+    return msgspec.json.encode(_exact({**views, "table": tables} if tables else views))
 
 
 def _exact(value: Any) -> Any:

@@ -1,0 +1,1 @@
+"""What a `mirror.toml` says about the deployment of a mirror."""

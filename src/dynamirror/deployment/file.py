@@ -1,0 +1,244 @@
+"""Read what a `mirror.toml` says about a deployment."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from dynamirror.deployment.applicable import check_applicable
+from dynamirror.deployment.explanations import explain, is_flag
+from dynamirror.deployment.overrides import Override, override
+from dynamirror.deployment.sections import (
+    MAX_NAME_LENGTH,
+    Alarms,
+    Audit,
+    CacheSection,
+    Canary,
+    Functions,
+    MirrorSection,
+    NetworkSection,
+    RecoverySection,
+    Replicator,
+    Simulator,
+)
+from dynamirror.errors import ConfigError
+from dynamirror.settings import read_text
+from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views, read_document
+from dynamirror.views.view import ViewSpec
+
+_DEMO_NAME: Final = "demo"
+_DEMO_KEYS: Final = {"id": "S"}
+_FLAGS: Final = {"yes": "true", "no": "false"}
+
+
+class Sections(msgspec.Struct, frozen=True):
+    """The sections of the file; `views.mirror_toml` checks the rest."""
+
+    mirror: MirrorSection = MirrorSection()
+    network: NetworkSection = NetworkSection()
+    cache: CacheSection = CacheSection()
+    functions: Functions = Functions()
+    replicator: Replicator = Replicator()
+    recovery: RecoverySection = RecoverySection()
+    audit: Audit = Audit()
+    canary: Canary = Canary()
+    simulator: Simulator = Simulator()
+    alarms: Alarms = Alarms()
+
+
+class DeployedTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A table of the mirror.
+
+    Args:
+        name: name of the table; None for a created one that CloudFormation names.
+        keys: names of the key attributes, partition key first.
+        types: types of the key attributes, where declared.
+        stream_arn: ARN of the stream of an existing table; None to create the table.
+        view_type: view type of the stream.
+        kms_key_arn: ARN of the customer-managed KMS key that encrypts an existing table.
+    """
+
+    name: str | None = None
+    keys: tuple[str, ...]
+    types: tuple[str, ...] | None = None
+    stream_arn: str | None = None
+    view_type: str = "NEW_AND_OLD_IMAGES"
+    kms_key_arn: str | None = None
+
+    @property
+    def arn(self) -> str | None:
+        """Return the ARN of an existing table."""
+        return self.stream_arn and self.stream_arn.partition("/stream/")[0]
+
+
+class Deployment(Sections, frozen=True, kw_only=True):
+    """All that describes the deployment of a mirror.
+
+    Args:
+        path: path of the `mirror.toml`; None for none.
+        tables: tables of the mirror.
+        views: views of the mirror.
+    """
+
+    path: str | None
+    tables: tuple[DeployedTable, ...]
+    views: tuple[ViewSpec, ...]
+
+    @property
+    def stack_name(self) -> str:
+        """Return the name of the mirror's stack."""
+        return f"Dynamirror-{self.mirror.name}"
+
+    @property
+    def is_demo(self) -> bool:
+        """Return whether the only table is one that no file and no option names."""
+        return self.tables[0].name is None
+
+    @property
+    def has_simulator(self) -> bool:
+        """Return whether there is a simulator of changes."""
+        enabled = self.simulator.enabled
+        return self.is_demo if enabled is None else enabled
+
+    @property
+    def canary_tables(self) -> tuple[DeployedTable, ...]:
+        """Return the tables to which a canary writes."""
+        if self.canary.enabled is None:
+            # The type is unknown for an existing table only.
+            return tuple(
+                table
+                for table in self.tables
+                if table.stream_arn is None and (table.types or ("S",))[0] == "S"
+            )
+        return self.tables if self.canary.enabled else ()
+
+
+def read_deployment(path: str | None, context: Mapping[str, str] | None = None) -> Deployment:
+    """Read a `mirror.toml` as the description of a deployment.
+
+    Args:
+        path: path of the file; None for the default of everything.
+        context: CDK context by name, which overrides single values; `overrides.NAMES` are read.
+
+    Raises:
+        ConfigError: the file or an override is wrong; names the file, the field and what to do.
+    """
+    text = "" if path is None else read_text(path)
+    source = path or "mirror.toml"
+    document = {} if path is None else read_document(text, source)
+    specs = () if path is None else parse_tables(text, source)
+    overrides = override(context or {})
+    sections = _sections(document, overrides, source)
+    tables = _tables(specs, overrides, source)
+    views = (ViewSpec(),) if path is None else parse_views(text, source)
+    _check_view_tables(views, tables, source)
+    values = {name: getattr(sections, name) for name in Sections.__struct_fields__}
+    values["mirror"] = _named(sections.mirror, tables, source)
+    deployment = Deployment(path=path, tables=tables, views=views, **values)
+    check_applicable(deployment, document, overrides.sections, source)
+    _check_canary(deployment, source)
+    return deployment
+
+
+def _named(mirror: MirrorSection, tables: tuple[DeployedTable, ...], source: str) -> MirrorSection:
+    if mirror.name:
+        return mirror
+    if len(tables) > 1:
+        raise ConfigError(
+            f"{source}: mirror.name: is missing; a mirror of several tables needs a name, as in "
+            '[mirror] name = "shop"'
+        )
+    table = tables[0].name
+    if table is None:
+        return msgspec.structs.replace(mirror, name=_DEMO_NAME)
+    words = re.sub(r"[^a-z0-9]+", "-", table.lower()).strip("-")
+    name = words[:MAX_NAME_LENGTH].rstrip("-")
+    if not re.match("[a-z]", name):
+        raise ConfigError(
+            f"{source}: mirror.name: is missing, and the name of table {table} does not begin with "
+            'a letter; set a name, as in [mirror] name = "shop"'
+        )
+    return msgspec.structs.replace(mirror, name=name)
+
+
+def _check_view_tables(
+    views: tuple[ViewSpec, ...], tables: tuple[DeployedTable, ...], source: str
+) -> None:
+    names = [table.name for table in tables if table.name]
+    for view in views:
+        if names and view.table and view.table not in names:
+            raise ConfigError(
+                f"{source}: view {view.name}: table: {view.table!r} is no table of this mirror; "
+                f"its tables are {', '.join(names)}"
+            )
+
+
+def _check_canary(deployment: Deployment, source: str) -> None:
+    for table in deployment.canary_tables:
+        if table.types and table.types[0] != "S":
+            raise ConfigError(
+                f"{source}: canary.enabled: table {table.name} has a partition key of type "
+                f"{table.types[0]}, and a canary needs S; set enabled = false"
+            )
+
+
+def _sections(document: Mapping[str, Any], overrides: Override, source: str) -> Sections:
+    try:
+        # The file alone, so that an error names its place.
+        msgspec.convert(document, Sections)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"{source}: {explain(str(error), Sections, document)}") from None
+    merged = {
+        name: {**document.get(name, {}), **_flags(name, overrides.sections.get(name, {}))}
+        for name in Sections.__struct_fields__
+        if name in document or name in overrides.sections
+    }
+    try:
+        return msgspec.convert(merged, Sections, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"context: {overrides.explain(str(error), Sections)}") from None
+
+
+def _flags(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with other words for true and false replaced."""
+    return {
+        name: _FLAGS[value.lower()]
+        if isinstance(value, str) and value.lower() in _FLAGS and is_flag(Sections, section, name)
+        else value
+        for name, value in fields.items()
+    }
+
+
+def _tables(
+    specs: tuple[TableSpec, ...], overrides: Override, source: str
+) -> tuple[DeployedTable, ...]:
+    tables = []
+    for index, spec in enumerate(specs):
+        override_this = overrides.table and overrides.table["name"] == spec.name
+        if spec.stream_arn is None and not spec.create and not override_this:
+            raise ConfigError(
+                f"{source}: table[{index}].stream_arn: is missing; set it to the ARN of the stream "
+                f"of table {spec.name}, or set create = true for a new table"
+            )
+        table = DeployedTable(
+            name=spec.name,
+            keys=tuple(spec.keys),
+            types=tuple(spec.keys.values()),
+            stream_arn=spec.stream_arn,
+            view_type=spec.view_type,
+            kms_key_arn=spec.kms_key_arn,
+        )
+        tables.append(msgspec.structs.replace(table, **overrides.table) if override_this else table)
+    if overrides.table and overrides.table["name"] not in [table.name for table in tables]:
+        if tables:
+            raise ConfigError(
+                f"context: tableArn: {source} has no [[table]] named "
+                f"{overrides.table['name']!r}; add one"
+            )
+        if "keys" not in overrides.table:
+            raise ConfigError("context: tableArn needs streamArn and keys, as in -c keys=pk,sk")
+        return (DeployedTable(**overrides.table),)
+    return tuple(tables) or (
+        DeployedTable(keys=tuple(_DEMO_KEYS), types=tuple(_DEMO_KEYS.values())),
+    )
