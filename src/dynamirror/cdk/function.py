@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from aws_cdk import Acknowledgment, Annotations, Duration, Validations
 from aws_cdk import aws_iam as iam
@@ -17,6 +17,14 @@ from constructs import Construct
 
 from dynamirror.cdk.asset import build_asset
 from dynamirror.cdk.network import Network
+
+# Lambda's own levels need its format JSON; lines that are JSON stay as they are.
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+_FAILURES_ONLY: Any = {
+    "logging_format": lambda_.LoggingFormat.JSON,
+    "application_log_level_v2": lambda_.ApplicationLogLevel.INFO,
+    "system_log_level_v2": lambda_.SystemLogLevel.WARN,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +107,7 @@ class LambdaCode:
         network: Network | None = None,
         reads_table: bool = False,
         tracing: bool = False,
+        log_invocations: bool = True,
     ) -> lambda_.Function:
         """Create a function that runs this code and may write its logs only.
 
@@ -114,6 +123,7 @@ class LambdaCode:
             network: network of the function; None to run outside any VPC.
             reads_table: whether the function must reach DynamoDB beside the cache.
             tracing: whether X-Ray traces the function.
+            log_invocations: whether Lambda logs each invocation, rather than those that fail only.
         """
         groups = None
         if network:
@@ -139,6 +149,7 @@ class LambdaCode:
             memory_size=memory_mb,
             log_group=log_group,
             tracing=lambda_.Tracing.ACTIVE if tracing else lambda_.Tracing.DISABLED,
+            **({} if log_invocations else _FAILURES_ONLY),
         )
 
 

@@ -21,6 +21,7 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
         *("parallelizationFactor", "memoryMb", "tracing", "cacheMaxGb", "cacheMaxEcpu"),
         *("cacheAuthorities", "heal", "segments", "concurrency", "rate", "audit", "simulator"),
         *("canary", "alarms", "dashboard", "alarmTopicArn", "alarmEmail"),
+        *("maxBatchingWindow", "logBatches"),
     ),
     "tableArn": ("streamArn", "keys", "viewType", "tableKeyArn"),
     "a new table, and so without tableArn": ("deletionProtection", "pointInTimeRecovery"),
@@ -155,6 +156,14 @@ class StackOptions:
     def max_ecpu(self) -> int | None:
         """The cache's limit of processing units a second; None for no limit."""
         return self.number("cacheMaxEcpu", 1_000, 15_000_000)
+
+    @property
+    def batching_window(self) -> int:
+        """The seconds for which Lambda gathers changes.
+
+        A verification counts a difference after 15 s, so changes must not wait for longer.
+        """
+        return self.number("maxBatchingWindow", 0, 10) or 0
 
     @property
     def audit_interval_minutes(self) -> int:

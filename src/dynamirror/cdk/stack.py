@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
-from aws_cdk import CfnOutput, RemovalPolicy, Stack
+from aws_cdk import CfnOutput, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
@@ -37,6 +37,10 @@ class DynamirrorStack(Stack):
         batchSize, parallelizationFactor, memoryMb: maximum number of records in a batch, number of
             concurrent batches of a shard, and memory in MB of the replicator. Default: 1,000, 1 and
             1,024.
+        maxBatchingWindow: seconds, 0 to 10, for which Lambda gathers changes before it invokes the
+            replicator. A longer window costs less, and changes wait for it. Default: 0.
+        logBatches: whether the replicator and Lambda log each batch. Default: false, because such
+            lines cost more than the batches.
         tracing: whether X-Ray traces functions and state machines. Default: false.
         cacheMaxGb, cacheMaxEcpu: limits of the cache's storage in GB and of its processing units a
             second. Default: 5 and no limit.
@@ -62,7 +66,7 @@ class DynamirrorStack(Stack):
             which the stack creates a topic. Default: neither, so that alarms notify nobody.
         runbookUrl: address of docs/runbook.md, for the links in alarms and dashboard.
         iteratorAgeSeconds, canaryMissingMinutes, canaryLateSeconds: thresholds of the alarms about
-            lag, see `Thresholds`. Default: 300, 5 and 10.
+            lag, see `Thresholds`. Default: 300, 5 and 10 beside maxBatchingWindow.
         quarantineItems, driftItems, mirrorIncompleteMinutes: thresholds of the alarms about
             correctness. Default: 0, 0 and 30.
         cacheStoragePercent, cacheEcpuPercent: thresholds of the alarms about the cache's limits.
@@ -118,6 +122,8 @@ class DynamirrorStack(Stack):
             code=code,
             batch_size=options.number("batchSize", 1, 10_000) or 1000,
             parallelization_factor=options.number("parallelizationFactor", 1, 10) or 1,
+            max_batching_window=Duration.seconds(options.batching_window),
+            log_batches=options.flag("logBatches"),
             memory_mb=options.number("memoryMb", 128, 10_240) or 1024,
             tracing=options.flag("tracing"),
             log_retention=logs.RetentionDays.ONE_MONTH,

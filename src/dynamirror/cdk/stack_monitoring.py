@@ -128,6 +128,8 @@ def _thresholds(options: StackOptions) -> Thresholds:
     numbers = {
         name: options.number(name, low, high) for name, (low, high) in _THRESHOLD_RANGES.items()
     }
+    if numbers["canaryLateSeconds"] is None:  # the canary's change waits for the window, too
+        numbers["canaryLateSeconds"] = Thresholds().canary_late_seconds + options.batching_window
     return Thresholds(
         **{_snake_case(name): value for name, value in numbers.items() if value is not None}
     )
