@@ -1,7 +1,8 @@
 """The metrics of a sandbox's batches: several batches a line, at the right time, none lost."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -35,7 +36,7 @@ Send = Callable[..., list[EmfLine]]
 
 
 @pytest.fixture
-def send(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Send]:
+def send(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Send:
     """Give a batch to one sandbox some seconds after NOW, and return the lines that it writes."""
     metrics, clock = BatchMetrics(), [NOW]
     monkeypatch.setattr(emf, "time", lambda: clock[0])
@@ -147,7 +148,7 @@ def test_every_value_is_written_once_whatever_the_pauses(
             assert written[name] == values
 
 
-def take(line: dict[str, object], written: dict[str, list[float]]) -> None:
+def take(line: dict[str, Any], written: dict[str, list[float]]) -> None:
     """Keep the values of a line."""
     for name, value in line.items():
         if name not in ("_aws", "table"):
