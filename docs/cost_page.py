@@ -25,23 +25,26 @@ _WORKLOADS = {
     "1,000 changes/s, 10 GB": Workload(changes=1_000, items=25_000_000),
 }
 _WINDOWS = (0, 1, 2, 5, 10)
-_RATES = {10: "10 changes/s", 100: "100", 1_000: "1,000"}
+_DRAWN = (0, 1, 2, 5)
+_RATES = {1_000: "1,000 changes/s", 100: "100 changes/s", 10: "10 changes/s"}
 _REPLICATOR = "replicator:"
 # The picture: its size, and the frame of the graph within it.
 _WIDTH, _HEIGHT = 720, 330
 _LEFT, _TOP, _RIGHT, _BOTTOM = 60, 40, 590, 270
-_MOST_SECONDS, _MOST_DOLLARS = 5.5, 14
-_COLOURS = ("#0b7568", "#4267d6", "#b5651d")
+_MOST_SECONDS, _MOST_DOLLARS = 3, 14
 _STYLE = """
     text { font-family: ui-sans-serif, system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif }
     text { fill: #4a5565; font-size: 13px }
     .title { fill: #1c2430; font-size: 15px; font-weight: 600 }
     .grid { stroke: #d5dbe3; stroke-width: 1 }
-    .curve { fill: none; stroke-width: 2.5 }
+    .curve { fill: none; stroke: currentColor; stroke-width: 2.5 }
+    .label { fill: currentColor; font-weight: 600 }
+    .a { color: #b5651d } .b { color: #4267d6 } .c { color: #0b7568 }
     @media (prefers-color-scheme: dark) {
       text { fill: #b4bfcd }
       .title { fill: #eef2f7 }
       .grid { stroke: #3b4656 }
+      .a { color: #e39a55 } .b { color: #8fa9f5 } .c { color: #4cc2b1 }
     }
 """
 
@@ -148,8 +151,8 @@ def picture() -> str:
     """Return the picture of the trade as SVG."""
     curves = "\n".join(
         line
-        for colour, (rate, label) in zip(_COLOURS, _RATES.items(), strict=True)
-        for line in _curve(colour, rate, label)
+        for name, (rate, label) in zip("abc", _RATES.items(), strict=True)
+        for line in _curve(name, rate, label)
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
@@ -170,7 +173,7 @@ def _axes() -> Iterator[str]:
         y = _y(dollars)
         yield f'  <path class="grid" d="M{_LEFT} {y:.1f}H{_RIGHT}"/>'
         yield f'  <text x="{_LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">${dollars}</text>'
-    for seconds in range(int(_MOST_SECONDS) + 1):
+    for seconds in range(_MOST_SECONDS + 1):
         yield (
             f'  <text x="{_x(seconds):.1f}" y="{_BOTTOM + 20}" text-anchor="middle">'
             f"{seconds} s</text>"
@@ -182,20 +185,23 @@ def _axes() -> Iterator[str]:
     )
 
 
-def _curve(colour: str, rate: int, label: str) -> Iterator[str]:
-    works = {window: Workload(changes=rate, window=window) for window in _WINDOWS}
+def _curve(name: str, rate: int, label: str) -> Iterator[str]:
+    works = {window: Workload(changes=rate, window=window) for window in _DRAWN}
     points = {
         window: (_x(work.polling.wait), _y(_replicator(work))) for window, work in works.items()
     }
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in points.values())
-    yield f'  <path class="curve" stroke="{colour}" d="M{path}"/>'
-    for window, (x, y) in points.items():
-        yield f'  <circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>'
-        if rate == max(_RATES):
-            yield f'  <text x="{x + 8:.1f}" y="{y - 8:.1f}">{window} s</text>'
-    x, y = points[_WINDOWS[-1]]
-    shift = {10: 16, 100: 4, 1_000: -8}[rate]
-    yield f'  <text x="{x + 10:.1f}" y="{y + shift:.1f}" style="fill: {colour}">{label}</text>'
+    yield f'  <g class="{name}">'
+    yield f'    <path class="curve" d="M{path}"/>'
+    for x, y in points.values():
+        yield f'    <circle cx="{x:.1f}" cy="{y:.1f}" r="4" fill="currentColor"/>'
+    x, y = points[max(_DRAWN)]
+    below = {"a": 4, "b": -4, "c": 14}[name]  # the last two end close to each other
+    yield f'    <text class="label" x="{x + 12:.1f}" y="{y + below:.1f}">{label}</text>'
+    yield "  </g>"
+    for window, (x, y) in points.items() if rate == max(_RATES) else ():
+        words = "window 0 s" if window == 0 else f"{window} s"
+        yield f'  <text x="{x:.1f}" y="{y - 10:.1f}">{words}</text>'
 
 
 def _x(seconds: float) -> float:
