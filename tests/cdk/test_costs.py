@@ -5,9 +5,12 @@ import re
 from typing import Any
 
 import pytest
+from aws_cdk import App
 from aws_cdk.assertions import Template
 from tests.support.templates import Synth, functions, resources
 
+from dynamirror.cdk.options import StackOptions
+from dynamirror.cdk.stack_monitoring import _thresholds
 from dynamirror.costs import figures, prices
 from dynamirror.settings import Settings
 
@@ -35,8 +38,8 @@ def test_the_window_is_an_option_that_the_canary_allows_for(synth: Synth) -> Non
     (mapping,) = resources(template, "AWS::Lambda::EventSourceMapping")
     assert mapping["MaximumBatchingWindowInSeconds"] == 5
     assert alarm(template, "canary-late")["Threshold"] == 15_000
-    given = synth(**CHOSEN, canaryLateSeconds="7")
-    assert alarm(given, "canary-late")["Threshold"] == 7_000
+    given = StackOptions(App(context={"maxBatchingWindow": "5", "canaryLateSeconds": "7"}).node)
+    assert _thresholds(given).canary_late_seconds == 7
 
 
 def test_the_replicator_logs_only_what_is_not_routine(template: Template) -> None:

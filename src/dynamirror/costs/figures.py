@@ -9,9 +9,8 @@ from typing import Final
 # --- A batch on Lambda, of records with items of 400 bytes. bench/results.json.
 BATCH_CPU_US: Final = 200.0  # cpu.deployed.1
 RECORD_CPU_US: Final = 27.0  # cpu.event.decode and cpu.apply.uniform.1000.json.1ms
-BATCH_WAIT_US: Final = 2_500.0  # for a cache 1 ms away: about two round trips
+BATCH_WAIT_US: Final = 2_500.0  # for a cache 1 ms away: about two of ping.1ms
 RECORD_WAIT_US: Final = 5.4
-ROUND_TRIP_US: Final = 1_190.0  # ping.1ms
 ONE_VCPU_MB: Final = 1_769  # https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
 EVENT_BYTES: Final = 6 * 1024 * 1024  # Lambda's limit of one event
 RECORD_BYTES: Final = 417  # of a record in an event, beside its two images: event.bytes
