@@ -42,6 +42,7 @@ worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cann
 
 docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
 	@$(BIN)/python docs/reference.py
+	@$(BIN)/python docs/cost_page.py
 	@$(BIN)/python docs/single_table_picture.py
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict $(ARGS)
 	@echo "site/index.html; for its search: $(BIN)/python -m http.server --bind 127.0.0.1 --directory site"

@@ -5,16 +5,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from bench.results import Results
+from dynamirror.costs import prices
+from dynamirror.costs.figures import ONE_VCPU_MB
+from dynamirror.costs.prices import MILLION
 
-# us-east-1, first tier, without the free tier; https://aws.amazon.com/lambda/pricing/
-PRICES_AS_OF: Final = "November 2026"
-GB_SECOND: Final = {"arm64": 0.000_013_333_4, "x86_64": 0.000_016_666_7}
-MILLION_REQUESTS: Final = 0.20
-# https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html
-ONE_VCPU_MB: Final = 1_769
+PRICES_AS_OF: Final = prices.REQUESTS.as_of
+GB_SECOND: Final = {name: price.dollars for name, price in prices.GB_SECONDS.items()}
+MILLION_REQUESTS: Final = prices.REQUESTS.dollars
 DEFAULT_MB: Final = 1_024  # of `Mirror`
 NODE_DEFAULT_MB: Final = 128  # of Lambda and of CDK
-MILLION: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

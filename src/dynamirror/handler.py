@@ -14,9 +14,10 @@ from dynamirror.settings import Settings
 @functools.cache
 def replicator() -> Replicator:
     """Return the replicator, kept between invocations."""
-    from dynamirror.metrics.emf import emit_batch  # noqa: PLC0415 - only in Lambda
+    from dynamirror.metrics.emf import BatchMetrics  # noqa: PLC0415 - only in Lambda
 
-    return build(Settings.from_env(os.environ), observe=emit_batch, heartbeat=_heartbeat())
+    settings = Settings.from_env(os.environ)
+    return build(settings, observe=BatchMetrics().add, heartbeat=_heartbeat())
 
 
 def _heartbeat() -> BatchHeartbeat:

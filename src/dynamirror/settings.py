@@ -35,6 +35,7 @@ _VARIABLES = {
     "quarantine_limit": "DYNAMIRROR_QUARANTINE_LIMIT",
     "key_schema": "DYNAMIRROR_KEY_SCHEMA",
     "config": "DYNAMIRROR_CONFIG",
+    "log_batches": "DYNAMIRROR_LOG_BATCHES",
 }
 
 
@@ -63,6 +64,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             `mirror.toml` has no such [[table]].
         config: DYNAMIRROR_CONFIG, path of `mirror.toml`, or of the `mirror.json` made from it;
             without it, the default view applies.
+        log_batches: DYNAMIRROR_LOG_BATCHES, whether the function logs each batch at level INFO;
+            without it, only at DEBUG. Such lines cost more than the invocations.
     """
 
     host: Name
@@ -79,6 +82,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     quarantine_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = QUARANTINE_LIMIT
     key_schema: Name | None = None
     config: Name | None = None
+    log_batches: bool = False
 
     def __post_init__(self) -> None:
         self._declared()

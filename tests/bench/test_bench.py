@@ -20,6 +20,7 @@ from valkey import Valkey
 
 from bench import cost, document
 from dynamirror.cache.client import Cache
+from dynamirror.costs.figures import ONE_VCPU_MB
 from dynamirror.emulators.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).parents[2]
@@ -176,7 +177,7 @@ def test_runs_that_held_other_promises_are_dropped() -> None:
 
 
 def test_a_bill_rounds_each_invocation_up_to_a_millisecond() -> None:
-    bill = cost.billed("ours", 1_000, cost.ONE_VCPU_MB, wall_us=2.0005, cpu_us=1.0)
+    bill = cost.billed("ours", 1_000, ONE_VCPU_MB, wall_us=2.0005, cpu_us=1.0)
     assert bill.milliseconds == 3
     assert bill.requests == 1_000
     assert bill.gb_seconds == pytest.approx(3 * 1769 / 1024)
@@ -184,7 +185,7 @@ def test_a_bill_rounds_each_invocation_up_to_a_millisecond() -> None:
 
 
 def test_half_a_cpu_doubles_cpu_time_and_no_waiting() -> None:
-    half = cost.ONE_VCPU_MB // 2
+    half = ONE_VCPU_MB // 2
     bill = cost.billed("ours", 1_000, half, wall_us=30, cpu_us=10)
     assert bill.milliseconds == pytest.approx(20 + 20, abs=1)
 

@@ -252,6 +252,11 @@ def test_a_retained_table_outlives_the_stack(synth: Synth) -> None:
         ({"architecture": "vax"}, "context: architecture: must be arm64 or x86_64"),
         ({"cacheAuthorities": "x.pem"}, "context: cacheAuthorities: must be amazon or system"),
         ({"batchSize": "many"}, "context: batchSize: must be a whole number"),
+        (
+            {"maxBatchingWindow": "11"},
+            "context: maxBatchingWindow: must be a whole number from 0 to",
+        ),
+        ({"logBatches": "some"}, "context: logBatches: must be true or false"),
         ({"retain": "maybe"}, "context: retain: must be true or false"),
         ({"batchSize": "10001"}, "context: batchSize: must be a whole number from 1 to 10000"),
         ({"tableArn": TABLE_ARN}, "context: tableArn needs streamArn and keys"),

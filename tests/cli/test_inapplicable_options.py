@@ -40,6 +40,7 @@ def refused(
         (("run", *TABLE, "--no-auto-rebuild", "--rate", "5"), "--rate", "--auto-rebuild"),
         (("status", *TABLE, "--interval", "1"), "--interval", "--watch"),
         (("verify", *TABLE, "--new-views"), "--new-views", "--repair"),
+        (("cost", "--endpoint-url", "http://127.0.0.1:1"), "--endpoint-url", "--table"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )

@@ -53,9 +53,10 @@ def test_a_false_statement_is_found(page: str, fault: str) -> None:
     assert fault in found
 
 
-def test_the_reference_pages_are_up_to_date() -> None:
+@pytest.mark.parametrize("script", ["reference.py", "cost_page.py"])
+def test_the_generated_pages_are_up_to_date(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "docs/reference.py"), "--check"],
+        [sys.executable, str(ROOT / "docs" / script), "--check"],
         capture_output=True,
         text=True,
         check=False,
@@ -82,6 +83,21 @@ def test_a_reference_page_that_is_out_of_date_is_refused(tmp_path: Path) -> None
 
 def test_the_page_of_options_names_every_name_of_context() -> None:
     assert context() == set(NAMES)
+
+
+def test_a_page_of_costs_that_is_out_of_date_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "docs/images").mkdir(parents=True)
+    for name in ("reference.py", "cost_page.py", "costs.md"):
+        text = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        (tmp_path / "docs" / name).write_text(text.replace("| $8.39 |", "| $2.01 |"))
+    (tmp_path / "src").symlink_to(ROOT / "src")
+    script = [sys.executable, str(tmp_path / "docs/cost_page.py")]
+    done = subprocess.run([*script, "--check"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("costs.md")) == (1, 1)
+    subprocess.run(script, check=True)
+    for name in ("costs.md", "images/window.svg"):
+        renewed = (tmp_path / "docs" / name).read_text(encoding="utf-8")
+        assert renewed == (ROOT / "docs" / name).read_text(encoding="utf-8")
 
 
 def test_the_page_of_mirror_toml_names_every_field_and_no_other() -> None:

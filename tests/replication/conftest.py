@@ -1,13 +1,11 @@
 """The replicator as it is deployed: built from environment variables."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from tests.support.sandboxes import fresh_logger
+from tests.support.sandboxes import fresh_handler
 
-from dynamirror import handler as module
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.replication.replicator import Replicator, build
@@ -42,15 +40,5 @@ def lambda_env(
 ) -> Iterator[dict[str, str]]:
     """A fresh Lambda sandbox whose environment points to the cluster, which is empty."""
     assert not list(cache.scan("*"))
-    for name in os.environ:
-        if name.startswith(("ELASTICACHE_", "DYNAMIRROR_", "AWS_")):
-            monkeypatch.delenv(name)
-    env = valkey.settings().to_env()
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    module.replicator.cache_clear()
-    with fresh_logger():
+    with fresh_handler(valkey.settings(), monkeypatch) as env:
         yield env
-    if module.replicator.cache_info().currsize:
-        module.replicator().cache.close()
-    module.replicator.cache_clear()

@@ -32,9 +32,16 @@ class Context(Time):
 
 
 @pytest.fixture
-def invoke(lambda_env: dict[str, str], capsys: pytest.CaptureFixture[str]) -> Invoke:
-    """Invoke the function with records; gives the metrics, of one line at the most, and the log."""
+def invoke(
+    lambda_env: dict[str, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Invoke:
+    """Invoke the function with records; gives the metrics, of one line at the most, and the log.
+
+    All that waits for other batches, or is only logged if asked for, is written at once.
+    """
     assert lambda_env
+    monkeypatch.setattr(emf, "SECONDS", 0.0)
+    monkeypatch.setenv("DYNAMIRROR_LOG_BATCHES", "true")
 
     def invoke_(
         *records: Any, context: Any = None, fails: type[Exception] | None = None
@@ -66,24 +73,18 @@ def test_each_batch_is_told_in_one_line(invoke: Invoke) -> None:
     assert 100 <= lag < 160
     assert 0 < duration < 60_000
     # An item that cannot be written loses its entry: that is in quarantine.
-    assert metrics.values == {
-        "Records": 3,
-        "Applied": 1,
-        "Stale": 0,
-        "Coalesced": 1,
-        "Quarantined": 1,
-        "Failed": 0,
-    }
+    # A count of 0 costs bytes, and would cost a custom metric.
+    assert metrics.values == {"Records": 3, "Applied": 1, "Coalesced": 1, "Quarantined": 1}
     assert metrics.units["ReplicationLag"] == "Seconds"
     again, _ = invoke(batch[0])
     assert again
-    assert (again.values["Stale"], again.values["Applied"]) == (1, 0)
+    assert (again.values["Stale"], again.values.get("Applied")) == (1, None)
 
 
 def test_a_batch_that_was_not_wholly_applied_tells_so(invoke: Invoke) -> None:
     metrics, _ = invoke(record(1, item("1")), record(2, item("2")), context=Time(0))
     assert metrics
-    assert (metrics.values["Failed"], metrics.values["Applied"]) == (2, 0)
+    assert (metrics.values["Failed"], metrics.values.get("Applied")) == (2, None)
 
 
 def test_a_batch_that_failed_whole_tells_so(
@@ -142,7 +143,7 @@ def test_records_that_tell_no_time_or_table_do_not_keep_others_from_being_told(
         strange = {}
     metrics, _ = invoke(strange)
     assert metrics
-    assert metrics.values["Quarantined"] == (odd is not True)
+    assert metrics.values.get("Quarantined", 0) == (odd is not True)
     assert metrics.values.get("ReplicationLag", 0) >= 0
     metrics, _ = invoke(strange, record(2, item("2"), ApproximateCreationDateTime=time.time() - 50))
     assert metrics

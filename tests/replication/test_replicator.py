@@ -308,9 +308,12 @@ def test_a_missing_variable_is_named_in_one_sentence(
 
 
 def test_the_function_logs_one_object_per_line(
-    lambda_env: dict[str, str], capsys: pytest.CaptureFixture[str]
+    lambda_env: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert lambda_env
+    monkeypatch.setenv("DYNAMIRROR_LOG_BATCHES", "true")
     handler(event(record(1, item("1")), record(2, item("2"))), Time())
     told, logged, incomplete = map(json.loads, capsys.readouterr().out.splitlines())
     assert told["_aws"]["CloudWatchMetrics"]
@@ -320,6 +323,16 @@ def test_the_function_logs_one_object_per_line(
     assert logged["applied"] == 2
     assert logged["failed"] == 0
     assert logged["first_sequence_number"] == "000000000000000000001"
+
+
+def test_a_batch_is_logged_only_if_asked_for(
+    lambda_env: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert lambda_env
+    for number in (1, 2):
+        handler(event(record(number, item("1"))), Time())
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["message"] for line in lines if "_aws" not in line] == ["mirror incomplete"]
 
 
 @pytest.fixture

@@ -22,11 +22,13 @@ _TWO_WEEKS, _TWO_HOURS = 14 * 86400 * 1000, 2 * 3600 * 1000
 
 
 class EmfLine(NamedTuple):
-    """One line of metrics."""
+    """One line of metrics: its time in ms, and of a metric with several values their sum."""
 
     table: str
     values: dict[str, float]
     units: dict[str, str]
+    samples: dict[str, list[float]]
+    at: int
 
 
 def emf_lines(output: str) -> tuple[list[EmfLine], list[Any]]:
@@ -59,15 +61,18 @@ def _emf_line(line: Any) -> EmfLine:
     assert len(json.dumps(line)) < 256 * 1024, "a longer event is cut"
     defined = directive["Metrics"]
     assert 1 <= len(defined) <= 100
-    values = {}
+    samples: dict[str, list[float]] = {}
     for metric in defined:
         assert set(metric) == {"Name", "Unit"}
         assert 1 <= len(metric["Name"]) <= 1024
         assert metric["Unit"] in UNITS
-        (value,) = line[metric["Name"]]
-        assert isinstance(value, int | float)
-        assert math.isfinite(value)
-        values[metric["Name"]] = value
-    assert len(values) == len(defined), "each once"
-    assert set(line) == {"_aws", "table", *values}, "nothing that is no metric"
-    return EmfLine(line["table"], values, {one["Name"]: one["Unit"] for one in defined})
+        found = line[metric["Name"]]
+        found = found if isinstance(found, list) else [found]
+        assert 1 <= len(found) <= 100, "CloudWatch takes no more"
+        assert all(isinstance(value, int | float) and math.isfinite(value) for value in found)
+        samples[metric["Name"]] = found
+    assert len(samples) == len(defined), "each once"
+    assert set(line) == {"_aws", "table", *samples}, "nothing that is no metric"
+    values = {name: sum(found) for name, found in samples.items()}
+    units = {one["Name"]: one["Unit"] for one in defined}
+    return EmfLine(line["table"], values, units, samples, meta["Timestamp"])

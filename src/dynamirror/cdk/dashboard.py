@@ -8,7 +8,13 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from dynamirror.cdk.alarms import RUNBOOK
-from dynamirror.cdk.monitored_mirror import MonitoredMirror, MonitoredTable, function_metric
+from dynamirror.cdk.monitored_mirror import (
+    MonitoredMirror,
+    MonitoredTable,
+    function_metric,
+    log_metric,
+)
+from dynamirror.costs import prices
 from dynamirror.metrics import catalogue as metrics
 
 _FULL, _HALF, _THIRD, _HEIGHT = 24, 12, 8, 6  # of CloudWatch's grid
@@ -18,11 +24,6 @@ _FIVE_MINUTES = Duration.minutes(5)
 _LINK = "https://"
 _DEFAULT_MB = 128  # Lambda's default memory
 _LATENCIES = ("p50", "p99", "Maximum")
-
-# Dollars in us-east-1, Lambda on arm64; the README calculates with these.
-PRICES_OF = "November 2026"
-REQUEST, GB_SECOND = 0.20e-6, 0.0000133334
-STORED_GB_HOUR, MIN_STORED_GB, ECPU = 0.084, 0.1, 0.0023e-6
 
 
 class Dashboard(Construct):
@@ -82,12 +83,16 @@ def _checked_by(mirror: MonitoredMirror) -> str:
 
 
 def _prices(mirror: MonitoredMirror) -> str:
+    used = [prices.REQUESTS, _gb_seconds(mirror.replicator), prices.LOGS]
+    if mirror.cache:
+        used += [prices.STORED, prices.ECPUS]
+    listed = ", ".join(
+        f"{price.name} ${_decimal(price.dollars)} a {price.unit} ({price.as_of})" for price in used
+    )
     return (
-        f"Dollars an hour at prices of {PRICES_OF} in us-east-1: Lambda on arm64 "
-        f"${REQUEST * 1e6:g} a million requests, ${_decimal(GB_SECOND)} a GB-second ("
-        f"{', '.join(mirror.functions)}); ElastiCache Serverless ${STORED_GB_HOUR} a GB-hour, "
-        f"${ECPU * 1e6:g} a million ECPUs, including those of readers. The table, logs and metrics "
-        "cost extra."
+        f"Dollars an hour at list prices in {prices.REGION}: {listed}. The functions are "
+        f"{', '.join(mirror.functions)}; ECPUs include those of readers. The table, custom "
+        "metrics, alarms and this dashboard cost extra."
     )
 
 
@@ -236,17 +241,18 @@ def _cache(mirror: MonitoredMirror) -> cloudwatch.GraphWidget:
 
 
 def _cost(mirror: MonitoredMirror) -> list[cloudwatch.IWidget]:
-    dollars = [_lambda_cost(mirror)]
+    dollars = [_lambda_cost(mirror), _log_cost(mirror)]
     if mirror.cache:
         dollars += [
             _dollars(
                 "cache: storage",
-                f"MAX([TIME_SERIES({MIN_STORED_GB}),stored/1000000000])*{STORED_GB_HOUR}",
+                f"MAX([TIME_SERIES({prices.LEAST_STORED_GB}),stored/{prices.GB}])"
+                f"*{_decimal(prices.STORED.dollars)}",
                 {"stored": mirror.cache_metric("BytesUsedForCache", "Average", _HOUR)},
             ),
             _dollars(
                 "cache: ECPUs",
-                f"units*{_decimal(ECPU)}",
+                f"units*{_decimal(prices.ECPUS.dollars / prices.MILLION)}",
                 {"units": mirror.cache_metric("ElastiCacheProcessingUnits", "Sum", _HOUR)},
             ),
         ]
@@ -272,10 +278,25 @@ def _lambda_cost(mirror: MonitoredMirror) -> cloudwatch.MathExpression:
         inputs[f"{name}_n"] = function_metric(function, "Invocations", "Sum", _HOUR)
         inputs[f"{name}_ms"] = function_metric(function, "Duration", "Sum", _HOUR)
         gb = _memory_mb(function) / 1024
-        terms.append(
-            f"FILL({name}_n,0)*{_decimal(REQUEST)}+FILL({name}_ms,0)/1000*{gb:g}*{_decimal(GB_SECOND)}"
-        )
+        second = _decimal(_gb_seconds(function).dollars)
+        request = _decimal(prices.REQUESTS.dollars / prices.MILLION)
+        terms.append(f"FILL({name}_n,0)*{request}+FILL({name}_ms,0)/1000*{gb:g}*{second}")
     return _dollars("Lambda", "+".join(terms), inputs)
+
+
+def _log_cost(mirror: MonitoredMirror) -> cloudwatch.MathExpression:
+    """Return the cost of what all functions log, including metrics."""
+    inputs: dict[str, cloudwatch.IMetric] = {
+        f"{name}_bytes": log_metric(function, "IncomingBytes", "Sum", _HOUR)
+        for name, function in mirror.functions.items()
+    }
+    size = "+".join(f"FILL({name},0)" for name in inputs)
+    return _dollars("logs", f"({size})*{_decimal(prices.LOGS.dollars / prices.GB)}", inputs)
+
+
+def _gb_seconds(function: lambda_.Function) -> prices.Price:
+    is_arm64 = function.architecture.name == lambda_.Architecture.ARM_64.name
+    return prices.GB_SECONDS["arm64" if is_arm64 else "x86_64"]
 
 
 def _memory_mb(function: lambda_.Function) -> float:
@@ -294,4 +315,4 @@ def _dollars(
 
 def _decimal(price: float) -> str:
     """Return a number without an exponent, which metric math does not accept."""
-    return f"{price:.12f}".rstrip("0")
+    return f"{price:.12f}".rstrip("0").rstrip(".")

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from aws_cdk import Acknowledgment, Annotations, Duration, Validations
 from aws_cdk import aws_iam as iam
@@ -17,6 +17,14 @@ from constructs import Construct
 
 from dynamirror.cdk.asset import build_asset
 from dynamirror.cdk.network import Network
+
+# Lambda's own levels need its format JSON; lines that are JSON stay as they are.
+# https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-log-level.html
+_FAILURES_ONLY: Any = {
+    "logging_format": lambda_.LoggingFormat.JSON,
+    "application_log_level_v2": lambda_.ApplicationLogLevel.INFO,
+    "system_log_level_v2": lambda_.SystemLogLevel.WARN,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +108,7 @@ class LambdaCode:
         reads_table: bool = False,
         tracing: bool = False,
         reserved_concurrent_executions: int | None = None,
+        log_invocations: bool = True,
     ) -> lambda_.Function:
         """Create a function that runs this code and may write its logs only.
 
@@ -117,6 +126,7 @@ class LambdaCode:
             tracing: whether X-Ray traces the function.
             reserved_concurrent_executions: number of concurrent invocations that are reserved for
                 the function; None for none.
+            log_invocations: whether Lambda logs each invocation, rather than those that fail only.
         """
         groups = None
         if network:
@@ -143,6 +153,7 @@ class LambdaCode:
             log_group=log_group,
             tracing=lambda_.Tracing.ACTIVE if tracing else lambda_.Tracing.DISABLED,
             reserved_concurrent_executions=reserved_concurrent_executions,
+            **({} if log_invocations else _FAILURES_ONLY),
         )
 
 

@@ -31,7 +31,8 @@ class Mirror(Construct):
         code: code that the function runs.
         batch_size: maximum number of records of one invocation.
         parallelization_factor: number of concurrent invocations of one shard.
-        max_batching_window: time to wait for a full batch.
+        max_batching_window: time that Lambda gathers records for one batch; each change may wait
+            for so long. Default none.
         timeout: limit of one invocation; default one minute.
         memory_mb: memory of the function in MB; 1,769 is one vCPU.
         reserved_concurrent_executions: number of concurrent invocations that are reserved for each
@@ -39,6 +40,8 @@ class Mirror(Construct):
         function_per_table: whether each table has a function of its own.
         log_retention: time for which logs are kept.
         tracing: whether X-Ray traces the function.
+        log_batches: whether the function and Lambda log each batch. Such lines cost more than the
+            batches.
         filter_records: whether Lambda skips the records that no view needs.
         removal_policy: what happens to the logs when the stack is deleted.
 
@@ -64,6 +67,7 @@ class Mirror(Construct):
         function_per_table: bool = False,
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
         tracing: bool = False,
+        log_batches: bool = False,
         filter_records: bool = True,
         removal_policy: RemovalPolicy = RemovalPolicy.DESTROY,
     ) -> None:
@@ -84,13 +88,15 @@ class Mirror(Construct):
                 "Replicator",
                 handler="dynamirror.handler.handler",
                 description="DynamoDB stream records into the cache",
-                environment=environment(self, tables=group, endpoint=endpoint, code=code),
+                environment=environment(self, tables=group, endpoint=endpoint, code=code)
+                | {"DYNAMIRROR_LOG_BATCHES": str(log_batches).lower()},
                 log_group=self.log_group,
                 timeout=timeout or Duration.minutes(1),
                 memory_mb=memory_mb,
                 network=network,
                 tracing=tracing,
                 reserved_concurrent_executions=reserved_concurrent_executions,
+                log_invocations=log_batches,
             )
             grant_connect(endpoint, function)
             for table in group:

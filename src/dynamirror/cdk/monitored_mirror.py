@@ -139,3 +139,24 @@ def function_metric(
         statistic=statistic,
         period=period,
     )
+
+
+def log_metric(
+    function: lambda_.Function, name: str, statistic: str, period: Duration = MINUTE
+) -> cloudwatch.Metric:
+    """Return one of CloudWatch Logs' metrics of what a function logs.
+
+    The names are in
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/logs/CloudWatch-Logs-Monitoring-CloudWatch-Metrics.html.
+    """
+    resource = function.node.default_child
+    assert isinstance(resource, lambda_.CfnFunction)
+    config = resource.logging_config
+    group = getattr(config, "log_group", None) or f"/aws/lambda/{function.function_name}"
+    return cloudwatch.Metric(
+        namespace="AWS/Logs",
+        metric_name=name,
+        dimensions_map={"LogGroupName": group},
+        statistic=statistic,
+        period=period,
+    )

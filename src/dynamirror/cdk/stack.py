@@ -101,9 +101,8 @@ class DynamirrorStack(Stack):
             code=context.code,
             batch_size=options.batch_size,
             parallelization_factor=options.parallelization_factor,
-            max_batching_window=Duration.seconds(options.max_batching_window)
-            if options.max_batching_window
-            else None,
+            max_batching_window=Duration.seconds(options.max_batching_window),
+            log_batches=options.log_batches,
             memory_mb=options.memory_mb,
             reserved_concurrent_executions=options.reserved_concurrency,
             function_per_table=options.function_per_table,

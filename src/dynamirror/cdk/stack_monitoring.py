@@ -47,7 +47,7 @@ def add_monitoring(
     )
     outputs = {"CanaryName": canary.function.function_name} if canary else {}
     runbook = deployment.alarms.runbook_url or alarm_constructs.RUNBOOK
-    alarms = _alarms(scope, deployment.alarms, monitored, runbook)
+    alarms = _alarms(scope, deployment, monitored, runbook)
     if deployment.alarms.dashboard:
         dashboard = Dashboard(
             scope,
@@ -79,8 +79,9 @@ def _canary(scope: Construct, deployment: Deployment, context: FunctionContext) 
 
 
 def _alarms(
-    scope: Construct, section: Alarms, monitored: MonitoredMirror, runbook: str
+    scope: Construct, deployment: Deployment, monitored: MonitoredMirror, runbook: str
 ) -> alarm_constructs.Alarms | None:
+    section = deployment.alarms
     if not section.enabled:
         return None
     topic = _topic(scope, section)
@@ -94,7 +95,7 @@ def _alarms(
         scope,
         "Alarms",
         mirror=monitored,
-        thresholds=_thresholds(section),
+        thresholds=_thresholds(section, deployment.replicator.max_batching_window),
         topic=topic,
         runbook=runbook,
     )
@@ -108,6 +109,9 @@ def _topic(scope: Construct, section: Alarms) -> sns.ITopic | None:
     return sns.Topic.from_topic_arn(scope, "AlarmTopic", section.topic_arn)
 
 
-def _thresholds(section: Alarms) -> Thresholds:
+def _thresholds(section: Alarms, max_batching_window: int) -> Thresholds:
     values = msgspec.structs.asdict(section)
+    if section.canary_late_seconds is None:  # the canary's change waits for the window, too
+        late = Thresholds().canary_late_seconds + max_batching_window
+        values["canary_late_seconds"] = late
     return Thresholds(**{name: values[name] for name in Thresholds.__dataclass_fields__})

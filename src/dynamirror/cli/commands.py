@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from dynamirror import __version__
-from dynamirror.cli import backfill, demo, quarantine, run, simulate, status, verify, view
+from dynamirror.cli import backfill, cost, demo, quarantine, run, simulate, status, verify, view
 from dynamirror.cli.one_value import OneValueCommand
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ for _command in (
     verify.verify,
     quarantine.quarantine,
     quarantine.redrive,
+    cost.cost,
 ):
     app.command(cls=OneValueCommand)(_command)
 app.add_typer(view.app, name="view")

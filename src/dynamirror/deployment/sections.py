@@ -210,16 +210,18 @@ class Replicator(_Section, frozen=True):
     Args:
         batch_size: maximum number of records in a batch.
         parallelization_factor: number of concurrent batches of a shard.
-        max_batching_window: seconds to wait for a full batch.
+        max_batching_window: seconds for which Lambda gathers changes before it invokes the
+            replicator. A longer window costs less, and changes wait for it.
         memory_mb: memory in MB; 1,769 is one vCPU.
         reserved_concurrency: number of concurrent invocations that are reserved; None for none.
         function_per_table: whether each table has a function of its own.
-        log_batches: whether each batch is logged.
+        log_batches: whether the replicator and Lambda log each batch; such lines cost more than
+            the batches.
     """
 
     batch_size: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 1_000
     parallelization_factor: Annotated[int, msgspec.Meta(ge=1, le=10)] = 1
-    max_batching_window: Annotated[int, msgspec.Meta(ge=0, le=300)] = 0
+    max_batching_window: Annotated[int, msgspec.Meta(ge=0, le=10)] = 0
     memory_mb: Annotated[int, msgspec.Meta(ge=128, le=10_240)] = 1_024
     reserved_concurrency: Annotated[int, msgspec.Meta(ge=1, le=10_000)] | None = None
     function_per_table: bool = False
@@ -294,7 +296,8 @@ class Alarms(_Section, frozen=True):
         runbook_url: address of docs/runbook.md, for the links in alarms and dashboard.
         iterator_age_seconds: age of the oldest record in a batch that raises an alarm.
         canary_missing_minutes: minutes without a canary item that arrived.
-        canary_late_seconds: seconds of a canary item from table to cache.
+        canary_late_seconds: seconds of a canary item from table to cache; without it, 10 beside
+            the batching window.
         quarantine_items: number of quarantined items.
         drift_items: number of items that an audit found different.
         mirror_incomplete_minutes: minutes for which the mirror is incomplete.
@@ -309,7 +312,7 @@ class Alarms(_Section, frozen=True):
     runbook_url: Name | None = None
     iterator_age_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
     canary_missing_minutes: Annotated[int, msgspec.Meta(ge=1, le=MINUTES_A_DAY)] = 5
-    canary_late_seconds: Annotated[int, msgspec.Meta(ge=1, le=45)] = 10
+    canary_late_seconds: Annotated[int, msgspec.Meta(ge=1, le=45)] | None = None
     quarantine_items: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     drift_items: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
     mirror_incomplete_minutes: Annotated[int, msgspec.Meta(ge=5, le=MINUTES_A_DAY // 2)] = 30

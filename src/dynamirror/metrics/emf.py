@@ -6,20 +6,36 @@ https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedd
 import functools
 import logging
 import os
+from collections.abc import Mapping
 from math import isfinite
 from time import time
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from dynamirror.log_lines import write_line
-from dynamirror.metrics.catalogue import DIMENSION, NAMESPACE, Metric, Values, of_batch
+from dynamirror.metrics.catalogue import (
+    BATCH_DURATION,
+    DIMENSION,
+    NAMESPACE,
+    REPLICATION_LAG,
+    Metric,
+    Values,
+    of_batch,
+)
 from dynamirror.views.batch_result import BatchResult
 
 logger = logging.getLogger("dynamirror")
 
 _TRUE = frozenset({"1", "y", "yes", "t", "true", "on"})
 _FALSE = frozenset({"0", "n", "no", "f", "false", "off", ""})
+
+
+# A sandbox writes the metrics of its batches this often at the most.
+SECONDS: Final = 10.0
+# Most values of one metric in one line.
+_MOST_VALUES = 100
+_SAMPLED = (BATCH_DURATION, REPLICATION_LAG)
 
 
 def emit(table: str, values: Values) -> None:
@@ -32,28 +48,87 @@ def emit(table: str, values: Values) -> None:
         table: the table's name.
         values: the values.
     """
+    finite = {metric: [float(value)] for metric, value in values.items() if isfinite(value)}
+    _write(table, finite, time())
+
+
+class BatchMetrics:
+    """Writes the metrics of one sandbox's batches, several batches a line.
+
+    The first batch after a pause is written at once, and so is every batch with failed or
+    quarantined entries. Others wait for the next line, at most `SECONDS` while batches come. A
+    count of 0 is left out. Batches that wait when Lambda ends the sandbox are not counted.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, _Waiting] = {}
+
+    def add(self, batch: BatchResult) -> None:
+        """Take a batch, and write a line if it is time; an empty batch does not count."""
+        if not batch.records:
+            return
+        now = time()
+        for table, waiting in self._waiting.items():
+            if waiting.batches and _is_over(waiting.newest, now):
+                waiting.write(table)  # with the time of its own batches
+        waiting = self._waiting.setdefault(batch.table, _Waiting())
+        waiting.add(batch, now)
+        is_due = _is_over(waiting.written, now) or waiting.batches >= _MOST_VALUES
+        if is_due or batch.failed or batch.parked:
+            waiting.write(batch.table)
+
+
+class _Waiting:
+    """The batches of one table that wait for the next line."""
+
+    def __init__(self) -> None:
+        self.batches = 0
+        self.newest = self.written = float("-inf")
+        self._values: dict[Metric, list[float]] = {}
+
+    def add(self, batch: BatchResult, now: float) -> None:
+        """Add the values of a batch."""
+        self.batches += 1
+        self.newest = now
+        for metric, value in of_batch(batch).items():
+            if metric in _SAMPLED:
+                self._values.setdefault(metric, []).append(value)
+            elif value:
+                (sum_,) = self._values.setdefault(metric, [0])
+                self._values[metric] = [sum_ + value]
+
+    def write(self, table: str) -> None:
+        """Write all as one line, and wait for others."""
+        values, self._values = self._values, {}
+        self.batches, self.written = 0, self.newest
+        _write(table, {metric: _short(found) for metric, found in values.items()}, self.newest)
+
+
+def _is_over(since: float, now: float) -> bool:
+    """Return whether the seconds between two lines are over, or the clock was set back."""
+    return not 0 <= now - since < SECONDS
+
+
+def _short(values: list[float]) -> float | list[float]:
+    return values if len(values) > 1 else values[0]
+
+
+def _write(table: str, values: Mapping[Metric, Any], at: float) -> None:
     try:
-        finite = {metric: value for metric, value in values.items() if isfinite(value)}
-        if not finite or _is_true(os.environ.get("POWERTOOLS_METRICS_DISABLED", "")):
+        if not values or _is_true(os.environ.get("POWERTOOLS_METRICS_DISABLED", "")):
             return
         line: dict[str, Any] = {
             "_aws": {
-                "Timestamp": int(time() * 1000),
-                "CloudWatchMetrics": _directives(tuple(finite)),
+                "Timestamp": int(at * 1000),
+                "CloudWatchMetrics": _directives(tuple(values)),
             },
             DIMENSION: table,
         }
-        for metric, value in finite.items():
-            line[metric.name] = [float(value)]
+        for metric, value in values.items():
+            line[metric.name] = value
         write_line(line)
     except Exception:  # metrics must not break an invocation
         logger.exception("metrics not written", extra={"table": table})
-
-
-def emit_batch(batch: BatchResult) -> None:
-    """Write the metrics of a batch as one line, unless the batch is empty."""
-    if batch.records:
-        emit(batch.table, of_batch(batch))
 
 
 @functools.cache

@@ -49,6 +49,7 @@ class Replicator:
         clock: monotonic seconds.
         observe: called once per batch, including failures.
         heartbeat: leaves a heartbeat after batches; None for none.
+        log_batches: whether to log each batch at INFO, rather than DEBUG.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Replicator:
         clock: Callable[[], float] = monotonic,
         observe: Callable[[BatchResult], None] = lambda _batch: None,
         heartbeat: BatchHeartbeat | None = None,
+        log_batches: bool = False,
     ) -> None:
         self.cache = cache
         self.views = views
@@ -71,6 +73,7 @@ class Replicator:
         self._clock = clock
         self._observe = observe
         self._heartbeat = heartbeat
+        self._log_level = logging.INFO if log_batches else logging.DEBUG
         self._gap_detectors: dict[str, GapDetector] = {}
 
     def __call__(self, event: Mapping[str, Any], context: Context) -> dict[str, Any]:
@@ -97,7 +100,7 @@ class Replicator:
             gc.unfreeze()
         newly_parked = len(parked) - len(unparked)
         self._report_batch(batch, begin, report, parked=newly_parked, failed=len(report.failed))
-        _log(batch, report, parked)
+        _log(batch, report, parked, self._log_level)
         to_repeat = batch.first_to_repeat(report, unparked)
         try:
             self._check_completeness(batch, began, done=not to_repeat)
@@ -183,7 +186,7 @@ class Replicator:
                 raise  # the next batch may not show it
 
 
-def _log(batch: RecordBatch, report: Report, parked: list[ParkedItem]) -> None:
+def _log(batch: RecordBatch, report: Report, parked: list[ParkedItem], level: int) -> None:
     extra = {
         "table": batch.table,
         "stream": batch.stream_label,
@@ -200,7 +203,7 @@ def _log(batch: RecordBatch, report: Report, parked: list[ParkedItem]) -> None:
         reasons = sorted({rejected.reason for rejected in report.failed})
         log(logger, logging.ERROR, "batch not wholly applied", extra | {"reasons": reasons[:5]})
     else:
-        log(logger, logging.INFO, "batch applied", extra)
+        log(logger, level, "batch applied", extra)
     for item in parked:
         fields = {"table": item.table, "sequence_number": item.sequence, "reason": item.reason}
         logger.error("item quarantined", extra=fields)
@@ -234,4 +237,5 @@ def build(
         quarantine_limit=settings.quarantine_limit,
         observe=observe,
         heartbeat=heartbeat,
+        log_batches=settings.log_batches,
     )

@@ -1,0 +1,178 @@
+"""What a month of a mirror costs, part by part."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from dynamirror.costs import figures, prices
+from dynamirror.costs.prices import GB, HOURS, MILLION, SECONDS
+from dynamirror.costs.workload import Workload
+
+CACHE = "cache"
+_MINUTES = HOURS * 60
+_MINUTES_A_DAY = 1_440
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One part of the costs.
+
+    Args:
+        name: what is paid for.
+        dollars: dollars a month.
+        quantity: how much of it.
+        less: what reduces it; empty if nothing does.
+    """
+
+    name: str
+    dollars: float
+    quantity: str
+    less: str = ""
+
+
+def monthly(work: Workload) -> list[Part]:
+    """Return all parts of what a month costs."""
+    return [*_cache(work), *_replicator(work), *_monitoring(work), *_checking(work)]
+
+
+def total(parts: list[Part]) -> float:
+    """Return the sum of parts."""
+    return sum(part.dollars for part in parts)
+
+
+def _cache(work: Workload) -> Iterator[Part]:
+    fences = work.fence_bytes / GB
+    entries = max(work.entry_bytes / GB, prices.LEAST_STORED_GB - fences)
+    yield Part(
+        "cache: entries",
+        entries * HOURS * prices.STORED.dollars,
+        f"{entries:.2f} GB",
+        "views with fewer attributes or items",
+    )
+    yield Part(
+        "cache: fences",
+        fences * HOURS * prices.STORED.dollars,
+        f"{fences:.2f} GB of {work.fences:,.0f} items changed within 26 h",
+        "shorter keys",
+    )
+    each = max(figures.CHANGE_ECPUS, work.item_bytes / figures.ECPU_BYTES)
+    yield Part(
+        "cache: changes",
+        _ecpus(work.changes * SECONDS * each),
+        f"{work.changes * SECONDS * each / MILLION:,.0f} million ECPUs",
+        "event filters by `when`",
+    )
+    each = max(1.0, work.item_bytes / figures.ECPU_BYTES)
+    yield Part(
+        "cache: reads",
+        _ecpus(work.reads * SECONDS * each),
+        f"{work.reads * SECONDS * each / MILLION:,.0f} million ECPUs",
+    )
+
+
+def _replicator(work: Workload) -> Iterator[Part]:
+    invocations = work.invocations * SECONDS
+    rate = f"{work.invocations:.3g} invocations/s of {work.polling.records:,.1f} changes"
+    yield Part(
+        "replicator: requests",
+        invocations / MILLION * prices.REQUESTS.dollars,
+        rate,
+        "`maxBatchingWindow`",
+    )
+    yield Part(
+        "replicator: compute",
+        _compute(invocations * work.batch_ms / 1000, work.memory_mb),
+        f"{work.batch_ms:,.0f} ms each",
+        "`maxBatchingWindow`",
+    )
+    size = work.log_bytes * SECONDS / GB
+    yield Part(
+        "replicator: logs",
+        size * prices.LOGS.dollars,
+        f"{size:,.2f} GB",
+        "`logBatches=false`" if work.log_batches else "",
+    )
+
+
+def _monitoring(work: Workload) -> Iterator[Part]:
+    metrics = (
+        figures.REPLICATOR_METRICS * (work.changes > 0 or work.canary)
+        + figures.AUDITOR_METRICS * (work.audit_minutes is not None)
+        + figures.CANARY_METRICS * work.canary
+    )
+    yield Part("custom metrics", metrics * prices.METRIC.dollars, f"{metrics}", "`canary=false`")
+    yield Part("alarms", work.alarms * prices.ALARM.dollars, f"{work.alarms}", "`alarms=false`")
+    yield Part(
+        "dashboard",
+        work.dashboards * prices.DASHBOARD.dollars,
+        f"{work.dashboards}; three are free in an account",
+        "`dashboard=false`",
+    )
+
+
+def _checking(work: Workload) -> Iterator[Part]:
+    yield Part("stream, network", 0.0, "free for Lambda; a gateway endpoint and no NAT")
+    runs = _MINUTES / figures.WATCHDOG_MINUTES
+    yield Part(
+        "watchdog",
+        runs / MILLION * (prices.EXPRESS.dollars + prices.REQUESTS.dollars)
+        + _compute(runs * figures.WATCHDOG_SECONDS, figures.OPERATOR_MB),
+        f"{runs:,.0f} checks",
+        "`heal=false`",
+    )
+    runs = _MINUTES * work.canary
+    yield Part(
+        "canary",
+        runs / MILLION * (prices.REQUESTS.dollars + prices.WRITE_UNITS.dollars)
+        + runs * figures.CANARY_LINES / GB * prices.LOGS.dollars
+        + _compute(runs * figures.CANARY_SECONDS, figures.CANARY_MB),
+        f"{runs:,.0f} writes",
+        "`canary=false`",
+    )
+    if work.audit_minutes is not None:
+        yield from _auditor(work, work.audit_minutes)
+
+
+def _auditor(work: Workload, minutes: int) -> Iterator[Part]:
+    """Yield the parts of an auditor whose rounds take a day.
+
+    An audit passes all keys of the cache, and compares the items of its part.
+    """
+    audits = _MINUTES / minutes
+    keys = work.items + work.fences
+    audited = work.items / max(1, _MINUTES_A_DAY // minutes)
+    seconds = (
+        work.items * figures.SCANNED_ENTRY_US
+        + keys * figures.SCANNED_KEY_US
+        + audited * figures.AUDITED_ITEM_US
+    ) / MILLION + figures.WATCHDOG_SECONDS
+    yield Part(
+        "auditor: compute",
+        audits / MILLION * prices.REQUESTS.dollars
+        + _compute(audits * seconds, figures.OPERATOR_MB),
+        f"{audits:,.0f} audits of {seconds:,.0f} s",
+        "`auditEvery`",
+    )
+    # A part is scanned, and as many entries are looked up by key.
+    one = -(-work.item_bytes // figures.READ_UNIT_BYTES)
+    units = audits * audited * (work.item_bytes / figures.READ_UNIT_BYTES + one)
+    yield Part(
+        "auditor: reads of the table",
+        units / MILLION * prices.READ_UNITS.dollars,
+        f"{units / MILLION:,.0f} million read units",
+        "`auditEvery` with the same `auditParts`",
+    )
+    ecpus = audits * (keys * figures.SCANNED_KEY_ECPUS + audited * figures.CHANGE_ECPUS)
+    yield Part(
+        "auditor: scans of the cache",
+        _ecpus(ecpus),
+        f"{ecpus / MILLION:,.0f} million ECPUs",
+        "`auditEvery`",
+    )
+
+
+def _ecpus(count: float) -> float:
+    return count / MILLION * prices.ECPUS.dollars
+
+
+def _compute(seconds: float, memory_mb: int) -> float:
+    return seconds * memory_mb / 1024 * prices.GB_SECONDS_ARM64.dollars
