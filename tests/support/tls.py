@@ -25,6 +25,8 @@ def make_certificate(folder: Path, vouched: str) -> tuple[Path, Path]:
             *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
             *("-nodes", "-keyout", os.fspath(key), "-out", os.fspath(certificate), "-days", "2"),
             *("-subj", "/CN=dynamirror test", "-addext", f"subjectAltName={vouched}"),
+            # rustls accepts no certificate of an authority as a server's.
+            *("-addext", "basicConstraints=critical,CA:FALSE"),
         ],
         check=True,
         capture_output=True,

@@ -105,6 +105,7 @@ class DynamirrorStack(Stack):
             "Cache",
             network=network,
             key_patterns=key_patterns(source, options),
+            table_names=[source.table.table_name],
             max_storage_gb=options.max_storage_gb,
             max_ecpu=options.max_ecpu,
         )
