@@ -10,8 +10,10 @@ import inspect
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+from dynamirror.cache.acl import Role, access_string
 from dynamirror.settings import Settings
 
 _DOCS = Path(__file__).resolve().parent
@@ -82,6 +84,31 @@ def cdk_options() -> str:
     return "\n".join(rows)
 
 
+def access_strings() -> str:
+    """Return each role with its access string, for one table in the default view."""
+    meanings = _attributes(Role)
+    parts = []
+    for role in Role:
+        string = access_string(role, patterns=["users:*"], tables=["users"])
+        parts.append(f"**{role.capitalize()}**: {meanings[role.name]}\n\n```text\n{string}\n```")
+    return "\n\n".join(parts)
+
+
+def _attributes(documented: type) -> dict[str, str]:
+    """Return the docstring below each attribute of a class."""
+    (tree,) = ast.parse(inspect.getsource(documented)).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for assignment, text in pairwise(tree.body):
+        match assignment, text:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)]),
+                ast.Expr(value=ast.Constant(value=str(meaning))),
+            ):
+                found[name] = meaning
+    return found
+
+
 def _entries(docstring: str, section: str) -> dict[str, str]:
     """Return the text for each name in a section of a docstring."""
     block = docstring.partition(f"{section}\n")[2].split("\n\n")[0]
@@ -121,6 +148,7 @@ def main() -> int:
         ("command-line.md", "commands", command_line()),
         ("settings.md", "settings", settings()),
         ("cdk-options.md", "context", cdk_options()),
+        ("security.md", "access", access_strings()),
     ):
         before = (_DOCS / name).read_text(encoding="utf-8")
         after = renewed(before, title, text)

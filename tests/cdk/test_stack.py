@@ -23,7 +23,7 @@ from tests.support.templates import (
     statements,
 )
 
-from dynamirror.cache.acl import COMMANDS, READER_COMMANDS
+from dynamirror.cache.acl import COMMANDS, Role, access_string
 from dynamirror.cache.client import Cache as CacheClient
 from dynamirror.cdk import Cache, CacheEndpoint, LambdaCode, Mirror, MirroredTable, Network
 from dynamirror.errors import ConfigError, DynamirrorError
@@ -74,13 +74,11 @@ def test_the_cache_is_serverless_valkey_and_admits_only_iam_users_of_least_privi
     for user in users:
         assert user["UserId"] == user["UserName"]
         assert user["AuthenticationMode"] == {"Type": "iam"}
-    access, reader_access = (json.dumps(user["AccessString"]) for user in users)
-    assert "%R~" in reader_access
-    assert set(re.findall(r"\+([a-z|]+)", reader_access)) == set(READER_COMMANDS)
-    assert "-@all" in access
-    assert "~dynamirror:*" in access
-    assert "~*" not in access
-    assert set(re.findall(r"\+([a-z|]+)", access)) == set(COMMANDS)
+    for role, user in zip((Role.OPERATOR, Role.READER), users, strict=True):
+        access = json.dumps(user["AccessString"])
+        assert "-@all" in access
+        assert "~*" not in access
+        assert set(re.findall(r"\+([a-z|]+)", access)) == COMMANDS[role]
 
 
 def test_the_replicator_knows_the_cache_by_the_settings_it_reads(template: Template) -> None:
@@ -216,8 +214,10 @@ def test_an_existing_table_is_mirrored_and_not_changed(synth: Synth) -> None:
     template.has_resource_properties(
         "AWS::Lambda::EventSourceMapping", {"EventSourceArn": STREAM_ARN}
     )
-    user, _reader = resources(template, "AWS::ElastiCache::User")
-    assert "~orders:*" in user["AccessString"]
+    user, reader = resources(template, "AWS::ElastiCache::User")
+    names = {"patterns": ["orders:*"], "tables": ["orders"]}
+    assert user["AccessString"] == access_string(Role.OPERATOR, **names)
+    assert reader["AccessString"] == access_string(Role.READER, **names)
     environment = functions(template)["dynamirror.handler.handler"]["Environment"]["Variables"]
     assert environment["DYNAMIRROR_KEY_SCHEMA"] == "customer,order"
 
@@ -308,7 +308,7 @@ def test_a_vpc_without_private_subnets_is_refused_in_one_sentence() -> None:
     )
     network = Network(stack, "Network", vpc=vpc)
     with pytest.raises(ConfigError, match=r"^network: the VPC has neither isolated nor [^\n]+$"):
-        Cache(stack, "Cache", network=network, key_patterns=("orders:*",))
+        Cache(stack, "Cache", network=network, key_patterns=("orders:*",), table_names=["orders"])
 
 
 def test_another_app_mirrors_its_own_table_to_its_own_cache(lambda_code: LambdaCode) -> None:

@@ -8,7 +8,7 @@ from aws_cdk import aws_elasticache as elasticache
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from dynamirror.cache.acl import COMMANDS, READER_COMMANDS
+from dynamirror.cache.acl import Role, access_string
 from dynamirror.cdk.network import Network
 from dynamirror.settings import Authorities
 
@@ -60,6 +60,7 @@ class Cache(Construct):
     Args:
         network: network of the cache.
         key_patterns: glob patterns of the keys that the replicator writes.
+        table_names: names of the mirrored tables.
         max_storage_gb: storage in GB beyond which fences are evicted and writes fail; None for no
             limit.
         max_ecpu: ElastiCache processing units a second beyond which ElastiCache throttles; None
@@ -75,20 +76,19 @@ class Cache(Construct):
         *,
         network: Network,
         key_patterns: Sequence[str],
+        table_names: Sequence[str],
         max_storage_gb: int | None = None,
         max_ecpu: int | None = None,
         removal_policy: RemovalPolicy = RemovalPolicy.DESTROY,
     ) -> None:
         super().__init__(scope, id)
         name = self._unique("cache")
-        replicator = self._user("user", ("~dynamirror:*",), key_patterns, COMMANDS)
-        # A reader needs fences for freshness, and the marker for completeness.
-        fences = [
-            f"dynamirror:fence:{brace}{pattern}" for pattern in key_patterns for brace in ("{", "")
-        ]
-        marker = "dynamirror:{*}:mirror"
-        reserved = [f"%R~{pattern}" for pattern in (*fences, marker)]
-        reader = self._user("reader", reserved, key_patterns, READER_COMMANDS, read_only=True)
+        replicator = self._user(
+            "user", access_string(Role.OPERATOR, patterns=key_patterns, tables=table_names)
+        )
+        reader = self._user(
+            "reader", access_string(Role.READER, patterns=key_patterns, tables=table_names)
+        )
         group = elasticache.CfnUserGroup(
             self,
             "UserGroup",
@@ -130,21 +130,7 @@ class Cache(Construct):
             connect_arns=(self.resource.attr_arn, user_arn),
         )
 
-    def _user(
-        self,
-        kind: str,
-        reserved: Sequence[str],
-        patterns: Sequence[str],
-        commands: Sequence[str],
-        *,
-        read_only: bool = False,
-    ) -> elasticache.CfnUser:
-        """Create a user that may use some keys and commands only."""
-        prefix = "%R~" if read_only else "~"
-        # Valkey refuses any other pattern beside that of all keys.
-        keys = [f"{prefix}*"]
-        if "*" not in patterns:
-            keys = [*(f"{prefix}{pattern}" for pattern in patterns), *reserved]
+    def _user(self, kind: str, access: str) -> elasticache.CfnUser:
         user_id = self._unique(kind)
         return elasticache.CfnUser(
             self,
@@ -154,9 +140,7 @@ class Cache(Construct):
             user_id=user_id,
             user_name=user_id,
             authentication_mode={"Type": "iam"},
-            access_string=" ".join(
-                ("on", *keys, "-@all", *(f"+{command}" for command in commands))
-            ),
+            access_string=access,
         )
 
     def _unique(self, kind: str) -> str:

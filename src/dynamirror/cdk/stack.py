@@ -52,6 +52,7 @@ class DynamirrorStack(Stack):
             "Cache",
             network=network,
             key_patterns=key_patterns(tables, deployment),
+            table_names=[table.table.table_name for table in tables],
             max_storage_gb=deployment.cache.max_gb,
             max_ecpu=deployment.cache.max_ecpu,
         )
