@@ -131,8 +131,8 @@ class ExistingCache(_Section, frozen=True):
         port: TCP port.
         kind: serverless, or node-based for a replication group.
         tls: whether the cache has TLS.
-        security_group_id: security group of the cache, to which the stack adds rules; None where
-            it must not.
+        security_group_id: security group of the cache, to which the stack adds rules; None for
+            none, and so no rules.
         user: name of the user that replicates.
         reader_user: name of the user that applications connect as; None for none.
         secret_arn: ARN of the secret in Secrets Manager that holds the user's password; without
