@@ -66,7 +66,7 @@ READ = {
     "hash": {"id": "7", "name": "Eve"},
     "members": ["2026-01-01", "2026-01-02"],
 }
-SECONDS = 40
+SECONDS = 120
 USERS = (ViewSpec("json", key="users:{id}"), ViewSpec("hash", key="hash:{id}", encoding=HASH))
 ORDERS = ViewSpec(key="orders:{{{pk}}}:{sk}", collection=True)
 
@@ -112,7 +112,7 @@ class Cluster:
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster, with entries of two tables."""
     folder = tmp_path_factory.mktemp("clients")
-    certificate, key = make_certificate(folder, "DNS:localhost")
+    certificate, key = make_certificate(folder, "DNS:localhost", authority=False)
     with EmbeddedValkey(options=ANNOUNCED) as server, ExitStack() as stack:
         port = stack.enter_context(tls_proxy(server.port, certificate, key))
         admin = Cache(server.settings(timeout=30), single=True)
