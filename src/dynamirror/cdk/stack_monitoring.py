@@ -75,7 +75,8 @@ def _canary(scope: Construct, deployment: Deployment, context: FunctionContext) 
             f"There is no canary{_of(context.tables, tables)}, because it would write one item a "
             "minute to a table that this stack does not own. No alarm reports changes that stop "
             "arriving without an error (CanaryMissing), or that arrive late (CanaryLate). A canary "
-            "needs a partition key of type S. Switch it on with -c canary=true, or hide this with -c canary=false.",
+            "needs a partition key of type S. Switch it on with -c canary=true, or hide this with "
+            "-c canary=false.",
         )
     return Canary(scope, "Canary", context=context, tables=tables) if tables else None
 
