@@ -5,15 +5,18 @@ nothing is written, and the exit status is 1 if a page is out of date. mkdocstri
 pages of classes; it cannot show environment variables, context options or a command line.
 """
 
+import ast
 import inspect
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import FieldInfo, fields
 
+from dynamirror.cache.acl import Role, access_string
 from dynamirror.deployment.explanations import describe
 from dynamirror.deployment.file import Sections
 from dynamirror.deployment.overrides import FIELDS
@@ -95,6 +98,31 @@ def cdk_options() -> str:
         link = f"[`[{section}]`](mirror-toml.md#{section}) `{field}`"
         rows.append(f"| `{name}` | {link} | {meanings[name]} |")
     return "\n".join(rows)
+
+
+def access_strings() -> str:
+    """Return each role with its access string, for one table in the default view."""
+    meanings = _attributes(Role)
+    parts = []
+    for role in Role:
+        string = access_string(role, patterns=["users:*"], tables=["users"])
+        parts.append(f"**{role.capitalize()}**: {meanings[role.name]}\n\n```text\n{string}\n```")
+    return "\n\n".join(parts)
+
+
+def _attributes(documented: type) -> dict[str, str]:
+    """Return the docstring below each attribute of a class."""
+    (tree,) = ast.parse(inspect.getsource(documented)).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for assignment, text in pairwise(tree.body):
+        match assignment, text:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)]),
+                ast.Expr(value=ast.Constant(value=str(meaning))),
+            ):
+                found[name] = meaning
+    return found
 
 
 def deployment() -> str:
@@ -194,6 +222,7 @@ def main() -> int:
         ("command-line.md", "commands", command_line()),
         ("settings.md", "settings", settings()),
         ("cdk-options.md", "context", cdk_options()),
+        ("security.md", "access", access_strings()),
         ("mirror-toml.md", "deployment", deployment()),
     ):
         before = (_DOCS / name).read_text(encoding="utf-8")

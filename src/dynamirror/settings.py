@@ -15,7 +15,15 @@ MOST_PORT = 65_535
 Port = Annotated[int, msgspec.Meta(ge=1, le=MOST_PORT)]
 # The certificate authorities to trust: the system's store, or Amazon's roots only.
 Authorities = Literal["system", "amazon"]
-
+# What a cache is: ElastiCache Serverless, or a replication group of nodes.
+CacheKind = Literal["serverless", "node-based"]
+SecretArn = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^arn:[^:]+:secretsmanager:[^:]+:[^:]*:secret:.+$",
+        description="an ARN like arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME",
+    ),
+]
 
 QUARANTINE_LIMIT = 10_000
 
@@ -28,7 +36,9 @@ _VARIABLES = {
     "ca_file": "ELASTICACHE_CA_FILE",
     "user": "ELASTICACHE_USER",
     "password_file": "ELASTICACHE_PASSWORD_FILE",
+    "secret_arn": "ELASTICACHE_SECRET_ARN",
     "iam_cache": "ELASTICACHE_NAME",
+    "kind": "ELASTICACHE_KIND",
     "region": "AWS_REGION",
     "timeout": "ELASTICACHE_TIMEOUT",
     "fence_ttl": "DYNAMIRROR_FENCE_TTL",
@@ -51,7 +61,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         ca_file: ELASTICACHE_CA_FILE, PEM file of authorities to trust in addition.
         user: ELASTICACHE_USER, the user to authenticate as.
         password_file: ELASTICACHE_PASSWORD_FILE, file that holds the user's password.
+        secret_arn: ELASTICACHE_SECRET_ARN, ARN of the secret in Secrets Manager that holds the
+            user's password, as text or as JSON with a field `password`.
         iam_cache: ELASTICACHE_NAME, the cache's name; with it, authentication is by IAM.
+        kind: ELASTICACHE_KIND, what the cache is, for IAM: `serverless`, or `node-based` for a
+            replication group.
         region: AWS_REGION, the region for IAM.
         timeout: ELASTICACHE_TIMEOUT, seconds to wait for one answer of the cache.
         fence_ttl: DYNAMIRROR_FENCE_TTL, seconds until a fence expires. It must exceed the 24 hours
@@ -75,7 +89,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     ca_file: Name | None = None
     user: Name | None = None
     password_file: Name | None = None
+    secret_arn: SecretArn | None = None
     iam_cache: Name | None = None
+    kind: CacheKind = "serverless"
     region: Name | None = None
     timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
     fence_ttl: Annotated[int, msgspec.Meta(ge=90_000, le=31_536_000)] = 93_600
@@ -91,15 +107,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
                 "ELASTICACHE_NAME asks for IAM authentication, which needs ELASTICACHE_USER, "
                 "AWS_REGION and TLS"
             )
-        if self.user and not (self.iam_cache or self.password_file):
-            raise ValueError(
-                "ELASTICACHE_USER goes with ELASTICACHE_NAME (IAM) or ELASTICACHE_PASSWORD_FILE; "
-                "set one"
-            )
-        if self.iam_cache and self.password_file:
-            raise ValueError(
-                "ELASTICACHE_NAME (IAM) and ELASTICACHE_PASSWORD_FILE exclude each other; unset one"
-            )
+        ways = {
+            "ELASTICACHE_NAME (IAM)": self.iam_cache,
+            "ELASTICACHE_PASSWORD_FILE": self.password_file,
+            "ELASTICACHE_SECRET_ARN": self.secret_arn,
+        }
+        chosen = [name for name, value in ways.items() if value]
+        if self.user and not chosen:
+            first, second, third = ways
+            raise ValueError(f"ELASTICACHE_USER goes with {first}, {second} or {third}; set one")
+        if len(chosen) > 1:
+            raise ValueError(f"{chosen[0]} and {chosen[1]} exclude each other; unset one")
+        if self.secret_arn and not self.tls:
+            raise ValueError("ELASTICACHE_SECRET_ARN needs TLS, so that nobody reads the password")
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":

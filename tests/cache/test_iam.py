@@ -4,12 +4,14 @@ import datetime as dt
 from collections.abc import Callable, Iterator
 from urllib.parse import parse_qs, urlsplit
 
+import msgspec
 import pytest
 from botocore.auth import SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 from botocore.exceptions import CredentialRetrievalError
 
+from dynamirror.cache.authentication import credentials
 from dynamirror.cache.client import Cache
 from dynamirror.cache.iam import IamToken
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -49,7 +51,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def token(**changes: str) -> IamToken:
     """A token of which only what matters is said."""
     given = {"user": "mirror", "cache": "my-cache", "region": "eu-central-1"} | changes
-    return IamToken(**given, credentials=lambda: KEYS)
+    return IamToken(given["user"], given["cache"], given["region"], lambda: KEYS)
 
 
 def query(signed: str) -> dict[str, str]:
@@ -87,6 +89,36 @@ def test_a_token_says_what_elasticache_asks_for(clock: Clock) -> None:
         "X-Amz-Expires": "900",
         "X-Amz-SignedHeaders": "host",
     }
+
+
+def test_a_token_for_a_replication_group_names_no_type_of_resource() -> None:
+    signed = IamToken("mirror", "my-group", "eu-central-1", lambda: KEYS, "node-based").sign()
+    assert signed.startswith("my-group/?")
+    assert "ResourceType" not in query(signed)
+    settings = Settings.from_env(
+        {
+            "ELASTICACHE_HOST": "clustercfg.my-group.x.euc1.cache.amazonaws.com",
+            "ELASTICACHE_NAME": "my-group",
+            "ELASTICACHE_KIND": "node-based",
+            "ELASTICACHE_USER": "mirror",
+            "AWS_REGION": "eu-central-1",
+        }
+    )
+    assert settings.kind == "node-based"
+    assert Settings.from_env({**settings.to_env()}) == settings
+
+
+def test_the_kind_of_the_settings_is_that_of_the_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("dynamirror.cache.iam._from_environment", lambda: KEYS)
+    settings = Settings(
+        host="cache", iam_cache="c", user="mirror", region="eu-central-1", kind="node-based"
+    )
+    for kind, expected in (("node-based", False), ("serverless", True)):
+        found = credentials(msgspec.structs.replace(settings, kind=kind))
+        assert found is not None
+        assert ("ResourceType" in query(found.password())) == expected
 
 
 def test_a_token_has_no_scheme_before_it() -> None:

@@ -64,7 +64,7 @@ def test_the_generated_pages_are_up_to_date(script: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-GENERATED = ("command-line.md", "settings.md", "cdk-options.md", "mirror-toml.md")
+GENERATED = ("command-line.md", "settings.md", "cdk-options.md", "security.md", "mirror-toml.md")
 
 
 def test_a_reference_page_that_is_out_of_date_is_refused(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from boto3.dynamodb.conditions import Key
-from tests.support.access import READER, REPLICATOR, ROOT, Login
+from tests.support.access import ACCESS, OPERATOR, READER, ROOT, Login
 from tests.support.builders import item, record, view
 from tests.support.mirroring import Mirror, Table, entries
 
 from dynamirror.cache import quarantine
-from dynamirror.cache.acl import READER_COMMANDS
+from dynamirror.cache.acl import COMMANDS, Role, access_string
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
@@ -48,12 +48,12 @@ def test_what_a_command_withheld_keeps_from_being_written_is_written_once_it_is_
     login: Login, admin: Cache, encoding: Encoding, withheld: str
 ) -> None:
     spec, table = ViewSpec(encoding=encoding), Table()
-    mirror = Mirror(login(REPLICATOR), spec)
+    mirror = Mirror(login(OPERATOR), spec)
     assert mirror.deliver(table.puts(["1", "2"], name="first")) is None
-    lacking = REPLICATOR.replace(f" +{withheld}", "")
+    lacking = OPERATOR.replace(f" +{withheld}", "")
     changes = [*table.puts(["1"], name="second"), table.delete("2")]
     Mirror(login(lacking), spec).deliver(changes)
-    assert Mirror(login(REPLICATOR), spec).deliver(changes) is None
+    assert Mirror(login(OPERATOR), spec).deliver(changes) is None
     assert entries(admin) == table.shown("users:{id}")
 
 
@@ -73,12 +73,12 @@ def test_an_index_loses_nothing_by_a_command_withheld_and_gets_all_once_it_is_gr
         puts = (entry_of_row(one, schema.key_of(key), found, version) for key, found in rows)
         apply(cache, filter(None, puts), fence_ttl=93_600)
 
-    write(login(REPLICATOR), 1, items[:2], [])
-    lacking = login(REPLICATOR.replace(f" +{withheld}", ""))
+    write(login(OPERATOR), 1, items[:2], [])
+    lacking = login(OPERATOR.replace(f" +{withheld}", ""))
     write(lacking, 2, items[1:], items[:1])
     members = admin.call("users:{a}:%%", b"ZRANGE", b"users:{a}:%%", 0, -1)
     assert len(members) in (1, 2, 3), "nothing else was taken away"
-    write(login(REPLICATOR), 2, items[1:], items[:1])
+    write(login(OPERATOR), 2, items[1:], items[:1])
     result = compare(items[1:], admin, [one])
     assert (result.differences, result.sample) == (0, {})
 
@@ -96,7 +96,7 @@ def test_an_index_loses_nothing_by_a_command_withheld_and_gets_all_once_it_is_gr
 def test_the_replicator_and_verify_do_all_they_have_to(
     login: Login, admin: Cache, spec: ViewSpec, key: str
 ) -> None:
-    cache = login(REPLICATOR)
+    cache = login(OPERATOR)
     mirror, table, ids = Mirror(cache, spec), Table(), [str(number) for number in range(300)]
     for name in ("first", "second"):
         assert mirror.deliver(table.puts(ids, name=name)) is None
@@ -107,7 +107,7 @@ def test_the_replicator_and_verify_do_all_they_have_to(
 
 
 def test_parking_and_positions_work(login: Login, admin: Cache) -> None:
-    cache = login(REPLICATOR)
+    cache = login(OPERATOR)
     mirror = Mirror(cache)
     bad = record(1, item("1", name={"N": "not a number"}))
     assert mirror.deliver([bad, record(2, item("2"))]) is None
@@ -151,8 +151,11 @@ FORBIDDEN: list[tuple[Any, ...]] = [
 ]
 
 
-# What the operator's commands need, and nobody who only reads.
-OPERATORS: list[tuple[Any, ...]] = [("CLUSTER", "NODES"), ("INFO",), ("SCAN", "0")]
+# What the operator's commands send, and nobody who only reads.
+OPERATORS: list[tuple[Any, ...]] = [
+    *(("SCAN", "0"), ("TIME",), ("EVALSHA", "0" * 40, "1", "users:1")),
+    *(("SET", "users:1", ""), ("HSET", "users:1", "a", ""), ("UNLINK", "users:1")),
+]
 
 
 FOREIGN: list[tuple[Any, ...]] = [
@@ -163,7 +166,7 @@ FOREIGN: list[tuple[Any, ...]] = [
 
 
 @pytest.mark.parametrize("words", FORBIDDEN, ids=" ".join)
-@pytest.mark.parametrize("access", [REPLICATOR, READER], ids=["replicator", "reader"])
+@pytest.mark.parametrize("access", [OPERATOR, READER], ids=["operator", "reader"])
 def test_any_other_command_is_refused(login: Login, access: str, words: tuple[str, ...]) -> None:
     assert "has no permissions to run the" in refused(login(access), *words)
 
@@ -174,15 +177,87 @@ def test_readers_are_refused_what_operators_need(login: Login, words: tuple[str,
 
 
 @pytest.mark.parametrize("words", FOREIGN, ids=" ".join)
-@pytest.mark.parametrize("access", [REPLICATOR, READER], ids=["replicator", "reader"])
+@pytest.mark.parametrize("access", [OPERATOR, READER], ids=["operator", "reader"])
 def test_any_other_key_is_refused(login: Login, access: str, words: tuple[str, ...]) -> None:
     assert "No permissions to access a key" in refused(login(access), *words)
+
+
+# Keys, and who may read and write them.
+REACHED = {
+    "users:1": ("replicator operator auditor reader", "replicator operator auditor"),
+    "dynamirror:fence:{users:1}": (
+        *("replicator operator auditor reader", "replicator operator auditor"),
+    ),
+    "dynamirror:fence:users:{1}": (
+        *("replicator operator auditor reader", "replicator operator auditor"),
+    ),
+    "dynamirror:{users}:mirror": (
+        *("replicator operator auditor canary reader", "replicator operator"),
+    ),
+    "dynamirror:{users}:quarantine": ("replicator operator auditor canary", "replicator operator"),
+    "dynamirror:{users}:quarantine:overflow": (
+        *("replicator operator auditor", "replicator operator"),
+    ),
+    "dynamirror:{users}:heartbeats": (
+        *("replicator operator auditor", "replicator operator auditor"),
+    ),
+    "dynamirror:{users}:canary": ("replicator operator auditor canary", "replicator operator"),
+    "dynamirror:fence:dynamirror:{users}:canary": ("replicator operator", "replicator operator"),
+    "dynamirror:{users}:audit": ("operator auditor", "operator auditor"),
+    "dynamirror:{users}:rebuild": ("operator auditor", "operator"),
+    "dynamirror:{others}:mirror": ("", ""),
+    "dynamirror:{others}:quarantine": ("", ""),
+    "dynamirror:fence:{others:1}": ("", ""),
+    "others:1": ("", ""),
+}
+
+
+@pytest.mark.parametrize("key", REACHED)
+def test_each_key_is_reached_by_the_roles_that_need_it_only(admin: Cache, key: str) -> None:
+    for words, roles in zip((("GET", key), ("SET", key, "x")), REACHED[key], strict=True):
+        reached = set()
+        for role in Role:
+            rules = (*ACCESS[role].split(), "+get", "+set")
+            admin.broadcast(b"ACL", b"SETUSER", b"tried", b"reset", *(r.encode() for r in rules))
+            if admin.broadcast(b"ACL", b"DRYRUN", b"tried", *words) == [b"OK"]:
+                reached.add(str(role))
+        assert reached == set(roles.split()), words
+    admin.broadcast(b"ACL", b"DELUSER", b"tried")
+
+
+def test_a_string_for_several_tables_grants_the_keys_of_each_and_names_none_twice() -> None:
+    for role in Role:
+        one, other, both = (
+            access_string(role, patterns=patterns, tables=tables).split()
+            for patterns, tables in (
+                (["a:*"], ["t1"]),
+                (["b:*", "b:{*"], ["t2"]),
+                (["a:*", "b:*", "a:*", "b:{*"], ["t1", "t2"]),
+            )
+        )
+        assert set(both) == {*one, *other}
+        assert len(both) == len(set(both))
+
+
+def test_a_view_of_all_keys_leaves_no_other_pattern() -> None:
+    for role in Role:
+        words = access_string(role, patterns=["a:*", "*"], tables=["t1"]).split()
+        keys = [word for word in words if "~" in word]
+        if role is Role.CANARY:
+            assert len(keys) == 3
+        else:
+            assert keys == ["%R~*" if role is Role.READER else "~*"]
+
+
+def test_no_role_is_granted_a_category() -> None:
+    for commands in COMMANDS.values():
+        assert not [name for name in commands if name.startswith("@")]
 
 
 def test_a_view_outside_the_patterns_is_refused_and_changes_nothing(
     login: Login, admin: Cache
 ) -> None:
-    mirror, table = Mirror(login(REPLICATOR), ViewSpec(key="foreign:{id}")), Table()
+    mirror, table = Mirror(login(OPERATOR), ViewSpec(key="foreign:{id}")), Table()
     records = table.puts(["1", "2"])
     assert mirror.deliver(records) == records[0]["dynamodb"]["SequenceNumber"]
     assert mirror.reasons == {"No permissions to access a key"}
@@ -203,8 +278,6 @@ def test_a_reader_reads_entries_and_changes_nothing(login: Login, admin: Cache) 
     assert reader.call("users:hash:1", b"HGETALL", "users:hash:1") == [
         *(b"id", b"1", b"name", b"Ada"),
     ]
-    for words in [("SET", "users:1", ""), ("UNLINK", "users:1"), ("SCAN", "0")]:
-        assert "has no permissions to run the" in refused(reader, *words)
     for ours in ("dynamirror:{users}:quarantine", "dynamirror:{users}:rebuild"):
         assert "No permissions" in refused(reader, "HGETALL", ours)
     assert Mirror(admin).deliver(table.puts(["1"], name="Grace")) is None
@@ -264,6 +337,6 @@ def named_in_sources(admin: Cache, *but: str) -> set[str]:
 
 def test_the_access_string_names_just_what_the_sources_use(admin: Cache) -> None:
     # The emulators and the demo's page break servers of their own.
-    assert granted(REPLICATOR) == named_in_sources(admin, "demo", "emulators", "page", "reader")
-    reading = named_in_sources(admin, "demo", "emulators", "page") - granted(REPLICATOR)
-    assert reading <= granted(READER) == set(READER_COMMANDS)
+    assert granted(OPERATOR) == named_in_sources(admin, "demo", "emulators", "page", "reader")
+    reading = named_in_sources(admin, "demo", "emulators", "page") - granted(OPERATOR)
+    assert reading <= granted(READER)

@@ -1,27 +1,33 @@
 """How a connection authenticates: with an IAM token, a password, or not at all."""
 
-from collections.abc import Callable
 from pathlib import Path
 
+from dynamirror.cache.connection import Credentials
 from dynamirror.cache.iam import IamToken
+from dynamirror.cache.secret import SecretPassword
 from dynamirror.errors import ConfigError
 from dynamirror.settings import Settings
 
 
-def credentials(settings: Settings) -> Callable[[], tuple[str, str]] | None:
-    """Return a function that returns user and password for a new connection; None for neither.
+def credentials(settings: Settings) -> Credentials | None:
+    """Return user and password for new connections; None for neither.
 
     Raises:
         ConfigError: the file with the password cannot be read.
     """
+    user = settings.user or "default"
     if settings.iam_cache:
-        assert settings.user is not None
         assert settings.region is not None
-        token = IamToken(user=settings.user, cache=settings.iam_cache, region=settings.region)
-        return lambda: (token.user, token.sign())
+        token = IamToken(
+            user=user, cache=settings.iam_cache, region=settings.region, kind=settings.kind
+        )
+        return Credentials(user, token.sign)
     if settings.password_file:
-        user, password = settings.user or "default", _read_password(settings.password_file)
-        return lambda: (user, password)
+        password = _read_password(settings.password_file)
+        return Credentials(user, lambda: password)
+    if settings.secret_arn:
+        secret = SecretPassword(settings.secret_arn)
+        return Credentials(user, secret.read, secret.read_again)
     return None
 
 

@@ -13,7 +13,7 @@ import libvalkey
 
 from dynamirror.cache.answers import failure_reason
 from dynamirror.cache.authentication import credentials
-from dynamirror.cache.connection import AnswerError, Connection, Options
+from dynamirror.cache.connection import BREAKING, AnswerError, Connection, Options
 from dynamirror.cache.scripts import Word
 from dynamirror.cache.tls import tls_context
 from dynamirror.cache.topology import NodeReport, Topology
@@ -195,6 +195,8 @@ class Cluster:
                 raise kind(f"cache {node}: {failure_reason(error)}") from error
             raise
         if isinstance(answer, AnswerError):
+            if answer.code in BREAKING:
+                connection.close()
             raise CacheError(f"cache {node}: {failure_reason(answer)}")
         return answer
 

@@ -15,6 +15,9 @@ import msgspec
 
 _BUFFER: Final = 1 << 16
 _NOT_YET: Final = object()
+# After these a node answers nothing else. A replaced primary keeps its connections: only a new one
+# finds its successor.
+BREAKING: Final = ("READONLY", "LOADING")
 _READABLE: Final = 1  # POLLIN; Windows, which has no poll, is not supported
 
 
@@ -38,18 +41,32 @@ class HandshakeTimeoutError(TimeoutError):
     """A node does not answer in time to the beginning of TLS."""
 
 
+class Credentials(msgspec.Struct, frozen=True):
+    """The user and the password of connections.
+
+    Args:
+        user: name of the user.
+        password: returns the password, called for each connection.
+        renew: returns the password to try after a node refused the one given; None for no other.
+    """
+
+    user: str
+    password: Callable[[], str]
+    renew: Callable[[str], str] | None = None
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Options of a connection.
 
     Args:
         timeout: seconds to wait for the connection, and for each answer.
         tls: the TLS context; None for no TLS.
-        credentials: returns user and password, called for each connection; None for none.
+        credentials: user and password; None for none.
     """
 
     timeout: float
     tls: ssl.SSLContext | None = None
-    credentials: Callable[[], tuple[str, str]] | None = None
+    credentials: Credentials | None = None
 
 
 class Connection:
@@ -84,7 +101,7 @@ class Connection:
             if options.tls:
                 self._begin_tls(options.tls, host)
             if options.credentials:
-                self._authenticate(*options.credentials())
+                self._authenticate(options.credentials)
         except BaseException:
             self.close()
             raise
@@ -95,7 +112,17 @@ class Connection:
         except TimeoutError as error:
             raise HandshakeTimeoutError from error
 
-    def _authenticate(self, user: str, password: str) -> None:
+    def _authenticate(self, credentials: Credentials) -> None:
+        password = credentials.password()
+        try:
+            self._log_in(credentials.user, password)
+        except RefusedError:
+            other = credentials.renew(password) if credentials.renew else password
+            if other == password:
+                raise
+            self._log_in(credentials.user, other)
+
+    def _log_in(self, user: str, password: str) -> None:
         self.send(libvalkey.pack_command((b"AUTH", user, password)))
         answer = self.read()
         if isinstance(answer, AnswerError):

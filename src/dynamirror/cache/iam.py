@@ -10,24 +10,27 @@ from urllib.parse import urlencode
 import msgspec
 
 from dynamirror.errors import CacheError
+from dynamirror.settings import CacheKind
 
 _VALID_SECONDS = 900
 
 
 class IamToken(msgspec.Struct, frozen=True):
-    """Signs tokens for one user of one serverless cache.
+    """Signs tokens for one user of one cache.
 
     Args:
         user: the user id and user name, which must be equal for IAM.
-        cache: the cache's name.
+        cache: the name of the serverless cache, or the id of the replication group.
         region: the cache's region.
         credentials: returns botocore credentials; None for those of the environment.
+        kind: what the cache is; tokens for nodes do not name a type of resource.
     """
 
     user: str
     cache: str
     region: str
     credentials: Callable[[], Any] | None = None
+    kind: CacheKind = "serverless"
 
     def sign(self) -> str:
         """Return a token that is valid for 15 minutes, signed without network access.
@@ -46,7 +49,9 @@ class IamToken(msgspec.Struct, frozen=True):
             raise CacheError(f"no AWS credentials to sign the IAM token with: {error}") from error
         if credentials is None:
             raise CacheError("no AWS credentials to sign the IAM token with; set them up")
-        query = {"Action": "connect", "User": self.user, "ResourceType": "ServerlessCache"}
+        query = {"Action": "connect", "User": self.user}
+        if self.kind == "serverless":
+            query["ResourceType"] = "ServerlessCache"
         # AWS expects the cache's name in lower case.
         request = AWSRequest("GET", f"http://{self.cache.lower()}/?{urlencode(query)}")
         SigV4QueryAuth(credentials, "elasticache", self.region, expires=_VALID_SECONDS).add_auth(

@@ -14,7 +14,7 @@ import libvalkey
 from dynamirror.cache import scripts
 from dynamirror.cache.answers import Failure, failure_reason
 from dynamirror.cache.cluster import Cluster, Node
-from dynamirror.cache.connection import AnswerError, Connection
+from dynamirror.cache.connection import BREAKING, AnswerError, Connection
 from dynamirror.cache.scripts import Command, Word
 
 # While the server works on one chunk, the next is being made.
@@ -25,9 +25,6 @@ UNDER_WAY: Final = 3
 _NOBODY: Final = -1
 _UNREACHED: Final = Failure("not sent")
 _SCRIPT_LOADS: Final = tuple((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL)
-# After these a node answers nothing else. A replaced primary keeps its connections: only a new one
-# finds its successor.
-_BREAKING: Final = ("READONLY", "LOADING")
 
 
 class PipelinedCall:
@@ -180,7 +177,7 @@ class NodePipeline:
         errors = AnswerError in set(map(type, answers))
         for index, answer in enumerate(answers) if errors else ():
             if isinstance(answer, AnswerError):
-                if answer.code in _BREAKING:
+                if answer.code in BREAKING:
                     self._break(answer)
                     del answers[index:]
                     break

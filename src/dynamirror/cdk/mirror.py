@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 
 from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from dynamirror.cache.acl import Role
 from dynamirror.cdk.asset import PACKAGED_CONFIG
-from dynamirror.cdk.cache import CacheEndpoint, grant_connect
+from dynamirror.cdk.cache_endpoint import CacheEndpoint, MirrorCache
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.mirrored_table import (
     MirroredTable,
@@ -17,7 +20,10 @@ from dynamirror.cdk.mirrored_table import (
     construct_ids,
     declared_keys,
 )
+from dynamirror.cdk.monitored_mirror import MINUTE, MonitoredTable, function_metric
 from dynamirror.cdk.network import Network
+from dynamirror.metrics import catalogue
+from dynamirror.metrics.catalogue import Metric
 from dynamirror.settings import Settings
 
 
@@ -26,8 +32,8 @@ class Mirror(Construct):
 
     Args:
         tables: tables to mirror.
-        endpoint: cache to write to, from `Cache` or an existing one.
-        network: network of the replicator, with a route to the cache.
+        cache: cache to write to: a `Cache`, a `NodeCache` or an `ExistingCache`.
+        network: network of the replicator, with a route to the cache; None for no VPC.
         code: code that the function runs.
         batch_size: maximum number of records of one invocation.
         parallelization_factor: number of concurrent invocations of one shard.
@@ -55,8 +61,8 @@ class Mirror(Construct):
         id: str,
         *,
         tables: Sequence[MirroredTable],
-        endpoint: CacheEndpoint,
-        network: Network,
+        cache: MirrorCache,
+        network: Network | None,
         code: LambdaCode,
         batch_size: int = 1000,
         parallelization_factor: int = 1,
@@ -73,6 +79,7 @@ class Mirror(Construct):
     ) -> None:
         super().__init__(scope, id)
         check_tables(tables, code.config)
+        self.tables = tuple(tables)
         self.log_group = logs.LogGroup(
             self, "Logs", retention=log_retention, removal_policy=removal_policy
         )
@@ -88,7 +95,9 @@ class Mirror(Construct):
                 "Replicator",
                 handler="dynamirror.handler.handler",
                 description="DynamoDB stream records into the cache",
-                environment=environment(self, tables=group, endpoint=endpoint, code=code)
+                environment=environment(
+                    self, tables=group, endpoint=cache.endpoint(Role.REPLICATOR), code=code
+                )
                 | {"DYNAMIRROR_LOG_BATCHES": str(log_batches).lower()},
                 log_group=self.log_group,
                 timeout=timeout or Duration.minutes(1),
@@ -98,7 +107,7 @@ class Mirror(Construct):
                 reserved_concurrent_executions=reserved_concurrent_executions,
                 log_invocations=log_batches,
             )
-            grant_connect(endpoint, function)
+            cache.grant_connect(function, Role.REPLICATOR)
             for table in group:
                 function.add_event_source(
                     sources.DynamoEventSource(
@@ -127,6 +136,51 @@ class Mirror(Construct):
         """The replicator of all tables, or of the first one."""
         return next(iter(self.functions.values()))
 
+    def metric(
+        self,
+        metric: Metric,
+        *,
+        table: dynamodb.ITable | None = None,
+        statistic: str = "Sum",
+        period: Duration = MINUTE,
+    ) -> cloudwatch.Metric:
+        """Return one of dynamirror's own metrics, from `dynamirror.metrics.catalogue`.
+
+        Args:
+            metric: the metric.
+            table: the table; default the first one.
+            statistic: how the values of a period become one.
+            period: time that one value stands for.
+        """
+        named = (table or self.tables[0].table).table_name
+        return MonitoredTable(name=named).own_metric(metric, statistic, period)
+
+    def metric_applied(self, *, table: dynamodb.ITable | None = None) -> cloudwatch.Metric:
+        """Return the metric of the entries applied to the cache."""
+        return self.metric(catalogue.APPLIED, table=table)
+
+    def metric_failed(self, *, table: dynamodb.ITable | None = None) -> cloudwatch.Metric:
+        """Return the metric of the entries that were not applied, and come again."""
+        return self.metric(catalogue.FAILED, table=table)
+
+    def metric_quarantine_size(self, *, table: dynamodb.ITable | None = None) -> cloudwatch.Metric:
+        """Return the metric of the items in quarantine."""
+        return self.metric(catalogue.QUARANTINE_SIZE, table=table, statistic="Maximum")
+
+    def metric_complete(self, *, table: dynamodb.ITable | None = None) -> cloudwatch.Metric:
+        """Return the metric that is 1 while the cache holds all of the table."""
+        return self.metric(catalogue.MIRROR_COMPLETE, table=table, statistic="Minimum")
+
+    def metric_replication_lag(
+        self, *, table: dynamodb.ITable | None = None, statistic: str = "p99"
+    ) -> cloudwatch.Metric:
+        """Return the metric of the seconds from a record's creation to the end of its batch."""
+        return self.metric(catalogue.REPLICATION_LAG, table=table, statistic=statistic)
+
+    def metric_iterator_age(self) -> cloudwatch.Metric:
+        """Return Lambda's metric of the age of the oldest record in a batch, in milliseconds."""
+        return function_metric(self.function, "IteratorAge", "Maximum")
+
 
 def environment(
     scope: Construct,
@@ -141,10 +195,12 @@ def environment(
         port=endpoint.port,
         tls=endpoint.tls,
         authorities=endpoint.trusted,
-        iam_cache=endpoint.name,
+        iam_cache=endpoint.iam_cache,
+        kind=endpoint.kind,
         user=endpoint.user,
+        secret_arn=endpoint.secret.secret_arn if endpoint.secret else None,
         # Lambda sets the variable itself and reserves its name.
-        region=Stack.of(scope).region if endpoint.name else None,
+        region=Stack.of(scope).region if endpoint.iam_cache else None,
         key_schema=declared_keys(tables, code.config, Stack.of(scope)),
         config=PACKAGED_CONFIG if code.config else None,
     )

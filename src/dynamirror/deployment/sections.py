@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from dynamirror.settings import Authorities, Port
+from dynamirror.settings import Authorities, Port, SecretArn
 from dynamirror.validation import Name
 
 MINUTES_A_DAY: Final = 1_440
@@ -34,6 +34,7 @@ def _id(prefix: str) -> msgspec.Meta:
 _VpcId = Annotated[str, _id("vpc")]
 _SubnetId = Annotated[str, _id("subnet")]
 _SecurityGroupId = Annotated[str, _id("sg")]
+_PrefixListId = Annotated[str, _id("pl")]
 _Cidr = Annotated[
     str,
     msgspec.Meta(
@@ -97,6 +98,8 @@ class NetworkSection(_Section, frozen=True):
         max_azs: number of availability zones of a new VPC.
         security_group_ids: security groups of applications that may connect.
         cidrs: blocks of addresses that may connect, as in 10.0.0.0/16.
+        dynamodb_prefix_list_id: id of AWS's prefix list of DynamoDB, to which the functions'
+            HTTPS connections are limited; None for no limit.
     """
 
     vpc_id: _VpcId | None = None
@@ -105,12 +108,14 @@ class NetworkSection(_Section, frozen=True):
     max_azs: Annotated[int, msgspec.Meta(ge=1, le=3)] = 2
     security_group_ids: list[_SecurityGroupId] = []
     cidrs: list[_Cidr] = []
+    dynamodb_prefix_list_id: _PrefixListId | None = None
 
     def __post_init__(self) -> None:
-        if self.public and (self.vpc_id or self.subnet_ids or self.security_group_ids):
+        in_vpc = self.vpc_id, self.subnet_ids, self.security_group_ids, self.cidrs
+        if self.public and (any(in_vpc) or self.dynamodb_prefix_list_id):
             raise ValueError(
-                "`public` needs no VPC, and so excludes `vpc_id`, `subnet_ids` and "
-                "`security_group_ids`"
+                "`public` needs no VPC, and so excludes `vpc_id`, `subnet_ids`, `cidrs`, "
+                "`security_group_ids` and `dynamodb_prefix_list_id`"
             )
         if self.subnet_ids and not self.vpc_id:
             raise ValueError("`subnet_ids` needs `vpc_id`, the VPC that they belong to")
@@ -132,6 +137,8 @@ class ExistingCache(_Section, frozen=True):
         reader_user: name of the user that applications connect as; None for none.
         secret_arn: ARN of the secret in Secrets Manager that holds the user's password; without
             it, authentication is by IAM if there is a user.
+        secret_kms_key_arn: ARN of the customer-managed KMS key that encrypts the secret; None for
+            AWS's own.
         max_gb: size of the cache in GB, where known.
     """
 
@@ -143,7 +150,8 @@ class ExistingCache(_Section, frozen=True):
     security_group_id: _SecurityGroupId | None = None
     user: Name | None = None
     reader_user: Name | None = None
-    secret_arn: Name | None = None
+    secret_arn: SecretArn | None = None
+    secret_kms_key_arn: _KeyArn | None = None
     max_gb: _Count | None = None
 
     def __post_init__(self) -> None:
@@ -153,6 +161,8 @@ class ExistingCache(_Section, frozen=True):
             raise ValueError("`user` needs `tls`, because passwords and tokens must not be read")
         if self.secret_arn and not self.user:
             raise ValueError("`secret_arn` needs `user`, whose password it holds")
+        if self.secret_kms_key_arn and not self.secret_arn:
+            raise ValueError("`secret_kms_key_arn` needs `secret_arn`, which it encrypts")
 
 
 class CacheSection(_Section, frozen=True):

@@ -1,0 +1,245 @@
+"""Each role's access string grants just the commands that the role sends to a real server."""
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from tests.support.builders import Time, record
+from tests.support.sandboxes import fresh_logger
+
+from dynamirror import handler as replicator
+from dynamirror.cache.acl import COMMANDS, Role, access_string
+from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import record_gap
+from dynamirror.cache.quarantine import ParkedItem, park
+from dynamirror.dynamodb.client import describe_table
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
+from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.functions import auditor, canary, environment, operator, worker
+from dynamirror.settings import load_views
+from dynamirror.views import canary as canary_item
+from dynamirror.views.mirror_toml import check_views
+from dynamirror.views.view import Schema, bind_views
+
+VIEWS = """
+[[view]]
+name = "orders"
+key = "orders:{{{pk}}}:{sk}"
+collection = true
+
+[[view]]
+name = "sessions"
+key = "sessions:{pk}:{sk}"
+encoding = "hash"
+ttl = "until"
+"""
+KEYS = ("pk", "sk")
+GAP = 1_790_000_000
+UNTIL = {"until": {"N": "4000000000"}}
+# What `disturb` changes.
+DISTURBED = 5
+# A node asks for it while slots move (tests/faults/test_slots.py).
+RARE = {"asking"}
+# Ours, and what needs no grant.
+UNCOUNTED = {"acl|log", "auth", "config|resetstat"}
+
+
+class Roles:
+    """A table of three items, and a cache with a user for each role.
+
+    Args:
+        server: the cache.
+        admin: the cache without limits.
+        dynamodb: the emulator.
+        folder: for files.
+        set_env: sets an environment variable.
+    """
+
+    def __init__(
+        self,
+        server: EmbeddedValkey,
+        admin: Cache,
+        dynamodb: EmbeddedDynamoDB,
+        folder: Path,
+        set_env: Callable[[str, str], None],
+    ) -> None:
+        self._server, self.admin, self._set_env = server, admin, set_env
+        client = dynamodb.aws.dynamodb()
+        self.table = f"t-{uuid4().hex[:12]}"
+        create_table(client, self.table, dict.fromkeys(KEYS, "S"))
+        self.stream = describe_table(client, self.table).stream_arn
+        write_items(client, self.table, [order(1), order(2, **UNTIL), order(3, name={"S": "x"})])
+        self._config, self._password = folder / "mirror.toml", folder / "password"
+        self._config.write_text(VIEWS, encoding="utf-8")
+        self._password.write_text("right", encoding="utf-8")
+        specs = load_views(str(self._config))
+        self._patterns = check_views(specs, self.table, KEYS, "NEW_AND_OLD_IMAGES")
+        self.views = bind_views(specs, Schema(self.table, KEYS, ("S", "S")))
+
+    def become(self, role: Role) -> None:
+        """Start the sandbox of a function, whose user has the role's access string."""
+        self.forget()
+        access = access_string(role, patterns=self._patterns, tables=[self.table])
+        rules = (b"reset", b">right", *access.encode().split())
+        self.admin.broadcast(b"ACL", b"SETUSER", b"role", *rules)
+        self.admin.broadcast(b"SCRIPT", b"FLUSH", b"SYNC")
+        settings = self._server.settings(
+            user="role",
+            password_file=str(self._password),
+            config=str(self._config),
+            key_schema=",".join(KEYS),
+            quarantine_limit=1,
+        )
+        for name, value in settings.to_env().items():
+            self._set_env(name, value)
+
+    def forget(self) -> None:
+        """End the sandbox, if there is one."""
+        for function in (replicator.replicator, environment.operations):
+            if function.cache_info().currsize:
+                function().cache.close()
+            function.cache_clear()
+        canary._probe.cache_clear()
+
+    def deliver(self, *records: dict[str, Any]) -> None:
+        """Deliver records of the table's stream."""
+        batch = [{**one, "eventSourceARN": self.stream} for one in records]
+        assert replicator.handler({"Records": batch}, Time()) == {"batchItemFailures": []}
+
+    def park(self) -> None:
+        """Park items as the replicator does: more than the quarantine has room for."""
+        parked = [ParkedItem(self.table, order(n), "1", "for a test") for n in range(3)]
+        park(self.admin, parked, at="2026-01-01T00:00:00+00:00", limit=1)
+
+    def disturb(self) -> None:
+        """Change entries of a complete mirror, and add some that have no item."""
+        write = self.admin.call
+        write("sessions:a:1", b"HSET", b"sessions:a:1", b"more", b"x")
+        write("sessions:a:1", b"EXPIREAT", b"sessions:a:1", 4_000_000_000)
+        write("sessions:a:2", b"UNLINK", b"sessions:a:2")
+        write("sessions:a:9", b"HSET", b"sessions:a:9", b"pk", b"a")
+        write("orders:{a}:%%", b"ZREM", b"orders:{a}:%%", b"3")
+        write("orders:{a}:9", b"SET", b"orders:{a}:9", b"{}")
+        write("orders:{a}:%%", b"ZADD", b"orders:{a}:%%", 0, b"9")
+
+
+@pytest.fixture
+def roles(
+    valkey: EmbeddedValkey,
+    cache: Cache,
+    dynamodb: EmbeddedDynamoDB,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Roles]:
+    """A table whose mirror has an old gap."""
+    for name in list(os.environ):
+        if name.startswith(("ELASTICACHE_", "DYNAMIRROR_", "AWS_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setattr(environment, "Aws", lambda: dynamodb.aws)
+    roles = Roles(valkey, cache, dynamodb, tmp_path, monkeypatch.setenv)
+    monkeypatch.setenv("DYNAMODB_TABLE", roles.table)
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_SETTLE", "0")
+    record_gap(cache, roles.views, stream=roles.stream, at=GAP, reason="for a test")
+    with fresh_logger():
+        yield roles
+    roles.forget()
+    cache.broadcast(b"ACL", b"DELUSER", b"role")
+
+
+def order(number: int, **attributes: Any) -> dict[str, Any]:
+    """An item of the table."""
+    return {"pk": {"S": "a"}, "sk": {"S": str(number)}, **attributes}
+
+
+def change(sequence: int, number: int, new: Any = None, old: Any = None) -> dict[str, Any]:
+    """A record of one item's change."""
+    return record(sequence, new, old, Keys=order(number), ApproximateCreationDateTime=time.time())
+
+
+def replicate(roles: Roles) -> None:
+    """Write, shorten and delete entries; note a gap, park bad items, and see the canary."""
+    whole, short = order(1, name={"S": "x"}, **UNTIL), order(1)
+    roles.deliver(change(1, 1, whole), change(2, 2, order(2, **UNTIL)))
+    roles.deliver(change(3, 1, short, whole), change(4, 2, None, order(2)))
+    roles.deliver(*(change(n, n, order(n, wrong={"N": "no"})) for n in (5, 6)))
+    keys = {name: {"S": canary_item.NAME} for name in KEYS}
+    mark = {"dynamirror": {"M": {"at": {"N": "5"}, "nonce": {"S": "x"}}}}
+    roles.deliver(record(7, keys | mark, Keys=keys))
+
+
+def operate(roles: Roles) -> None:
+    """Rebuild, verify, repair; redrive and drop the quarantine."""
+    rebuild()
+    roles.disturb()
+    step(step="verify", id="v", part={"of": 1, "chosen": [0]}, settle=0, repair=True)
+    assert step(step="sum", id="v", parts=1)["repaired"] == DISTURBED
+    roles.park()
+    assert len(ask(type="quarantine")["items"]) == 1
+    ask(type="redrive", wait=False)
+    roles.park()
+    ask(type="quarantine", discard="all")
+
+
+def rebuild() -> None:
+    """Take the steps of a rebuild."""
+    assert step(step="check", running=[])["start"]
+    # Its rows count as read a minute ago, so that a repair in the same second is newer.
+    run = step(step="begin", segments=1, consistent=False)["run"]
+    while not step(step="load", run=run, index=0)["done"]:
+        pass
+    step(step="sweep", run=run)
+    step(step="finish", run=run)
+
+
+def ask(**request: Any) -> Any:
+    """Ask the operator."""
+    answer = json.loads(json.dumps(operator.handler({"request": request})))
+    assert "error" not in answer, answer
+    return answer["answer"]
+
+
+def step(**step: Any) -> Any:
+    """Have the worker take one step."""
+    return json.loads(json.dumps(worker.handler(step, Time())))
+
+
+def audit(_roles: Roles) -> None:
+    """Compare all of the table, and repair it."""
+    result = auditor.handler({}, Time())
+    assert result["comparison"]["repaired"] == DISTURBED, result
+
+
+def probe(_roles: Roles) -> None:
+    """Write the canary, for which no replicator waits here, and look for it."""
+    assert "did not have it" in canary.handler({}, Time(0.3))["error"]
+
+
+WORK = {
+    Role.REPLICATOR: replicate,
+    Role.OPERATOR: operate,
+    Role.AUDITOR: audit,
+    Role.CANARY: probe,
+}
+
+
+@pytest.mark.parametrize("role", WORK)
+def test_a_role_is_granted_just_the_commands_that_it_sends(roles: Roles, role: Role) -> None:
+    if role is Role.AUDITOR:
+        roles.become(Role.OPERATOR)
+        rebuild()
+        roles.disturb()
+    roles.become(role)
+    roles.admin.broadcast(b"CONFIG", b"RESETSTAT")
+    roles.admin.broadcast(b"ACL", b"LOG", b"RESET")
+    WORK[role](roles)
+    assert roles.admin.broadcast(b"ACL", b"LOG") == [[]], "nothing was refused"
+    (text,) = roles.admin.broadcast(b"INFO", b"commandstats")
+    sent = set(re.findall(r"cmdstat_([^:]+):calls", text.decode())) - UNCOUNTED
+    assert COMMANDS[role] - RARE == sent
