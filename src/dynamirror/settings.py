@@ -1,5 +1,6 @@
 """Settings from the environment, and views from `mirror.toml`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,6 +9,7 @@ import msgspec
 
 from dynamirror.errors import ConfigError
 from dynamirror.validation import Name, explain_validation_error
+from dynamirror.views.keyspace import SERVERLESS_KEY_BYTES
 from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views, to_json
 from dynamirror.views.view import Schema, ViewSpec
 
@@ -18,6 +20,9 @@ Authorities = Literal["system", "amazon"]
 
 
 QUARANTINE_LIMIT = 10_000
+_SERVERLESS = re.compile(
+    r"\.serverless\.[\w.-]+\.cache\.amazonaws\.com(?:\.cn)?\.?$", re.IGNORECASE
+)
 
 
 _VARIABLES = {
@@ -33,6 +38,8 @@ _VARIABLES = {
     "timeout": "ELASTICACHE_TIMEOUT",
     "fence_ttl": "DYNAMIRROR_FENCE_TTL",
     "quarantine_limit": "DYNAMIRROR_QUARANTINE_LIMIT",
+    "max_key_bytes": "ELASTICACHE_MAX_KEY_BYTES",
+    "max_bytes": "ELASTICACHE_MAX_BYTES",
     "key_schema": "DYNAMIRROR_KEY_SCHEMA",
     "config": "DYNAMIRROR_CONFIG",
 }
@@ -57,6 +64,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             that a stream can replay; otherwise an old change could replace a newer one.
         quarantine_limit: DYNAMIRROR_QUARANTINE_LIMIT, items of one table that the quarantine lists;
             more are only counted.
+        max_key_bytes: ELASTICACHE_MAX_KEY_BYTES, length of the longest key that the cache takes; an
+            item with a longer one is quarantined. Unset, it is 4,096 for an endpoint of ElastiCache
+            Serverless, and any other cache takes all keys.
+        max_bytes: ELASTICACHE_MAX_BYTES, the cache's storage limit in bytes, which a table is
+            compared with before a rebuild; 0 skips that. Unset, it is the `maxmemory` of the nodes.
         key_schema: DYNAMIRROR_KEY_SCHEMA, the table's key attributes, partition key first,
             separated by a comma; needed only for the default view of a table with a sort key.
         config: DYNAMIRROR_CONFIG, path of `mirror.toml`, or of the `mirror.json` made from it;
@@ -75,6 +87,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
     fence_ttl: Annotated[int, msgspec.Meta(ge=90_000, le=31_536_000)] = 93_600
     quarantine_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = QUARANTINE_LIMIT
+    max_key_bytes: Annotated[int, msgspec.Meta(ge=64, le=536_870_912)] | None = None
+    max_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
     key_schema: Name | None = None
     config: Name | None = None
 
@@ -122,6 +136,24 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             for name in self.__struct_fields__
             if (value := getattr(self, name)) is not None
         }
+
+    @property
+    def longest_key(self) -> int | None:
+        """Return the length of the longest key that the cache takes, in bytes; None for any."""
+        if self.max_key_bytes is None and _SERVERLESS.search(self.host):
+            return SERVERLESS_KEY_BYTES
+        return self.max_key_bytes
+
+    def views(self) -> tuple[ViewSpec, ...]:
+        """Read the views; keys that are too long for the cache are none of theirs.
+
+        Raises:
+            ConfigError: the file cannot be read or is malformed.
+        """
+        longest = self.longest_key
+        return tuple(
+            msgspec.structs.replace(spec, max_key_bytes=longest) for spec in load_views(self.config)
+        )
 
     def declared_schema(self, table: str) -> Schema | None:
         """Return the table's schema, if DYNAMIRROR_KEY_SCHEMA declares it."""

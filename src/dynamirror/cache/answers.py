@@ -23,6 +23,44 @@ _REDUNDANT_CODES: Final = (
     "WRONGPASS",
     "NOAUTH",
 )
+# The parts of an error that no retry can help: it concerns this one command, whatever the state of
+# the server, its load, its slots and the user's rights. The texts are those of Valkey 9 and of
+# ElastiCache Serverless (https://github.com/typeorm/typeorm/issues/11562).
+KEY_TOO_LONG: Final = "key that is longer than the max key size"
+PROTOCOL_ERROR: Final = "ERR Protocol error: "
+REFUSED_FOR_GOOD: Final[Mapping[str, str]] = {
+    f"ERR Request contains a {KEY_TOO_LONG}": "ElastiCache Serverless takes no longer key.",
+    f"{PROTOCOL_ERROR}invalid bulk length": "The value is larger than `proto-max-bulk-len`.",
+    f"{PROTOCOL_ERROR}invalid multibulk length": "The request has too many arguments.",
+    "ERR string exceeds maximum allowed size": "The value is larger than `proto-max-bulk-len`.",
+    "ERR too many arguments": "The request has too many arguments.",
+    "ERR wrong number of arguments": "The arguments fit no command, whenever they come.",
+    "ERR invalid expire time": "The arguments fit no command, whenever they come.",
+    "ERR syntax error": "The arguments fit no command, whenever they come.",
+    "WRONGTYPE": "Another application wrote the fence, and only it knows what that key is for.",
+}
+# Errors of the node, the cluster or the user's rights: each may heal, so the write comes again.
+RETRIED: Final[Mapping[str, str]] = {
+    "OOM": "Memory is freed, or added.",
+    "LOADING": "The node is reading its data after a start.",
+    "BUSY": "A script of another client runs for too long.",
+    "CLUSTERDOWN": "Slots without a node get one after a failover.",
+    "MASTERDOWN": "A replica finds its primary again.",
+    "READONLY": "The slot map is read again, which names the new primary.",
+    "MOVED": "The slot map is read again.",
+    "ASK": "The slot moves to another node, and then has.",
+    "TRYAGAIN": "The slot moves to another node, and then has.",
+    "NOREPLICAS": "Replicas come back.",
+    "MISCONF": "The node can write its snapshot to disk again.",
+    "NOSCRIPT": "Scripts are loaded again.",
+    "NOAUTH": "A new connection authenticates.",
+    "WRONGPASS": "The password or the user is corrected.",
+    "NOPERM": "The rights of the user are corrected: all records of that kind need them.",
+}
+# How an error of a script begins that a slow script ends with; it says nothing of the arguments.
+_KILLED: Final = "Script killed"
+# How an error ends that a script raised: with its place in the script.
+_IN_SCRIPT: Final = " script: "
 _NO_TLS: Final = "set ELASTICACHE_TLS=false (or --no-tls)"
 _AUTHORITY: Final = "name the PEM file of its authority in ELASTICACHE_CA_FILE"
 # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT and the three after it, in OpenSSL's x509_vfy.h.
@@ -45,6 +83,24 @@ class Failure(msgspec.Struct, frozen=True):
         """Return the code of the server's error, such as WRONGTYPE; empty where it sent none."""
         return self.cause.code if self.cause else ""
 
+    @property
+    def is_retried(self) -> bool:
+        """Return whether the command may work later: no answer, or an error that may heal."""
+        return self.cause is None or self.code in RETRIED or _KILLED in str(self.cause)
+
+    @property
+    def is_final(self) -> bool:
+        """Return whether no retry can help: the server refuses this one command for good."""
+        if self.cause is None or self.is_retried:
+            return False
+        text = str(self.cause)
+        return _IN_SCRIPT in text or text.startswith(tuple(REFUSED_FOR_GOOD))
+
+    @property
+    def is_of_key(self) -> bool:
+        """Return whether the cache takes no key of that length, and so holds none."""
+        return self.cause is not None and KEY_TOO_LONG in str(self.cause)
+
 
 def failure_reason(error: AnswerError | OSError) -> str:
     """Return in words why a command failed, and what to do about wrong TLS settings."""
@@ -63,7 +119,7 @@ def failure_reason(error: AnswerError | OSError) -> str:
     if isinstance(error, RefusedError) or error.code == "NOAUTH":
         return f"it refuses the user or the password: {text}"
     # An error within a script ends with its place in the script; others go on with advice.
-    text = text.rpartition(" script: ")[0] or text
+    text = text.rpartition(_IN_SCRIPT)[0] or text
     return text.partition(". ")[0].rstrip(".")
 
 

@@ -30,7 +30,7 @@ from dynamirror.operations.status import read_status
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.verify import verify
-from dynamirror.settings import Settings, load_views
+from dynamirror.settings import Settings
 from dynamirror.views.view import Schema, View, bind_views, fingerprint
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ class Operations:
         return self._bound(self._schema)
 
     def _bound(self, schema: Schema) -> Sequence[View]:
-        specs = load_views(self.settings.config)
-        return bind_views(specs, schema)
+        return bind_views(self.settings.views(), schema)
 
     def check_views(self) -> None:
         """Check that the mirror was written in the views of the settings.

@@ -9,6 +9,13 @@ def escape_glob(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in text)
 
 
+# https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/quota-limits.html
+SERVERLESS_KEY_BYTES = 4_096
+# What a fence's key has more than its entry's: with an entry's own hash tag, and without.
+FENCE_BYTES = len(f"{RESERVED}fence:")
+LONGEST_FENCE_BYTES = FENCE_BYTES + len("{}")
+
+
 def fence_key(key: str) -> str:
     """Return the key of an entry's fence, which is in the entry's hash slot.
 
