@@ -115,9 +115,12 @@ def _right(mirror: MonitoredMirror) -> list[cloudwatch.IWidget]:
     differences = (metrics.DRIFT_FOUND, metrics.DRIFT_REPAIRED)
     return [
         _graph(
-            "The mirror is complete (1) or not (0)",
+            "The mirror is complete (1) or not (0), and doubtful (1) or not (0)",
             # Canary and auditor may both check in one minute; the worse result counts.
-            [mirror.own_metric(metrics.MIRROR_COMPLETE, "Minimum")],
+            [
+                mirror.own_metric(metrics.MIRROR_COMPLETE, "Minimum"),
+                mirror.own_metric(metrics.MIRROR_DOUBTFUL, "Maximum"),
+            ],
         ),
         _graph(
             "Differences found and repaired",

@@ -27,6 +27,10 @@ class Check(_Step, frozen=True):
     running: tuple[str, ...] = ()
 
 
+class Evicted(_Step, frozen=True):
+    """Record that CloudWatch reports evictions."""
+
+
 class Begin(_Step, frozen=True):
     """Begin a rebuild, or resume an unfinished one; see `Rebuild.begin`.
 
@@ -114,4 +118,4 @@ class Sum(_Step, frozen=True):
     parts: Count
 
 
-Step = Check | Begin | Load | Sweep | Finish | Divide | Verify | Sum
+Step = Check | Evicted | Begin | Load | Sweep | Finish | Divide | Verify | Sum

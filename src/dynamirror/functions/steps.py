@@ -6,6 +6,7 @@ from time import sleep, time
 from typing import Any
 
 from dynamirror.cache.answers import Failure
+from dynamirror.cache.doubt import note_evictions, note_reported
 from dynamirror.cache.scripts import Command
 from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.dynamodb.scan import Rate
@@ -13,6 +14,7 @@ from dynamirror.functions.step_messages import (
     Begin,
     Check,
     Divide,
+    Evicted,
     Finish,
     Load,
     Step,
@@ -51,6 +53,7 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
         return _load(operations, step, context)
     others: dict[type, Callable[[Operations, Any], Any]] = {
         Check: _check,
+        Evicted: _evicted,
         Begin: _begin,
         Sweep: _sweep,
         Finish: _finish,
@@ -61,7 +64,13 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
     return others[type(step)](operations, step)
 
 
+def _evicted(operations: Operations, _step: Evicted) -> dict[str, Any]:
+    note_reported(operations.cache, operations.table)
+    return {}
+
+
 def _check(operations: Operations, step: Check) -> dict[str, Any]:
+    note_evictions(operations.cache, operations.table)
     status = operations.status()
     busy = any(not name.startswith(("verify", "repair")) for name in step.running)
     gap = "none" if status.gap is None else status.gap

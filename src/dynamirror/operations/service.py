@@ -5,10 +5,12 @@ Requests and answers are plain data, so that Lambda and Step Functions can carry
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import check_views, other_views, read_marker
+from dynamirror.cache.doubt import note_written
 from dynamirror.cache.quarantine import count
 from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.dynamodb.items import SnapshotReader
@@ -176,7 +178,8 @@ class Operations:
         description = self._description()
         rate = Rate(request.rate)
         items = int(description.get("ItemCount", 0)) * len(request.part.chosen) / request.part.of
-        return verify(
+        began = int(time())
+        comparison = verify(
             self.cache,
             self.views,
             Scan(self.client, self.table, rate=rate),
@@ -189,3 +192,6 @@ class Operations:
                 "comparing", result.items + result.entries, 2 * items or None
             ),
         )
+        if request.part.of == 1 and comparison.is_true and request.repair:
+            note_written(self.cache, self.table, began)
+        return comparison

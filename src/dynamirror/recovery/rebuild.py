@@ -18,6 +18,7 @@ from dynamirror.cache.completeness_marker import (
     record_complete,
     record_gap,
 )
+from dynamirror.cache.doubt import note_evictions, note_written, noted_evictions
 from dynamirror.cache.quarantine import ParkedItem, merged, park, reason_in_view
 from dynamirror.cache.writer import apply_all
 from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, SnapshotReader
@@ -34,6 +35,10 @@ from dynamirror.views.view import View, fingerprint
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+
+# How often a begin notes evictions; longer than it waits for newer snapshot rows.
+_EVICTIONS_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +102,12 @@ class Rebuild:
             SourceError: the table cannot be described.
         """
         as_of = self._scan(consistent=consistent).as_of().as_of
-        gap = self._newest_gap(as_of, consistent=consistent)
+        table = self.schema.table
+        # Not each time that a begin waits, since a cache that is full goes on to evict.
+        note_evictions(self.cache, table, pause=_EVICTIONS_SECONDS)
+        gap = max(
+            self._newest_gap(as_of, consistent=consistent), noted_evictions(self.cache, table).at
+        )
         views = fingerprint(self.views)
         run = None if restart else self._state.run()
         if run and not run.finished and run.as_of > gap and run.views == views:
@@ -224,6 +234,7 @@ class Rebuild:
             raise LostError("orphaned entries were not swept")
         if reason := record_complete(self.cache, self.views, SnapshotVersion(run.as_of)):
             raise LostError(f"the mirror became incomplete while it was rebuilt ({reason})")
+        note_written(self.cache, self.schema.table, run.as_of)
         self._state.record_finished(run)
 
     def _scan(self, *, consistent: bool, rate: Rate | None = None) -> Scan:

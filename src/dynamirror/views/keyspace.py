@@ -55,6 +55,11 @@ def audit_key(table: str) -> str:
     return f"{RESERVED}{{{table}}}:audit"
 
 
+def evictions_key(table: str) -> str:
+    """Return the key of the hash that holds what was noticed of the cache's evictions."""
+    return f"{RESERVED}{{{table}}}:evictions"
+
+
 def rebuild_key(table: str) -> str:
     """Return the key of the hash that holds a table's newest rebuild, by segment."""
     return f"{RESERVED}{{{table}}}:rebuild"
