@@ -20,6 +20,8 @@ Authorities = Literal["system", "amazon"]
 
 
 QUARANTINE_LIMIT = 10_000
+# What a new cache takes: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Scaling.html
+_FIRST_ECPUS = 30_000
 _SERVERLESS = re.compile(
     r"\.serverless\.[\w.-]+\.cache\.amazonaws\.com(?:\.cn)?\.?$", re.IGNORECASE
 )
@@ -40,6 +42,7 @@ _VARIABLES = {
     "quarantine_limit": "DYNAMIRROR_QUARANTINE_LIMIT",
     "max_key_bytes": "ELASTICACHE_MAX_KEY_BYTES",
     "max_bytes": "ELASTICACHE_MAX_BYTES",
+    "ecpus": "ELASTICACHE_ECPUS",
     "key_schema": "DYNAMIRROR_KEY_SCHEMA",
     "config": "DYNAMIRROR_CONFIG",
 }
@@ -69,6 +72,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             Serverless, and any other cache takes all keys.
         max_bytes: ELASTICACHE_MAX_BYTES, the cache's storage limit in bytes, which a table is
             compared with before a rebuild; 0 skips that. Unset, it is the `maxmemory` of the nodes.
+        ecpus: ELASTICACHE_ECPUS, processing units a second that a serverless cache takes at once; a
+            rebuild begins with as many, and doubles that every three minutes. 0 is no limit. Unset,
+            it is 30,000 for an endpoint of ElastiCache Serverless; other caches have no limit.
         key_schema: DYNAMIRROR_KEY_SCHEMA, the table's key attributes, partition key first,
             separated by a comma; needed only for the default view of a table with a sort key.
         config: DYNAMIRROR_CONFIG, path of `mirror.toml`, or of the `mirror.json` made from it;
@@ -89,6 +95,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     quarantine_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = QUARANTINE_LIMIT
     max_key_bytes: Annotated[int, msgspec.Meta(ge=64, le=536_870_912)] | None = None
     max_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    ecpus: Annotated[int, msgspec.Meta(ge=0, le=15_000_000)] | None = None
     key_schema: Name | None = None
     config: Name | None = None
 
@@ -140,9 +147,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     @property
     def longest_key(self) -> int | None:
         """Return the length of the longest key that the cache takes, in bytes; None for any."""
-        if self.max_key_bytes is None and _SERVERLESS.search(self.host):
+        if self.max_key_bytes is None and self._is_serverless:
             return SERVERLESS_KEY_BYTES
         return self.max_key_bytes
+
+    @property
+    def first_ecpus(self) -> int | None:
+        """Return the units a second that a rebuild begins with; None for no limit."""
+        if self.ecpus is None and self._is_serverless:
+            return _FIRST_ECPUS
+        return self.ecpus or None
+
+    @property
+    def _is_serverless(self) -> bool:
+        return _SERVERLESS.search(self.host) is not None
 
     def views(self) -> tuple[ViewSpec, ...]:
         """Read the views; keys that are too long for the cache are none of theirs.

@@ -104,7 +104,7 @@ class RebuildMachine(Construct):
         load = self._map(
             "LoadSegments",
             "$.begun.segments",
-            {"run": "$.begun.run", "rate": "$.begun.rate"},
+            {"run": "$.begun.run", "rate": "$.begun.rate", "workers": "$.begun.workers"},
             self._load(),
         )
         run = {"run": "$.begun.run"}
@@ -125,7 +125,7 @@ class RebuildMachine(Construct):
 
     def _load(self) -> sfn.IChainable:
         """Load one segment, step by step."""
-        inputs = {name: f"$.{name}" for name in ("index", "run", "rate")}
+        inputs = {name: f"$.{name}" for name in ("index", "run", "rate", "workers")}
         load = self._step("Load", {"step": "load", **inputs}, result_path="$.progress")
         # The results of all segments must fit into the map's state.
         loaded = sfn.Pass(self, "Loaded", state_name="Loaded", result=sfn.Result.from_object({}))

@@ -10,6 +10,7 @@ from dynamirror.cdk.rebuild_machine import RebuildMachine
 from dynamirror.cdk.watchdog import Watchdog
 
 _MINUTES_A_DAY = 1440
+_GB = 1_000_000_000
 _MAX_EVENT_AGE = 360  # minutes, Lambda's limit
 
 
@@ -77,6 +78,8 @@ class Recovery(Construct):
         segments: number of parts in which a rebuild reads the table.
         concurrency: number of segments that a rebuild reads at a time.
         rate: limit of a rebuild in read units a second; None for no limit.
+        max_storage_gb: storage limit of the cache in GB, which a rebuild compares the table with;
+            None for no limit.
     """
 
     def __init__(
@@ -94,14 +97,17 @@ class Recovery(Construct):
         segments: int = 64,
         concurrency: int = 8,
         rate: int | None = None,
+        max_storage_gb: int | None = None,
     ) -> None:
         super().__init__(scope, id)
+        limit = {"ELASTICACHE_MAX_BYTES": str(max_storage_gb * _GB)} if max_storage_gb else {}
         self.operator = MirrorFunction(
             self,
             "Operator",
             context=context,
             handler="dynamirror.functions.operator.handler",
             description="runs an operator's commands",
+            variables=limit,
         ).function
         self.worker = MirrorFunction(
             self,
@@ -109,6 +115,7 @@ class Recovery(Construct):
             context=context,
             handler="dynamirror.functions.worker.handler",
             description="runs steps of rebuilds and verifications",
+            variables=limit,
         ).function
         self.machine = RebuildMachine(
             self,

@@ -144,6 +144,7 @@ class DynamirrorStack(Stack):
             segments=options.number("segments", 1, 10_000) or 64,
             concurrency=options.number("concurrency", 1, 1_000) or 8,
             rate=options.number("rate", 1, 10_000_000),
+            max_storage_gb=options.max_storage_gb,
         )
         outputs = {
             "TableName": source.table.table_name,

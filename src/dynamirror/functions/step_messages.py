@@ -53,11 +53,13 @@ class Load(_Step, frozen=True):
         run: the rebuild.
         index: the number of the segment, from 0.
         rate: read units per second, for this segment; 0 or null for no limit.
+        workers: how many segments are loaded at a time.
     """
 
     run: Run
     index: int
     rate: Units | None = None
+    workers: Count = 1
 
 
 class Sweep(_Step, frozen=True):

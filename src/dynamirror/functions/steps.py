@@ -87,7 +87,14 @@ def _begin(operations: Operations, step: Begin) -> dict[str, Any]:
         return {"wait": begun.wait}
     segments = begun.run.segments
     rate = _share(step.rate, step.concurrency, segments)
-    return {"wait": 0, "run": begun.run, "segments": list(range(segments)), "rate": rate}
+    workers = min(step.concurrency, segments)
+    return {
+        "wait": 0,
+        "run": begun.run,
+        "workers": workers,
+        "segments": list(range(segments)),
+        "rate": rate,
+    }
 
 
 def _share(rate: float | None, concurrency: int, parts: int) -> float | None:
@@ -117,6 +124,7 @@ def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any
             step.run,
             step.index,
             rate=Rate(step.rate or None, wait=pause),
+            workers=step.workers,
             in_time=lambda: seconds_left() > 0,
             on_progress=pages.append,
         )

@@ -13,6 +13,7 @@ from dynamirror.cache.quarantine import count, overflow
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status
 from dynamirror.recovery.audit import last_audit
 from dynamirror.recovery.rebuild_state import RebuildState
+from dynamirror.recovery.room import room
 from dynamirror.replication import canary_probe
 from dynamirror.views.view import View, fingerprint
 
@@ -52,7 +53,12 @@ def read_status(
     nodes = eviction.read_memory(cache)
     policy = eviction.policy(nodes)
     evictions = doubt.read_evictions(cache, table, nodes)
-    warnings = (eviction.warning(policy), doubt.doubt(evictions))
+    limit = eviction.limit(nodes) if cache.max_bytes is None else cache.max_bytes
+    warnings = (
+        eviction.warning(policy),
+        doubt.doubt(evictions),
+        room(views, description, limit).sentence,
+    )
     return Status(
         table=table,
         complete=marker.is_complete and not other_stream and not other_views,

@@ -7,7 +7,7 @@ from time import monotonic
 
 from dynamirror.backoff import Backoff
 from dynamirror.cache.doubt import note_evictions
-from dynamirror.errors import CacheError, SourceError
+from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.replication.gap_detector import GapDetector
@@ -15,6 +15,7 @@ from dynamirror.replication.gap_detector import GapDetector
 logger = logging.getLogger("dynamirror")
 
 _CHECK_SECONDS = 2.0
+_NO_ROOM_SECONDS = 60.0
 # As often as a watchdog in AWS looks, and more often than a node restarts.
 _EVICTIONS_SECONDS = 60.0
 
@@ -51,6 +52,7 @@ class Healer(threading.Thread):
         self._halt = threading.Event()
         self._detector = GapDetector(rebuild.cache, rebuild.views)
         self._notified: str | None = None
+        self._refused: str | None = None
         self._looked = float("-inf")
         self.complete: bool | None = None  # None before the first check
         self.reason = "its completeness marker has not been read yet"
@@ -109,7 +111,15 @@ class Healer(threading.Thread):
             stop=self._halt,
             on_progress=on_progress,
         )
-        done = backfill.run()
+        try:
+            done = backfill.run()
+        except ConfigError as error:  # the cache has no room, until somebody gives it some
+            self.reason = str(error)
+            if self._refused != self.reason:
+                self._refused = self.reason
+                self._notify(f"the mirror cannot be rebuilt: {error}")
+            self._halt.wait(_NO_ROOM_SECONDS)
+            return
         if done is not None:
             self.complete, self._notified = True, None
             self._notify(
