@@ -1,6 +1,7 @@
 """What the cache refuses for good is quarantined and blocks nothing; what may heal comes again."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.support.builders import Time, item, record, view
@@ -241,3 +242,10 @@ def test_only_an_endpoint_of_serverless_has_a_limit_by_itself(
     assert Settings(host=host).longest_key == longest
     assert Settings(host=host, max_key_bytes=100).longest_key == 100
     assert Settings(host=host).views()[0].max_key_bytes == longest
+
+
+def test_the_docs_show_the_table_of_answers() -> None:
+    page = (Path(__file__).parents[2] / "docs/quarantine.md").read_text(encoding="utf-8")
+    for answers, outcome in ((REFUSED_FOR_GOOD, "quarantined"), (RETRIED, "retried")):
+        for text, reason in answers.items():
+            assert f"| `{text}` | {outcome} | {reason} |" in page

@@ -28,34 +28,35 @@ _REDUNDANT_CODES: Final = (
 # ElastiCache Serverless (https://github.com/typeorm/typeorm/issues/11562).
 KEY_TOO_LONG: Final = "key that is longer than the max key size"
 PROTOCOL_ERROR: Final = "ERR Protocol error: "
+# docs/quarantine.md shows both tables.
 REFUSED_FOR_GOOD: Final[Mapping[str, str]] = {
-    f"ERR Request contains a {KEY_TOO_LONG}": "ElastiCache Serverless takes no longer key.",
+    f"ERR Request contains a {KEY_TOO_LONG}": "ElastiCache Serverless takes no longer keys.",
     f"{PROTOCOL_ERROR}invalid bulk length": "The value is larger than `proto-max-bulk-len`.",
     f"{PROTOCOL_ERROR}invalid multibulk length": "The request has too many arguments.",
     "ERR string exceeds maximum allowed size": "The value is larger than `proto-max-bulk-len`.",
     "ERR too many arguments": "The request has too many arguments.",
-    "ERR wrong number of arguments": "The arguments fit no command, whenever they come.",
-    "ERR invalid expire time": "The arguments fit no command, whenever they come.",
-    "ERR syntax error": "The arguments fit no command, whenever they come.",
-    "WRONGTYPE": "Another application wrote the fence, and only it knows what that key is for.",
+    "ERR wrong number of arguments": "The same arguments are wrong again.",
+    "ERR invalid expire time": "The same arguments are wrong again.",
+    "ERR syntax error": "The same arguments are wrong again.",
+    "WRONGTYPE": "The key of the fence is another application's, and may not be replaced.",
 }
 # Errors of the node, the cluster or the user's rights: each may heal, so the write comes again.
 RETRIED: Final[Mapping[str, str]] = {
-    "OOM": "Memory is freed, or added.",
-    "LOADING": "The node is reading its data after a start.",
-    "BUSY": "A script of another client runs for too long.",
-    "CLUSTERDOWN": "Slots without a node get one after a failover.",
-    "MASTERDOWN": "A replica finds its primary again.",
-    "READONLY": "The slot map is read again, which names the new primary.",
-    "MOVED": "The slot map is read again.",
-    "ASK": "The slot moves to another node, and then has.",
-    "TRYAGAIN": "The slot moves to another node, and then has.",
+    "OOM": "Somebody frees memory, or adds some.",
+    "LOADING": "The node has started, and reads its data.",
+    "BUSY": "The script of another client takes long.",
+    "CLUSTERDOWN": "A failover gives the slots to another node.",
+    "MASTERDOWN": "The replica finds its primary again.",
+    "READONLY": "The next slot map names the new primary.",
+    "MOVED": "The next slot map names the other node.",
+    "ASK": "The slot has soon moved.",
+    "TRYAGAIN": "The slot has soon moved.",
     "NOREPLICAS": "Replicas come back.",
-    "MISCONF": "The node can write its snapshot to disk again.",
-    "NOSCRIPT": "Scripts are loaded again.",
-    "NOAUTH": "A new connection authenticates.",
-    "WRONGPASS": "The password or the user is corrected.",
-    "NOPERM": "The rights of the user are corrected: all records of that kind need them.",
+    "MISCONF": "The node can write to its disk again.",
+    "NOSCRIPT": "The scripts are loaded again.",
+    "NOAUTH": "The next connection authenticates.",
+    "WRONGPASS": "Somebody corrects the password.",
+    "NOPERM": "Somebody corrects the user's rights, which all records need.",
 }
 # How an error of a script begins that a slow script ends with; it says nothing of the arguments.
 _KILLED: Final = "Script killed"
