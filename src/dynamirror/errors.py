@@ -21,6 +21,10 @@ class RecordError(DynamirrorError):
     """One record cannot be decoded, or cannot become an entry."""
 
 
+class KeyTooLongError(RecordError):
+    """An item's key is longer than the cache takes, so that the item has no entry."""
+
+
 class CacheError(DynamirrorError):
     """The cache cannot be reached or refuses us."""
 

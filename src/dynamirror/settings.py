@@ -1,5 +1,6 @@
 """Settings from the environment, and views from `mirror.toml`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,6 +9,7 @@ import msgspec
 
 from dynamirror.errors import ConfigError
 from dynamirror.validation import Name, explain_validation_error
+from dynamirror.views.keyspace import SERVERLESS_KEY_BYTES
 from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views, to_json
 from dynamirror.views.view import Schema, ViewSpec
 
@@ -26,6 +28,11 @@ SecretArn = Annotated[
 ]
 
 QUARANTINE_LIMIT = 10_000
+# What a new cache takes: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Scaling.html
+_FIRST_ECPUS = 30_000
+_SERVERLESS = re.compile(
+    r"\.serverless\.[\w.-]+\.cache\.amazonaws\.com(?:\.cn)?\.?$", re.IGNORECASE
+)
 
 
 _VARIABLES = {
@@ -43,6 +50,9 @@ _VARIABLES = {
     "timeout": "ELASTICACHE_TIMEOUT",
     "fence_ttl": "DYNAMIRROR_FENCE_TTL",
     "quarantine_limit": "DYNAMIRROR_QUARANTINE_LIMIT",
+    "max_key_bytes": "ELASTICACHE_MAX_KEY_BYTES",
+    "max_bytes": "ELASTICACHE_MAX_BYTES",
+    "ecpus": "ELASTICACHE_ECPUS",
     "key_schema": "DYNAMIRROR_KEY_SCHEMA",
     "config": "DYNAMIRROR_CONFIG",
     "log_batches": "DYNAMIRROR_LOG_BATCHES",
@@ -72,6 +82,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             that a stream can replay; otherwise an old change could replace a newer one.
         quarantine_limit: DYNAMIRROR_QUARANTINE_LIMIT, items of one table that the quarantine lists;
             more are only counted.
+        max_key_bytes: ELASTICACHE_MAX_KEY_BYTES, length of the longest key that the cache takes; an
+            item with a longer one is quarantined. Unset, it is 4,096 for an endpoint of ElastiCache
+            Serverless, and any other cache takes all keys.
+        max_bytes: ELASTICACHE_MAX_BYTES, the cache's storage limit in bytes, which a table is
+            compared with before a rebuild; 0 skips that. Unset, it is the `maxmemory` of the nodes.
+        ecpus: ELASTICACHE_ECPUS, processing units a second that a serverless cache takes at once; a
+            rebuild begins with as many, and doubles that every three minutes. 0 is no limit. Unset,
+            it is 30,000 for an endpoint of ElastiCache Serverless; other caches have no limit.
         key_schema: DYNAMIRROR_KEY_SCHEMA, the table's key attributes, partition key first,
             separated by a comma; or those of several tables in JSON, as in {"orders":["pk","sk"]}.
             It is needed only for the default view of a table with a sort key, and only if
@@ -96,6 +114,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     timeout: Annotated[float, msgspec.Meta(gt=0, le=60)] = 2.0
     fence_ttl: Annotated[int, msgspec.Meta(ge=90_000, le=31_536_000)] = 93_600
     quarantine_limit: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = QUARANTINE_LIMIT
+    max_key_bytes: Annotated[int, msgspec.Meta(ge=64, le=536_870_912)] | None = None
+    max_bytes: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    ecpus: Annotated[int, msgspec.Meta(ge=0, le=15_000_000)] | None = None
     key_schema: Name | None = None
     config: Name | None = None
     log_batches: bool = False
@@ -147,6 +168,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             for name in self.__struct_fields__
             if (value := getattr(self, name)) is not None
         }
+
+    @property
+    def longest_key(self) -> int | None:
+        """Return the length of the longest key that the cache takes, in bytes; None for any."""
+        if self.max_key_bytes is None and self._is_serverless:
+            return SERVERLESS_KEY_BYTES
+        return self.max_key_bytes
+
+    @property
+    def first_ecpus(self) -> int | None:
+        """Return the units a second that a rebuild begins with; None for no limit."""
+        if self.ecpus is None and self._is_serverless:
+            return _FIRST_ECPUS
+        return self.ecpus or None
+
+    @property
+    def _is_serverless(self) -> bool:
+        return _SERVERLESS.search(self.host) is not None
+
+    def views(self) -> tuple[ViewSpec, ...]:
+        """Read the views; keys that are too long for the cache are none of theirs.
+
+        Raises:
+            ConfigError: the file cannot be read or is malformed.
+        """
+        longest = self.longest_key
+        return tuple(
+            msgspec.structs.replace(spec, max_key_bytes=longest) for spec in load_views(self.config)
+        )
 
     def declared_schema(self, table: str) -> Schema | None:
         """Return the table's schema, if DYNAMIRROR_KEY_SCHEMA or `mirror.toml` declares it."""

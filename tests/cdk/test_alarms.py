@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from aws_cdk import App, Stack, Validations
 from aws_cdk import aws_dynamodb as dynamodb
@@ -30,6 +31,7 @@ from tests.support.templates import (
 
 from dynamirror.cdk import Alarms, MonitoredMirror, MonitoredTable
 from dynamirror.errors import DynamirrorError
+from dynamirror.functions.step_messages import Evicted, Step
 from dynamirror.metrics import catalogue as metrics
 from dynamirror.views.canary import NAME
 
@@ -52,6 +54,7 @@ MISSING = {
     "operating-errors": "notBreaching",
     "rebuild-failed": "notBreaching",
     "cache-near-storage-limit": "missing",
+    "cache-evictions": "notBreaching",
     "cache-throttled": "notBreaching",
     "cache-near-ecpu-limit": "notBreaching",
 }
@@ -226,6 +229,25 @@ def test_synth_does_not_remark_on_explicit_options() -> None:
     _app, stack = make_stack(**EXISTING, canary="false", alarmTopicArn=TOPIC)
     message = Match.string_like_regexp("canary|nobody")
     assert not Annotations.from_stack(stack).find_info("*", message)
+
+
+def test_an_alarm_about_evictions_has_the_mirror_noted_as_doubtful(synth: Synth) -> None:
+    """Also when it ends, and whatever the cache reports of itself."""
+    template = synth()
+    (rule,) = (
+        rule
+        for rule in resources(template, "AWS::Events::Rule")
+        if "aws.cloudwatch" in rule.get("EventPattern", {}).get("source", ())
+    )
+    pattern = rule["EventPattern"]
+    raised = {"value": ["ALARM"]}
+    assert pattern["detail"] == {"$or": [{"state": raised}, {"previousState": raised}]}
+    (alarm,) = pattern["resources"]
+    assert "CacheEvictions" in json.dumps(alarm)
+    (target,) = rule["Targets"]
+    assert msgspec.json.decode(target["Input"], type=Step) == Evicted()
+    assert "Worker" in json.dumps(target["Arn"])
+    assert only_alarm(template, "cache-evictions")["MetricName"] == "Evictions"
 
 
 def test_an_alarm_exists_only_if_something_reports_its_metric(synth: Synth) -> None:

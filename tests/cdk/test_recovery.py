@@ -187,7 +187,7 @@ def rules(template: Template) -> dict[str, Any]:
     return {
         rule["Description"].split()[0]: rule["ScheduleExpression"]
         for rule in resources(template, "AWS::Events::Rule")
-        if not {"simulator", "canary"} & set(rule["Description"].split())
+        if not {"simulator", "canary", "noted"} & set(rule["Description"].split())
     }
 
 
@@ -214,9 +214,17 @@ def test_interval_and_rate_of_audits_are_options(synth: Synth) -> None:
 
 def test_watchdog_and_auditor_are_optional(synth: Synth) -> None:
     template = synth(heal="false", audit="false", **EXISTING)
-    template.resource_count_is("AWS::Events::Rule", 0)
+    assert rules(template) == {}
     template.resource_count_is("AWS::StepFunctions::StateMachine", 1)
     assert set(OURS) - set(functions(template)) == {"dynamirror.functions.auditor.handler"}
+
+
+def test_rebuilds_know_the_storage_limit_of_the_cache(synth: Synth) -> None:
+    """They compare the table with it before they begin."""
+    by_handler = functions(synth(cacheMaxGb="3"))
+    for name in ("worker", "operator"):
+        variables = by_handler[f"dynamirror.functions.{name}.handler"]["Environment"]["Variables"]
+        assert variables["ELASTICACHE_MAX_BYTES"] == "3000000000"
 
 
 def test_another_app_deploys_recovery_for_its_own_mirror() -> None:

@@ -324,3 +324,16 @@ def test_view_check_refuses_a_wrong_file_in_one_sentence(run: Command, tmp_path:
 def test_the_table_of_an_example_is_its_own() -> None:
     (table,) = load_tables(file("single-table"))
     assert (table.name, table.schema.keys, table.schema.types) == ("shop", ("PK", "SK"), ("S", "S"))
+
+
+def test_view_check_warns_of_keys_that_serverless_refuses(run: Command, tmp_path: Path) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text(
+        '[[view]]\n[[table]]\nname = "t"\nkeys = { pk = "S", sk = "N" }\n', encoding="utf-8"
+    )
+    items = [{"pk": {"S": ":" * 1400}, "sk": {"N": "7"}}, {"pk": {"S": "a"}, "sk": {"N": "7"}}]
+    (tmp_path / "items.json").write_text(json.dumps(items), encoding="utf-8")
+    status, output, _errors = run("view", "check", str(path))
+    assert status == 0
+    assert "a key can have up to 6,193 bytes, and in ElastiCache Serverless no more than" in output
+    assert "warning: 1 of 2 items have a key that is too long for ElastiCache Serverless" in output

@@ -310,7 +310,12 @@ def test_an_incomplete_mirror_is_told_of_not_audited(
 ) -> None:
     assert not read_marker(operations.cache, operations.table).is_complete
     assert auditor.handler({})["comparison"] is None
-    assert metrics(capsys) == {"MirrorComplete": 0, "QuarantineSize": 0, "ItemsAudited": 0}
+    assert metrics(capsys) == {
+        "MirrorComplete": 0,
+        "MirrorDoubtful": 0,
+        "QuarantineSize": 0,
+        "ItemsAudited": 0,
+    }
 
 
 def test_a_wrong_setting_of_the_audit_is_refused(

@@ -14,6 +14,7 @@ GB = 1_000_000_000
         ("replicator-throttles", "AWS/Lambda Throttles", (0, 1)),
         ("rebuild-failed", "AWS/States ExecutionsFailed", (0, 1)),
         ("cache-near-storage-limit", "AWS/ElastiCache BytesUsedForCache", (3 * GB, 4.1 * GB)),
+        ("cache-evictions", "AWS/ElastiCache Evictions", (0, 1)),
         ("cache-throttled", "AWS/ElastiCache ThrottledCmds", (0, 1)),
         # Of 5,000 a second, in a minute.
         ("cache-near-ecpu-limit", "AWS/ElastiCache ElastiCacheProcessingUnits", (1e5, 2.9e5)),

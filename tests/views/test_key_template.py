@@ -256,3 +256,25 @@ def test_a_template_is_either_refused_or_keeps_the_promise(text: str) -> None:
     assert len(keys) == len(tuples)
     assert all(key_slot(fence_key(key).encode()) == key_slot(key.encode()) for key in keys)
     assert len({fence_key(key) for key in keys} | keys) == 2 * len(keys)
+
+
+@pytest.mark.parametrize(
+    ("key", "types", "longest"),
+    [
+        ("t:{pk}", "S", 2 + 3 * 2048),
+        ("t:{pk}:{sk}", "SS", 3 + 3 * (2048 + 1024)),
+        ("t:{pk}:{sk}", "NB", 3 + 46 + 1366),
+        ("t:{pk}-{sk}", "NB", 3 + 3 * (46 + 1366)),
+        ("ü:{pk}", "B", 3 + 2731),
+        ("t:{pk}:{city}", "S", None),
+    ],
+)
+def test_the_longest_key_is_that_of_attributes_all_of_which_are_escaped(
+    key: str, types: str, longest: int | None
+) -> None:
+    template = KeyTemplate.parse(key, table="t")
+    keys = ("pk", "sk")[: len(types)]
+    assert template.longest_key(keys, dict(zip(keys, types, strict=True))) == longest
+    if longest and set(types) == {"S"}:
+        worst = {"pk": {"S": "%" * 2048}, "sk": {"S": ":" * 1024}}
+        assert len(template.renderer(keys)(worst) or "") == longest

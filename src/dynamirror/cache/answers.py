@@ -23,6 +23,45 @@ _REDUNDANT_CODES: Final = (
     "WRONGPASS",
     "NOAUTH",
 )
+# The parts of an error that no retry can help: it concerns this one command, whatever the state of
+# the server, its load, its slots and the user's rights. The texts are those of Valkey 9 and of
+# ElastiCache Serverless (https://github.com/typeorm/typeorm/issues/11562).
+KEY_TOO_LONG: Final = "key that is longer than the max key size"
+PROTOCOL_ERROR: Final = "ERR Protocol error: "
+# docs/quarantine.md shows both tables.
+REFUSED_FOR_GOOD: Final[Mapping[str, str]] = {
+    f"ERR Request contains a {KEY_TOO_LONG}": "ElastiCache Serverless takes no longer keys.",
+    f"{PROTOCOL_ERROR}invalid bulk length": "The value is larger than `proto-max-bulk-len`.",
+    f"{PROTOCOL_ERROR}invalid multibulk length": "The request has too many arguments.",
+    "ERR string exceeds maximum allowed size": "The value is larger than `proto-max-bulk-len`.",
+    "ERR too many arguments": "The request has too many arguments.",
+    "ERR wrong number of arguments": "The same arguments are wrong again.",
+    "ERR invalid expire time": "The same arguments are wrong again.",
+    "ERR syntax error": "The same arguments are wrong again.",
+    "WRONGTYPE": "The key of the fence is another application's, and may not be replaced.",
+}
+# Errors of the node, the cluster or the user's rights: each may heal, so the write comes again.
+RETRIED: Final[Mapping[str, str]] = {
+    "OOM": "Somebody frees memory, or adds some.",
+    "LOADING": "The node has started, and reads its data.",
+    "BUSY": "The script of another client takes long.",
+    "CLUSTERDOWN": "A failover gives the slots to another node.",
+    "MASTERDOWN": "The replica finds its primary again.",
+    "READONLY": "The next slot map names the new primary.",
+    "MOVED": "The next slot map names the other node.",
+    "ASK": "The slot has soon moved.",
+    "TRYAGAIN": "The slot has soon moved.",
+    "NOREPLICAS": "Replicas come back.",
+    "MISCONF": "The node can write to its disk again.",
+    "NOSCRIPT": "The scripts are loaded again.",
+    "NOAUTH": "The next connection authenticates.",
+    "WRONGPASS": "Somebody corrects the password.",
+    "NOPERM": "Somebody corrects the user's rights, which all records need.",
+}
+# How an error of a script begins that a slow script ends with; it says nothing of the arguments.
+_KILLED: Final = "Script killed"
+# How an error ends that a script raised: with its place in the script.
+_IN_SCRIPT: Final = " script: "
 _NO_TLS: Final = "set ELASTICACHE_TLS=false (or --no-tls)"
 _AUTHORITY: Final = "name the PEM file of its authority in ELASTICACHE_CA_FILE"
 # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT and the three after it, in OpenSSL's x509_vfy.h.
@@ -45,6 +84,24 @@ class Failure(msgspec.Struct, frozen=True):
         """Return the code of the server's error, such as WRONGTYPE; empty where it sent none."""
         return self.cause.code if self.cause else ""
 
+    @property
+    def is_retried(self) -> bool:
+        """Return whether the command may work later: no answer, or an error that may heal."""
+        return self.cause is None or self.code in RETRIED or _KILLED in str(self.cause)
+
+    @property
+    def is_final(self) -> bool:
+        """Return whether no retry can help: the server refuses this one command for good."""
+        if self.cause is None or self.is_retried:
+            return False
+        text = str(self.cause)
+        return _IN_SCRIPT in text or text.startswith(tuple(REFUSED_FOR_GOOD))
+
+    @property
+    def is_of_key(self) -> bool:
+        """Return whether the cache takes no key of that length, and so holds none."""
+        return self.cause is not None and KEY_TOO_LONG in str(self.cause)
+
 
 def failure_reason(error: AnswerError | OSError) -> str:
     """Return in words why a command failed, and what to do about wrong TLS settings."""
@@ -63,7 +120,7 @@ def failure_reason(error: AnswerError | OSError) -> str:
     if isinstance(error, RefusedError) or error.code == "NOAUTH":
         return f"it refuses the user or the password: {text}"
     # An error within a script ends with its place in the script; others go on with advice.
-    text = text.rpartition(" script: ")[0] or text
+    text = text.rpartition(_IN_SCRIPT)[0] or text
     return text.partition(". ")[0].rstrip(".")
 
 

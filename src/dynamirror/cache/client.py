@@ -37,6 +37,8 @@ class Cache:
     ) -> None:
         self.cluster = Cluster(settings, single=single, clock=clock)
         self.timeout = settings.timeout
+        self.max_bytes = settings.max_bytes
+        self.first_ecpus = settings.first_ecpus
 
     def __str__(self) -> str:
         return f"cache {self.cluster.seed}"

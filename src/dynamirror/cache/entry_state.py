@@ -125,6 +125,8 @@ def _commands(place: EntryLocation) -> Iterator[Command]:
 
 def _checked(cache: Cache, answer: Any) -> Any:
     if isinstance(answer, Failure) and answer.code != "WRONGTYPE":
+        if answer.is_of_key:
+            return None  # the cache holds no such key
         raise cache.error(answer.reason)
     return answer
 

@@ -1,27 +1,64 @@
-"""What a full cache evicts, as far as the cache reports it."""
+"""What a full cache evicts, as far as its nodes report it."""
 
 import re
 from typing import Final
 
+import msgspec
+
 from dynamirror.cache.client import Cache
 from dynamirror.errors import CacheError
 
-_POLICY: Final = re.compile(rb"^maxmemory_policy:(\S+)", re.MULTILINE)
+_FIELD: Final = re.compile(r"^(run_id|maxmemory|maxmemory_policy|evicted_keys):(\S+)", re.MULTILINE)
 
 
-def policy(cache: Cache) -> str | None:
-    """Return the `maxmemory-policy` of the cache; of several nodes' the one that evicts most.
+class NodeMemory(msgspec.Struct, frozen=True):
+    """What one node reports of its memory; None for what it does not report.
 
-    Returns None if a node does not report it: the user may lack the right, or the node is down.
+    Args:
+        run_id: names the process; another one counts from 0.
+        maxmemory: limit in bytes; 0 for none.
+        maxmemory_policy: what a full node evicts.
+        evicted_keys: keys that the process has evicted.
     """
+
+    run_id: str | None = None
+    maxmemory: int | None = None
+    maxmemory_policy: str | None = None
+    evicted_keys: int | None = None
+
+
+def read_memory(cache: Cache) -> list[NodeMemory]:
+    """Return what each node reports; nothing if the user lacks the right, or a node is down."""
     try:
-        reports = cache.broadcast(b"INFO", b"memory")
+        reports = cache.broadcast(b"INFO")
     except CacheError:
-        return None
-    found = [match[1].decode() for report in reports if (match := _POLICY.search(bytes(report)))]
-    if len(found) < len(reports):
+        return []
+    return [_parse(bytes(report).decode(errors="replace")) for report in reports]
+
+
+def _parse(report: str) -> NodeMemory:
+    fields = dict(_FIELD.findall(report))
+    try:
+        return msgspec.convert(fields, NodeMemory, strict=False)
+    except msgspec.ValidationError:
+        return NodeMemory()
+
+
+def policy(nodes: list[NodeMemory]) -> str | None:
+    """Return the `maxmemory-policy` of the nodes, and of several the one that evicts most.
+
+    Returns None if a node does not report it.
+    """
+    found = [node.maxmemory_policy for node in nodes if node.maxmemory_policy]
+    if not found or len(found) < len(nodes):
         return None
     return min(found, key=lambda name: (not evicts_entries(name), name))
+
+
+def limit(nodes: list[NodeMemory]) -> int | None:
+    """Return how many bytes the nodes hold together; None for no limit, or none that is known."""
+    limits = [node.maxmemory or 0 for node in nodes]
+    return sum(limits) if limits and all(limits) else None
 
 
 def evicts_entries(name: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any, Final
 import libvalkey
 
 from dynamirror.cache import scripts
-from dynamirror.cache.answers import Failure, failure_reason
+from dynamirror.cache.answers import PROTOCOL_ERROR, Failure, failure_reason
 from dynamirror.cache.cluster import Cluster, Node
 from dynamirror.cache.connection import BREAKING, AnswerError, Connection
 from dynamirror.cache.scripts import Command, Word
@@ -24,6 +24,8 @@ UNDER_WAY: Final = 3
 # The index of what nobody asked for.
 _NOBODY: Final = -1
 _UNREACHED: Final = Failure("not sent")
+# After a protocol error the node closes the connection: it has not read what came behind.
+_CUT_OFF: Final = Failure("the node closed the connection, because it refused another command")
 _SCRIPT_LOADS: Final = tuple((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL)
 
 
@@ -49,8 +51,13 @@ class PipelinedCall:
                 for pipeline in self._pipelines.values():
                     pipeline.receive(self._replies, leave=UNDER_WAY)
             self._receive_all()
-            self._send_again(sent)
-            self._receive_all()
+            self._send_again(sent, range(len(sent)))
+            # Each time at least the first is answered, and so there is an end.
+            while some := [index for index, at in enumerate(self._replies) if at is _CUT_OFF]:
+                del some[CHUNK:]
+                self._dispatch(some, [sent[index] for index in some])
+                self._receive_all()
+                self._send_again(sent, some)
         finally:
             for pipeline in self._pipelines.values():
                 pipeline.close()
@@ -58,11 +65,15 @@ class PipelinedCall:
 
     def _send(self, chunk: list[Command], begin: int) -> None:
         self._replies += [_UNREACHED] * len(chunk)
+        self._dispatch(range(begin, begin + len(chunk)), chunk)
+
+    def _dispatch(self, indices: Sequence[int], commands: list[Command]) -> None:
+        """Send commands to the nodes that hold their slots."""
         if only := self._cluster.only_node():
-            self._pipeline(only).send(range(begin, begin + len(chunk)), chunk, self._replies)
+            self._pipeline(only).send(indices, commands, self._replies)
             return
         routes: dict[Node, dict[int, Command]] = {}
-        for index, command in enumerate(chunk, begin):
+        for index, command in zip(indices, commands, strict=True):
             node = self._cluster.node_of(command.key)
             if node is None:
                 self._cluster.invalidate_topology()
@@ -72,10 +83,11 @@ class PipelinedCall:
         for node, group in routes.items():
             self._pipeline(node).send(group, group.values(), self._replies)
 
-    def _send_again(self, sent: list[Command]) -> None:
+    def _send_again(self, sent: list[Command], indices: Iterable[int]) -> None:
         """Follow redirections, and repeat what a second attempt can carry out."""
         routes: dict[tuple[Node, bool], dict[int, Command]] = {}
-        for index, reply in enumerate(self._replies):
+        for index in indices:
+            reply = self._replies[index]
             if isinstance(reply, Failure) and reply.cause is not None:
                 node = self._cluster.node_of(sent[index].key)
                 code, *address = str(reply.cause).split(" ")
@@ -94,11 +106,15 @@ class PipelinedCall:
                 routes.setdefault(route, {})[index] = sent[index]
         for (node, asking), group in routes.items():
             self._pipeline(node).send(group, group.values(), self._replies, asking=asking)
+        self._receive_all()
 
     def _pipeline(self, node: Node) -> "NodePipeline":
-        if node not in self._pipelines:
-            self._pipelines[node] = NodePipeline(self._cluster, node)
-        return self._pipelines[node]
+        pipeline = self._pipelines.get(node)
+        if pipeline is None or pipeline.is_cut_off:
+            lacks_scripts = pipeline is not None and pipeline.load_scripts
+            pipeline = self._pipelines[node] = NodePipeline(self._cluster, node)
+            pipeline.load_scripts = lacks_scripts
+        return pipeline
 
     def _receive_all(self) -> None:
         for pipeline in self._pipelines.values():
@@ -119,6 +135,8 @@ class NodePipeline:
         self._pending: deque[Sequence[int]] = deque()
         self._connection: Connection | None = None
         self._broken: Failure | None = None
+        self._unsendable: OSError | None = None
+        self.is_cut_off = False
         self.load_scripts = False
 
     def send(
@@ -139,21 +157,31 @@ class NodePipeline:
             words = [*_SCRIPT_LOADS, *words]
             indices = [*repeat(_NOBODY, len(_SCRIPT_LOADS)), *indices]
         self._pending.append(indices if isinstance(indices, range) else [*indices])
-        if self._broken is None:
+        if self._broken is None and self._unsendable is None:
             try:
                 if self._connection is None:
                     self._connection = self._cluster.checkout(self._node)
-                self._connection.send(
-                    b"".join([each if type(each) is bytes else packed(each) for each in words])
-                )
             except (AnswerError, OSError) as error:
                 self._break(error)
-        if self._broken is not None:
+            else:
+                self._write(self._connection, words)
+        if self._broken is not None or self._unsendable is not None:
             self.receive(replies)
+
+    def _write(self, connection: Connection, words: list[tuple[Word, ...] | bytes]) -> None:
+        try:
+            connection.send(
+                b"".join([each if type(each) is bytes else packed(each) for each in words])
+            )
+        except TimeoutError as error:
+            self._break(error)
+        except OSError as error:
+            # What the node answered before it closed the connection can still be read.
+            self._unsendable = error
 
     def receive(self, replies: list[Any], *, leave: int = 0) -> None:
         """Read answers until at most `leave` batches are under way."""
-        while len(self._pending) > leave:
+        while len(self._pending) > (0 if self.is_cut_off else leave):
             indices = self._pending[0]
             answers = self._read(len(indices))
             # Only now: an exception raised before, as by a signal, finds the batch pending.
@@ -168,12 +196,13 @@ class NodePipeline:
     def _read(self, count: int) -> list[Any]:
         """Return the next answers, with a Failure in the place of each error."""
         answers: list[Any] = []
-        if self._broken is None:
+        lost: OSError | None = None
+        if self._broken is None and not self.is_cut_off:
             assert self._connection is not None
             try:
                 self._connection.read_all(answers, count)
             except OSError as error:
-                self._break(error)
+                lost = self._unsendable or error
         errors = AnswerError in set(map(type, answers))
         for index, answer in enumerate(answers) if errors else ():
             if isinstance(answer, AnswerError):
@@ -183,9 +212,20 @@ class NodePipeline:
                     break
                 answers[index] = Failure(failure_reason(answer), answer)
                 self.load_scripts |= answer.code == "NOSCRIPT"
-        if self._broken is not None:
-            answers += [self._broken] * (count - len(answers))
+                if str(answer).startswith(PROTOCOL_ERROR):
+                    self._cut_off()
+                    break
+        if lost is not None and not self.is_cut_off and self._broken is None:
+            self._break(lost)
+        if len(answers) < count:
+            rest = _CUT_OFF if self._broken is None else self._broken
+            answers += [rest] * (count - len(answers))
         return answers
+
+    def _cut_off(self) -> None:
+        self.is_cut_off = True
+        if self._connection is not None:
+            self._connection.close()
 
     def _break(self, error: AnswerError | OSError) -> None:
         self._broken = Failure(f"{self._node}: {failure_reason(error)}")

@@ -5,8 +5,8 @@ from itertools import islice
 
 import msgspec
 
-from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
+from dynamirror.cache.refusals import WRITTEN, Refusal, settle_refusals
 from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import utf8
@@ -21,8 +21,6 @@ from dynamirror.views.view import View
 OUT_OF_TIME = "out of time"
 # Entries drawn at a time: the server should not wait until all of a large batch is decoded.
 _DRAWN = 500
-# What the scripts answer.
-_WRITTEN = (b"applied", b"stale")
 
 
 class PackedPut(Put, frozen=True, gc=False):
@@ -60,16 +58,17 @@ def apply(
     outbox = _Outbox(_newest(entries, report), report, b"%d" % fence_ttl, in_time)
     answers = cache.execute(outbox.commands())
     for place, rejection in outbox.rejected.items():
-        if answers[place] in _WRITTEN:
+        if answers[place] in WRITTEN:
             answers[place] = b"quarantined"
             report.quarantined.append(rejection)
-    report.applied, report.stale = map(answers.count, _WRITTEN)
+    report.applied, report.stale = map(answers.count, WRITTEN)
     if report.applied + report.stale + len(report.quarantined) < len(answers):
-        for entry, answer in zip(outbox.sent, answers, strict=True):
-            if answer not in (*_WRITTEN, b"quarantined"):
-                known = isinstance(answer, Failure)
-                reason = answer.reason if known else f"the cache answered {answer!r}"
-                report.failed.append(RejectedEntry(entry, reason))
+        refusals = [
+            Refusal(entry, answer, outbox.reason_at(place))
+            for place, (entry, answer) in enumerate(zip(outbox.sent, answers, strict=True))
+            if answer not in (*WRITTEN, b"quarantined")
+        ]
+        settle_refusals(cache, refusals, report, write=outbox.command, delete=outbox.deletion)
     return report
 
 
@@ -114,6 +113,22 @@ class _Outbox(msgspec.Struct):
                 command = _delete(entry, fence_ttl)
             sent.append(entry)
             yield command
+
+    def command(self, entry: Entry) -> Command:
+        """Return the command of an entry once more."""
+        try:
+            return entry.command if type(entry) is PackedPut else _command(entry, self.fence_ttl)
+        except (RecordError, RecursionError):
+            return self.deletion(entry)
+
+    def deletion(self, entry: Entry) -> Command:
+        """Return the command that deletes an entry."""
+        return _delete(entry, self.fence_ttl)
+
+    def reason_at(self, place: int) -> str | None:
+        """Return why the entry at a place could not be encoded; None if it could."""
+        rejected = self.rejected.get(place)
+        return rejected.reason if rejected else None
 
 
 def _newest(entries: Iterable[Entry], report: Report) -> Iterator[Entry]:

@@ -24,6 +24,7 @@ _NOT_BREACHING = cloudwatch.TreatMissingData.NOT_BREACHING
 _BREACHING = cloudwatch.TreatMissingData.BREACHING
 _IGNORE = cloudwatch.TreatMissingData.IGNORE
 _MISSING = cloudwatch.TreatMissingData.MISSING
+EVICTIONS = "CacheEvictions"
 _TABLE_IDLE = "good: nothing was written to the table."
 
 
@@ -93,6 +94,8 @@ def alarm_rules(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[Ala
     yield from _operating(mirror)
     if mirror.cache:
         yield from _cache(mirror, thresholds)
+    if mirror.cache or mirror.auditor:
+        yield _evictions(mirror)
 
 
 def _table(
@@ -299,6 +302,26 @@ def _cache(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRul
             missing_data=_NOT_BREACHING,
             reason="good: nobody used the cache.",
         )
+
+
+def _evictions(mirror: MonitoredMirror) -> AlarmRule:
+    """Return the rule for a cache that evicts: the auditor sees it where nodes report it."""
+    metric = (
+        mirror.cache_metric("Evictions", "Sum", _FIVE_MINUTES)
+        if mirror.cache
+        else mirror.own_metric(
+            metrics.MIRROR_DOUBTFUL, "Maximum", _at_least_five_minutes(mirror.audit_interval)
+        )
+    )
+    return AlarmRule(
+        name=EVICTIONS,
+        section="cache-evictions",
+        meaning="The cache is full and evicts keys with an expiry: fences, which keep the order.",
+        metric=metric,
+        threshold=0,
+        missing_data=_NOT_BREACHING,
+        reason="good: nobody used the cache.",
+    )
 
 
 def _at_least_five_minutes(interval: Duration) -> Duration:

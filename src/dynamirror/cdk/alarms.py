@@ -2,10 +2,13 @@
 
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_cloudwatch_actions as actions
+from aws_cdk import aws_events as events
+from aws_cdk import aws_events_targets as targets
+from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sns as sns
 from constructs import Construct
 
-from dynamirror.cdk.alarm_rules import Thresholds, alarm_rules
+from dynamirror.cdk.alarm_rules import EVICTIONS, Thresholds, alarm_rules
 from dynamirror.cdk.monitored_mirror import MonitoredMirror
 
 RUNBOOK = "docs/runbook.md"
@@ -53,3 +56,28 @@ class Alarms(Construct):
                 alarm.add_alarm_action(actions.SnsAction(topic))
                 alarm.add_ok_action(actions.SnsAction(topic))
             self.alarms[rule.name] = alarm
+        if mirror.cache and mirror.worker and (evictions := self.alarms.get(EVICTIONS)):
+            self._report_evictions(evictions, mirror.worker)
+
+    def _report_evictions(self, alarm: cloudwatch.Alarm, worker: lambda_.IFunction) -> None:
+        """Have the mirror noted as doubtful: a serverless cache need not report its evictions.
+
+        Both when they begin and when they end, since a rebuild between the two is no help.
+        """
+        raised = {"value": ["ALARM"]}
+        events.Rule(
+            self,
+            "Evictions",
+            description="Has dynamirror's mirror noted as doubtful when its cache evicts keys",
+            event_pattern=events.EventPattern(
+                source=["aws.cloudwatch"],
+                detail_type=["CloudWatch Alarm State Change"],
+                resources=[alarm.alarm_arn],
+                detail={"$or": [{"state": raised}, {"previousState": raised}]},
+            ),
+            targets=[
+                targets.LambdaFunction(
+                    worker, event=events.RuleTargetInput.from_object({"step": "evicted"})
+                )
+            ],
+        )

@@ -125,9 +125,14 @@ def _right(mirror: MonitoredMirror, table: MonitoredTable) -> list[cloudwatch.IW
     differences = (metrics.DRIFT_FOUND, metrics.DRIFT_REPAIRED)
     return [
         _graph(
-            _title(mirror, table, "The mirror is complete (1) or not (0)"),
+            _title(
+                mirror, table, "The mirror is complete (1) or not (0), and doubtful (1) or not (0)"
+            ),
             # Canary and auditor may both check in one minute; the worse result counts.
-            [table.own_metric(metrics.MIRROR_COMPLETE, "Minimum")],
+            [
+                table.own_metric(metrics.MIRROR_COMPLETE, "Minimum"),
+                table.own_metric(metrics.MIRROR_DOUBTFUL, "Maximum"),
+            ],
         ),
         _graph(
             _title(mirror, table, "Differences found and repaired"),

@@ -108,7 +108,10 @@ class RebuildMachine(Construct):
         load = self._map(
             "LoadSegments",
             "$.begun.segments",
-            {"table": "$.options.table", "run": "$.begun.run", "rate": "$.begun.rate"},
+            {
+                "table": "$.options.table",
+                **{name: f"$.begun.{name}" for name in ("run", "rate", "workers")},
+            },
             self._load(),
         )
         run = {**table, "run": "$.begun.run"}
@@ -129,7 +132,7 @@ class RebuildMachine(Construct):
 
     def _load(self) -> sfn.IChainable:
         """Load one segment, step by step."""
-        inputs = {name: f"$.{name}" for name in ("table", "index", "run", "rate")}
+        inputs = {name: f"$.{name}" for name in ("table", "index", "run", "rate", "workers")}
         load = self._step("Load", {"step": "load", **inputs}, result_path="$.progress")
         # The results of all segments must fit into the map's state.
         loaded = sfn.Pass(self, "Loaded", state_name="Loaded", result=sfn.Result.from_object({}))

@@ -12,6 +12,7 @@ from dynamirror.cdk.rebuild_machine import RebuildMachine
 from dynamirror.cdk.watchdog import Watchdog
 
 _MINUTES_A_DAY = 1440
+_GB = 1_000_000_000
 _MAX_EVENT_AGE = 360  # minutes, Lambda's limit
 
 
@@ -105,12 +106,16 @@ class Recovery(Construct):
         rate: int | None = None,
     ) -> None:
         super().__init__(scope, id)
+        gigabytes = context.cache.max_storage_gb
+        # A rebuild compares the table with it.
+        limit = {"ELASTICACHE_MAX_BYTES": str(gigabytes * _GB)} if gigabytes else {}
         self.operator = MirrorFunction(
             self,
             "Operator",
             context=context,
             handler="dynamirror.functions.operator.handler",
             description="runs an operator's commands",
+            variables=limit,
         ).function
         self.worker = MirrorFunction(
             self,
@@ -118,6 +123,7 @@ class Recovery(Construct):
             context=context,
             handler="dynamirror.functions.worker.handler",
             description="runs steps of rebuilds and verifications",
+            variables=limit,
         ).function
         self.machine = RebuildMachine(
             self,

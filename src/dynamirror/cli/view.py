@@ -17,7 +17,7 @@ from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import Item, number_text
 from dynamirror.settings import load_tables, load_views
 from dynamirror.views.event_filter import FilterPattern, patterns_of_views
-from dynamirror.views.explain import Sample, in_words, sample
+from dynamirror.views.explain import Sample, in_words, sample, too_long_keys
 from dynamirror.views.mirror_toml import TableSpec
 from dynamirror.views.unknown_attributes import unknown_attributes
 from dynamirror.views.view import View, ViewSpec, bind_views
@@ -62,7 +62,7 @@ def check(
     explanations = [
         {
             "view": view.name,
-            "words": list(in_words(spec, view)),
+            "words": [*in_words(spec, view), *filter(None, [too_long_keys(view, items)])],
             "entry": _entry(sample(view, samples)),
             "unknown": list(unknown_attributes(spec, view, items)) if items else [],
             "filters": [pattern for pattern, names in found if view.name in names],

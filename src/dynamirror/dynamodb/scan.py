@@ -81,6 +81,11 @@ class Rate:
             seconds = self._paid_until - now
         self._wait(seconds)
 
+    def pause(self, seconds: float) -> None:
+        """Wait a number of seconds for another reason."""
+        if seconds > 0:
+            self._wait(seconds)
+
 
 class Scan:
     """Scans one table; safe for use by several threads at once.

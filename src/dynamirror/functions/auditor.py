@@ -2,10 +2,12 @@
 
 import os
 from datetime import UTC, datetime
+from time import time
 from typing import Annotated, Any
 
 import msgspec
 
+from dynamirror.cache.doubt import note_evictions, note_part
 from dynamirror.functions.environment import convert, operations_of
 from dynamirror.functions.runtime import log_invocation
 from dynamirror.functions.step_messages import Units
@@ -61,6 +63,7 @@ def handler(event: Any, context: object = None) -> dict[str, Any]:
         if name in os.environ
     }
     settings = convert(variables, AuditSettings, "environment")
+    note_evictions(mirror.cache, mirror.table)
     status = mirror.status()
     part = next_part(mirror.cache, mirror.table, settings.parts)
     comparison = None
@@ -73,9 +76,13 @@ def handler(event: Any, context: object = None) -> dict[str, Any]:
             repair=settings.repair,
             rate=settings.rate or None,
         )
+        began = int(time())
         answer = mirror.perform(request)
         assert isinstance(answer, Comparison)
         comparison = answer
+        note_part(
+            mirror.cache, mirror.table, part, settings.parts, began=began, is_true=answer.is_true
+        )
     at = datetime.now(UTC).isoformat(timespec="seconds")
     result = AuditResult(at, part, settings.parts, comparison)
     save_audit(mirror.cache, mirror.table, result)
@@ -87,6 +94,7 @@ def handler(event: Any, context: object = None) -> dict[str, Any]:
 def _metrics(status: Status, comparison: Comparison | None) -> metrics.Values:
     values: dict[metrics.Metric, float] = {
         metrics.MIRROR_COMPLETE: int(status.complete),
+        metrics.MIRROR_DOUBTFUL: int(status.doubtful is not None),
         metrics.QUARANTINE_SIZE: status.quarantined,
         metrics.ITEMS_AUDITED: comparison.items if comparison else 0,
     }

@@ -27,6 +27,10 @@ class Check(_Step, frozen=True):
     running: tuple[str, ...] = ()
 
 
+class Evicted(_Step, frozen=True):
+    """Record that CloudWatch reports evictions."""
+
+
 class Begin(_Step, frozen=True):
     """Begin a rebuild, or resume an unfinished one; see `Rebuild.begin`.
 
@@ -49,11 +53,13 @@ class Load(_Step, frozen=True):
         run: the rebuild.
         index: the number of the segment, from 0.
         rate: read units per second, for this segment; 0 or null for no limit.
+        workers: how many segments are loaded at a time.
     """
 
     run: Run
     index: int
     rate: Units | None = None
+    workers: Count = 1
 
 
 class Sweep(_Step, frozen=True):
@@ -114,4 +120,4 @@ class Sum(_Step, frozen=True):
     parts: Count
 
 
-Step = Check | Begin | Load | Sweep | Finish | Divide | Verify | Sum
+Step = Check | Evicted | Begin | Load | Sweep | Finish | Divide | Verify | Sum

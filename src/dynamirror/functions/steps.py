@@ -8,6 +8,7 @@ from time import sleep, time
 from typing import Any
 
 from dynamirror.cache.answers import Failure
+from dynamirror.cache.doubt import note_evictions, note_reported
 from dynamirror.cache.scripts import Command
 from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.dynamodb.scan import Rate
@@ -15,6 +16,7 @@ from dynamirror.functions.step_messages import (
     Begin,
     Check,
     Divide,
+    Evicted,
     Finish,
     Load,
     Step,
@@ -56,6 +58,7 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
         return _load(operations, step, context)
     others: dict[type, Callable[[Operations, Any], Any]] = {
         Check: _check,
+        Evicted: _evicted,
         Begin: _begin,
         Sweep: _sweep,
         Finish: _finish,
@@ -66,7 +69,13 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
     return others[type(step)](operations, step)
 
 
+def _evicted(operations: Operations, _step: Evicted) -> dict[str, Any]:
+    note_reported(operations.cache, operations.table)
+    return {}
+
+
 def _check(operations: Operations, step: Check) -> dict[str, Any]:
+    note_evictions(operations.cache, operations.table)
     status = operations.status()
     prefix = execution_prefix(operations.table)
     busy = any(_is_rebuild(name, prefix) for name in step.running)
@@ -102,7 +111,14 @@ def _begin(operations: Operations, step: Begin) -> dict[str, Any]:
         return {"wait": begun.wait}
     segments = begun.run.segments
     rate = _share(step.rate, step.concurrency, segments)
-    return {"wait": 0, "run": begun.run, "segments": list(range(segments)), "rate": rate}
+    workers = min(step.concurrency, segments)
+    return {
+        "wait": 0,
+        "run": begun.run,
+        "workers": workers,
+        "segments": list(range(segments)),
+        "rate": rate,
+    }
 
 
 def _share(rate: float | None, concurrency: int, parts: int) -> float | None:
@@ -132,6 +148,7 @@ def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any
             step.run,
             step.index,
             rate=Rate(step.rate or None, wait=pause),
+            workers=step.workers,
             in_time=lambda: seconds_left() > 0,
             on_progress=pages.append,
         )

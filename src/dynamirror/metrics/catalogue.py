@@ -128,6 +128,12 @@ BATCH_DURATION: Final = Metric(
 MIRROR_COMPLETE: Final = _count(
     "MirrorComplete", Origin.BOTH, "1 if the cache holds all of the table, else 0.", Kind.GAUGE
 )
+MIRROR_DOUBTFUL: Final = _count(
+    "MirrorDoubtful",
+    Origin.AUDITOR,
+    "1 if the cache may have evicted fences since all entries were written or compared, else 0.",
+    Kind.GAUGE,
+)
 QUARANTINE_SIZE: Final = _count("QuarantineSize", Origin.BOTH, "Items in quarantine.", Kind.GAUGE)
 ITEMS_AUDITED: Final = _count("ItemsAudited", Origin.AUDITOR, "Items compared with the cache.")
 DRIFT_FOUND: Final = _count("DriftFound", Origin.AUDITOR, "Entries that differ from the table.")
@@ -158,7 +164,8 @@ SHARD_BEHIND: Final = Metric(
 )
 CATALOGUE: Final = (
     *(RECORDS, APPLIED, STALE, COALESCED, QUARANTINED, FAILED, REPLICATION_LAG, BATCH_DURATION),
-    *(MIRROR_COMPLETE, QUARANTINE_SIZE, ITEMS_AUDITED, DRIFT_FOUND, DRIFT_REPAIRED),
+    *(MIRROR_COMPLETE, MIRROR_DOUBTFUL, QUARANTINE_SIZE),
+    *(ITEMS_AUDITED, DRIFT_FOUND, DRIFT_REPAIRED),
     *(CANARY_SEEN, CANARY_LATENCY, SHARD_BEHIND),
 )
 

@@ -94,6 +94,8 @@ class Status(msgspec.Struct, frozen=True):
         audited: the result of the last audit; None for none.
         eviction: the cache's `maxmemory-policy`; None where the cache does not report it.
         warnings: the dangers to the mirror, and what to do.
+        doubtful: when the cache was last seen to have evicted keys, fences perhaps, in seconds
+            since 1970; None if it did not, or all entries were written or compared since.
     """
 
     table: str
@@ -120,6 +122,7 @@ class Status(msgspec.Struct, frozen=True):
     not_live: str | None = "the operator is of a version that does not look for the replicator"
     max_lag: float = DEFAULT_MAX_LAG
     replicator: SeenReplicator | None = None
+    doubtful: int | None = None
 
 
 class Vitals(msgspec.Struct, frozen=True):

@@ -5,10 +5,12 @@ Requests and answers are plain data, so that Lambda and Step Functions can carry
 
 from collections.abc import Callable, Sequence
 from functools import cached_property
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import check_views, other_views, read_marker
+from dynamirror.cache.doubt import note_written
 from dynamirror.cache.quarantine import count
 from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.dynamodb.items import SnapshotReader
@@ -30,7 +32,7 @@ from dynamirror.operations.status import read_status
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.verify import verify
-from dynamirror.settings import Settings, load_views
+from dynamirror.settings import Settings
 from dynamirror.views.view import Schema, View, bind_views, fingerprint
 
 if TYPE_CHECKING:
@@ -85,8 +87,7 @@ class Operations:
         return self._bound(self._schema)
 
     def _bound(self, schema: Schema) -> Sequence[View]:
-        specs = load_views(self.settings.config)
-        return bind_views(specs, schema)
+        return bind_views(self.settings.views(), schema)
 
     def check_views(self) -> None:
         """Check that the mirror was written in the views of the settings.
@@ -177,7 +178,8 @@ class Operations:
         description = self._description()
         rate = Rate(request.rate)
         items = int(description.get("ItemCount", 0)) * len(request.part.chosen) / request.part.of
-        return verify(
+        began = int(time())
+        comparison = verify(
             self.cache,
             self.views,
             Scan(self.client, self.table, rate=rate),
@@ -190,3 +192,6 @@ class Operations:
                 "comparing", result.items + result.entries, 2 * items or None
             ),
         )
+        if request.part.of == 1 and comparison.is_true and request.repair:
+            note_written(self.cache, self.table, began)
+        return comparison

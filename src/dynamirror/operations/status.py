@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from dynamirror.cache import eviction
+from dynamirror.cache import doubt, eviction
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import CompletenessMarker, read_marker
@@ -13,6 +13,7 @@ from dynamirror.cache.quarantine import count, overflow
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status
 from dynamirror.recovery.audit import last_audit
 from dynamirror.recovery.rebuild_state import RebuildState
+from dynamirror.recovery.room import room
 from dynamirror.replication import canary_probe
 from dynamirror.views.view import View, fingerprint
 
@@ -49,8 +50,15 @@ def read_status(
     at = time.time()  # after both reads, so that neither is later
     replicator = seen_replicator(cache, table)
     not_live = why_not_live(replicator, max_lag)
-    policy = eviction.policy(cache)
-    warning = eviction.warning(policy)
+    nodes = eviction.read_memory(cache)
+    policy = eviction.policy(nodes)
+    evictions = doubt.read_evictions(cache, table, nodes)
+    limit = eviction.limit(nodes) if cache.max_bytes is None else cache.max_bytes
+    warnings = (
+        eviction.warning(policy),
+        doubt.doubt(evictions),
+        room(views, description, limit).sentence,
+    )
     return Status(
         table=table,
         complete=marker.is_complete and not other_stream and not other_views,
@@ -72,7 +80,8 @@ def read_status(
         positions=checkpoints,
         audited=last_audit(cache, table),
         eviction=policy,
-        warnings=[] if warning is None else [warning],
+        warnings=[warning for warning in warnings if warning is not None],
+        doubtful=evictions.at if evictions.is_doubtful else None,
         live=not_live is None,
         not_live=not_live,
         max_lag=max_lag,

@@ -107,7 +107,7 @@ class GuardedCache:
     def _judged(self, answer: Any) -> Any:
         if not isinstance(answer, Failure):
             return answer
-        if answer.code == "WRONGTYPE":
+        if answer.is_final:  # the entry is none of ours, or its key one that no entry can have
             return None
         self._reason = answer.reason
         return DOWN

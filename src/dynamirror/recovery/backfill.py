@@ -142,7 +142,12 @@ class Backfill:
         while self._should_continue():
             try:
                 progress = self._rebuild.load(
-                    run, index, rate=self._rate, in_time=self._should_continue, on_progress=record
+                    run,
+                    index,
+                    rate=self._rate,
+                    workers=min(_THREADS, run.segments),
+                    in_time=self._should_continue,
+                    on_progress=record,
                 )
             except (CacheError, SourceError) as error:
                 if self._patience is not None and backoff.failures >= self._patience:

@@ -11,7 +11,7 @@ from dynamirror.cache.entry_state import EntryLocation
 from dynamirror.cache.scripts import Command
 from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
 from dynamirror.dynamodb.keys import can_exist, identity
-from dynamirror.errors import RecordError
+from dynamirror.errors import KeyTooLongError, RecordError
 from dynamirror.records.attribute_value import Item, utf8
 from dynamirror.views.canary import is_canary
 from dynamirror.views.entry import Delete, Entry, Put
@@ -87,7 +87,10 @@ def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
         cursor, flat = answer
         for member in flat[::2]:
             item_key = view.collection.item_key(partition, member, view.schema.types[1])
-            rendered = view.key_of(item_key) if item_key else None
+            try:
+                rendered = view.key_of(item_key) if item_key else None
+            except KeyTooLongError:
+                continue  # nobody could write that entry
             if item_key is not None and rendered is not None and can_exist(item_key):
                 yield ScannedEntry(view, rendered, item_key)
         if cursor == b"0":

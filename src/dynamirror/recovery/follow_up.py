@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
+from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import read_marker
 from dynamirror.cache.entry_state import EntryState, expected_state, matches, read_entries
@@ -71,7 +72,12 @@ class FollowUp:
 
     def _read_again(self, doubts: Sequence[Doubt]) -> None:
         keys = [fence_key(doubt.entry.key).encode() for doubt in doubts]
-        fences = self.cache.execute([Command(key, (b"GET", key)) for key in keys])
+        answers = self.cache.execute([Command(key, (b"GET", key)) for key in keys])
+        # Two refusals are never equal, but stand for the same: there is no fence.
+        fences = [
+            None if isinstance(answer, Failure) and answer.is_final else answer
+            for answer in answers
+        ]
         entries = expected_entries([doubt.entry for doubt in doubts], self.reader)
         cases = zip(doubts, fences, entries, strict=True)
         for chunk in chunked(cases, lambda case: entry_weight(case[2]), most=READ_AT_ONCE):
@@ -117,6 +123,9 @@ class FollowUp:
             report = apply_all(self.cache, [] if too_old else [entry], fence_ttl=self.fence_ttl)
             if (too_old or report.stale) and self._has_time(doubt):
                 self._doubts.append(doubt)
+                continue
+            if report.quarantined and doubt.kind is Kind.MISSING:
+                self.result.record(Kind.UNMAPPABLE, report.quarantined[0].reason)
                 continue
             self.result.record(doubt.kind, doubt.entry.key)
             # A quarantined entry was deleted, which repairs it, too.

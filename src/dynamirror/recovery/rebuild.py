@@ -3,12 +3,16 @@
 Replication continues meanwhile. `rebuild_state` keeps the progress in the cache.
 """
 
+import logging
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from itertools import chain
+from time import time
 from typing import TYPE_CHECKING
 
+from dynamirror.cache import eviction
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import (
     OTHER_STREAM,
@@ -18,14 +22,19 @@ from dynamirror.cache.completeness_marker import (
     record_complete,
     record_gap,
 )
+from dynamirror.cache.doubt import note_evictions, note_written, noted_evictions
 from dynamirror.cache.quarantine import ParkedItem, merged, park, reason_in_view
 from dynamirror.cache.writer import apply_all
+from dynamirror.dynamodb.client import describe_schema
 from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, SnapshotReader
 from dynamirror.dynamodb.scan import Rate, Scan, ScanPage, Segment
-from dynamirror.errors import CacheError, RecordError
+from dynamirror.errors import CacheError, ConfigError, RecordError
+from dynamirror.log_lines import log
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.version import SnapshotVersion
+from dynamirror.recovery.fill_rate import FillRate, ecpus
 from dynamirror.recovery.rebuild_state import LostError, Progress, RebuildState, Run, now
+from dynamirror.recovery.room import room
 from dynamirror.recovery.sweep import SweepStats, sweep
 from dynamirror.settings import QUARANTINE_LIMIT
 from dynamirror.views.canary import is_canary
@@ -34,6 +43,12 @@ from dynamirror.views.view import View, fingerprint
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+
+logger = logging.getLogger("dynamirror")
+
+# How often a begin notes evictions; longer than it waits for newer snapshot rows.
+_EVICTIONS_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +110,22 @@ class Rebuild:
         Raises:
             CacheError: the cache cannot be reached.
             SourceError: the table cannot be described.
+            ConfigError: the cache has no room for the table.
         """
         as_of = self._scan(consistent=consistent).as_of().as_of
-        gap = self._newest_gap(as_of, consistent=consistent)
+        table = self.schema.table
+        # Not each time that a begin waits, since a cache that is full goes on to evict.
+        note_evictions(self.cache, table, pause=_EVICTIONS_SECONDS)
+        gap = max(
+            self._newest_gap(as_of, consistent=consistent), noted_evictions(self.cache, table).at
+        )
         views = fingerprint(self.views)
         run = None if restart else self._state.run()
         if run and not run.finished and run.as_of > gap and run.views == views:
             return Step(run)
         if as_of <= gap:
             return Step(wait=gap + 1 - as_of)
+        self._check_room()
         run = Run(secrets.token_hex(8), as_of, segments, consistent, views, now())
         self._state.begin(run)
         return Step(run)
@@ -124,6 +146,21 @@ class Rebuild:
             self.cache, self.views, stream=followed, at=gap, reason=reason, source=self.stream_arn
         )
         return gap
+
+    def _check_room(self) -> None:
+        limit = self.cache.max_bytes
+        if limit is None:
+            limit = eviction.limit(eviction.read_memory(self.cache))
+        if not limit:
+            return
+        _schema, description = describe_schema(self._client, self.schema.table)
+        found = room(self.views, description, limit)
+        if found.is_short:
+            raise ConfigError(
+                f"{found.sentence}; ELASTICACHE_MAX_BYTES=0 rebuilds without this check"
+            )
+        if found.sentence:
+            log(logger, logging.WARNING, "cache nearly too small", {"reason": found.sentence})
 
     def run(self) -> Run | None:
         """Return the newest run, finished or not; None if there is none.
@@ -147,6 +184,7 @@ class Rebuild:
         index: int,
         *,
         rate: Rate | None = None,
+        workers: int = 1,
         in_time: Callable[[], bool] = lambda: True,
         on_progress: Callable[[Progress], object] = lambda _progress: None,
     ) -> Progress:
@@ -155,7 +193,9 @@ class Rebuild:
         Args:
             run: the run.
             index: the number of the segment, from 0.
-            rate: the limit of the read units; None for no limit.
+            rate: the limit of the read units; None for no limit. It also waits where a new cache
+                would throttle.
+            workers: the number of segments that are loaded at a time.
             in_time: returns whether there is time for another page.
             on_progress: called with the progress after each page.
 
@@ -169,6 +209,8 @@ class Rebuild:
         if progress.done:
             return progress
         scan = self._scan(consistent=run.consistent, rate=rate)
+        fill_rate = FillRate(self.cache.first_ecpus, workers)
+        before, since, begun = progress, time(), datetime.fromisoformat(run.begun).timestamp()
         for page in scan.pages(Segment(index, run.segments), progress.start):
             items = [item for item in page.items if not is_canary(item, self.schema)]
             progress = self._write(replace(page, items=items), progress)
@@ -177,6 +219,9 @@ class Rebuild:
             on_progress(progress)
             if not in_time():
                 break
+            if rate is not None and not progress.done:
+                units = _ecpus(before, progress, consistent=run.consistent)
+                rate.pause(fill_rate.wait(units, begun=begun, since=since, now=time()))
         return progress
 
     def sweep(
@@ -224,6 +269,7 @@ class Rebuild:
             raise LostError("orphaned entries were not swept")
         if reason := record_complete(self.cache, self.views, SnapshotVersion(run.as_of)):
             raise LostError(f"the mirror became incomplete while it was rebuilt ({reason})")
+        note_written(self.cache, self.schema.table, run.as_of)
         self._state.record_finished(run)
 
     def _scan(self, *, consistent: bool, rate: Rate | None = None) -> Scan:
@@ -282,3 +328,9 @@ class Rebuild:
         # A row with a later as-of time holds all changes that this one holds.
         created = page.version.as_of
         return ParkedItem(self.schema.table, self.schema.key_of(item), "?", reason, created)
+
+
+def _ecpus(before: Progress, after: Progress, *, consistent: bool) -> float:
+    """Return what the cache took for the pages between."""
+    entries = after.applied + after.stale - before.applied - before.stale
+    return ecpus(entries, after.units - before.units, consistent=consistent)

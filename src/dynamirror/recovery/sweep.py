@@ -100,6 +100,8 @@ def _unconfirmed(
 
 def _confirms(fence: object, since: SnapshotVersion) -> bool:
     if isinstance(fence, Failure):
+        if fence.is_final:
+            return False  # what stands there is no fence
         raise CacheError(fence.reason)
     try:
         written = version.parse(fence.decode()) if isinstance(fence, bytes) else None

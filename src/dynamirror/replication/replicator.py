@@ -19,7 +19,7 @@ from dynamirror.replication.key_schema import key_schema
 from dynamirror.replication.record_batch import RecordBatch
 from dynamirror.replication.record_decoder import OTHER_KEY, entries_of_batch
 from dynamirror.replication.table_keys import TableKeys
-from dynamirror.settings import QUARANTINE_LIMIT, Settings, load_views
+from dynamirror.settings import QUARANTINE_LIMIT, Settings
 from dynamirror.views.batch_result import BatchResult, Report, partial_batch_response
 from dynamirror.views.view import Schema, Views
 
@@ -229,7 +229,7 @@ def build(
     def schema_of(table: str, keys: frozenset[str]) -> Schema:
         return key_schema(settings, table, keys)
 
-    views = Views(load_views(settings.config), schema_of)
+    views = Views(settings.views(), schema_of)
     return Replicator(
         Cache(settings),
         views,

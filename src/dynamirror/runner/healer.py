@@ -3,9 +3,11 @@
 import logging
 import threading
 from collections.abc import Callable
+from time import monotonic
 
 from dynamirror.backoff import Backoff
-from dynamirror.errors import CacheError, SourceError
+from dynamirror.cache.doubt import note_evictions
+from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.replication.gap_detector import GapDetector
@@ -13,6 +15,9 @@ from dynamirror.replication.gap_detector import GapDetector
 logger = logging.getLogger("dynamirror")
 
 _CHECK_SECONDS = 2.0
+_NO_ROOM_SECONDS = 60.0
+# As often as a watchdog in AWS looks, and more often than a node restarts.
+_EVICTIONS_SECONDS = 60.0
 
 
 class Healer(threading.Thread):
@@ -47,6 +52,8 @@ class Healer(threading.Thread):
         self._halt = threading.Event()
         self._detector = GapDetector(rebuild.cache, rebuild.views)
         self._notified: str | None = None
+        self._refused: str | None = None
+        self._looked = float("-inf")
         self.complete: bool | None = None  # None before the first check
         self.reason = "its completeness marker has not been read yet"
 
@@ -69,6 +76,7 @@ class Healer(threading.Thread):
 
     def _check(self) -> None:
         self._detector.check(self._stream_arn())
+        self._note_evictions()
         marker = self._detector.marker
         if marker is None:
             return
@@ -84,6 +92,12 @@ class Healer(threading.Thread):
         if self._auto_rebuild:
             self._run_rebuild()
 
+    def _note_evictions(self) -> None:
+        if monotonic() - self._looked < _EVICTIONS_SECONDS:
+            return
+        self._looked = monotonic()
+        note_evictions(self._rebuild.cache, self._rebuild.schema.table)
+
     def _run_rebuild(self) -> None:
         def on_progress(progress: BackfillProgress) -> None:
             if progress.phase == "again":
@@ -97,7 +111,15 @@ class Healer(threading.Thread):
             stop=self._halt,
             on_progress=on_progress,
         )
-        done = backfill.run()
+        try:
+            done = backfill.run()
+        except ConfigError as error:  # the cache has no room, until somebody gives it some
+            self.reason = str(error)
+            if self._refused != self.reason:
+                self._refused = self.reason
+                self._notify(f"the mirror cannot be rebuilt: {error}")
+            self._halt.wait(_NO_ROOM_SECONDS)
+            return
         if done is not None:
             self.complete, self._notified = True, None
             self._notify(

@@ -42,11 +42,14 @@ def entries_of_change(view: View, change: Change) -> Iterable[Entry]:
     """
     if not view.is_static:
         return _of_moving(view, change)
+    if change.new is None:
+        key = view.possible_key(change.keys)
+        if key is None:
+            return ()
+        return (Delete(view, key, change.version, change.old or change.keys),)
     key = view.key_of(change.keys)
     if key is None:
         return ()
-    if change.new is None:
-        return (Delete(view, key, change.version, change.old or change.keys),)
     return (Put(view, key, change.version, change.new),)
 
 

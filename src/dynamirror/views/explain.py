@@ -1,6 +1,7 @@
 """Views in words, with the entries that an item makes and what they cost."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from dynamirror.errors import RecordError
@@ -9,7 +10,7 @@ from dynamirror.records.version import ChangeVersion, SnapshotVersion
 from dynamirror.views.condition import Combined, Condition, Test
 from dynamirror.views.encoding import ValueType, unpack_fields
 from dynamirror.views.entry import Put, entry_of_row
-from dynamirror.views.keyspace import fence_key
+from dynamirror.views.keyspace import SERVERLESS_KEY_BYTES, fence_key
 from dynamirror.views.view import View, ViewSpec
 
 _ENCODINGS = {
@@ -75,6 +76,34 @@ def _cautions(view: View) -> Iterator[str]:
         yield (
             "its keys have no prefix of their own, so orphaned entries are found, but not deleted"
         )
+    schema = view.schema
+    most = view.template.longest_key(
+        schema.keys, dict(zip(schema.keys, schema.types, strict=False))
+    )
+    allowed = SERVERLESS_KEY_BYTES - view.template.fence_bytes
+    if most is None or most > allowed:
+        length = "any length" if most is None else f"up to {most:,} bytes"
+        yield (
+            f"a key can have {length}, and in ElastiCache Serverless no more than {allowed:,} "
+            "bytes, because the fence's key must fit: an item with a longer one is quarantined"
+        )
+
+
+def too_long_keys(view: View, items: Iterable[Item]) -> str | None:
+    """Return a sentence about items whose keys ElastiCache Serverless refuses; None for none."""
+    allowed = SERVERLESS_KEY_BYTES - view.template.fence_bytes
+    lengths = []
+    for item in items:
+        with suppress(RecordError):
+            if (key := view.render(item)) is not None:
+                lengths.append(len(utf8(key)))
+    longer = [length for length in lengths if length > allowed]
+    if not longer:
+        return None
+    return (
+        f"warning: {len(longer):,} of {len(lengths):,} items have a key that is too long for "
+        f"ElastiCache Serverless, the longest with {max(longer):,} bytes"
+    )
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -1,15 +1,17 @@
 """Key templates: text with `{attribute}` in it, rendered so that two items never share a key."""
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from math import ceil
 
 import msgspec
 
-from dynamirror.errors import ConfigError, RecordError
+from dynamirror.errors import ConfigError, KeyTooLongError, RecordError
 from dynamirror.records.attribute_value import AttributeValue, Item, utf8
 from dynamirror.records.key_codec import key_text, key_value, sort_bytes, sort_value
 from dynamirror.views.condition import path
-from dynamirror.views.keyspace import RESERVED
+from dynamirror.views.keyspace import FENCE_BYTES, LONGEST_FENCE_BYTES, RESERVED
 
 _ASIDE = f"%{ord(RESERVED[0]):02X}"
 
@@ -21,6 +23,13 @@ _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
 _INDEX = "}:%%"
 
 
+# What DynamoDB takes of a partition key and of a sort key, and the longest text of a number.
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+_MOST_KEY_BYTES = 2048, 1024
+_MOST_NUMBER_BYTES = 46
+# The letters of a byte that is escaped, and the letters of two types' texts that may be.
+_ESCAPED = len("%XX")
+_NUMBER, _BASE64URL = frozenset("+-.E"), frozenset("-_")
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]+)\}|([{}])")
 
 
@@ -189,15 +198,45 @@ class KeyTemplate(msgspec.Struct, frozen=True):
 
         return take_apart
 
-    def renderer(self, keys: Sequence[str] = ()) -> Callable[[Item], str | None]:
+    @property
+    def fence_bytes(self) -> int:
+        """How much longer the key of a fence is than that of its entry, in bytes."""
+        return FENCE_BYTES if "{" in "".join(self.literals) else LONGEST_FENCE_BYTES
+
+    def longest_key(self, keys: Sequence[str], types: Mapping[str, str]) -> int | None:
+        """Return the length in bytes of the longest key that an item can have; None for any length.
+
+        Args:
+            keys: names of the primary-key attributes, partition key first.
+            types: their types; S for one whose type is missing.
+        """
+        most = dict(zip(keys, _MOST_KEY_BYTES, strict=False))
+        length = len(utf8("".join(self.literals)))
+        for name in self.names:
+            if name not in most:
+                return None  # any other attribute is limited by its item's size only
+            match types.get(name, "S"):
+                case "N":
+                    length += _MOST_NUMBER_BYTES * _factor(self.escaped, _NUMBER)
+                case "B":
+                    length += ceil(most[name] * 4 / 3) * _factor(self.escaped, _BASE64URL)
+                case _:
+                    length += most[name] * _ESCAPED
+        return length
+
+    def renderer(
+        self, keys: Sequence[str] = (), *, max_key_bytes: int | None = None
+    ) -> Callable[[Item], str | None]:
         """Make the function that turns an item into its key, or None if it lacks an attribute.
 
         It raises RecordError for an attribute that cannot stand in a key: of another type than S, N
-        and B, or not valid Unicode.
+        and B, or not valid Unicode. It raises KeyTooLongError for a key whose fence is too long.
 
         Args:
             keys: names of the primary-key attributes; in any other, dots lead into maps.
+            max_key_bytes: the length of the longest key that the cache takes; None for any.
         """
+        longest = sys.maxsize if max_key_bytes is None else max_key_bytes - self.fence_bytes
         replace = _any_of(self.escaped).sub
         head, tail = self.literals[0], self.literals[1:]
         getters = (path(name, keys) for name in self.names)
@@ -216,8 +255,12 @@ class KeyTemplate(msgspec.Struct, frozen=True):
                 key += text + literal
             if may_be_reserved and key.startswith(RESERVED):
                 key = _step_aside(key)
-            if not key.isascii():
-                utf8(key)
+            size = len(key) if key.isascii() else len(utf8(key))
+            if size > longest:
+                raise KeyTooLongError(
+                    f"its key has {size:,} bytes, and the cache takes no more than {longest:,}, "
+                    f"with the {self.fence_bytes} that its fence has more"
+                )
             return key
 
         return render
@@ -281,6 +324,10 @@ class Collection(msgspec.Struct, frozen=True):
             return item if self.member(item) == member else None
         except (RecordError, ValueError, IndexError):
             return None
+
+
+def _factor(escaped: frozenset[str], letters: frozenset[str]) -> int:
+    return _ESCAPED if escaped & letters else 1
 
 
 def _any_of(letters: frozenset[str]) -> re.Pattern[str]:

@@ -9,6 +9,13 @@ def escape_glob(text: str) -> str:
     return "".join(f"\\{letter}" if letter in "*?[]\\" else letter for letter in text)
 
 
+# https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/quota-limits.html
+SERVERLESS_KEY_BYTES = 4_096
+# What a fence's key has more than its entry's: with an entry's own hash tag, and without.
+FENCE_BYTES = len(f"{RESERVED}fence:")
+LONGEST_FENCE_BYTES = FENCE_BYTES + len("{}")
+
+
 def fence_key(key: str) -> str:
     """Return the key of an entry's fence, which is in the entry's hash slot.
 
@@ -46,6 +53,11 @@ def checkpoints_key(table: str, epoch: int) -> str:
 def audit_key(table: str) -> str:
     """Return the key of the hash that holds the number of the next part and the last result."""
     return f"{RESERVED}{{{table}}}:audit"
+
+
+def evictions_key(table: str) -> str:
+    """Return the key of the hash that holds what was noticed of the cache's evictions."""
+    return f"{RESERVED}{{{table}}}:evictions"
 
 
 def rebuild_key(table: str) -> str:

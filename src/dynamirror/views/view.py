@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import msgspec
 
-from dynamirror.errors import ConfigError
+from dynamirror.errors import ConfigError, KeyTooLongError
 from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.stream_record import Change, check_view_type
 from dynamirror.views.condition import Condition, parse, path, pinned
@@ -84,6 +84,8 @@ class View(msgspec.Struct, frozen=True):
     def possible_key(self, keys: Item) -> str | None:
         """Return the key of the entry that an item may have; None if it cannot have one.
 
+        A key that is too long is no possible one.
+
         Args:
             keys: the item's primary key, which is all that is known of it.
 
@@ -92,7 +94,10 @@ class View(msgspec.Struct, frozen=True):
         """
         if self.when is not None and not self.when.may_hold(keys, self.schema.keys):
             return None
-        return self.key_of(keys)
+        try:
+            return self.key_of(keys)
+        except KeyTooLongError:
+            return None
 
     def encode(self, item: Item) -> bytes | None:
         """Return the value of an item's entry, or None if the view has none for it.
@@ -153,6 +158,8 @@ class ViewSpec(msgspec.Struct, frozen=True):
         projection: what of an item is written.
         ttl: the attribute with the time of expiry; None for none.
         collection: whether the entries of one partition key can be read in order.
+        max_key_bytes: the length of the longest key that the cache takes; None for any. The
+            settings decide it, and no file.
     """
 
     name: str = "default"
@@ -164,6 +171,7 @@ class ViewSpec(msgspec.Struct, frozen=True):
     projection: Projection = Projection()
     ttl: str | None = None
     collection: bool = False
+    max_key_bytes: int | None = None
 
     def bind(self, schema: Schema) -> View:
         """Fit the view to a table.
@@ -192,7 +200,7 @@ class ViewSpec(msgspec.Struct, frozen=True):
             schema=schema,
             template=template,
             encoding=self.encoding,
-            key_of=template.renderer(schema.keys),
+            key_of=template.renderer(schema.keys, max_key_bytes=self.max_key_bytes),
             needs_old_image=not set(template.names) <= set(schema.keys),
             exclusive=self.exclusive,
             when=when,

@@ -1,0 +1,118 @@
+"""Entries that the cache refused: which are quarantined, and which come again."""
+
+from collections.abc import Callable, Sequence
+from itertools import compress
+from typing import Any, Final
+
+import msgspec
+
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
+from dynamirror.views.batch_result import RejectedEntry, Report
+from dynamirror.views.entry import Delete, Entry
+
+# What the scripts answer.
+WRITTEN: Final = (b"applied", b"stale")
+# An error that is not known is taken for one record's if it meets no more of one call than that,
+# and meets them as often in a row; else it comes again, since the server may heal.
+_MOST_UNKNOWN: Final = 3
+_MORE_ATTEMPTS: Final = 2
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """An entry that was not written.
+
+    Args:
+        entry: the entry.
+        answer: what the cache answered.
+        reason: why the item could not be encoded, so that a deletion was sent; None if it could.
+    """
+
+    entry: Entry
+    answer: Any
+    reason: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Return why the entry was not written, for the log."""
+        known = isinstance(self.answer, Failure)
+        return self.answer.reason if known else f"the cache answered {self.answer!r}"
+
+    @property
+    def rejected(self) -> RejectedEntry:
+        """Return the entry with the reason for the quarantine."""
+        refused = f"the cache refuses it for good: {self.text}"
+        return RejectedEntry(self.entry, "; ".join(filter(None, (self.reason, refused))))
+
+
+def settle_refusals(
+    cache: Cache,
+    refusals: Sequence[Refusal],
+    report: Report,
+    *,
+    write: Callable[[Entry], Command],
+    delete: Callable[[Entry], Command],
+) -> None:
+    """Add each refused entry to the report: quarantined, without an entry, or failed.
+
+    Args:
+        cache: the cache.
+        refusals: the entries that were not written.
+        report: holds the outcomes of the others.
+        write: returns the command that was refused.
+        delete: returns the command that deletes an entry through its fence.
+
+    Raises:
+        CacheError: no node of the cache can be reached.
+    """
+    final, unknown = [], []
+    for refusal in refusals:
+        answer = refusal.answer
+        if isinstance(answer, Failure) and answer.is_final:
+            final.append(refusal)
+        elif isinstance(answer, Failure) and not answer.is_retried:
+            unknown.append(refusal)
+        else:
+            report.failed.append(RejectedEntry(refusal.entry, refusal.text))
+    lasting = _is_lasting(cache, unknown, report, write)
+    for refusal in unknown if not lasting else ():
+        report.failed.append(RejectedEntry(refusal.entry, refusal.text))
+    _quarantine(cache, final + (unknown if lasting else []), report, delete)
+
+
+def _is_lasting(
+    cache: Cache, unknown: Sequence[Refusal], report: Report, write: Callable[[Entry], Command]
+) -> bool:
+    """Return whether a few entries meet an error again and again that no neighbour meets."""
+    if not 0 < len(unknown) <= _MOST_UNKNOWN or not report.applied + report.stale:
+        return False
+    expected = [refusal.text for refusal in unknown]
+    for _attempt in range(_MORE_ATTEMPTS):
+        answers = cache.execute([write(refusal.entry) for refusal in unknown])
+        if [answer.reason for answer in answers if isinstance(answer, Failure)] != expected:
+            return False
+    return True
+
+
+def _quarantine(
+    cache: Cache, refusals: Sequence[Refusal], report: Report, delete: Callable[[Entry], Command]
+) -> None:
+    """Delete what the cache holds of the entries: it is out of date, and nothing replaces it."""
+    doomed = []
+    for refusal in refusals:
+        if isinstance(refusal.entry, Delete) and refusal.answer.is_of_key:
+            report.stale += 1  # under that key there can be no entry
+        else:
+            doomed.append(refusal)
+    answers = cache.execute([delete(refusal.entry) for refusal in doomed]) if doomed else []
+    refused = [isinstance(answer, Failure) and answer.is_final for answer in answers]
+    # A fence that cannot be read guards nothing: without it, no entry is the only safe one.
+    keys = [refusal.entry.key.encode() for refusal in compress(doomed, refused)]
+    unlinked = iter(cache.execute([Command(key, (b"UNLINK", key)) for key in keys]) if keys else ())
+    for refusal, answer, is_refused in zip(doomed, answers, refused, strict=True):
+        last = next(unlinked) if is_refused else answer
+        if isinstance(last, Failure) and not last.is_of_key:
+            report.failed.append(RejectedEntry(refusal.entry, last.reason))
+        else:
+            report.quarantined.append(refusal.rejected)

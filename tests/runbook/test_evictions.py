@@ -1,0 +1,121 @@
+"""A full cache evicts fences first, and an old change comes back: it is noticed, and healed."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from tests.support.alarm_watch import Watch
+from tests.support.deadlines import wait_until
+
+from dynamirror.cache.client import Cache
+from dynamirror.cache.doubt import noted_evictions
+from dynamirror.errors import CacheError
+from dynamirror.functions import auditor, environment, worker
+from dynamirror.handler import handler
+from dynamirror.operations.messages import Status
+from dynamirror.views.keyspace import fence_key
+
+
+@pytest.fixture
+def full(watch: Watch) -> Iterator[Cache]:
+    """The cache, which evicts what expires once it is full."""
+    cache = watch.world.cache
+    cache.broadcast(b"CONFIG", b"SET", b"maxmemory-policy", b"volatile-lru")
+    yield cache
+    make_room(cache)
+    cache.broadcast(b"CONFIG", b"SET", b"maxmemory-policy", b"noeviction")
+    cache.broadcast(b"CONFIG", b"RESETSTAT")  # the next test's mirror is not doubtful
+
+
+def make_room(cache: Cache) -> None:
+    cache.broadcast(b"CONFIG", b"SET", b"maxmemory", b"0")
+    for key in list(cache.scan("other:*")):
+        cache.call(key.decode(), b"UNLINK", key)
+
+
+def fill(cache: Cache, fence: str) -> None:
+    """Let another application write until the fence is evicted."""
+    (report,) = cache.broadcast(b"INFO")
+    used = int(report.decode().partition("used_memory:")[2].split()[0])
+    cache.broadcast(b"CONFIG", b"SET", b"maxmemory", b"%d" % (used + 1_000_000))
+    for number in range(2_000):
+        key = f"other:{number}"
+        with suppress(CacheError):  # once it can evict no more
+            cache.call(key, b"SET", key, bytes(10_000))
+        if cache.call(fence, b"GET", fence) is None:
+            return
+    raise AssertionError("the fence is still there")
+
+
+def status() -> Status:
+    return environment.operations().status()
+
+
+def entry(watch: Watch) -> Any:
+    key = f"{watch.world.table}:1"
+    return json.loads(watch.world.cache.call(key, b"GET", key))["name"]
+
+
+def replayed(watch: Watch, full: Cache) -> None:
+    """Have the mirror complete, its fence evicted, and the first of two changes come again."""
+    events: list[Any] = []
+
+    def both(event: Any, context: Any) -> Any:
+        events.append(event)
+        return handler(event, context)
+
+    delivery = watch.world.follow(function=both)
+    watch.world.put("1", name="old")
+    watch.world.caught_up(delivery)
+    watch.world.put("1", name="new")
+    watch.world.caught_up(delivery)
+    delivery.stop()
+    watch.world.rebuilt()
+    assert status().doubtful is None
+    fill(full, fence_key(f"{watch.world.table}:1"))
+    first = {"Records": [events[0]["Records"][0]]}
+    make_room(full)  # for what is no eviction
+    assert watch.invoke(handler, first) == {"batchItemFailures": []}
+    assert entry(watch) == "old", "nothing keeps it away"
+
+
+def test_evictions_are_noticed_and_a_round_of_audits_heals_what_came_of_them(
+    watch: Watch, full: Cache
+) -> None:
+    replayed(watch, full)
+    found = status()
+    assert found.doubtful is not None
+    assert found.complete, "no rebuild begins by itself"
+    assert "evicted keys, fences perhaps" in found.warnings[0]
+
+    def healed() -> bool:
+        watch.pass_minutes(1, lambda: watch.invoke(auditor.handler))
+        return status().doubtful is None
+
+    wait_until(healed)
+    assert entry(watch) == "new"
+    assert status().warnings == []
+    assert noted_evictions(full, watch.world.table).counts
+
+
+def test_evictions_are_noticed_and_a_rebuild_heals_what_came_of_them(
+    watch: Watch, full: Cache
+) -> None:
+    replayed(watch, full)
+    assert watch.invoke(worker.handler, {"step": "check"})["complete"]
+    watch.world.rebuilt()
+    assert entry(watch) == "new"
+    assert status().doubtful is None
+
+
+def test_evictions_that_cloudwatch_reports_are_noted(watch: Watch, full: Cache) -> None:
+    """ElastiCache Serverless need not show them in INFO."""
+    watch.world.rebuilt()
+    assert status().doubtful is None
+    assert watch.invoke(worker.handler, {"step": "evicted"}) == {}
+    assert status().doubtful is not None
+    watch.world.rebuilt()
+    assert status().doubtful is None
+    assert full
