@@ -195,7 +195,14 @@ class RebuildMachine(Construct):
             verify.next(verified),
         )
         total = self._step(
-            "Sum", {"step": "sum", "id": "$$.Execution.Name", **parts}, result_path="$"
+            "Sum",
+            {
+                "step": "sum",
+                "id": "$$.Execution.Name",
+                "began": "$$.Execution.StartTime",
+                **parts,
+            },
+            result_path="$",
         )
         return divide.next(compare).next(total)
 
