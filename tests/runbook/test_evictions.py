@@ -3,6 +3,8 @@
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import UTC, datetime
+from time import time
 from typing import Any
 
 import pytest
@@ -118,4 +120,19 @@ def test_evictions_that_cloudwatch_reports_are_noted(watch: Watch, full: Cache) 
     assert status().doubtful is not None
     watch.world.rebuilt()
     assert status().doubtful is None
+    assert full
+
+
+def test_a_verification_by_the_state_machine_ends_the_doubt(watch: Watch, full: Cache) -> None:
+    """Only if it began later, and found nothing."""
+    watch.world.rebuilt()
+    watch.invoke(worker.handler, {"step": "evicted"})
+    parts = [{"of": 2, "chosen": [index]} for index in range(2)]
+    for part in parts:
+        watch.invoke(worker.handler, {"step": "verify", "part": part, "settle": 0, "id": "v"})
+    total = {"step": "sum", "id": "v", "parts": 2}
+    for seconds, is_doubtful in ((-5, True), (5, False)):
+        began = datetime.fromtimestamp(time() + seconds, UTC).isoformat().replace("+00:00", "Z")
+        assert watch.invoke(worker.handler, total | {"began": began})["missing"] == 0
+        assert (status().doubtful is not None) == is_doubtful
     assert full

@@ -94,8 +94,13 @@ def alarm_rules(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[Ala
     yield from _operating(mirror)
     if mirror.cache:
         yield from _cache(mirror, thresholds)
-    if mirror.cache or mirror.auditor:
-        yield _evictions(mirror)
+        yield _evictions(mirror.cache_metric("Evictions", "Sum", _FIVE_MINUTES))
+    elif mirror.auditor:
+        # It sees evictions where the nodes report them.
+        period = _at_least_five_minutes(mirror.audit_interval)
+        for table in mirror.tables:
+            metric = table.own_metric(metrics.MIRROR_DOUBTFUL, "Maximum", period)
+            yield replace(_evictions(metric), name=f"{EVICTIONS}{table.id}")
 
 
 def _table(
@@ -304,15 +309,8 @@ def _cache(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRul
         )
 
 
-def _evictions(mirror: MonitoredMirror) -> AlarmRule:
-    """Return the rule for a cache that evicts: the auditor sees it where nodes report it."""
-    metric = (
-        mirror.cache_metric("Evictions", "Sum", _FIVE_MINUTES)
-        if mirror.cache
-        else mirror.own_metric(
-            metrics.MIRROR_DOUBTFUL, "Maximum", _at_least_five_minutes(mirror.audit_interval)
-        )
-    )
+def _evictions(metric: cloudwatch.IMetric) -> AlarmRule:
+    """Return the rule for a cache that evicts."""
     return AlarmRule(
         name=EVICTIONS,
         section="cache-evictions",

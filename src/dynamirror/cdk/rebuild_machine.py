@@ -205,7 +205,13 @@ class RebuildMachine(Construct):
         )
         total = self._step(
             "Sum",
-            {"step": "sum", "table": "$.options.table", "id": "$$.Execution.Name", **parts},
+            {
+                "step": "sum",
+                "table": "$.options.table",
+                "id": "$$.Execution.Name",
+                "began": "$$.Execution.StartTime",
+                **parts,
+            },
             result_path="$",
         )
         return divide.next(compare).next(total)

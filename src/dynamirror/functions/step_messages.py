@@ -114,10 +114,12 @@ class Sum(_Step, frozen=True):
     Args:
         id: the id of the verification.
         parts: the number of its parts.
+        began: the time of its begin, in ISO 8601; null where it is not known.
     """
 
     id: str
     parts: Count
+    began: str | None = None
 
 
 Step = Check | Evicted | Begin | Load | Sweep | Finish | Divide | Verify | Sum

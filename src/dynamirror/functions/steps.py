@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable
+from datetime import datetime
 from hashlib import sha256
 from math import ceil
 from time import sleep, time
 from typing import Any
 
 from dynamirror.cache.answers import Failure
-from dynamirror.cache.doubt import note_evictions, note_reported
+from dynamirror.cache.doubt import note_evictions, note_reported, note_written
 from dynamirror.cache.scripts import Command
 from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.dynamodb.scan import Rate
@@ -214,4 +215,7 @@ def _sum(operations: Operations, step: Sum) -> Comparison:
         if comparison is None:
             raise LostError("the cache has lost results of the verification; verify again")
         total.add(comparison)
+    if step.began is not None and total.is_true:
+        began = datetime.fromisoformat(step.began).timestamp()
+        note_written(operations.cache, operations.table, int(began))
     return total

@@ -192,6 +192,6 @@ class Operations:
                 "comparing", result.items + result.entries, 2 * items or None
             ),
         )
-        if request.part.of == 1 and comparison.is_true and request.repair:
+        if request.part.of == 1 and comparison.is_true:
             note_written(self.cache, self.table, began)
         return comparison

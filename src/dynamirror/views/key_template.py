@@ -255,8 +255,8 @@ class KeyTemplate(msgspec.Struct, frozen=True):
                 key += text + literal
             if may_be_reserved and key.startswith(RESERVED):
                 key = _step_aside(key)
-            size = len(key) if key.isascii() else len(utf8(key))
-            if size > longest:
+            # A text has no more letters than bytes.
+            if (len(key) > longest or not key.isascii()) and (size := len(utf8(key))) > longest:
                 raise KeyTooLongError(
                     f"its key has {size:,} bytes, and the cache takes no more than {longest:,}, "
                     f"with the {self.fence_bytes} that its fence has more"
