@@ -11,6 +11,8 @@ from uuid import uuid4
 
 import pytest
 from tests.support.builders import Time, record
+from tests.support.deadlines import wait_until
+from tests.support.following import Following
 from tests.support.sandboxes import fresh_logger
 
 from dynamirror import handler as replicator
@@ -22,7 +24,10 @@ from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.functions import auditor, canary, environment, operator, worker
-from dynamirror.settings import load_views
+from dynamirror.replication.replicator import build
+from dynamirror.runner.event_source_mapping import EventSourceMapping
+from dynamirror.runner.follower import Follower
+from dynamirror.settings import Settings, load_views
 from dynamirror.views import canary as canary_item
 from dynamirror.views.mirror_toml import check_views
 from dynamirror.views.view import Schema, bind_views
@@ -243,3 +248,22 @@ def test_a_role_is_granted_just_the_commands_that_it_sends(roles: Roles, role: R
     (text,) = roles.admin.broadcast(b"INFO", b"commandstats")
     sent = set(re.findall(r"cmdstat_([^:]+):calls", text.decode())) - UNCOUNTED
     assert COMMANDS[role] - RARE == sent
+
+
+def test_the_operator_s_rights_suffice_for_a_run_with_its_rebuild(
+    roles: Roles, dynamodb: EmbeddedDynamoDB
+) -> None:
+    roles.become(Role.OPERATOR)
+    roles.admin.broadcast(b"ACL", b"LOG", b"RESET")
+    mirror = build(Settings.from_env(os.environ))
+    source = (dynamodb.aws, roles.table, mirror, EventSourceMapping())
+    following = Following(Follower(*source, notify=print))
+    try:
+        wait_until(lambda: following.ended or following.follower.why_not_ready(600) is None)
+        key = b"dynamirror:{%b}:positions:*" % roles.table.encode()
+        wait_until(lambda: following.ended or bool(list(roles.admin.scan(key.decode()))))
+        assert following.error is None
+    finally:
+        following.stop()
+        mirror.cache.close()
+    assert roles.admin.broadcast(b"ACL", b"LOG") == [[]]
