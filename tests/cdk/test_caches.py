@@ -199,6 +199,15 @@ def test_a_serverless_cache_that_elasticache_would_refuse_is_refused_at_synth(
         Cache(stack, "Cache", network=None, **PATTERNS, **options)
 
 
+def test_replicas_need_two_zones(stack: Stack) -> None:
+    network = Network(stack, "Network", max_azs=1)
+    with pytest.raises(ConfigError, match=r"^cache: replicas: need subnets in two zones[^\n]+$"):
+        NodeCache(stack, "Cache", network=network, **PATTERNS)
+    NodeCache(stack, "Alone", network=network, replicas=0, **PATTERNS)
+    (group,) = resources(Template.from_stack(stack), "AWS::ElastiCache::ReplicationGroup")
+    assert group["MultiAZEnabled"] is False
+
+
 def test_a_client_is_admitted_as_with_other_constructs(stack: Stack) -> None:
     network = Network(stack, "Network")
     cache = Cache(stack, "Cache", network=network, **PATTERNS)
