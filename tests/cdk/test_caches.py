@@ -141,7 +141,6 @@ def test_a_cache_of_nodes_is_a_cluster_that_never_evicts_and_fails_over(stack: S
             "AutomaticFailoverEnabled": True,
             "MultiAZEnabled": True,
             "TransitEncryptionEnabled": True,
-            "TransitEncryptionMode": "required",
             "AtRestEncryptionEnabled": True,
             "Durability": "sync",
         },

@@ -198,7 +198,8 @@ def test_a_lookup_without_credentials_is_refused_with_the_remedy(
             "network: `public` needs no VPC, and so excludes",
         ),
         (
-            '[cache.existing]\nname = "c"\nhost = "h"\nuser = "u"\nsecret_arn = "x"\n',
+            '[cache.existing]\nname = "c"\nhost = "h"\nuser = "u"\n'
+            'secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:cache"\n',
             "cache.existing.secret_arn: must be an ARN like arn:aws:secretsm",
         ),
     ],

@@ -106,8 +106,8 @@ class NodeCache(MirrorCache):
             cluster_mode="enabled",
             durability=None if durability == "default" else durability,
             port=_PORT,
+            # Without a mode, the cache accepts TLS only.
             transit_encryption_enabled=True,
-            transit_encryption_mode="required",
             at_rest_encryption_enabled=True,
             kms_key_id=encryption_key.key_arn if encryption_key else None,
             auto_minor_version_upgrade=True,
