@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dynamirror.deployment.file import Deployment, read_deployment
+from dynamirror.deployment.file import Deployment, check_sections, read_deployment
 from dynamirror.deployment.overrides import FIELDS, check_names
 from dynamirror.errors import ConfigError
 
@@ -132,6 +132,10 @@ def test_an_error_in_the_file_names_file_field_and_remedy(text: str, read: Any) 
     with pytest.raises(ConfigError) as refused:
         read(f"{VIEW}\n{text}\n")
     assert str(refused.value) == f"mirror.toml: {IN_FILE[text]}"
+    if "applies only" not in IN_FILE[text]:  # which depends on context
+        with pytest.raises(ConfigError) as refused:
+            check_sections("mirror.toml")
+        assert str(refused.value) == f"mirror.toml: {IN_FILE[text]}"
 
 
 @pytest.mark.parametrize(

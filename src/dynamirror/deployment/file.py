@@ -141,6 +141,15 @@ def read_deployment(path: str | None, context: Mapping[str, str] | None = None) 
     return deployment
 
 
+def check_sections(path: str) -> None:
+    """Check the sections of a `mirror.toml` that describe a deployment.
+
+    Raises:
+        ConfigError: one is wrong; names the file, the field and what it must be.
+    """
+    _file_sections(read_document(read_text(path), path), path)
+
+
 def _named(mirror: MirrorSection, tables: tuple[DeployedTable, ...], source: str) -> MirrorSection:
     if mirror.name:
         return mirror
@@ -183,12 +192,16 @@ def _check_canary(deployment: Deployment, source: str) -> None:
             )
 
 
-def _sections(document: Mapping[str, Any], overrides: Override, source: str) -> Sections:
+def _file_sections(document: Mapping[str, Any], source: str) -> None:
     try:
-        # The file alone, so that an error names its place.
         msgspec.convert(document, Sections)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {explain(str(error), Sections, document)}") from None
+
+
+def _sections(document: Mapping[str, Any], overrides: Override, source: str) -> Sections:
+    # The file alone, so that an error names its place.
+    _file_sections(document, source)
     merged = {
         name: {**document.get(name, {}), **_flags(name, overrides.sections.get(name, {}))}
         for name in Sections.__struct_fields__
