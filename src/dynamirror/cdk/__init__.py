@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dynamirror.cdk.dashboard import Dashboard
     from dynamirror.cdk.function import LambdaCode
     from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
+    from dynamirror.cdk.identity_guard import IdentityGuard
     from dynamirror.cdk.mirror import Mirror
     from dynamirror.cdk.mirrored_table import MirroredTable
     from dynamirror.cdk.monitored_mirror import MonitoredMirror, MonitoredTable
@@ -40,6 +41,7 @@ __all__ = [
     "Dashboard",
     "DynamirrorStack",
     "FunctionContext",
+    "IdentityGuard",
     "LambdaCode",
     "LoggedStateMachine",
     "Mirror",
@@ -67,6 +69,7 @@ _MODULES = {
     "Dashboard": "dashboard",
     "DynamirrorStack": "stack",
     "FunctionContext": "function_context",
+    "IdentityGuard": "identity_guard",
     "LambdaCode": "function",
     "LoggedStateMachine": "state_machine",
     "Mirror": "mirror",

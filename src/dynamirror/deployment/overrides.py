@@ -13,6 +13,7 @@ from dynamirror.errors import ConfigError
 # The section and the field that each name overrides.
 FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "name": ("mirror", "name"),
+    "stackName": ("mirror", "stack"),
     "retain": ("mirror", "retain"),
     "deletionProtection": ("mirror", "deletion_protection"),
     "pointInTimeRecovery": ("mirror", "point_in_time_recovery"),
