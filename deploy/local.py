@@ -87,9 +87,9 @@ def run(report: Callable[[str], None]) -> None:
         second.check_untouched()
         orders.put("after the refusals")
         deployed.put("beside the second mirror")
-        for mirror in (orders, deployed):
+        for name, mirror in {"table orders": orders, "table": deployed}.items():
             comparison = mirror.wait_until_mirrored()
-            report(f"table {mirror.table}: {comparison.items} items, 0 differences")
+            report(f"{name}: {mirror.table}, {comparison.items} items, 0 differences")
         for name, mirror_cdk in {STACK: cdk, SECOND_STACK: second.cdk}.items():
             mirror_cdk.destroy()
             check_stack_deleted(emulator, name)

@@ -1,20 +1,18 @@
 """Each check against emulated AWS: what it finds, and what to do."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
+from tests.support.emulated_account import EmulatedAccount
 
 from dynamirror.deployment.file import read_deployment
 from dynamirror.dynamodb.client import Aws
 from dynamirror.emulators.dynamodb import REGION, write_items
 from dynamirror.preflight.report import Check, Report
 from dynamirror.preflight.run import preflight
-
-if TYPE_CHECKING:
-    from tests.preflight.conftest import EmulatedAccount
 
 KEYS = {"pk": "S", "sk": "N"}
 NO_KEY = "arn:aws:kms:us-east-1:000000000000:key/0b1c"
@@ -26,7 +24,7 @@ def only(report: Report, result: str) -> Check:
     return check
 
 
-def test_a_table_as_declared_is_all_right(account: "EmulatedAccount") -> None:
+def test_a_table_as_declared_is_all_right(account: EmulatedAccount) -> None:
     report = account.report(account.deployment(account.table(KEYS), "pk,sk"))
     assert (report.exit_status, report.wrong, report.unknown) == (0, [], [])
     assert {"identity", "keys", "stream", "stream status", "readers", "size"} <= {
@@ -35,14 +33,14 @@ def test_a_table_as_declared_is_all_right(account: "EmulatedAccount") -> None:
 
 
 @pytest.mark.parametrize("keys", ["wrong,names", "sk,pk", "pk"])
-def test_other_keys_are_wrong(account: "EmulatedAccount", keys: str) -> None:
+def test_other_keys_are_wrong(account: EmulatedAccount, keys: str) -> None:
     check = only(account.report(account.deployment(account.table(KEYS), keys)), "wrong")
     assert check.what == "keys"
     assert check.sentence == f"they are pk (S), sk (N), not {', '.join(keys.split(','))}"
     assert check.remedy == 'set keys = { pk = "S", sk = "N" }, or -c keys=pk,sk'
 
 
-def test_other_types_of_keys_are_wrong(account: "EmulatedAccount", tmp_path: Any) -> None:
+def test_other_types_of_keys_are_wrong(account: EmulatedAccount, tmp_path: Any) -> None:
     table = account.table(KEYS)
     (path := tmp_path / "mirror.toml").write_text(
         f'[mirror]\nname = "shop"\n[[table]]\nname = "{table}"\nkeys = {{ pk = "S", sk = "S" }}\n'
@@ -52,7 +50,7 @@ def test_other_types_of_keys_are_wrong(account: "EmulatedAccount", tmp_path: Any
     assert check.sentence == "they are pk (S), sk (N), not pk (S), sk (S)"
 
 
-def test_a_stream_that_is_off_or_carries_less_is_wrong(account: "EmulatedAccount") -> None:
+def test_a_stream_that_is_off_or_carries_less_is_wrong(account: EmulatedAccount) -> None:
     table = account.table(KEYS)
     deployment = account.deployment(table, "pk,sk")
     client = account.aws.dynamodb()
@@ -71,14 +69,14 @@ def test_a_stream_that_is_off_or_carries_less_is_wrong(account: "EmulatedAccount
     assert (again.what, again.remedy) == ("view type", 'set view_type = "NEW_IMAGE"')
 
 
-def test_views_that_do_not_fit_are_wrong(account: "EmulatedAccount", tmp_path: Any) -> None:
+def test_views_that_do_not_fit_are_wrong(account: EmulatedAccount, tmp_path: Any) -> None:
     (path := tmp_path / "mirror.toml").write_text('[[view]]\nkey = "user:{pk}"\n')
     deployment = account.deployment(account.table(KEYS), "pk,sk", config=str(path))
     check = only(account.report(deployment), "wrong")
     assert (check.what, check.remedy[:8]) == ("views", "add {sk}")
 
 
-def test_a_table_that_does_not_exist_or_is_elsewhere_is_wrong(account: "EmulatedAccount") -> None:
+def test_a_table_that_does_not_exist_or_is_elsewhere_is_wrong(account: EmulatedAccount) -> None:
     for region, number, what in (
         (REGION, "000000000000", "name"),
         ("eu-west-1", "000000000000", "region"),
@@ -92,7 +90,7 @@ def test_a_table_that_does_not_exist_or_is_elsewhere_is_wrong(account: "Emulated
 
 
 def test_two_readers_leave_no_room_unless_they_are_the_mirrors_own(
-    account: "EmulatedAccount",
+    account: EmulatedAccount,
 ) -> None:
     table = account.table(KEYS)
     deployment = account.deployment(table, "pk,sk")
@@ -108,7 +106,7 @@ def test_two_readers_leave_no_room_unless_they_are_the_mirrors_own(
     assert account.report(deployment).exit_status == 0
 
 
-def test_a_table_larger_than_the_cache_is_wrong(account: "EmulatedAccount") -> None:
+def test_a_table_larger_than_the_cache_is_wrong(account: EmulatedAccount) -> None:
     table = account.table({"id": "S"})
     write_items(account.aws.dynamodb(), table, ({"id": {"S": str(n)}} for n in range(50)))
     report = account.report(account.deployment(table, "id"))
@@ -127,7 +125,7 @@ def test_a_table_larger_than_the_cache_is_wrong(account: "EmulatedAccount") -> N
     assert check.remedy == "set cache.max_gb to 12 or more, or let views store less"
 
 
-def test_what_may_not_be_read_is_unknown(account: "EmulatedAccount") -> None:
+def test_what_may_not_be_read_is_unknown(account: EmulatedAccount) -> None:
     table = account.table({"id": "S"})
 
     def denied(**_: Any) -> AWSResponse:
@@ -142,7 +140,7 @@ def test_what_may_not_be_read_is_unknown(account: "EmulatedAccount") -> None:
     assert report.exit_status == 2
 
 
-def test_without_aws_nothing_else_is_tried(account: "EmulatedAccount") -> None:
+def test_without_aws_nothing_else_is_tried(account: EmulatedAccount) -> None:
     deployment = account.deployment(account.table(KEYS), "pk,sk")
     closed = Aws(REGION, "http://127.0.0.1:9", ("local", "local"))
     report = preflight(deployment, closed)
@@ -150,7 +148,7 @@ def test_without_aws_nothing_else_is_tried(account: "EmulatedAccount") -> None:
     assert report.exit_status == 2
 
 
-def test_a_customer_managed_key_must_be_declared(account: "EmulatedAccount") -> None:
+def test_a_customer_managed_key_must_be_declared(account: EmulatedAccount) -> None:
     table = account.table({"id": "S"})
     key = account.client("kms").create_key()["KeyMetadata"]["Arn"]
     account.aws.dynamodb().update_table(
@@ -164,7 +162,7 @@ def test_a_customer_managed_key_must_be_declared(account: "EmulatedAccount") -> 
     assert wrong.what == "encryption"
 
 
-def test_names_that_others_have_are_wrong(account: "EmulatedAccount") -> None:
+def test_names_that_others_have_are_wrong(account: EmulatedAccount) -> None:
     deployment = account.deployment(account.table({"id": "S"}), "id")
     account.client("elasticache").create_user(
         UserId="taken",
@@ -188,7 +186,7 @@ def test_names_that_others_have_are_wrong(account: "EmulatedAccount") -> None:
     assert check.where == "user taken"
 
 
-def test_the_routes_of_an_existing_vpc_are_checked(account: "EmulatedAccount") -> None:
+def test_the_routes_of_an_existing_vpc_are_checked(account: EmulatedAccount) -> None:
     ec2 = account.client("ec2")
     vpc = ec2.create_vpc(CidrBlock="10.9.0.0/16")["Vpc"]["VpcId"]
     subnet = ec2.create_subnet(VpcId=vpc, CidrBlock="10.9.1.0/24")["Subnet"]["SubnetId"]
@@ -207,7 +205,7 @@ def test_the_routes_of_an_existing_vpc_are_checked(account: "EmulatedAccount") -
     assert account.report(deployment).exit_status == 0
 
 
-def intercepted(account: "EmulatedAccount", operation: str, answer: Any, table: str) -> Report:
+def intercepted(account: EmulatedAccount, operation: str, answer: Any, table: str) -> Report:
     """Check a deployment, with an answer in place of the emulator's for one operation."""
     session = boto3.Session("local", "local", region_name=REGION)
     session.events.register(f"before-send.{operation}", answer)
