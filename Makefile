@@ -18,7 +18,7 @@ help: ## show this help
 demo: $(VENV)/.demo ## mirror a live DynamoDB table into Valkey, here, and prove that both agree
 	@$(BIN)/dynamirror demo $(ARGS)
 
-test: check ## run every check and every test
+test: check tests/clients/node_modules/.installed ## run every check and every test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
 
 test-fast: $(VENV)/.dev ## run the pure, simulation and one-server tests, for the edit loop
@@ -73,7 +73,7 @@ lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
 		--output-file src/dynamirror/cdk/requirements.txt >/dev/null
 
 clean: ## remove what the other targets made
-	rm -rf $(VENV) cdk.out site node_modules bench/original/node_modules build dist
+	rm -rf $(VENV) cdk.out site node_modules bench/original/node_modules tests/clients/node_modules build dist
 	rm -rf .mypy_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -90,6 +90,10 @@ node_modules/.cdk: package.json $(VENV)/.dev
 # Without scripts, since that of aws-lambda-ric compiles curl; esbuild's own is run by itself.
 bench/original/node_modules/.installed: bench/original/package.json $(VENV)/.dev
 	@cd bench/original && $(NPM_INSTALL) --ignore-scripts && "$(NODE)/node" node_modules/esbuild/install.js
+	@touch $@
+
+tests/clients/node_modules/.installed: tests/clients/package.json $(VENV)/.dev
+	@cd tests/clients && $(NPM_INSTALL) --ignore-scripts
 	@touch $@
 
 # A stamp per level: the demo needs neither test tools nor CDK. Both live in one .venv.

@@ -48,6 +48,7 @@ _SLOW_IMPORTS = frozenset(
         "playwright",
         "subprocess",
         "tests.support.clusters",
+        "tests.support.node",
         "tests.support.processes",
     }
 )

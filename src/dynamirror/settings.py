@@ -17,7 +17,13 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=MOST_PORT)]
 Authorities = Literal["system", "amazon"]
 # What a cache is: ElastiCache Serverless, or a replication group of nodes.
 CacheKind = Literal["serverless", "node-based"]
-SecretArn = Annotated[str, msgspec.Meta(pattern=r"^arn:[^:]+:secretsmanager:[^:]+:[^:]*:secret:")]
+SecretArn = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^arn:[^:]+:secretsmanager:[^:]+:[^:]*:secret:.+$",
+        description="an ARN like arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME",
+    ),
+]
 
 QUARANTINE_LIMIT = 10_000
 

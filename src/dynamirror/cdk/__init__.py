@@ -11,11 +11,13 @@ from dynamirror.extras import extra_needed
 if TYPE_CHECKING:
     from dynamirror.cdk.alarm_rules import Thresholds
     from dynamirror.cdk.alarms import Alarms
-    from dynamirror.cdk.cache import Cache, CacheEndpoint, grant_connect
+    from dynamirror.cdk.cache import Cache
+    from dynamirror.cdk.cache_endpoint import CacheEndpoint, MirrorCache
     from dynamirror.cdk.canary import Canary
     from dynamirror.cdk.changes_simulator import ChangesSimulator
     from dynamirror.cdk.context import deployment_of
     from dynamirror.cdk.dashboard import Dashboard
+    from dynamirror.cdk.existing_cache import ExistingCache
     from dynamirror.cdk.function import LambdaCode
     from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
     from dynamirror.cdk.identity_guard import IdentityGuard
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from dynamirror.cdk.mirrored_table import MirroredTable
     from dynamirror.cdk.monitored_mirror import MonitoredMirror, MonitoredTable
     from dynamirror.cdk.network import Network
+    from dynamirror.cdk.node_cache import NodeCache
     from dynamirror.cdk.rebuild_machine import RebuildMachine
     from dynamirror.cdk.recovery import Auditor, Recovery
     from dynamirror.cdk.stack import DynamirrorStack
@@ -40,22 +43,24 @@ __all__ = [
     "ChangesSimulator",
     "Dashboard",
     "DynamirrorStack",
+    "ExistingCache",
     "FunctionContext",
     "IdentityGuard",
     "LambdaCode",
     "LoggedStateMachine",
     "Mirror",
+    "MirrorCache",
     "MirrorFunction",
     "MirroredTable",
     "MonitoredMirror",
     "MonitoredTable",
     "Network",
+    "NodeCache",
     "RebuildMachine",
     "Recovery",
     "Thresholds",
     "Watchdog",
     "deployment_of",
-    "grant_connect",
 ]
 
 _MODULES = {
@@ -63,27 +68,29 @@ _MODULES = {
     "Alarms": "alarms",
     "Auditor": "recovery",
     "Cache": "cache",
-    "CacheEndpoint": "cache",
+    "CacheEndpoint": "cache_endpoint",
     "Canary": "canary",
     "ChangesSimulator": "changes_simulator",
     "Dashboard": "dashboard",
     "DynamirrorStack": "stack",
+    "ExistingCache": "existing_cache",
     "FunctionContext": "function_context",
     "IdentityGuard": "identity_guard",
     "LambdaCode": "function",
     "LoggedStateMachine": "state_machine",
     "Mirror": "mirror",
+    "MirrorCache": "cache_endpoint",
     "MirrorFunction": "function_context",
     "MirroredTable": "mirrored_table",
     "MonitoredMirror": "monitored_mirror",
     "MonitoredTable": "monitored_mirror",
     "Network": "network",
+    "NodeCache": "node_cache",
     "RebuildMachine": "rebuild_machine",
     "Recovery": "recovery",
     "Thresholds": "alarm_rules",
     "Watchdog": "watchdog",
     "deployment_of": "context",
-    "grant_connect": "cache",
 }
 
 

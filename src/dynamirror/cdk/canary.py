@@ -9,6 +9,7 @@ from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
+from dynamirror.cache.acl import Role
 from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
 from dynamirror.cdk.mirrored_table import MirroredTable, construct_ids
 from dynamirror.views.canary import NAME
@@ -49,6 +50,7 @@ class Canary(Construct):
             context=context,
             handler="dynamirror.functions.canary.handler",
             description="writes one item, and looks for it in the cache",
+            role=Role.CANARY,
             timeout=_TIMEOUT,
             memory_mb=_MEMORY_MB,
             reads=(),

@@ -164,13 +164,13 @@ def _role(scope: Construct, log_group: logs.ILogGroup, *, in_vpc: bool) -> iam.R
                 resources=["*"],
             )
         )
-        Validations.of(role).acknowledge(
-            Acknowledgment(
-                id="AwsSolutions-IAM5[Resource::*]",
-                reason=(
-                    "Lambda creates its network interfaces with this role, and EC2 has no narrower "
-                    "resource for that. Listing streams and X-Ray have none either."
-                ),
-            )
+    Validations.of(role).acknowledge(
+        Acknowledgment(
+            id="AwsSolutions-IAM5[Resource::*]",
+            reason=(
+                "Lambda creates its network interfaces with this role, and EC2 has no narrower "
+                "resource for that. Listing streams and X-Ray have none either."
+            ),
         )
+    )
     return role

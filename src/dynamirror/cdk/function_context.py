@@ -7,7 +7,8 @@ from aws_cdk import Duration, RemovalPolicy
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from dynamirror.cdk.cache import CacheEndpoint, grant_connect
+from dynamirror.cache.acl import Role
+from dynamirror.cdk.cache_endpoint import MirrorCache
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.mirror import environment
 from dynamirror.cdk.mirrored_table import MirroredTable
@@ -24,8 +25,8 @@ class FunctionContext:
 
     Args:
         tables: tables that the functions read.
-        endpoint: cache that the functions use.
-        network: network with a route to both.
+        cache: cache that the functions use.
+        network: network with a route to both; None for no VPC.
         code: code that the functions run.
         memory_mb: memory of each function in MB; 1,769 is one vCPU.
         tracing: whether X-Ray traces the functions.
@@ -34,8 +35,8 @@ class FunctionContext:
     """
 
     tables: Sequence[MirroredTable]
-    endpoint: CacheEndpoint
-    network: Network
+    cache: MirrorCache
+    network: Network | None
     code: LambdaCode
     memory_mb: int = 1769
     tracing: bool = False
@@ -56,6 +57,7 @@ class MirrorFunction(Construct):
         context: what the mirror's functions share.
         handler: dotted name of the handler.
         description: what the function does.
+        role: as whom it connects to the cache.
         variables: environment variables beside those of the cache and the tables.
         timeout: limit of one invocation.
         memory_mb: memory in MB; default that of the context.
@@ -71,6 +73,7 @@ class MirrorFunction(Construct):
         context: FunctionContext,
         handler: str,
         description: str,
+        role: Role = Role.OPERATOR,
         variables: Mapping[str, str] | None = None,
         timeout: Duration = MAX_TIMEOUT,
         memory_mb: int | None = None,
@@ -81,7 +84,7 @@ class MirrorFunction(Construct):
         self.tables = context.tables if tables is None else tables
         names = [table.table.table_name for table in self.tables]
         settings = environment(
-            self, tables=self.tables, endpoint=context.endpoint, code=context.code
+            self, tables=self.tables, endpoint=context.cache.endpoint(role), code=context.code
         )
         settings |= {"DYNAMODB_TABLE": names[0], "DYNAMODB_TABLES": ",".join(names)}
         self.function = context.code.function(
@@ -102,4 +105,4 @@ class MirrorFunction(Construct):
                 table.grant(self.function, *(f"dynamodb:{action}" for action in reads))
             if table.encryption_key:
                 table.encryption_key.grant_decrypt(self.function)
-        grant_connect(context.endpoint, self.function)
+        context.cache.grant_connect(self.function, role)

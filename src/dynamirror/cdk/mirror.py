@@ -8,8 +8,9 @@ from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from dynamirror.cache.acl import Role
 from dynamirror.cdk.asset import PACKAGED_CONFIG
-from dynamirror.cdk.cache import CacheEndpoint, grant_connect
+from dynamirror.cdk.cache_endpoint import CacheEndpoint, MirrorCache
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.mirrored_table import (
     MirroredTable,
@@ -26,8 +27,8 @@ class Mirror(Construct):
 
     Args:
         tables: tables to mirror.
-        endpoint: cache to write to, from `Cache` or an existing one.
-        network: network of the replicator, with a route to the cache.
+        cache: cache to write to: a `Cache`, a `NodeCache` or an `ExistingCache`.
+        network: network of the replicator, with a route to the cache; None for no VPC.
         code: code that the function runs.
         batch_size: maximum number of records of one invocation.
         parallelization_factor: number of concurrent invocations of one shard.
@@ -52,8 +53,8 @@ class Mirror(Construct):
         id: str,
         *,
         tables: Sequence[MirroredTable],
-        endpoint: CacheEndpoint,
-        network: Network,
+        cache: MirrorCache,
+        network: Network | None,
         code: LambdaCode,
         batch_size: int = 1000,
         parallelization_factor: int = 1,
@@ -84,7 +85,9 @@ class Mirror(Construct):
                 "Replicator",
                 handler="dynamirror.handler.handler",
                 description="DynamoDB stream records into the cache",
-                environment=environment(self, tables=group, endpoint=endpoint, code=code),
+                environment=environment(
+                    self, tables=group, endpoint=cache.endpoint(Role.REPLICATOR), code=code
+                ),
                 log_group=self.log_group,
                 timeout=timeout or Duration.minutes(1),
                 memory_mb=memory_mb,
@@ -92,7 +95,7 @@ class Mirror(Construct):
                 tracing=tracing,
                 reserved_concurrent_executions=reserved_concurrent_executions,
             )
-            grant_connect(endpoint, function)
+            cache.grant_connect(function, Role.REPLICATOR)
             for table in group:
                 function.add_event_source(
                     sources.DynamoEventSource(
@@ -135,10 +138,12 @@ def environment(
         port=endpoint.port,
         tls=endpoint.tls,
         authorities=endpoint.trusted,
-        iam_cache=endpoint.name,
+        iam_cache=endpoint.iam_cache,
+        kind=endpoint.kind,
         user=endpoint.user,
+        secret_arn=endpoint.secret.secret_arn if endpoint.secret else None,
         # Lambda sets the variable itself and reserves its name.
-        region=Stack.of(scope).region if endpoint.name else None,
+        region=Stack.of(scope).region if endpoint.iam_cache else None,
         key_schema=declared_keys(tables, code.config, Stack.of(scope)),
         config=PACKAGED_CONFIG if code.config else None,
     )

@@ -8,6 +8,7 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_stepfunctions as sfn
 
+from dynamirror.cdk.cache_metrics import serverless_metric
 from dynamirror.metrics.catalogue import DIMENSION, NAMESPACE, Metric
 
 MINUTE = Duration.minutes(1)
@@ -73,22 +74,9 @@ class MonitoredMirror:
     def cache_metric(
         self, name: str, statistic: str, period: Duration = MINUTE
     ) -> cloudwatch.Metric:
-        """Return one of ElastiCache's metrics of the serverless cache.
-
-        AWS lists the names in
-        https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/serverless-metrics-events-redis.html
-        but not the dimension, and aws-cdk's own construct uses another one.
-        `aws cloudwatch list-metrics` shows `clusterId`:
-        https://github.com/open-constructs/aws-cdk-library/pull/68
-        """
+        """Return one of ElastiCache's metrics of the serverless cache."""
         assert self.cache
-        return cloudwatch.Metric(
-            namespace="AWS/ElastiCache",
-            metric_name=name,
-            dimensions_map={"clusterId": self.cache},
-            statistic=statistic,
-            period=period,
-        )
+        return serverless_metric(self.cache, name, statistic, period)
 
     @property
     def replicator(self) -> lambda_.Function:

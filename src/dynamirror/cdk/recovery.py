@@ -5,6 +5,7 @@ from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
+from dynamirror.cache.acl import Role
 from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
 from dynamirror.cdk.mirrored_table import construct_ids
 from dynamirror.cdk.rebuild_machine import RebuildMachine
@@ -49,6 +50,7 @@ class Auditor(Construct):
             context=context,
             handler="dynamirror.functions.auditor.handler",
             description="compares a part of a table with the cache",
+            role=Role.AUDITOR,
             variables={f"DYNAMIRROR_AUDIT_{name}": value for name, value in variables.items()},
         ).function
         # While Lambda has no room, audits must not queue up and then read the table all at once.

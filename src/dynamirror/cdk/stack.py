@@ -1,22 +1,21 @@
 """The stack that deploys a whole mirror."""
 
-from dataclasses import replace
 from typing import Any
 
 from aws_cdk import CfnOutput, Duration, Stack
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
-from dynamirror.cdk.cache import Cache
 from dynamirror.cdk.changes_simulator import ChangesSimulator
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.function_context import FunctionContext
 from dynamirror.cdk.identity_guard import IdentityGuard
 from dynamirror.cdk.mirror import Mirror
 from dynamirror.cdk.mirrored_table import MirroredTable
-from dynamirror.cdk.network import Network
 from dynamirror.cdk.recovery import Recovery
+from dynamirror.cdk.stack_cache import cache_outputs, stack_cache
 from dynamirror.cdk.stack_monitoring import add_monitoring
+from dynamirror.cdk.stack_network import lookup_environment, stack_network
 from dynamirror.cdk.stack_table import key_patterns, removal_policy, stack_tables
 from dynamirror.deployment.file import Deployment
 from dynamirror.errors import ConfigError
@@ -38,6 +37,8 @@ class DynamirrorStack(Stack):
     def __init__(
         self, scope: Construct, deployment: Deployment, *, id: str | None = None, **properties: Any
     ) -> None:
+        if environment := lookup_environment(deployment):
+            properties.setdefault("env", environment)
         super().__init__(scope, id or deployment.stack_name, **properties)
         self.deployment = deployment
         code = LambdaCode.build(
@@ -47,20 +48,23 @@ class DynamirrorStack(Stack):
             config=deployment.path,
         )
         tables = stack_tables(self, deployment)
-        network = Network(self, "Network", max_azs=deployment.network.max_azs)
-        cache = Cache(
+        network = stack_network(self, deployment)
+        if network is not None:
+            written = zip(tables, deployment.tables, strict=True)
+            network.limit_dynamodb(
+                [table.table for table in tables],
+                written=[table.table for table, it in written if it in deployment.canary_tables],
+            )
+        cache = stack_cache(
             self,
-            "Cache",
+            deployment,
             network=network,
             key_patterns=key_patterns(tables, deployment),
             table_names=[table.table.table_name for table in tables],
-            max_storage_gb=deployment.cache.max_gb,
-            max_ecpu=deployment.cache.max_ecpu,
         )
-        endpoint = replace(cache.endpoint, authorities=deployment.cache.authorities)
         context = FunctionContext(
             tables=tables,
-            endpoint=endpoint,
+            cache=cache,
             network=network,
             code=code,
             tracing=deployment.functions.tracing,
@@ -70,7 +74,7 @@ class DynamirrorStack(Stack):
         recovery = self._recovery(context)
         outputs = {
             **self._table_outputs(tables),
-            "CacheEndpoint": f"{endpoint.host}:{endpoint.port}",
+            **cache_outputs(cache, network),
             "FunctionName": mirror.function.function_name,
             "LogGroup": mirror.log_group.log_group_name,
             "OperatorName": recovery.operator.function_name,
@@ -107,7 +111,7 @@ class DynamirrorStack(Stack):
             self,
             "Mirror",
             tables=context.tables,
-            endpoint=context.endpoint,
+            cache=context.cache,
             network=context.network,
             code=context.code,
             batch_size=options.batch_size,

@@ -41,9 +41,9 @@ def add_monitoring(
         auditor=recovery.auditor.function if recovery.auditor else None,
         audit_interval_minutes=deployment.audit.every_minutes,
         canary=canary.function if canary else None,
-        cache=context.endpoint.name,
-        max_storage_gb=deployment.cache.max_gb,
-        max_ecpu=deployment.cache.max_ecpu,
+        cache=context.cache.name if context.cache.kind == "serverless" else None,
+        max_storage_gb=context.cache.max_storage_gb,
+        max_ecpu=context.cache.max_ecpu,
     )
     outputs = {"CanaryName": canary.function.function_name} if canary else {}
     runbook = deployment.alarms.runbook_url or alarm_constructs.RUNBOOK

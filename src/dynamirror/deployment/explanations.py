@@ -37,10 +37,20 @@ def field_of(message: str) -> str | None:
     return path or None
 
 
+def describe(kind: type, where: str) -> str | None:
+    """Return what a field must be, in words; None if there are none.
+
+    Args:
+        kind: struct with the field.
+        where: dotted path of the field.
+    """
+    found = _kind(kind, where)
+    return None if found is None else _shape(found)
+
+
 def is_flag(sections: type, section: str, field: str) -> bool:
     """Return whether a field is true or false."""
-    kind = _kind(sections, f"{section}.{field}")
-    return kind is not None and _shape(kind) == "true or false"
+    return describe(sections, f"{section}.{field}") == "true or false"
 
 
 def _kind(sections: type, where: str) -> msgspec.inspect.Type | None:

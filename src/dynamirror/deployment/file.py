@@ -33,7 +33,7 @@ _DEMO_KEYS: Final = {"id": "S"}
 _FLAGS: Final = {"yes": "true", "no": "false"}
 
 
-class _Sections(msgspec.Struct, frozen=True):
+class Sections(msgspec.Struct, frozen=True):
     """The sections of the file; `views.mirror_toml` checks the rest."""
 
     mirror: MirrorSection = MirrorSection()
@@ -73,7 +73,7 @@ class DeployedTable(msgspec.Struct, frozen=True, kw_only=True):
         return self.stream_arn and self.stream_arn.partition("/stream/")[0]
 
 
-class Deployment(_Sections, frozen=True, kw_only=True):
+class Deployment(Sections, frozen=True, kw_only=True):
     """All that describes the deployment of a mirror.
 
     Args:
@@ -144,7 +144,7 @@ def read_deployment(path: str | None, context: Mapping[str, str] | None = None) 
     tables = _tables(specs, overrides, source)
     views = (ViewSpec(),) if path is None else parse_views(text, source)
     _check_view_tables(views, tables, source)
-    values = {name: getattr(sections, name) for name in _Sections.__struct_fields__}
+    values = {name: getattr(sections, name) for name in Sections.__struct_fields__}
     values["mirror"] = _named(sections.mirror, tables, source)
     deployment = Deployment(path=path, tables=tables, views=views, **values)
     check_applicable(deployment, document, overrides.sections, source)
@@ -194,28 +194,28 @@ def _check_canary(deployment: Deployment, source: str) -> None:
             )
 
 
-def _sections(document: Mapping[str, Any], overrides: Override, source: str) -> _Sections:
+def _sections(document: Mapping[str, Any], overrides: Override, source: str) -> Sections:
     try:
         # The file alone, so that an error names its place.
-        msgspec.convert(document, _Sections)
+        msgspec.convert(document, Sections)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {explain(str(error), _Sections, document)}") from None
+        raise ConfigError(f"{source}: {explain(str(error), Sections, document)}") from None
     merged = {
         name: {**document.get(name, {}), **_flags(name, overrides.sections.get(name, {}))}
-        for name in _Sections.__struct_fields__
+        for name in Sections.__struct_fields__
         if name in document or name in overrides.sections
     }
     try:
-        return msgspec.convert(merged, _Sections, strict=False)
+        return msgspec.convert(merged, Sections, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"context: {overrides.explain(str(error), _Sections)}") from None
+        raise ConfigError(f"context: {overrides.explain(str(error), Sections)}") from None
 
 
 def _flags(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields with other words for true and false replaced."""
     return {
         name: _FLAGS[value.lower()]
-        if isinstance(value, str) and value.lower() in _FLAGS and is_flag(_Sections, section, name)
+        if isinstance(value, str) and value.lower() in _FLAGS and is_flag(Sections, section, name)
         else value
         for name, value in fields.items()
     }

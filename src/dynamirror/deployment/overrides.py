@@ -24,6 +24,7 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "maxAzs": ("network", "max_azs"),
     "securityGroupIds": ("network", "security_group_ids"),
     "cidrs": ("network", "cidrs"),
+    "dynamodbPrefixListId": ("network", "dynamodb_prefix_list_id"),
     "cacheKind": ("cache", "kind"),
     "cacheEngineVersion": ("cache", "engine_version"),
     "cacheMaxGb": ("cache", "max_gb"),

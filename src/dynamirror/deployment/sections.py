@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from dynamirror.settings import Authorities, Port
+from dynamirror.settings import Authorities, Port, SecretArn
 from dynamirror.validation import Name
 
 MINUTES_A_DAY: Final = 1_440
@@ -41,6 +41,7 @@ def _id(prefix: str) -> msgspec.Meta:
 _VpcId = Annotated[str, _id("vpc")]
 _SubnetId = Annotated[str, _id("subnet")]
 _SecurityGroupId = Annotated[str, _id("sg")]
+_PrefixListId = Annotated[str, _id("pl")]
 _Cidr = Annotated[
     str,
     msgspec.Meta(
@@ -107,6 +108,8 @@ class NetworkSection(_Section, frozen=True):
         max_azs: number of availability zones of a new VPC.
         security_group_ids: security groups of applications that may connect.
         cidrs: blocks of addresses that may connect, as in 10.0.0.0/16.
+        dynamodb_prefix_list_id: id of AWS's prefix list of DynamoDB, to which the functions'
+            HTTPS connections are limited; None for no limit.
     """
 
     vpc_id: _VpcId | None = None
@@ -115,12 +118,14 @@ class NetworkSection(_Section, frozen=True):
     max_azs: Annotated[int, msgspec.Meta(ge=1, le=3)] = 2
     security_group_ids: list[_SecurityGroupId] = []
     cidrs: list[_Cidr] = []
+    dynamodb_prefix_list_id: _PrefixListId | None = None
 
     def __post_init__(self) -> None:
-        if self.public and (self.vpc_id or self.subnet_ids or self.security_group_ids):
+        in_vpc = self.vpc_id, self.subnet_ids, self.security_group_ids, self.cidrs
+        if self.public and (any(in_vpc) or self.dynamodb_prefix_list_id):
             raise ValueError(
-                "`public` needs no VPC, and so excludes `vpc_id`, `subnet_ids` and "
-                "`security_group_ids`"
+                "`public` needs no VPC, and so excludes `vpc_id`, `subnet_ids`, `cidrs`, "
+                "`security_group_ids` and `dynamodb_prefix_list_id`"
             )
         if self.subnet_ids and not self.vpc_id:
             raise ValueError("`subnet_ids` needs `vpc_id`, the VPC that they belong to")
@@ -136,8 +141,8 @@ class ExistingCache(_Section, frozen=True):
         port: TCP port.
         kind: serverless, or node-based for a replication group.
         tls: whether the cache has TLS.
-        security_group_id: security group of the cache, to which the stack adds rules; None where
-            it must not.
+        security_group_id: security group of the cache, to which the stack adds rules; None for
+            none, and so no rules.
         user: name of the user that replicates.
         reader_user: name of the user that applications connect as; None for none.
         secret_arn: ARN of the secret in Secrets Manager that holds the user's password; without
@@ -153,7 +158,7 @@ class ExistingCache(_Section, frozen=True):
     security_group_id: _SecurityGroupId | None = None
     user: Name | None = None
     reader_user: Name | None = None
-    secret_arn: Name | None = None
+    secret_arn: SecretArn | None = None
     max_gb: _Count | None = None
 
     def __post_init__(self) -> None:
