@@ -6,13 +6,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dynamirror.deployment.overrides import OFFLINE
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.extras import extra_needed
 
 if TYPE_CHECKING:
     from dynamirror.deployment.file import Deployment
-
-_OFFLINE = "offline"
 
 
 def main() -> None:
@@ -23,14 +22,14 @@ def main() -> None:
 
             from dynamirror.cdk import DynamirrorStack, deployment_of  # noqa: PLC0415 - same
         app = App()
-        deployment = deployment_of(app.node, other_context=(_OFFLINE,))
+        deployment = deployment_of(app.node)
         stack = DynamirrorStack(
             app,
             deployment,
             description="A Valkey cache that mirrors DynamoDB tables, kept by dynamirror",
         )
         output = Path(app.synth().directory)
-        is_offline = str(app.node.try_get_context(_OFFLINE)).lower() in {"true", "yes"}
+        is_offline = str(app.node.try_get_context(OFFLINE)).lower() in {"true", "yes"}
         # With something missing, CDK's command line looks it up and runs the app again.
         if not is_offline and not _read(output / "manifest.json").get("missing"):
             _preflight(deployment, _read(output / stack.template_file))

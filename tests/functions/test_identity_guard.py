@@ -161,7 +161,8 @@ def test_the_same_tables_and_more_are_not_refused(
             (
                 "mirror shop: has a serverless cache of its own, which this deployment would "
                 "replace by a node-based cache of its own; deploy it under another name, as in "
-                "[mirror] name or -c name=, and destroy the old stack once applications read from the new one"
+                "[mirror] name or -c name=, and destroy the old stack once applications read from "
+                "the new one"
             ),
         ),
         (THEIRS, "by the existing serverless cache shared; deploy it under another name"),
