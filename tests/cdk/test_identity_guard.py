@@ -1,4 +1,4 @@
-"""The guard of a mirror's identity comes before all that a deployment changes, and may do little."""
+"""The guard of a mirror's identity comes before all else, and may do little."""
 
 import json
 from typing import Any

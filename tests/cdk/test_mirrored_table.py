@@ -11,7 +11,7 @@ from aws_cdk.assertions import Template
 from tests.support.templates import STREAM_ARN, TABLE_ARN, functions, resources
 
 from dynamirror.cdk import (
-    CacheEndpoint,
+    ExistingCache,
     FunctionContext,
     LambdaCode,
     Mirror,
@@ -96,7 +96,7 @@ def test_each_table_may_have_a_function_of_its_own() -> None:
         stack,
         "Mirror",
         tables=tables,
-        endpoint=CacheEndpoint(host="cache", tls=False),
+        cache=ExistingCache.from_attributes(stack, "Cache", name="c", host="h", tls=False),
         network=Network(stack, "Network"),
         code=CODE,
         function_per_table=True,
@@ -133,7 +133,7 @@ def test_functions_learn_the_keys_of_tables_without_a_name_of_their_own() -> Non
     )
     context = FunctionContext(
         tables=[MirroredTable.from_table(orders(stack)), MirroredTable.from_table(users)],
-        endpoint=CacheEndpoint(host="cache", tls=False),
+        cache=ExistingCache.from_attributes(stack, "Cache", name="c", host="h", tls=False),
         network=Network(stack, "Network"),
         code=CODE,
     )
@@ -162,7 +162,7 @@ def test_tables_are_there_once(count: int, sentence: str) -> None:
             stack,
             "Mirror",
             tables=[MirroredTable.from_table(orders(stack))][:count] * count,
-            endpoint=CacheEndpoint(host="cache", tls=False),
+            cache=ExistingCache.from_attributes(stack, "Cache", name="c", host="h", tls=False),
             network=Network(stack, "Network"),
             code=CODE,
         )

@@ -75,6 +75,7 @@ def test_an_existing_cache_is_used_with_the_password_that_the_functions_may_read
         if "secretsmanager:GetSecretValue" in json.dumps(policy)
     ]
     assert len(readers) == len(of_cache(existing))
+    assert all("kms:Decrypt" in json.dumps(policy) for policy in readers)
     # Metrics of a serverless cache are not those of nodes.
     assert "clusterId" not in json.dumps(existing.to_json())
 

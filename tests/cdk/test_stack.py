@@ -368,7 +368,7 @@ def test_another_app_mirrors_its_own_table_to_its_own_cache(lambda_code: LambdaC
     cache = ExistingCache.from_attributes(
         stack, "Cache", name="c", host="cache.example.com", port=6380, tls=False, network=network
     )
-    Mirror(
+    mirror = Mirror(
         stack,
         "Mirror",
         tables=[MirroredTable(table=table, keys=("id",))],
@@ -377,6 +377,12 @@ def test_another_app_mirrors_its_own_table_to_its_own_cache(lambda_code: LambdaC
         code=lambda_code,
         parallelization_factor=10,
     )
+    assert mirror.metric_applied().dimensions == {"table": "orders"}
+    assert mirror.metric_complete().statistic == "Minimum"
+    assert mirror.metric_replication_lag(statistic="p50").metric_name == "ReplicationLag"
+    assert mirror.metric_failed(table=table).namespace == "dynamirror"
+    assert mirror.metric_quarantine_size().metric_name == "QuarantineSize"
+    assert mirror.metric_iterator_age().namespace == "AWS/Lambda"
     template = Template.from_stack(stack)
     template.resource_count_is("AWS::ElastiCache::ServerlessCache", 0)
     template.has_resource_properties(

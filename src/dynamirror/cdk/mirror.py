@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 
 from aws_cdk import Duration, RemovalPolicy, Stack
+from aws_cdk import aws_cloudwatch as cloudwatch
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_logs as logs
@@ -18,7 +20,10 @@ from dynamirror.cdk.mirrored_table import (
     construct_ids,
     declared_keys,
 )
+from dynamirror.cdk.monitored_mirror import MINUTE, MonitoredTable, function_metric
 from dynamirror.cdk.network import Network
+from dynamirror.metrics import catalogue
+from dynamirror.metrics.catalogue import Metric
 from dynamirror.settings import Settings
 
 
@@ -70,6 +75,7 @@ class Mirror(Construct):
     ) -> None:
         super().__init__(scope, id)
         check_tables(tables, code.config)
+        self.tables = tuple(tables)
         self.log_group = logs.LogGroup(
             self, "Logs", retention=log_retention, removal_policy=removal_policy
         )
@@ -123,6 +129,51 @@ class Mirror(Construct):
     def function(self) -> lambda_.Function:
         """The replicator of all tables, or of the first one."""
         return next(iter(self.functions.values()))
+
+    def metric(
+        self,
+        metric: Metric,
+        *,
+        table: dynamodb.ITable | None = None,
+        statistic: str = "Sum",
+        period: Duration = MINUTE,
+    ) -> cloudwatch.Metric:
+        """Return one of dynamirror's own metrics, from `dynamirror.metrics.catalogue`.
+
+        Args:
+            metric: the metric.
+            table: the table; default the first one.
+            statistic: how the values of a period become one.
+            period: time that one value stands for.
+        """
+        named = (table or self.tables[0].table).table_name
+        return MonitoredTable(name=named).own_metric(metric, statistic, period)
+
+    def metric_applied(self, *, table: dynamodb.ITable | None = None) -> cloudwatch.Metric:
+        """Return the metric of the entries applied to the cache."""
+        return self.metric(catalogue.APPLIED, table=table)
+
+    def metric_failed(self, *, table: dynamodb.ITable | None = None) -> cloudwatch.Metric:
+        """Return the metric of the entries that were not applied, and come again."""
+        return self.metric(catalogue.FAILED, table=table)
+
+    def metric_quarantine_size(self, *, table: dynamodb.ITable | None = None) -> cloudwatch.Metric:
+        """Return the metric of the items in quarantine."""
+        return self.metric(catalogue.QUARANTINE_SIZE, table=table, statistic="Maximum")
+
+    def metric_complete(self, *, table: dynamodb.ITable | None = None) -> cloudwatch.Metric:
+        """Return the metric that is 1 while the cache holds all of the table."""
+        return self.metric(catalogue.MIRROR_COMPLETE, table=table, statistic="Minimum")
+
+    def metric_replication_lag(
+        self, *, table: dynamodb.ITable | None = None, statistic: str = "p99"
+    ) -> cloudwatch.Metric:
+        """Return the metric of the seconds from a record's creation to the end of its batch."""
+        return self.metric(catalogue.REPLICATION_LAG, table=table, statistic=statistic)
+
+    def metric_iterator_age(self) -> cloudwatch.Metric:
+        """Return Lambda's metric of the age of the oldest record in a batch, in milliseconds."""
+        return function_metric(self.function, "IteratorAge", "Maximum")
 
 
 def environment(

@@ -118,10 +118,17 @@ def _existing(scope: Construct, section: CacheSection, network: Network | None) 
         else None,
         user=existing.user,
         reader_user=existing.reader_user,
-        secret=secretsmanager.Secret.from_secret_complete_arn(scope, "CacheSecret", secret)
-        if secret
-        else None,
+        secret=_secret(scope, secret, existing.secret_kms_key_arn) if secret else None,
         max_storage_gb=existing.max_gb,
+    )
+
+
+def _secret(scope: Construct, arn: str, key_arn: str | None) -> secretsmanager.ISecret:
+    return secretsmanager.Secret.from_secret_attributes(
+        scope,
+        "CacheSecret",
+        secret_complete_arn=arn,
+        encryption_key=kms.Key.from_key_arn(scope, "CacheSecretKey", key_arn) if key_arn else None,
     )
 
 

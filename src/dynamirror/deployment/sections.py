@@ -147,6 +147,8 @@ class ExistingCache(_Section, frozen=True):
         reader_user: name of the user that applications connect as; None for none.
         secret_arn: ARN of the secret in Secrets Manager that holds the user's password; without
             it, authentication is by IAM if there is a user.
+        secret_kms_key_arn: ARN of the customer-managed KMS key that encrypts the secret; None for
+            AWS's own.
         max_gb: size of the cache in GB, where known.
     """
 
@@ -159,6 +161,7 @@ class ExistingCache(_Section, frozen=True):
     user: Name | None = None
     reader_user: Name | None = None
     secret_arn: SecretArn | None = None
+    secret_kms_key_arn: _KeyArn | None = None
     max_gb: _Count | None = None
 
     def __post_init__(self) -> None:
@@ -168,6 +171,8 @@ class ExistingCache(_Section, frozen=True):
             raise ValueError("`user` needs `tls`, because passwords and tokens must not be read")
         if self.secret_arn and not self.user:
             raise ValueError("`secret_arn` needs `user`, whose password it holds")
+        if self.secret_kms_key_arn and not self.secret_arn:
+            raise ValueError("`secret_kms_key_arn` needs `secret_arn`, which it encrypts")
 
 
 class CacheSection(_Section, frozen=True):
