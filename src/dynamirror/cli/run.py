@@ -21,7 +21,7 @@ from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
 from dynamirror.cli.page import Port, listen_options, of_run
 from dynamirror.dynamodb.client import Aws, describe_schema
-from dynamirror.errors import CacheError
+from dynamirror.errors import CacheError, OptionError
 from dynamirror.metrics import catalogue
 from dynamirror.metrics.openmetrics import Endpoint
 from dynamirror.operations.messages import DEFAULT_MAX_LAG
@@ -106,6 +106,8 @@ def run(
     )
     metrics_address = None if metrics is None else listen_address("--metrics", metrics)
     health_address = None if health is None else listen_address("--health", health)
+    if metrics_address is not None and metrics_address == health_address and health_address.port:
+        raise OptionError(f"--health: {health} is the address of --metrics; give another")
     page_address = listen_options(page_port)
     settings = options.read_settings(cache, tls=tls, config=config)
     tally, observers = Tally(), list[Callable[[BatchResult], None]]()
@@ -136,9 +138,11 @@ def run(
             observers.append(endpoint.observe)
             say(f"metrics at {endpoint.url}")
         if health_address is not None:
-            why_not_ready = partial(follower.why_not_ready, DEFAULT_MAX_LAG)
             health_endpoint = HealthEndpoint(
-                health_address.host, health_address.port, why_not_ready
+                health_address.host,
+                health_address.port,
+                why_not_live=follower.why_not_live,
+                why_not_ready=partial(follower.why_not_ready, DEFAULT_MAX_LAG),
             )
             say(f"health at {stack.enter_context(health_endpoint).url}")
         if canary is not None:

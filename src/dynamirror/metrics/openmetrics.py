@@ -15,7 +15,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
-from dynamirror.errors import ConfigError
+from dynamirror.listening import authority, listening
 from dynamirror.metrics.catalogue import (
     CANARY_LATENCY,
     CANARY_SEEN,
@@ -44,7 +44,7 @@ class Endpoint:
         host: the address to listen on.
 
     Raises:
-        ConfigError: the port is not available.
+        ConfigError: the address is not available.
     """
 
     def __init__(self, table: str, port: int, *, host: str = _HOST) -> None:
@@ -59,14 +59,9 @@ class Endpoint:
         }
         self._canary_seen: float | None = None
         self.show(CANARY_SEEN, lambda: self._canary_seen)
-        try:
+        with listening("--metrics", host, port):
             self._server, self._thread = start_http_server(port, addr=host, registry=self._registry)
-        except OSError as error:
-            raise ConfigError(
-                f"--metrics: {_place(host, port)} is not available ({error.strerror}); give "
-                "another, or 0"
-            ) from None
-        self.url = f"http://{_in_url(host)}:{self._server.server_port}/metrics"
+        self.url = f"http://{authority(host, self._server.server_port)}/metrics"
 
     def __enter__(self) -> Self:
         return self
@@ -119,14 +114,6 @@ class Endpoint:
     def show(self, metric: Metric, value: Callable[[], float | None]) -> None:
         """Serve the value that a function returns at each scrape, unless it is None."""
         self._registry.register(_Gauge(self._table, metric, value))
-
-
-def _place(host: str, port: int) -> str:
-    return f"port {port}" if host == _HOST else f"{_in_url(host)}:{port}"
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _collector(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:

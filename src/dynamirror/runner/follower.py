@@ -4,6 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from math import inf
 from time import monotonic
+from typing import Final
 
 from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.heartbeat import duration
@@ -18,6 +19,9 @@ from dynamirror.runner.healer import Healer
 from dynamirror.runner.heartbeat_thread import SILENCE_SECONDS, HeartbeatThread
 from dynamirror.views.keyspace import probe_key
 from dynamirror.views.view import check_stream
+
+# Longer than any request to AWS or the cache with its repetitions, and than any batch.
+_STALLED_SECONDS: Final = 180.0
 
 
 class Follower:
@@ -100,13 +104,25 @@ class Follower:
         """
         if not self.complete:
             return f"the mirror is incomplete: {self._healer.reason}"
+        lag = self.delivery.lag() if self.delivery else None
+        if lag is None:
+            return "not live: the shards of the stream have not been listed yet"
         silent = monotonic() - self._heartbeat_at
         if silent > SILENCE_SECONDS:
             since = "" if silent == inf else f" for {duration(silent)}"
             return f"not live: the cache has taken no heartbeat{since}"
-        lag = self.delivery.lag() if self.delivery else inf
         if lag > max_lag:
             return f"not live: up to {duration(lag)} behind, more than {duration(max_lag)}"
+        return None
+
+    def why_not_live(self) -> str | None:
+        """Return why this process should be restarted; None while it works.
+
+        Failures that it waits out, of the table or of the cache, are no reason.
+        """
+        stalled = self.delivery.stalled() if self.delivery else 0.0
+        if stalled > _STALLED_SECONDS:
+            return f"no progress for {duration(stalled)}: a thread hangs"
         return None
 
     def _note_heartbeat(self) -> None:
