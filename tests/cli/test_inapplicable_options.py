@@ -107,3 +107,27 @@ def test_a_number_of_ids_is_refused_where_the_items_are_those_of_a_file(
     view = str(ROOT / "examples/single-table/mirror.toml")
     sentence = refused(monkeypatch, capsys, "demo", "--view", view, "--ids", "5")
     assert sentence == "--ids: does not apply with a view whose items.json has the items"
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("notes.txt", "exists, and is not a demo's; name a new file"),
+        (".", "exists, and is not a demo's; name a new file"),
+        ("device", "exists, and is not a demo's; name a new file"),
+        ("missing/demo.env", "cannot be written: its folder is missing"),
+    ],
+)
+def test_a_file_of_another_kind_is_not_lost_to_the_settings_of_a_demo(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+    sentence: str,
+) -> None:
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "device").symlink_to("/dev/null")
+    path = tmp_path / name
+    said = refused(monkeypatch, capsys, "demo", "--keep", "--env", str(path))
+    assert said == f"--env: {path} {sentence}"
+    assert (tmp_path / "notes.txt").read_text() == "mine"

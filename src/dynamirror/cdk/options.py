@@ -28,9 +28,10 @@ _NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "simulator=true": ("changesCount",),
     "alarms=true or dashboard=true": ("runbookUrl",),
     "alarms=true": (
-        *("iteratorAgeSeconds", "canaryMissingMinutes", "canaryLateSeconds", "quarantineItems"),
-        *("driftItems", "mirrorIncompleteMinutes", "cacheStoragePercent", "cacheEcpuPercent"),
+        *("iteratorAgeSeconds", "quarantineItems", "driftItems", "mirrorIncompleteMinutes"),
+        *("cacheStoragePercent", "cacheEcpuPercent"),
     ),
+    "alarms=true and canary=true": ("canaryMissingMinutes", "canaryLateSeconds"),
 }
 NAMES: Final = tuple(chain.from_iterable(_NAMES.values()))
 # CDK's own: aws:cdk:enable-path-metadata, @aws-cdk/core:checkSecretUsage, availability-zones:...
@@ -70,6 +71,9 @@ class StackOptions:
             "simulator=true": self.flag("simulator", default=self.is_new_table),
             "alarms=true": self.flag("alarms", default=True),
         }
+        present["alarms=true and canary=true"] = present["alarms=true"] and self.flag(
+            "canary", default=self.is_new_table
+        )
         present["alarms=true or dashboard=true"] = present["alarms=true"] or self.flag(
             "dashboard", default=True
         )

@@ -1,5 +1,6 @@
 """The command that shows a mirror at work on this machine: demo."""
 
+import os
 import secrets
 import shlex
 import sys
@@ -23,6 +24,9 @@ from dynamirror.demo.totals import Totals
 from dynamirror.errors import ConfigError, OptionError
 from dynamirror.functions import simulator
 from dynamirror.recovery.comparison import Comparison
+
+# Of a file that --env names.
+_FIRST_WORDS = b"export DYNAMODB_TABLE="
 
 
 def demo(
@@ -78,6 +82,8 @@ def demo(
         ("--page-port", page_port is not None, "--page", page),
     ):
         options.check_applies(option, given=given, needed=needed, present=present)
+    if env is not None:
+        _check_settings_file(env)
     seed = secrets.randbits(32) if seed is None else seed
     begin = monotonic()
     # With --json, standard output carries only the summary.
@@ -137,6 +143,25 @@ def _summary(totals: Totals, result: Comparison, seed: int, seconds: float) -> d
         "seconds": round(seconds, 1),
         "seed": seed,
     }
+
+
+def _check_settings_file(path: Path) -> None:
+    """Check that the settings can be written, and removed later, without the loss of other text.
+
+    Raises:
+        OptionError: the path is another file's, or its folder is missing.
+    """
+    if not path.absolute().parent.is_dir():
+        raise OptionError(f"--env: {path} cannot be written: its folder is missing")
+    try:
+        # A demo that was killed leaves its file behind.
+        is_free = not os.path.lexists(path) or (
+            path.is_file() and path.read_bytes().startswith(_FIRST_WORDS)
+        )
+    except OSError as error:
+        raise OptionError(f"--env: {path} cannot be written: {error.strerror}") from None
+    if not is_free:
+        raise OptionError(f"--env: {path} exists, and is not a demo's; name a new file")
 
 
 @contextmanager

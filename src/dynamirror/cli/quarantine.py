@@ -11,7 +11,8 @@ from rich.text import Text
 
 from dynamirror.cli import options
 from dynamirror.cli.option_groups import with_option_groups
-from dynamirror.cli.output import print_json, printable
+from dynamirror.cli.output import print_json
+from dynamirror.cli.printable import printable
 from dynamirror.operations.messages import (
     Quarantine,
     QuarantinedItem,

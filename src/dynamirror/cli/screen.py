@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table as Grid
 from rich.text import Text
 
-from dynamirror.cli.output import printable
+from dynamirror.cli.printable import printable
 from dynamirror.demo.demo import Demo
 from dynamirror.demo.totals import Totals
 from dynamirror.recovery.comparison import Comparison

@@ -12,6 +12,7 @@ from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
+from dynamirror.cli.printable import printable
 from dynamirror.cli.progress import progress_shown
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError, OptionError
@@ -72,7 +73,7 @@ def _compare_views(operations: Operations, *, repair: bool, new_views: bool) -> 
     if repair and not new_views:
         operations.check_views()
     elif sentence := operations.other_views():
-        typer.echo(f"note: {sentence}", err=True)
+        typer.echo(printable(f"note: {sentence}"), err=True)
 
 
 def _part(sample: float | None, segment: str | None) -> Part:
@@ -119,4 +120,4 @@ def _print_comparison(result: Comparison) -> None:
     if result.repaired:
         typer.echo(f"{result.repaired:,} of {result.differences:,} differences repaired")
     for kind, keys in result.sample.items():
-        typer.echo(f"  {_KINDS.get(kind, kind)}: {', '.join(keys)}")
+        typer.echo(printable(f"  {_KINDS.get(kind, kind)}: {', '.join(keys)}"))
