@@ -64,7 +64,7 @@ def test_each_figure_of_a_running_demo_is_explained_where_there_is_room(width: i
         "coalesced": "left out: a newer change was in the same batch",
         "stale": "refused: the cache held one at least as new",
         "quarantined": "set aside: cannot become an entry",
-        "failed": "to be delivered again",
+        "failed": "not taken at once, and delivered again",
         "lag p99": "from write to cache, for 99 of 100 writes",
     }
     for name, meaning in explained.items():

@@ -29,7 +29,7 @@ _MEANINGS = {
     "coalesced": "left out: a newer change was in the same batch",
     "stale": "refused: the cache held one at least as new",
     "quarantined": "set aside: cannot become an entry",
-    "failed": "to be delivered again",
+    "failed": "not taken at once, and delivered again",
 }
 _LAG_MEANINGS = {
     "p50": "from write to cache, for half of the writes",
