@@ -12,12 +12,12 @@ def main() -> None:
         with extra_needed("the CDK app", "cdk"):
             from aws_cdk import App  # noqa: PLC0415 - it may not be installed
 
-            from dynamirror.cdk import DynamirrorStack  # noqa: PLC0415 - same
+            from dynamirror.cdk import DynamirrorStack, deployment_of  # noqa: PLC0415 - same
         app = App()
         DynamirrorStack(
             app,
-            "Dynamirror",
-            description="A Valkey cache that mirrors a DynamoDB table, kept by dynamirror",
+            deployment_of(app.node),
+            description="A Valkey cache that mirrors DynamoDB tables, kept by dynamirror",
         )
         app.synth()
     except DynamirrorError as error:

@@ -5,17 +5,32 @@ nothing is written, and the exit status is 1 if a page is out of date. mkdocstri
 pages of classes; it cannot show environment variables, context options or a command line.
 """
 
-import ast
 import inspect
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import msgspec
+from msgspec.structs import FieldInfo, fields
+
+from dynamirror.deployment.explanations import describe
+from dynamirror.deployment.file import Sections
+from dynamirror.deployment.overrides import FIELDS
+from dynamirror.deployment.sections import ExistingCache
 from dynamirror.settings import Settings
 
 _DOCS = Path(__file__).resolve().parent
-_STACK = _DOCS.parent / "src/dynamirror/cdk/stack.py"
+_SECTIONS: dict[str, type[msgspec.Struct]] = {field.name: field.type for field in fields(Sections)}
+# The default of a field that may be left out.
+_UNSET = re.compile(r"; None for (.*)$")
+_TABLE_OPTIONS = {
+    "tableArn": "ARN of an existing table: one of the [[table]], or the only one without a file",
+    "streamArn": "ARN of the stream of that table; must be set",
+    "keys": "names of its key attributes, partition key first, separated by a comma",
+    "viewType": "view type of its stream",
+    "tableKeyArn": "ARN of the customer-managed KMS key that encrypts it",
+}
 
 
 def command_line() -> str:
@@ -64,22 +79,78 @@ def _shown(value: object) -> str:
 
 
 def context() -> dict[str, str]:
-    """Return the meaning of each `-c name=value`, from the docstring of `DynamirrorStack`."""
-    tree = ast.parse(_STACK.read_text(encoding="utf-8"))
-    (stack,) = (
-        node
-        for node in tree.body
-        if isinstance(node, ast.ClassDef) and node.name == "DynamirrorStack"
-    )
-    return _entries(ast.get_docstring(stack) or "", "Context:")
+    """Return the meaning of each `-c name=value`."""
+    meanings = {"config": "path of a `mirror.toml`", **_TABLE_OPTIONS}
+    for name, (section, field) in FIELDS.items():
+        meanings[name] = _Section.of(section).meaning(field)
+    return meanings
 
 
 def cdk_options() -> str:
-    """Return a table of the stack's options."""
-    rows = ["| option | meaning |", "|---|---|"]
-    for names, meaning in context().items():
-        rows.append(f"| {', '.join(f'`{name}`' for name in names.split(', '))} | {meaning} |")
+    """Return a table of the options of CDK context."""
+    meanings = context()
+    rows = ["| option | field of `mirror.toml` | meaning |", "|---|---|---|"]
+    rows += [f"| `{name}` | | {meanings[name]} |" for name in ("config", *_TABLE_OPTIONS)]
+    for name, (section, field) in FIELDS.items():
+        link = f"[`[{section}]`](mirror-toml.md#{section}) `{field}`"
+        rows.append(f"| `{name}` | {link} | {meanings[name]} |")
     return "\n".join(rows)
+
+
+def deployment() -> str:
+    """Return a table for each section of `mirror.toml` that describes a deployment."""
+    return "\n\n".join(_Section.of(name).table() for name in (*_SECTIONS, "cache.existing"))
+
+
+class _Section:
+    """A section of `mirror.toml`.
+
+    Args:
+        name: name of the section, as in cache.existing.
+        kind: its struct.
+    """
+
+    def __init__(self, name: str, kind: type[msgspec.Struct]) -> None:
+        self._name = name
+        self._kind = kind
+        self._meanings = _entries(inspect.getdoc(kind) or "", "Args:")
+
+    @classmethod
+    def of(cls, name: str) -> "_Section":
+        """Return the section of a name."""
+        return cls(name, ExistingCache if name == "cache.existing" else _SECTIONS[name])
+
+    def meaning(self, field: str) -> str:
+        """Return the meaning of a field, without its default."""
+        return _UNSET.sub("", self._meanings[field])
+
+    def table(self) -> str:
+        """Return a heading, and a table of the fields."""
+        title, _, about = (inspect.getdoc(self._kind) or "").splitlines()[0].partition(": ")
+        rows = [
+            f"### `{title}`",
+            "",
+            f"{about[0].upper()}{about[1:]}",
+            "",
+            "| field | meaning | value | default |",
+            "|---|---|---|---|",
+        ]
+        for field in fields(self._kind):
+            if field.name == "existing":
+                continue
+            meaning, shape = self.meaning(field.name), describe(self._kind, field.name)
+            rows.append(f"| `{field.name}` | {meaning} | {shape} | {self._default(field)} |")
+        return "\n".join(rows)
+
+    def _default(self, field: FieldInfo) -> str:
+        if field.required:
+            return "must be set"
+        if unset := _UNSET.search(self._meanings[field.name]):
+            return unset[1]
+        if field.default is msgspec.NODEFAULT or field.default in (None, ""):
+            return "none"
+        default = field.default
+        return f"`{str(default).lower() if isinstance(default, bool) else default}`"
 
 
 def _entries(docstring: str, section: str) -> dict[str, str]:
@@ -121,6 +192,7 @@ def main() -> int:
         ("command-line.md", "commands", command_line()),
         ("settings.md", "settings", settings()),
         ("cdk-options.md", "context", cdk_options()),
+        ("mirror-toml.md", "deployment", deployment()),
     ):
         before = (_DOCS / name).read_text(encoding="utf-8")
         after = renewed(before, title, text)

@@ -58,7 +58,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         quarantine_limit: DYNAMIRROR_QUARANTINE_LIMIT, items of one table that the quarantine lists;
             more are only counted.
         key_schema: DYNAMIRROR_KEY_SCHEMA, the table's key attributes, partition key first,
-            separated by a comma; needed only for the default view of a table with a sort key.
+            separated by a comma; or those of several tables in JSON, as in {"orders":["pk","sk"]}.
+            It is needed only for the default view of a table with a sort key, and only if
+            `mirror.toml` has no such [[table]].
         config: DYNAMIRROR_CONFIG, path of `mirror.toml`, or of the `mirror.json` made from it;
             without it, the default view applies.
     """
@@ -79,11 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     config: Name | None = None
 
     def __post_init__(self) -> None:
-        if self.key_schema is not None and not all(self._key_names()):
-            raise ValueError(
-                "DYNAMIRROR_KEY_SCHEMA holds an empty name; write the table's key attributes "
-                "separated by a comma, as in pk,sk"
-            )
+        self._declared()
         if self.iam_cache and not (self.user and self.region and self.tls):
             raise ValueError(
                 "ELASTICACHE_NAME asks for IAM authentication, which needs ELASTICACHE_USER, "
@@ -127,13 +125,34 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         }
 
     def declared_schema(self, table: str) -> Schema | None:
-        """Return the table's schema, if DYNAMIRROR_KEY_SCHEMA declares it."""
-        if self.key_schema is None:
-            return None
-        return Schema(table, self._key_names())
+        """Return the table's schema, if DYNAMIRROR_KEY_SCHEMA or `mirror.toml` declares it."""
+        declared = self._declared()
+        if keys := declared.get(table) or declared.get(""):
+            return Schema(table, tuple(keys))
+        tables = load_tables(self.config)
+        return next((spec.schema for spec in tables if spec.name == table), None)
 
-    def _key_names(self) -> tuple[str, ...]:
-        return tuple(name.strip() for name in (self.key_schema or "").split(","))
+    def _declared(self) -> dict[str, list[Name]]:
+        """Return the keys that DYNAMIRROR_KEY_SCHEMA declares, by table; "" is any table.
+
+        Raises:
+            ValueError: it is malformed.
+        """
+        text = self.key_schema or ""
+        if text.startswith("{"):
+            try:
+                return msgspec.json.decode(text, type=dict[str, list[Name]])
+            except msgspec.DecodeError as error:
+                raise ValueError(
+                    f'DYNAMIRROR_KEY_SCHEMA is not like {{"orders":["pk","sk"]}}: {error}'
+                ) from None
+        names = [name.strip() for name in text.split(",")] if text else []
+        if not all(names):
+            raise ValueError(
+                "DYNAMIRROR_KEY_SCHEMA holds an empty name; write the table's key attributes "
+                "separated by a comma, as in pk,sk"
+            )
+        return {"": names} if names else {}
 
 
 def load_views(path: str | None) -> tuple[ViewSpec, ...]:

@@ -28,7 +28,7 @@ from tests.support.templates import (
     statements,
 )
 
-from dynamirror.cdk import Alarms, MonitoredMirror
+from dynamirror.cdk import Alarms, MonitoredMirror, MonitoredTable
 from dynamirror.errors import DynamirrorError
 from dynamirror.metrics import catalogue as metrics
 from dynamirror.views.canary import NAME
@@ -328,8 +328,11 @@ def test_only_cloudwatch_of_this_account_may_use_the_topic_and_its_key(synth: Sy
 @pytest.mark.parametrize(
     ("context", "sentence"),
     [
-        ({"alarmEmail": "nobody"}, "context: alarmEmail: 'nobody' is not an address"),
-        ({"alarmTopicArn": "ops"}, "context: alarmTopicArn: 'ops' is not the ARN of a topic"),
+        (
+            {"alarmEmail": "nobody"},
+            "context: alarmEmail: must be an address like ops@example.com, not 'nobody'",
+        ),
+        ({"alarmTopicArn": "ops"}, "context: alarmTopicArn: must be the ARN of a topic"),
         (
             {"alarmTopicArn": TOPIC, "alarmEmail": "ops@example.com"},
             "context: alarmTopicArn and alarmEmail exclude each other",
@@ -359,7 +362,9 @@ def test_another_app_can_create_alarms_for_its_own_mirror() -> None:
     Alarms(
         stack,
         "Alarms",
-        mirror=MonitoredMirror(table="orders", replicator=replicator),
+        mirror=MonitoredMirror(
+            tables=[MonitoredTable(name="orders")], replicators={"": replicator}
+        ),
         runbook="https://wiki.example.com/runbook",
     )
     found = alarms(Template.from_stack(stack))

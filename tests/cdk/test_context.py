@@ -1,15 +1,13 @@
 """Context that is unknown, or would be ignored, is refused in one sentence."""
 
 import json
-import re
 from pathlib import Path
 
 import pytest
 from aws_cdk import App
 from tests.support.templates import EXISTING, make_stack  # prepares jsii
 
-from dynamirror.cdk import DynamirrorStack
-from dynamirror.cdk.options import NAMES
+from dynamirror.cdk import deployment_of
 from dynamirror.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -65,42 +63,24 @@ def test_the_assumed_key_of_a_new_table_is_named(tmp_path: Path) -> None:
     sentence = str(refused.value)
     assert "leaves out id of the primary key of the new table, so two items" in sentence
     assert sentence.endswith(
-        "; the key of a new table is id (S): for a table of your own, set tableArn, streamArn and "
-        "keys"
+        "; the key of a new table is id (S): for a table of your own, add a [[table]], or set "
+        "tableArn, streamArn and keys"
     )
 
 
-def test_context_of_cdk_and_of_other_stacks_passes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dynamirror.cdk.stack.LambdaCode.build", _stop)
+def test_context_of_cdk_and_of_other_stacks_passes() -> None:
     context = {
         **json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))["context"],
         "aws:cdk:enable-path-metadata": True,
         "availability-zones:account=123456789012:region=eu-west-1": ["eu-west-1a"],
         "vpc-provider:account=123456789012:filter.vpcId=vpc-1:region=eu-west-1": {},
         "stage": "prod",
-        "batchSize": "5",
+        "batchSize": 5,
+        "removedTables": ["old", "older"],
+        "tracing": True,
         "tableKeyArn": "",
     }
-    with pytest.raises(_BuiltError):
-        DynamirrorStack(App(context=context), "Dynamirror", other_context=("stage",))
-
-
-class _BuiltError(Exception):
-    pass
-
-
-def _stop(*_arguments: object, **_options: object) -> None:
-    raise _BuiltError
-
-
-def test_every_option_that_the_stack_reads_is_known() -> None:
-    source = "".join(
-        (ROOT / f"src/dynamirror/cdk/{module}.py").read_text(encoding="utf-8")
-        for module in ("stack", "stack_table", "stack_monitoring", "options")
-    )
-    documented = DynamirrorStack.__doc__ or ""
-    read = set(re.findall(r'(?:text|flag|number)\(\s*"(\w+)"', source))
-    assert len(read) > 20
-    assert read <= set(NAMES)
-    assert [name for name in NAMES if source.count(name) < 2] == []
-    assert [name for name in NAMES if name not in documented] == []
+    deployment = deployment_of(App(context=context).node, other_context=("stage",))
+    assert deployment.replicator.batch_size == 5
+    assert deployment.functions.tracing is True
+    assert deployment.mirror.removed_tables == ["old", "older"]

@@ -115,6 +115,7 @@ def test_an_execution_s_input_has_the_stack_s_defaults(synth: Synth) -> None:
     template = synth(segments="500", concurrency="40", rate="9000")
     assert machines(template)["Rebuilds,"]["States"]["Given"]["Parameters"]["defaults"] == {
         "action": "backfill",
+        "table": "arn:aws:any:eu-west-1:1:it",
         "segments": 500,
         "maxConcurrency": 40,
         "rate": 9000,
@@ -222,7 +223,7 @@ def test_another_app_deploys_recovery_for_its_own_mirror() -> None:
         stack, "Table", table_arn=TABLE_ARN, table_stream_arn=STREAM_ARN
     )
     context = FunctionContext(
-        source=MirroredTable(table=table, keys=("id",)),
+        tables=[MirroredTable(table=table, keys=("id",))],
         endpoint=CacheEndpoint(host="cache.example.com", tls=False),
         network=Network(stack, "Network"),
         code=LambdaCode.build(stack),

@@ -204,7 +204,7 @@ def test_logs_are_kept_for_a_time(template: Template) -> None:
 
 
 def test_the_stack_has_outputs_for_its_parts(template: Template) -> None:
-    outputs = {"TableName", "StreamArn", "CacheEndpoint", "FunctionName", "LogGroup"}
+    outputs = {"Tables", "TableName", "StreamArn", "CacheEndpoint", "FunctionName", "LogGroup"}
     outputs |= {"SimulatorName", "OperatorName", "StateMachineArn", "CanaryName", "DashboardName"}
     assert outputs == set(template.find_outputs("*"))
 
@@ -294,7 +294,7 @@ def test_a_stream_that_cannot_feed_a_mirror_is_refused_at_synth(lambda_code: Lam
         Mirror(
             stack,
             "Mirror",
-            source=MirroredTable(table=table, keys=("id",), view_type=view_type),
+            tables=[MirroredTable(table=table, keys=("id",), view_type=view_type)],
             endpoint=CacheEndpoint(host="cache"),
             network=Network(stack, "Network"),
             code=lambda_code,
@@ -319,7 +319,7 @@ def test_another_app_mirrors_its_own_table_to_its_own_cache(lambda_code: LambdaC
     Mirror(
         stack,
         "Mirror",
-        source=MirroredTable(table=table, keys=("id",)),
+        tables=[MirroredTable(table=table, keys=("id",))],
         endpoint=CacheEndpoint(host="cache.example.com", port=6380, tls=False),
         network=Network(stack, "Network"),
         code=lambda_code,

@@ -1,6 +1,5 @@
 """README and docs show existing commands, settings and files only."""
 
-import ast
 import re
 import subprocess
 import sys
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.support.written_docs import PAGES, ROOT, blocks, commands, context, faults, spans
 
+from dynamirror.deployment.overrides import NAMES
 from dynamirror.views.mirror_toml import TableSpec, _File, _ViewTable
 
 
@@ -63,9 +63,12 @@ def test_the_reference_pages_are_up_to_date() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+GENERATED = ("command-line.md", "settings.md", "cdk-options.md", "mirror-toml.md")
+
+
 def test_a_reference_page_that_is_out_of_date_is_refused(tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
-    for name in ("reference.py", "command-line.md", "settings.md", "cdk-options.md"):
+    for name in ("reference.py", *GENERATED):
         text = (ROOT / "docs" / name).read_text(encoding="utf-8")
         (tmp_path / "docs" / name).write_text(text.replace("`--repair`", "`--mend`"))
     (tmp_path / "src").symlink_to(ROOT / "src")
@@ -77,17 +80,8 @@ def test_a_reference_page_that_is_out_of_date_is_refused(tmp_path: Path) -> None
     assert renewed == (ROOT / "docs/command-line.md").read_text(encoding="utf-8")
 
 
-def test_the_stack_documents_all_options_that_it_reads() -> None:
-    read = set()
-    for path in (ROOT / "src/dynamirror/cdk").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            match node:
-                case ast.Call(
-                    func=ast.Attribute(attr="text" | "flag" | "number"),
-                    args=[ast.Constant(value=str(name)), *_],
-                ):
-                    read.add(name)
-    assert {"batchSize", "config", "heal"} <= read <= context()
+def test_the_page_of_options_names_every_name_of_context() -> None:
+    assert context() == set(NAMES)
 
 
 def test_the_page_of_mirror_toml_names_every_field_and_no_other() -> None:
@@ -95,7 +89,10 @@ def test_the_page_of_mirror_toml_names_every_field_and_no_other() -> None:
     sections = dict(
         re.findall(r"^## `(\[\[\w+\]\])`\n(.*?)(?=^## )", page, re.MULTILINE | re.DOTALL)
     )
-    assert set(sections) == {f"[[{name}]]" for name in _File.__struct_fields__}
+    assert set(sections) == {"[[view]]", "[[table]]"}
+    described = re.findall(r"^### `\[([\w.]+)\]`$", page, re.MULTILINE)
+    others = set(_File.__struct_fields__) - {"view", "table"}
+    assert set(described) == {*others, "cache.existing"}
     for name, kind in (("[[view]]", _ViewTable), ("[[table]]", TableSpec)):
         firsts = re.findall(r"^\| (`.*?) \|", sections[name], re.MULTILINE)
         documented = [field for first in firsts for field in re.findall(r"`(\w+)`", first)]

@@ -17,6 +17,7 @@ from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
 from dynamirror.functions import auditor, environment, operator, worker
+from dynamirror.functions.steps import execution_prefix
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.recovery.verify import verify
@@ -169,16 +170,25 @@ def test_a_thousand_segments_leave_room_in_the_machine_s_state(operations: Opera
 
 @pytest.mark.parametrize(
     ("running", "start"),
-    [((), True), (("rebuild-1-2",), False), (("x",), False), (("verify-1", "repair-2"), True)],
+    [
+        ((), True),
+        (("rebuild-1-2",), False),
+        (("x",), False),
+        (("verify-1", "repair-2"), True),
+        ((f"{execution_prefix('other')}none-498805",), True),
+    ],
 )
 def test_a_rebuild_is_due_unless_one_is_under_way(
     operations: Operations, running: tuple[str, ...], *, start: bool
 ) -> None:
     answer = take(step="check", running=running)
     assert (answer["complete"], answer["start"]) == (False, start)
-    assert answer["name"].startswith("rebuild-none-")
+    prefix = execution_prefix(operations.table)
+    assert answer["name"].startswith(f"{prefix}none-")
+    own = take(step="check", running=[answer["name"]])
+    assert own["start"] is False
     put(operations, 1)
-    assert take(step="check")["name"].startswith("rebuild-1790000000-")
+    assert take(step="check")["name"].startswith(f"{prefix}1790000000-")
     rebuilt()
     answer = take(step="check", running=running)
     assert (answer["complete"], answer["start"]) == (True, False)

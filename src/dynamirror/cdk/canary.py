@@ -1,12 +1,16 @@
 """The canary: a function that checks each minute that a written item reaches the cache."""
 
+from collections.abc import Sequence
+
 from aws_cdk import Duration
+from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
+from dynamirror.cdk.mirrored_table import MirroredTable, construct_ids
 from dynamirror.views.canary import NAME
 
 _INTERVAL = Duration.minutes(1)
@@ -21,15 +25,24 @@ class Canary(Construct):
     """Deploy a function that writes a canary item, waits for it in the cache, and reports metrics.
 
     The item takes the same stream and cache as all others. The function therefore writes to the
-    mirrored table, under a partition key of its own, which must have the type S. It may write no
+    mirrored tables, under a partition key of its own, which must have the type S. It may write no
     other item.
 
     Args:
         context: what the mirror's functions share.
+        tables: tables to which it writes; default those of the context.
     """
 
-    def __init__(self, scope: Construct, id: str, *, context: FunctionContext) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        id: str,
+        *,
+        context: FunctionContext,
+        tables: Sequence[MirroredTable] | None = None,
+    ) -> None:
         super().__init__(scope, id)
+        self.tables = context.tables if tables is None else tables
         self.function = MirrorFunction(
             self,
             "Canary",
@@ -39,23 +52,27 @@ class Canary(Construct):
             timeout=_TIMEOUT,
             memory_mb=_MEMORY_MB,
             reads=(),
+            tables=self.tables,
         ).function
         self.function.configure_async_invoke(retry_attempts=_NO_RETRIES, max_event_age=_INTERVAL)
-        self._grant_canary_item(context)
-        self.rule = events.Rule(
-            self,
-            "Rule",
-            description="Runs dynamirror's canary",
-            schedule=events.Schedule.rate(_INTERVAL),
-            targets=[
-                targets.LambdaFunction(
-                    self.function, retry_attempts=_NO_RETRIES, max_event_age=_INTERVAL
-                )
-            ],
-        )
+        for end, table in construct_ids(self.tables).items():
+            self._grant_canary_item(table.table)
+            events.Rule(
+                self,
+                f"Rule{end}",
+                description="Runs dynamirror's canary",
+                schedule=events.Schedule.rate(_INTERVAL),
+                targets=[
+                    targets.LambdaFunction(
+                        self.function,
+                        event=events.RuleTargetInput.from_object({"table": table.table.table_name}),
+                        retry_attempts=_NO_RETRIES,
+                        max_event_age=_INTERVAL,
+                    )
+                ],
+            )
 
-    def _grant_canary_item(self, context: FunctionContext) -> None:
-        table = context.source.table
+    def _grant_canary_item(self, table: dynamodb.ITable) -> None:
         self.function.add_to_role_policy(
             iam.PolicyStatement(
                 actions=["dynamodb:PutItem"],

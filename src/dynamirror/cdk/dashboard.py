@@ -8,7 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from dynamirror.cdk.alarms import RUNBOOK
-from dynamirror.cdk.monitored_mirror import MonitoredMirror, function_metric
+from dynamirror.cdk.monitored_mirror import MonitoredMirror, MonitoredTable, function_metric
 from dynamirror.metrics import catalogue as metrics
 
 _FULL, _HALF, _THIRD, _HEIGHT = 24, 12, 8, 6  # of CloudWatch's grid
@@ -55,9 +55,9 @@ class Dashboard(Construct):
             )
         rows += [
             [_text("Is it right?", _checked_by(mirror), runbook, "mirror-incomplete")],
-            _right(mirror),
+            *(_right(mirror, table) for table in mirror.tables),
             [_text("Is it fresh?", "From the table to the cache.", runbook, "canary-late")],
-            _fresh(mirror),
+            *(_fresh(mirror, table) for table in mirror.tables),
             [_text("Does it keep up?", "The replicator's work.", runbook, "iterator-age")],
             *_keeping_up(mirror),
             [_text("What does it cost?", _prices(mirror), runbook, "what-it-costs")],
@@ -111,31 +111,39 @@ def _graph(
     )
 
 
-def _right(mirror: MonitoredMirror) -> list[cloudwatch.IWidget]:
+def _title(mirror: MonitoredMirror, table: MonitoredTable, title: str) -> str:
+    """Return the title of a table's graph, which names the table if there are several."""
+    return title if len(mirror.tables) == 1 else f"{table.name}: {title}"
+
+
+def _right(mirror: MonitoredMirror, table: MonitoredTable) -> list[cloudwatch.IWidget]:
     differences = (metrics.DRIFT_FOUND, metrics.DRIFT_REPAIRED)
     return [
         _graph(
-            "The mirror is complete (1) or not (0)",
+            _title(mirror, table, "The mirror is complete (1) or not (0)"),
             # Canary and auditor may both check in one minute; the worse result counts.
-            [mirror.own_metric(metrics.MIRROR_COMPLETE, "Minimum")],
+            [table.own_metric(metrics.MIRROR_COMPLETE, "Minimum")],
         ),
         _graph(
-            "Differences found and repaired",
-            [mirror.own_metric(metric, "Sum", _FIVE_MINUTES) for metric in differences],
-            right=[mirror.own_metric(metrics.ITEMS_AUDITED, "Sum", _FIVE_MINUTES)],
+            _title(mirror, table, "Differences found and repaired"),
+            [table.own_metric(metric, "Sum", _FIVE_MINUTES) for metric in differences],
+            right=[table.own_metric(metrics.ITEMS_AUDITED, "Sum", _FIVE_MINUTES)],
         ),
-        _graph("Items in quarantine", [mirror.own_metric(metrics.QUARANTINE_SIZE, "Maximum")]),
+        _graph(
+            _title(mirror, table, "Items in quarantine"),
+            [table.own_metric(metrics.QUARANTINE_SIZE, "Maximum")],
+        ),
     ]
 
 
-def _fresh(mirror: MonitoredMirror) -> list[cloudwatch.IWidget]:
-    width = _THIRD if mirror.canary else _HALF
-    age = function_metric(mirror.replicator, "IteratorAge", "Maximum")
+def _fresh(mirror: MonitoredMirror, table: MonitoredTable) -> list[cloudwatch.IWidget]:
+    width = _THIRD if table.canary else _HALF
+    age = function_metric(mirror.replicator_of(table), "IteratorAge", "Maximum")
     graphs: list[cloudwatch.IWidget] = [
         _graph(
-            "Replication lag, by the oldest record of a batch",
+            _title(mirror, table, "Replication lag, by the oldest record of a batch"),
             [
-                mirror.own_metric(metrics.REPLICATION_LAG, statistic, label=statistic)
+                table.own_metric(metrics.REPLICATION_LAG, statistic, label=statistic)
                 for statistic in _LATENCIES
             ],
             unit="s",
@@ -143,21 +151,51 @@ def _fresh(mirror: MonitoredMirror) -> list[cloudwatch.IWidget]:
         ),
         _graph("Iterator age", [age], unit="ms", width=width),
     ]
-    if mirror.canary:
+    if table.canary:
         canary = _graph(
-            "The canary's item: written to seen, and the share that was seen",
+            _title(
+                mirror, table, "The canary's item: written to seen, and the share that was seen"
+            ),
             [
-                mirror.own_metric(metrics.CANARY_LATENCY, statistic, _FIVE_MINUTES, label=statistic)
+                table.own_metric(metrics.CANARY_LATENCY, statistic, _FIVE_MINUTES, label=statistic)
                 for statistic in _LATENCIES
             ],
             unit="ms",
-            right=[mirror.own_metric(metrics.CANARY_SEEN, "Average", _FIVE_MINUTES)],
+            width=width,
+            right=[table.own_metric(metrics.CANARY_SEEN, "Average", _FIVE_MINUTES)],
         )
         graphs.insert(0, canary)
     return graphs
 
 
+def _of_replicators(
+    mirror: MonitoredMirror, names: Sequence[str], statistic: str
+) -> list[cloudwatch.IMetric]:
+    return [
+        function_metric(replicator, name, statistic)
+        for replicator in mirror.replicators.values()
+        for name in names
+    ]
+
+
 def _keeping_up(mirror: MonitoredMirror) -> list[list[cloudwatch.IWidget]]:
+    return [
+        *(_work(mirror, table) for table in mirror.tables),
+        [
+            _graph(
+                "Errors and throttles of the replicator",
+                _of_replicators(mirror, ("Errors", "Throttles"), "Sum"),
+            ),
+            _graph(
+                "Concurrent replicators",
+                _of_replicators(mirror, ("ConcurrentExecutions",), "Maximum"),
+            ),
+            _cache(mirror),
+        ],
+    ]
+
+
+def _work(mirror: MonitoredMirror, table: MonitoredTable) -> list[cloudwatch.IWidget]:
     outcomes = (
         metrics.APPLIED,
         metrics.COALESCED,
@@ -165,42 +203,31 @@ def _keeping_up(mirror: MonitoredMirror) -> list[list[cloudwatch.IWidget]]:
         metrics.QUARANTINED,
         metrics.FAILED,
     )
-    replicator = mirror.replicator
     return [
-        [
-            _graph("Records a minute", [mirror.own_metric(metrics.RECORDS, "Sum")]),
-            _graph(
-                "Outcomes of entries, a minute",
-                [mirror.own_metric(outcome, "Sum") for outcome in outcomes],
-                stacked=True,
-            ),
-            _graph(
-                "Time of a batch",
-                [
-                    mirror.own_metric(metrics.BATCH_DURATION, statistic, label=statistic)
-                    for statistic in ("p50", "p99")
-                ],
-                unit="ms",
-                right=[function_metric(replicator, "Duration", "Maximum")],
-            ),
-        ],
-        [
-            _graph(
-                "Errors and throttles of the replicator",
-                [function_metric(replicator, name, "Sum") for name in ("Errors", "Throttles")],
-            ),
-            _graph(
-                "Concurrent replicators",
-                [function_metric(replicator, "ConcurrentExecutions", "Maximum")],
-            ),
-            _cache(mirror),
-        ],
+        _graph(
+            _title(mirror, table, "Records a minute"), [table.own_metric(metrics.RECORDS, "Sum")]
+        ),
+        _graph(
+            _title(mirror, table, "Outcomes of entries, a minute"),
+            [table.own_metric(outcome, "Sum") for outcome in outcomes],
+            stacked=True,
+        ),
+        _graph(
+            _title(mirror, table, "Time of a batch"),
+            [
+                table.own_metric(metrics.BATCH_DURATION, statistic, label=statistic)
+                for statistic in ("p50", "p99")
+            ],
+            unit="ms",
+            right=_of_replicators(mirror, ("Duration",), "Maximum"),
+        ),
     ]
 
 
 def _cache(mirror: MonitoredMirror) -> cloudwatch.GraphWidget:
     if mirror.cache is None:
-        return _graph("Failed entries", [mirror.own_metric(metrics.FAILED, "Sum")])
+        failed = [table.own_metric(metrics.FAILED, "Sum") for table in mirror.tables]
+        return _graph("Failed entries", failed)
     return _graph(
         "The cache: bytes, and refused commands",
         [mirror.cache_metric("BytesUsedForCache", "Maximum")],

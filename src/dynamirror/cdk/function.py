@@ -99,6 +99,7 @@ class LambdaCode:
         network: Network | None = None,
         reads_table: bool = False,
         tracing: bool = False,
+        reserved_concurrent_executions: int | None = None,
     ) -> lambda_.Function:
         """Create a function that runs this code and may write its logs only.
 
@@ -114,6 +115,8 @@ class LambdaCode:
             network: network of the function; None to run outside any VPC.
             reads_table: whether the function must reach DynamoDB beside the cache.
             tracing: whether X-Ray traces the function.
+            reserved_concurrent_executions: number of concurrent invocations that are reserved for
+                the function; None for none.
         """
         groups = None
         if network:
@@ -139,6 +142,7 @@ class LambdaCode:
             memory_size=memory_mb,
             log_group=log_group,
             tracing=lambda_.Tracing.ACTIVE if tracing else lambda_.Tracing.DISABLED,
+            reserved_concurrent_executions=reserved_concurrent_executions,
         )
 
 

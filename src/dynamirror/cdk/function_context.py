@@ -9,7 +9,8 @@ from constructs import Construct
 
 from dynamirror.cdk.cache import CacheEndpoint, grant_connect
 from dynamirror.cdk.function import LambdaCode
-from dynamirror.cdk.mirror import MirroredTable, environment
+from dynamirror.cdk.mirror import environment
+from dynamirror.cdk.mirrored_table import MirroredTable
 from dynamirror.cdk.network import Network
 
 _TABLE_READS = ("DescribeTable", "Scan", "GetItem", "BatchGetItem")
@@ -22,7 +23,7 @@ class FunctionContext:
     """Hold what the functions of one mirror share.
 
     Args:
-        source: table that the functions read.
+        tables: tables that the functions read.
         endpoint: cache that the functions use.
         network: network with a route to both.
         code: code that the functions run.
@@ -32,7 +33,7 @@ class FunctionContext:
         removal_policy: what happens to the logs when the stack is deleted.
     """
 
-    source: MirroredTable
+    tables: Sequence[MirroredTable]
     endpoint: CacheEndpoint
     network: Network
     code: LambdaCode
@@ -49,16 +50,17 @@ class FunctionContext:
 
 
 class MirrorFunction(Construct):
-    """Create a function that may read the table, connect to the cache and write its logs.
+    """Create a function that may read the tables, connect to the cache and write its logs.
 
     Args:
         context: what the mirror's functions share.
         handler: dotted name of the handler.
         description: what the function does.
-        variables: environment variables beside those of the cache and the table.
+        variables: environment variables beside those of the cache and the tables.
         timeout: limit of one invocation.
         memory_mb: memory in MB; default that of the context.
-        reads: DynamoDB actions on the table that are granted.
+        reads: DynamoDB actions on the tables that are granted.
+        tables: tables that the function reads; default those of the context.
     """
 
     def __init__(
@@ -73,18 +75,21 @@ class MirrorFunction(Construct):
         timeout: Duration = MAX_TIMEOUT,
         memory_mb: int | None = None,
         reads: Sequence[str] = _TABLE_READS,
+        tables: Sequence[MirroredTable] | None = None,
     ) -> None:
         super().__init__(scope, id)
-        table = context.source.table
+        self.tables = context.tables if tables is None else tables
+        names = [table.table.table_name for table in self.tables]
         settings = environment(
-            self, source=context.source, endpoint=context.endpoint, code=context.code
+            self, tables=self.tables, endpoint=context.endpoint, code=context.code
         )
+        settings |= {"DYNAMODB_TABLE": names[0], "DYNAMODB_TABLES": ",".join(names)}
         self.function = context.code.function(
             self,
             "Function",
             handler=handler,
             description=description,
-            environment={**settings, "DYNAMODB_TABLE": table.table_name, **(variables or {})},
+            environment={**settings, **(variables or {})},
             log_group=context.log_group(self),
             timeout=timeout,
             memory_mb=memory_mb or context.memory_mb,
@@ -92,8 +97,9 @@ class MirrorFunction(Construct):
             reads_table=True,
             tracing=context.tracing,
         )
-        if reads:
-            table.grant(self.function, *(f"dynamodb:{action}" for action in reads))
-        if table.encryption_key:
-            table.encryption_key.grant_decrypt(self.function)
+        for table in (table.table for table in self.tables):
+            if reads:
+                table.grant(self.function, *(f"dynamodb:{action}" for action in reads))
+            if table.encryption_key:
+                table.encryption_key.grant_decrypt(self.function)
         grant_connect(context.endpoint, self.function)

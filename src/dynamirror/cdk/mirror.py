@@ -1,11 +1,8 @@
-"""The mirror: the replicator function and its event source mapping."""
+"""The mirror: the replicator function and its event source mappings."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
-from aws_cdk import Duration, RemovalPolicy, Stack, Token
-from aws_cdk import aws_dynamodb as dynamodb
+from aws_cdk import Duration, RemovalPolicy, Stack
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as sources
 from aws_cdk import aws_logs as logs
@@ -14,65 +11,21 @@ from constructs import Construct
 from dynamirror.cdk.asset import PACKAGED_CONFIG
 from dynamirror.cdk.cache import CacheEndpoint, grant_connect
 from dynamirror.cdk.function import LambdaCode
+from dynamirror.cdk.mirrored_table import (
+    MirroredTable,
+    check_tables,
+    construct_ids,
+    declared_keys,
+)
 from dynamirror.cdk.network import Network
-from dynamirror.settings import Settings, load_views
-from dynamirror.views.event_filter import patterns
-from dynamirror.views.mirror_toml import check_views
-from dynamirror.views.view import Schema
-
-# Placeholder for a table name that CloudFormation only knows after it creates the table.
-UNNAMED = "dynamirror_unnamed_table"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MirroredTable:
-    """Describe the table to mirror, new or existing.
-
-    Args:
-        table: table with its stream; for an existing one,
-            `Table.from_table_attributes(..., table_arn=..., table_stream_arn=...)`.
-        keys: names of the key attributes, partition key first.
-        view_type: view type of the stream.
-    """
-
-    table: dynamodb.ITable
-    keys: tuple[str, ...]
-    view_type: dynamodb.StreamViewType = dynamodb.StreamViewType.NEW_AND_OLD_IMAGES
-
-    def key_patterns(self, config: str | None) -> tuple[str, ...]:
-        """Return the glob patterns of the keys that the views of a `mirror.toml` write.
-
-        Raises:
-            ConfigError: a view is malformed, does not fit the table, or the stream cannot feed it.
-        """
-        name = self.table.table_name
-        views = load_views(config)
-        globs = check_views(views, self._known_name, self.keys, self.view_type.value)
-        return tuple(glob.replace(UNNAMED, name) for glob in globs)
-
-    def filters(self, config: str | None) -> list[Mapping[str, Any]]:
-        """Return Lambda's filters for the records that the views need; none if they need all.
-
-        Raises:
-            ConfigError: a view is malformed, or does not fit the table.
-        """
-        schema = Schema(self._known_name, self.keys)
-        return [
-            lambda_.FilterCriteria.filter(pattern)
-            for pattern in patterns(load_views(config), schema, self.view_type.value)
-        ]
-
-    @property
-    def _known_name(self) -> str:
-        name = self.table.table_name
-        return UNNAMED if Token.is_unresolved(name) else name
+from dynamirror.settings import Settings
 
 
 class Mirror(Construct):
-    """Deploy the replicator, fed by the table's stream.
+    """Deploy the replicator, fed by the streams of the tables.
 
     Args:
-        source: table to mirror.
+        tables: tables to mirror.
         endpoint: cache to write to, from `Cache` or an existing one.
         network: network of the replicator, with a route to the cache.
         code: code that the function runs.
@@ -81,13 +34,16 @@ class Mirror(Construct):
         max_batching_window: time to wait for a full batch.
         timeout: limit of one invocation; default one minute.
         memory_mb: memory of the function in MB; 1,769 is one vCPU.
+        reserved_concurrent_executions: number of concurrent invocations that are reserved for each
+            function; None for none.
+        function_per_table: whether each table has a function of its own.
         log_retention: time for which logs are kept.
         tracing: whether X-Ray traces the function.
         filter_records: whether Lambda skips the records that no view needs.
         removal_policy: what happens to the logs when the stack is deleted.
 
     Raises:
-        ConfigError: a view does not fit the table, or the stream cannot feed it.
+        ConfigError: a view does not fit a table, or a stream cannot feed it.
     """
 
     def __init__(
@@ -95,7 +51,7 @@ class Mirror(Construct):
         scope: Construct,
         id: str,
         *,
-        source: MirroredTable,
+        tables: Sequence[MirroredTable],
         endpoint: CacheEndpoint,
         network: Network,
         code: LambdaCode,
@@ -104,52 +60,74 @@ class Mirror(Construct):
         max_batching_window: Duration | None = None,
         timeout: Duration | None = None,
         memory_mb: int = 1024,
+        reserved_concurrent_executions: int | None = None,
+        function_per_table: bool = False,
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
         tracing: bool = False,
         filter_records: bool = True,
         removal_policy: RemovalPolicy = RemovalPolicy.DESTROY,
     ) -> None:
         super().__init__(scope, id)
-        source.key_patterns(code.config)
+        check_tables(tables, code.config)
         self.log_group = logs.LogGroup(
             self, "Logs", retention=log_retention, removal_policy=removal_policy
         )
-        self.function = code.function(
-            self,
-            "Replicator",
-            handler="dynamirror.handler.handler",
-            description="DynamoDB stream records into the cache",
-            environment=environment(self, source=source, endpoint=endpoint, code=code),
-            log_group=self.log_group,
-            timeout=timeout or Duration.minutes(1),
-            memory_mb=memory_mb,
-            network=network,
-            tracing=tracing,
-        )
-        grant_connect(endpoint, self.function)
-        self.function.add_event_source(
-            sources.DynamoEventSource(
-                source.table,
-                # All that the stream still has: records that were applied before do no harm.
-                starting_position=lambda_.StartingPosition.TRIM_HORIZON,
-                batch_size=batch_size,
-                parallelization_factor=parallelization_factor,
-                max_batching_window=max_batching_window,
-                report_batch_item_failures=True,
-                bisect_batch_on_error=True,
-                filters=(source.filters(code.config) if filter_records else None) or None,
-                # No limit of attempts or age, and no queue for failed batches. While the cache is
-                # down, every batch fails, and a limit would lose changes. A queue would hold only
-                # the positions of records, not the records. An item that can never be written is
-                # quarantined and blocks no other.
-                retry_attempts=-1,
-                max_record_age=None,
+        # By the ends of the ids of what each table has, see `construct_ids`.
+        self.functions: dict[str, lambda_.Function] = {}
+        groups: dict[str, Sequence[MirroredTable]] = {"": tables}
+        if function_per_table:
+            groups = {end: [table] for end, table in construct_ids(tables).items()}
+        for end, group in groups.items():
+            function = code.function(
+                # Each function has a scope of its own, because its role needs one.
+                Construct(self, f"Table{end}") if end else self,
+                "Replicator",
+                handler="dynamirror.handler.handler",
+                description="DynamoDB stream records into the cache",
+                environment=environment(self, tables=group, endpoint=endpoint, code=code),
+                log_group=self.log_group,
+                timeout=timeout or Duration.minutes(1),
+                memory_mb=memory_mb,
+                network=network,
+                tracing=tracing,
+                reserved_concurrent_executions=reserved_concurrent_executions,
             )
-        )
+            grant_connect(endpoint, function)
+            for table in group:
+                function.add_event_source(
+                    sources.DynamoEventSource(
+                        table.table,
+                        # All that the stream still has: records that were applied before do no
+                        # harm.
+                        starting_position=lambda_.StartingPosition.TRIM_HORIZON,
+                        batch_size=batch_size,
+                        parallelization_factor=parallelization_factor,
+                        max_batching_window=max_batching_window,
+                        report_batch_item_failures=True,
+                        bisect_batch_on_error=True,
+                        filters=(table.filters(code.config) if filter_records else None) or None,
+                        # No limit of attempts or age, and no queue for failed batches. While the
+                        # cache is down, every batch fails, and a limit would lose changes. A queue
+                        # would hold only the positions of records, not the records. An item that
+                        # can never be written is quarantined and blocks no other.
+                        retry_attempts=-1,
+                        max_record_age=None,
+                    )
+                )
+            self.functions[end] = function
+
+    @property
+    def function(self) -> lambda_.Function:
+        """The replicator of all tables, or of the first one."""
+        return next(iter(self.functions.values()))
 
 
 def environment(
-    scope: Construct, *, source: MirroredTable, endpoint: CacheEndpoint, code: LambdaCode
+    scope: Construct,
+    *,
+    tables: Sequence[MirroredTable],
+    endpoint: CacheEndpoint,
+    code: LambdaCode,
 ) -> dict[str, str]:
     """Return the settings of a function that uses the cache, as environment variables."""
     settings = Settings(
@@ -161,7 +139,7 @@ def environment(
         user=endpoint.user,
         # Lambda sets the variable itself and reserves its name.
         region=Stack.of(scope).region if endpoint.name else None,
-        key_schema=",".join(source.keys),
+        key_schema=declared_keys(tables, code.config, Stack.of(scope)),
         config=PACKAGED_CONFIG if code.config else None,
     )
     return {name: value for name, value in settings.to_env().items() if name != "AWS_REGION"}

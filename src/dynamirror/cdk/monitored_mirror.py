@@ -1,5 +1,6 @@
 """The parts of a mirror that alarms and dashboard watch, and the metrics of each."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from aws_cdk import Duration
@@ -13,32 +14,18 @@ MINUTE = Duration.minutes(1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MonitoredMirror:
-    """Describe a mirror to its alarms and its dashboard.
+class MonitoredTable:
+    """Describe a table of a mirror to alarms and dashboard.
 
     Args:
-        table: name of the table.
-        replicator: function that applies changes to the cache.
-        rebuild: state machine that completes the mirror; None for none.
-        worker: function that runs the state machine's steps; None for none.
-        auditor: function that compares table and cache; None for none.
-        audit_interval_minutes: minutes between two audits.
-        canary: function that writes a canary item each minute; None for none.
-        cache: name of the serverless cache; None for a cache of another kind.
-        max_storage_gb: storage limit of the cache in GB; None for no limit.
-        max_ecpu: limit of the cache's processing units a second; None for no limit.
+        name: name of the table.
+        id: end of the names of its alarms, which tells several tables apart.
+        canary: whether a canary writes to the table.
     """
 
-    table: str
-    replicator: lambda_.Function
-    rebuild: sfn.IStateMachine | None = None
-    worker: lambda_.Function | None = None
-    auditor: lambda_.Function | None = None
-    audit_interval_minutes: int = 5
-    canary: lambda_.Function | None = None
-    cache: str | None = None
-    max_storage_gb: int | None = None
-    max_ecpu: int | None = None
+    name: str
+    id: str = ""
+    canary: bool = False
 
     def own_metric(
         self, metric: Metric, statistic: str, period: Duration = MINUTE, *, label: str | None = None
@@ -47,11 +34,41 @@ class MonitoredMirror:
         return cloudwatch.Metric(
             namespace=NAMESPACE,
             metric_name=metric.name,
-            dimensions_map={DIMENSION: self.table},
+            dimensions_map={DIMENSION: self.name},
             statistic=statistic,
             period=period,
             label=label,
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoredMirror:
+    """Describe a mirror to its alarms and its dashboard.
+
+    Args:
+        tables: tables of the mirror.
+        replicators: functions that apply changes to the cache, by the ends of the names of their
+            alarms, as in `Mirror.functions`.
+        rebuild: state machine that completes the mirror; None for none.
+        worker: function that runs the state machine's steps; None for none.
+        auditor: function that compares tables and cache; None for none.
+        audit_interval_minutes: minutes between two audits of a table.
+        canary: function that writes canary items each minute; None for none.
+        cache: name of the serverless cache; None for a cache of another kind.
+        max_storage_gb: storage limit of the cache in GB; None for no limit.
+        max_ecpu: limit of the cache's processing units a second; None for no limit.
+    """
+
+    tables: Sequence[MonitoredTable]
+    replicators: Mapping[str, lambda_.Function]
+    rebuild: sfn.IStateMachine | None = None
+    worker: lambda_.Function | None = None
+    auditor: lambda_.Function | None = None
+    audit_interval_minutes: int = 5
+    canary: lambda_.Function | None = None
+    cache: str | None = None
+    max_storage_gb: int | None = None
+    max_ecpu: int | None = None
 
     def cache_metric(
         self, name: str, statistic: str, period: Duration = MINUTE
@@ -74,6 +91,15 @@ class MonitoredMirror:
         )
 
     @property
+    def replicator(self) -> lambda_.Function:
+        """The replicator of all tables, or of the first one."""
+        return next(iter(self.replicators.values()))
+
+    def replicator_of(self, table: MonitoredTable) -> lambda_.Function:
+        """Return the function that applies a table's changes."""
+        return self.replicators.get(table.id, self.replicator)
+
+    @property
     def audit_interval(self) -> Duration:
         """The time between two audits."""
         return Duration.minutes(self.audit_interval_minutes)
@@ -82,17 +108,19 @@ class MonitoredMirror:
     def functions(self) -> dict[str, lambda_.Function]:
         """The functions that this mirror has, by role."""
         functions = {
-            "replicator": self.replicator,
+            **{
+                f"replicator{number if number > 1 else ''}": function
+                for number, function in enumerate(self.replicators.values(), 1)
+            },
             "canary": self.canary,
             "auditor": self.auditor,
             "worker": self.worker,
         }
         return {name: function for name, function in functions.items() if function}
 
-    @property
-    def check_interval(self) -> Duration | None:
-        """The time between two checks of the mirror; None if nothing checks it."""
-        if self.canary:
+    def check_interval(self, table: MonitoredTable) -> Duration | None:
+        """Return the time between two checks of a table's mirror; None if nothing checks it."""
+        if table.canary:
             return MINUTE
         return self.audit_interval if self.auditor else None
 

@@ -22,6 +22,7 @@ class RebuildMachine(Construct):
 
     The input of an execution may set, each with a default:
         action: backfill (default), verify or repair.
+        table: name of the table; default the first one of the mirror.
         segments: number of parts of the table; a resumed rebuild keeps its own number.
         maxConcurrency: number of functions at a time.
         rate: limit of all functions together in read units a second; 0 for no limit.
@@ -52,6 +53,7 @@ class RebuildMachine(Construct):
         self._worker = worker
         defaults = {
             "action": "backfill",
+            "table": context.tables[0].table.table_name,
             "segments": segments,
             "maxConcurrency": concurrency,
             "rate": rate or 0,
@@ -90,10 +92,12 @@ class RebuildMachine(Construct):
         return action.otherwise(self._fail("UnknownAction", error=CONFIG_ERROR, cause=cause))
 
     def _backfill(self) -> sfn.IChainable:
+        table = {"table": "$.options.table"}
         begin = self._step(
             "Begin",
             {
                 "step": "begin",
+                **table,
                 "restart": "$.try.restart",
                 **{name: f"$.options.{name}" for name in ("segments", "consistent", "rate")},
                 "concurrency": "$.options.maxConcurrency",
@@ -104,10 +108,10 @@ class RebuildMachine(Construct):
         load = self._map(
             "LoadSegments",
             "$.begun.segments",
-            {"run": "$.begun.run", "rate": "$.begun.rate"},
+            {"table": "$.options.table", "run": "$.begun.run", "rate": "$.begun.rate"},
             self._load(),
         )
-        run = {"run": "$.begun.run"}
+        run = {**table, "run": "$.begun.run"}
         sweep = self._step("Sweep", {"step": "sweep", **run}, result_path="$.swept")
         finish = self._step("Finish", {"step": "finish", **run}, result_path="$.finished")
         restart = self._restart(begin)
@@ -125,7 +129,7 @@ class RebuildMachine(Construct):
 
     def _load(self) -> sfn.IChainable:
         """Load one segment, step by step."""
-        inputs = {name: f"$.{name}" for name in ("index", "run", "rate")}
+        inputs = {name: f"$.{name}" for name in ("table", "index", "run", "rate")}
         load = self._step("Load", {"step": "load", **inputs}, result_path="$.progress")
         # The results of all segments must fit into the map's state.
         loaded = sfn.Pass(self, "Loaded", state_name="Loaded", result=sfn.Result.from_object({}))
@@ -160,6 +164,7 @@ class RebuildMachine(Construct):
             "Divide",
             {
                 "step": "divide",
+                "table": "$.options.table",
                 "action": "$.options.action",
                 "rate": "$.options.rate",
                 "concurrency": "$.options.maxConcurrency",
@@ -168,6 +173,7 @@ class RebuildMachine(Construct):
             result_path="$.divided",
         )
         shared = {
+            "table": "$.options.table",
             "repair": "$.divided.repair",
             "rate": "$.divided.rate",
             "settle": "$.options.settle",
@@ -182,7 +188,7 @@ class RebuildMachine(Construct):
             {
                 "step": "verify",
                 "part": part,
-                **{name: f"$.{name}" for name in ("repair", "rate", "settle", "id")},
+                **{name: f"$.{name}" for name in ("table", "repair", "rate", "settle", "id")},
             },
         )
         verified = sfn.Pass(
@@ -195,7 +201,9 @@ class RebuildMachine(Construct):
             verify.next(verified),
         )
         total = self._step(
-            "Sum", {"step": "sum", "id": "$$.Execution.Name", **parts}, result_path="$"
+            "Sum",
+            {"step": "sum", "table": "$.options.table", "id": "$$.Execution.Name", **parts},
+            result_path="$",
         )
         return divide.next(compare).next(total)
 

@@ -6,6 +6,7 @@ from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
 from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
+from dynamirror.cdk.mirrored_table import construct_ids
 from dynamirror.cdk.rebuild_machine import RebuildMachine
 from dynamirror.cdk.watchdog import Watchdog
 
@@ -14,12 +15,12 @@ _MAX_EVENT_AGE = 360  # minutes, Lambda's limit
 
 
 class Auditor(Construct):
-    """Compare one part of the table with the cache on a schedule, and repair it.
+    """Compare one part of each table with the cache on a schedule, and repair it.
 
     Args:
         context: what the mirror's functions share.
         interval_minutes: minutes between two audits.
-        parts: number of parts of the table, one for each audit; the default covers the table in
+        parts: number of parts of a table, one for each audit; the default covers each table in
             a day.
         repair: whether to overwrite entries that differ.
         rate: limit in read units a second; None for no limit.
@@ -47,20 +48,26 @@ class Auditor(Construct):
             "Auditor",
             context=context,
             handler="dynamirror.functions.auditor.handler",
-            description="compares a part of the table with the cache",
+            description="compares a part of a table with the cache",
             variables={f"DYNAMIRROR_AUDIT_{name}": value for name, value in variables.items()},
         ).function
         # While Lambda has no room, audits must not queue up and then read the table all at once.
         self.function.configure_async_invoke(
             max_event_age=Duration.minutes(min(interval_minutes, _MAX_EVENT_AGE))
         )
-        self.rule = events.Rule(
-            self,
-            "Rule",
-            description="Runs dynamirror's auditor",
-            schedule=events.Schedule.rate(interval),
-            targets=[targets.LambdaFunction(self.function)],
-        )
+        for end, table in construct_ids(context.tables).items():
+            event = {"table": table.table.table_name}
+            events.Rule(
+                self,
+                f"Rule{end}",
+                description="Runs dynamirror's auditor",
+                schedule=events.Schedule.rate(interval),
+                targets=[
+                    targets.LambdaFunction(
+                        self.function, event=events.RuleTargetInput.from_object(event)
+                    )
+                ],
+            )
 
 
 class Recovery(Construct):
@@ -69,12 +76,12 @@ class Recovery(Construct):
     Args:
         context: what the mirror's functions share.
         heal: whether a watchdog rebuilds an incomplete mirror; a new mirror is incomplete.
-        audit: whether an auditor compares the table with the cache on a schedule.
+        audit: whether an auditor compares the tables with the cache on a schedule.
         audit_interval_minutes: minutes between two audits.
-        audit_parts: number of parts of the table; see `Auditor`.
+        audit_parts: number of parts of a table; see `Auditor`.
         audit_repair: whether audits overwrite entries that differ.
         audit_rate: limit of an audit in read units a second; None for no limit.
-        segments: number of parts in which a rebuild reads the table.
+        segments: number of parts in which a rebuild reads a table.
         concurrency: number of segments that a rebuild reads at a time.
         rate: limit of a rebuild in read units a second; None for no limit.
     """

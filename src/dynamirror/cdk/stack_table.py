@@ -1,78 +1,93 @@
-"""The table of the stack: a new one, or the existing one that the options name."""
+"""The tables of the stack: new ones, and existing ones that the deployment names."""
 
 from aws_cdk import RemovalPolicy
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_kms as kms
 from constructs import Construct
 
-from dynamirror.cdk.mirror import UNNAMED, MirroredTable
-from dynamirror.cdk.options import StackOptions
+from dynamirror.cdk.mirrored_table import MirroredTable, check_tables
+from dynamirror.deployment.file import DeployedTable, Deployment
+from dynamirror.deployment.sections import MirrorSection
 from dynamirror.errors import ConfigError
 
 
-def stack_table(
-    scope: Construct, options: StackOptions, removal_policy: RemovalPolicy
-) -> MirroredTable:
-    """Return the table that the options name, or create one.
-
-    Raises:
-        ConfigError: an option of the table is missing or wrong.
-    """
-    arn, stream, keys = (options.text(name) for name in ("tableArn", "streamArn", "keys"))
-    if arn is None:
-        return MirroredTable(table=_new_table(scope, options, removal_policy), keys=("id",))
-    if stream is None or keys is None:
-        raise ConfigError("context: tableArn needs streamArn and keys, as in -c keys=pk,sk")
-    if stream.rpartition("/stream/")[0] != arn or ":table/" not in arn:
-        raise ConfigError(f"context: streamArn: {stream} is not a stream of {arn}")
-    key_arn = options.text("tableKeyArn")
-    table = dynamodb.Table.from_table_attributes(
-        scope,
-        "Table",
-        table_arn=arn,
-        table_stream_arn=stream,
-        encryption_key=kms.Key.from_key_arn(scope, "TableKey", key_arn) if key_arn else None,
-    )
-    view_type = options.text("viewType") or "NEW_AND_OLD_IMAGES"
-    if view_type not in dynamodb.StreamViewType.__members__:
-        raise ConfigError(f"context: viewType: {view_type!r} is not a stream's view type")
-    return MirroredTable(
-        table=table,
-        keys=tuple(name.strip() for name in keys.split(",")),
-        view_type=dynamodb.StreamViewType[view_type],
-    )
+def stack_tables(scope: Construct, deployment: Deployment) -> list[MirroredTable]:
+    """Return the tables of a deployment, and create those that do not exist."""
+    return [
+        MirroredTable(
+            table=_existing_table(scope, table)
+            if table.stream_arn
+            else _new_table(scope, table, deployment.mirror),
+            keys=table.keys,
+            view_type=dynamodb.StreamViewType[table.view_type],
+        )
+        for table in deployment.tables
+    ]
 
 
-def key_patterns(source: MirroredTable, options: StackOptions) -> tuple[str, ...]:
+def key_patterns(tables: list[MirroredTable], deployment: Deployment) -> tuple[str, ...]:
     """Return the glob patterns of the keys that the views write.
 
     Raises:
-        ConfigError: a view is malformed or does not fit the table; names the key of a new table.
+        ConfigError: a view is malformed or does not fit a table; names the key of the demo's table.
     """
     try:
-        return source.key_patterns(options.text("config"))
+        return check_tables(tables, deployment.path)
     except ConfigError as error:
-        if not options.is_new_table or " leaves out " not in str(error):
+        if not deployment.is_demo or " leaves out " not in str(error):
             raise
+        sentence = str(error).replace(f"table {tables[0].schema.table}", "the new table")
         raise ConfigError(
-            f"{str(error).replace(f'table {UNNAMED}', 'the new table')}; the key of a new table is "
-            "id (S): for a table of your own, set tableArn, streamArn and keys"
+            f"{sentence}; the key of a new table is id (S): for a table of your own, add a "
+            "[[table]], or set tableArn, streamArn and keys"
         ) from None
 
 
-def _new_table(
-    scope: Construct, options: StackOptions, removal_policy: RemovalPolicy
-) -> dynamodb.Table:
+def _existing_table(scope: Construct, table: DeployedTable) -> dynamodb.ITable:
+    key = table.kms_key_arn
+    return dynamodb.Table.from_table_attributes(
+        scope,
+        _id(table, "Table"),
+        table_arn=table.arn,
+        table_stream_arn=table.stream_arn,
+        encryption_key=kms.Key.from_key_arn(scope, _id(table, "TableKey"), key) if key else None,
+    )
+
+
+def _new_table(scope: Construct, table: DeployedTable, mirror: MirrorSection) -> dynamodb.Table:
+    attributes = [
+        dynamodb.Attribute(name=name, type=_TYPES[kind])
+        for name, kind in zip(table.keys, table.types or (), strict=True)
+    ]
     return dynamodb.Table(
         scope,
-        "Table",
-        partition_key=dynamodb.Attribute(name="id", type=dynamodb.AttributeType.STRING),
+        _id(table, "Table"),
+        table_name=table.name,
+        partition_key=attributes[0],
+        sort_key=attributes[1] if len(attributes) > 1 else None,
         billing_mode=dynamodb.BillingMode.PAY_PER_REQUEST,
-        stream=dynamodb.StreamViewType.NEW_AND_OLD_IMAGES,
+        stream=dynamodb.StreamViewType[table.view_type],
         encryption=dynamodb.TableEncryption.DEFAULT,
         point_in_time_recovery_specification=dynamodb.PointInTimeRecoverySpecification(
-            point_in_time_recovery_enabled=options.flag("pointInTimeRecovery", default=True)
+            point_in_time_recovery_enabled=mirror.point_in_time_recovery
         ),
-        deletion_protection=options.flag("deletionProtection"),
-        removal_policy=removal_policy,
+        deletion_protection=mirror.deletion_protection,
+        removal_policy=removal_policy(mirror),
     )
+
+
+_TYPES = {
+    "S": dynamodb.AttributeType.STRING,
+    "N": dynamodb.AttributeType.NUMBER,
+    "B": dynamodb.AttributeType.BINARY,
+}
+
+
+def removal_policy(mirror: MirrorSection) -> RemovalPolicy:
+    """Return what happens to created tables and logs when the stack is deleted."""
+    return RemovalPolicy.RETAIN if mirror.retain else RemovalPolicy.DESTROY
+
+
+def _id(table: DeployedTable, kind: str) -> str:
+    """Return a construct id that no other table of the mirror changes."""
+    return f"{kind}-{table.name}" if table.name else kind

@@ -31,7 +31,7 @@ class AlarmTopic(Construct):
     def __init__(self, scope: Construct, id: str, *, email: str) -> None:
         super().__init__(scope, id)
         if email.count("@") != 1 or not all(email.split("@")) or any(map(str.isspace, email)):
-            raise ConfigError(f"context: alarmEmail: {email!r} is not an address like ops@x.org")
+            raise ConfigError(f"AlarmTopic: email: {email!r} is not an address like ops@x.org")
         cloudwatch = iam.ServicePrincipal(
             "cloudwatch.amazonaws.com",
             # CloudWatch sends the account of the alarm as a condition key.

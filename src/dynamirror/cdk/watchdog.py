@@ -9,6 +9,7 @@ from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from dynamirror.cdk.function_context import FunctionContext
+from dynamirror.cdk.mirrored_table import construct_ids
 from dynamirror.cdk.state_machine import LoggedStateMachine
 from dynamirror.cdk.worker_task import worker_task
 
@@ -16,9 +17,10 @@ _EXISTS = "ExecutionAlreadyExists"
 
 
 class Watchdog(Construct):
-    """Check the mirror on a schedule, and start a rebuild if it is incomplete.
+    """Check the mirror of each table on a schedule, and start a rebuild if it is incomplete.
 
-    The watchdog starts none while another one runs. It resumes a failed rebuild after an hour.
+    The watchdog starts none while another one of the table runs. It resumes a failed rebuild after
+    an hour.
 
     Args:
         context: what the mirror's functions share.
@@ -47,13 +49,19 @@ class Watchdog(Construct):
             kind=sfn.StateMachineType.EXPRESS,
             comment="Starts a rebuild of a mirror that is incomplete",
         ).machine
-        self.rule = events.Rule(
-            self,
-            "Rule",
-            description="Has dynamirror's mirror checked, and rebuilt if it is incomplete",
-            schedule=events.Schedule.rate(interval or Duration.minutes(5)),
-            targets=[targets.SfnStateMachine(self.machine)],
-        )
+        for end, table in construct_ids(context.tables).items():
+            event = {"table": table.table.table_name}
+            events.Rule(
+                self,
+                f"Rule{end}",
+                description="Has dynamirror's mirror checked, and rebuilt if it is incomplete",
+                schedule=events.Schedule.rate(interval or Duration.minutes(5)),
+                targets=[
+                    targets.SfnStateMachine(
+                        self.machine, input=events.RuleTargetInput.from_object(event)
+                    )
+                ],
+            )
 
     def _definition(self, worker: lambda_.IFunction, rebuild: sfn.IStateMachine) -> sfn.IChainable:
         running = tasks.CallAwsService(
@@ -66,12 +74,17 @@ class Watchdog(Construct):
             iam_resources=[rebuild.state_machine_arn],
             parameters={"StateMachineArn": rebuild.state_machine_arn, "StatusFilter": "RUNNING"},
             result_selector={"names": sfn.JsonPath.list_at("$.Executions[*].Name")},
+            result_path="$.running",
         )
         check = worker_task(
             self,
             "Check",
             worker,
-            {"step": "check", "running": sfn.JsonPath.list_at("$.names")},
+            {
+                "step": "check",
+                "table": sfn.JsonPath.string_at("$.table"),
+                "running": sfn.JsonPath.list_at("$.running.names"),
+            },
             result_path="$.check",
             attempts=3,  # the schedule soon runs another check
         )
@@ -81,7 +94,9 @@ class Watchdog(Construct):
             state_name="Start",
             state_machine=rebuild,
             name=sfn.JsonPath.string_at("$.check.name"),
-            input=sfn.TaskInput.from_object({"action": "backfill"}),
+            input=sfn.TaskInput.from_object(
+                {"action": "backfill", "table": sfn.JsonPath.string_at("$.table")}
+            ),
         )
         nothing = sfn.Succeed(self, "NothingToDo", state_name="NothingToDo")
         start.add_catch(

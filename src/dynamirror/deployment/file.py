@@ -1,17 +1,20 @@
 """Read what a `mirror.toml` says about a deployment."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
 
+from dynamirror.deployment.applicable import check_applicable
+from dynamirror.deployment.explanations import explain, is_flag
 from dynamirror.deployment.overrides import Override, override
 from dynamirror.deployment.sections import (
+    MAX_NAME_LENGTH,
     Alarms,
     Audit,
     CacheSection,
     Canary,
-    ExistingCache,
     Functions,
     MirrorSection,
     NetworkSection,
@@ -21,14 +24,15 @@ from dynamirror.deployment.sections import (
 )
 from dynamirror.errors import ConfigError
 from dynamirror.settings import read_text
-from dynamirror.validation import explain_validation_error
 from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views, read_document
 from dynamirror.views.view import ViewSpec
 
+_DEMO_NAME: Final = "demo"
 _DEMO_KEYS: Final = {"id": "S"}
+_FLAGS: Final = {"yes": "true", "no": "false"}
 
 
-class _Sections(msgspec.Struct, frozen=True):
+class Sections(msgspec.Struct, frozen=True):
     """The sections of the file; `views.mirror_toml` checks the rest."""
 
     mirror: MirrorSection = MirrorSection()
@@ -68,7 +72,7 @@ class DeployedTable(msgspec.Struct, frozen=True, kw_only=True):
         return self.stream_arn and self.stream_arn.partition("/stream/")[0]
 
 
-class Deployment(_Sections, frozen=True, kw_only=True):
+class Deployment(Sections, frozen=True, kw_only=True):
     """All that describes the deployment of a mirror.
 
     Args:
@@ -91,6 +95,24 @@ class Deployment(_Sections, frozen=True, kw_only=True):
         """Return whether the only table is one that no file and no option names."""
         return self.tables[0].name is None
 
+    @property
+    def has_simulator(self) -> bool:
+        """Return whether there is a simulator of changes."""
+        enabled = self.simulator.enabled
+        return self.is_demo if enabled is None else enabled
+
+    @property
+    def canary_tables(self) -> tuple[DeployedTable, ...]:
+        """Return the tables to which a canary writes."""
+        if self.canary.enabled is None:
+            # The type is unknown for an existing table only.
+            return tuple(
+                table
+                for table in self.tables
+                if table.stream_arn is None and (table.types or ("S",))[0] == "S"
+            )
+        return self.tables if self.canary.enabled else ()
+
 
 def read_deployment(path: str | None, context: Mapping[str, str] | None = None) -> Deployment:
     """Read a `mirror.toml` as the description of a deployment.
@@ -110,29 +132,82 @@ def read_deployment(path: str | None, context: Mapping[str, str] | None = None) 
     sections = _sections(document, overrides, source)
     tables = _tables(specs, overrides, source)
     views = (ViewSpec(),) if path is None else parse_views(text, source)
-    return Deployment(
-        path=path,
-        tables=tables,
-        views=views,
-        **{name: getattr(sections, name) for name in _Sections.__struct_fields__},
-    )
+    _check_view_tables(views, tables, source)
+    values = {name: getattr(sections, name) for name in Sections.__struct_fields__}
+    values["mirror"] = _named(sections.mirror, tables, source)
+    deployment = Deployment(path=path, tables=tables, views=views, **values)
+    check_applicable(deployment, document, overrides.sections, source)
+    _check_canary(deployment, source)
+    return deployment
 
 
-def _sections(document: Mapping[str, Any], overrides: Override, source: str) -> _Sections:
+def _named(mirror: MirrorSection, tables: tuple[DeployedTable, ...], source: str) -> MirrorSection:
+    if mirror.name:
+        return mirror
+    if len(tables) > 1:
+        raise ConfigError(
+            f"{source}: mirror.name: is missing; a mirror of several tables needs a name, as in "
+            '[mirror] name = "shop"'
+        )
+    table = tables[0].name
+    if table is None:
+        return msgspec.structs.replace(mirror, name=_DEMO_NAME)
+    words = re.sub(r"[^a-z0-9]+", "-", table.lower()).strip("-")
+    name = words[:MAX_NAME_LENGTH].rstrip("-")
+    if not re.match("[a-z]", name):
+        raise ConfigError(
+            f"{source}: mirror.name: is missing, and the name of table {table} does not begin with "
+            'a letter; set a name, as in [mirror] name = "shop"'
+        )
+    return msgspec.structs.replace(mirror, name=name)
+
+
+def _check_view_tables(
+    views: tuple[ViewSpec, ...], tables: tuple[DeployedTable, ...], source: str
+) -> None:
+    names = [table.name for table in tables if table.name]
+    for view in views:
+        if names and view.table and view.table not in names:
+            raise ConfigError(
+                f"{source}: view {view.name}: table: {view.table!r} is no table of this mirror; "
+                f"its tables are {', '.join(names)}"
+            )
+
+
+def _check_canary(deployment: Deployment, source: str) -> None:
+    for table in deployment.canary_tables:
+        if table.types and table.types[0] != "S":
+            raise ConfigError(
+                f"{source}: canary.enabled: table {table.name} has a partition key of type "
+                f"{table.types[0]}, and a canary needs S; set enabled = false"
+            )
+
+
+def _sections(document: Mapping[str, Any], overrides: Override, source: str) -> Sections:
     try:
         # The file alone, so that an error names its place.
-        msgspec.convert(document, _Sections)
+        msgspec.convert(document, Sections)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{source}: {explain_validation_error(str(error), _FIELDS)}") from None
+        raise ConfigError(f"{source}: {explain(str(error), Sections, document)}") from None
     merged = {
-        name: {**document.get(name, {}), **overrides.sections.get(name, {})}
-        for name in _Sections.__struct_fields__
+        name: {**document.get(name, {}), **_flags(name, overrides.sections.get(name, {}))}
+        for name in Sections.__struct_fields__
         if name in document or name in overrides.sections
     }
     try:
-        return msgspec.convert(merged, _Sections, strict=False)
+        return msgspec.convert(merged, Sections, strict=False)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"context: {overrides.explain(str(error), _FIELDS)}") from None
+        raise ConfigError(f"context: {overrides.explain(str(error), Sections)}") from None
+
+
+def _flags(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with other words for true and false replaced."""
+    return {
+        name: _FLAGS[value.lower()]
+        if isinstance(value, str) and value.lower() in _FLAGS and is_flag(Sections, section, name)
+        else value
+        for name, value in fields.items()
+    }
 
 
 def _tables(
@@ -167,13 +242,3 @@ def _tables(
     return tuple(tables) or (
         DeployedTable(keys=tuple(_DEMO_KEYS), types=tuple(_DEMO_KEYS.values())),
     )
-
-
-_FIELDS: Final = _Sections.__struct_fields__ + tuple(
-    name
-    for section in (
-        *(MirrorSection, NetworkSection, CacheSection, ExistingCache, Functions, Replicator),
-        *(RecoverySection, Audit, Canary, Simulator, Alarms),
-    )
-    for name in section.__struct_fields__
-)

@@ -1,13 +1,14 @@
 """Single values of a deployment that CDK context overrides: `-c NAME=VALUE`."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from typing import Any, Final
 
 import msgspec
 
+from dynamirror.deployment.explanations import explain, field_of
 from dynamirror.errors import ConfigError
-from dynamirror.validation import explain_validation_error
 
 # The section and the field that each name overrides.
 FIELDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -19,6 +20,7 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "vpcId": ("network", "vpc_id"),
     "subnetIds": ("network", "subnet_ids"),
     "public": ("network", "public"),
+    "maxAzs": ("network", "max_azs"),
     "securityGroupIds": ("network", "security_group_ids"),
     "cidrs": ("network", "cidrs"),
     "cacheKind": ("cache", "kind"),
@@ -73,6 +75,9 @@ TABLE_NAMES: Final = ("tableArn", "streamArn", "keys", "viewType", "tableKeyArn"
 NAMES: Final = ("config", *TABLE_NAMES, *FIELDS)
 _LISTS: Final = ("removedTables", "subnetIds", "securityGroupIds", "cidrs")
 _VIEW_TYPES: Final = ("NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY")
+_OPTIONS: Final = {field: name for name, field in FIELDS.items()}
+# CDK's own: aws:cdk:enable-path-metadata, @aws-cdk/core:checkSecretUsage, availability-zones:...
+_CDKS_OWN: Final = re.compile("[@:/]")
 
 
 class Override(msgspec.Struct, frozen=True):
@@ -86,15 +91,46 @@ class Override(msgspec.Struct, frozen=True):
     sections: dict[str, dict[str, Any]]
     table: dict[str, Any]
 
-    def explain(self, message: str, names: tuple[str, ...]) -> str:
-        """Turn msgspec's message about an override into a sentence that names the option."""
-        sentence = explain_validation_error(message, names)
-        where, _, what = sentence.partition(": ")
-        for option, (section, field) in FIELDS.items():
-            if re.fullmatch(rf"{section}\.{field}(\[\d+\])?", where):
-                value = self.sections.get(section, {}).get(field)
-                return f"{option}: {what}, not {value!r}"
-        return sentence
+    def explain(self, message: str, sections: type) -> str:
+        """Turn msgspec's message about an override into a sentence that names the option.
+
+        Args:
+            message: msgspec's message.
+            sections: struct that the values were read as.
+        """
+        sentence = explain(message, sections, self.sections)
+        where = field_of(message) or ""
+        section, _, field = where.partition(".")
+        if option := _OPTIONS.get((section, field.partition("[")[0])):
+            return f"{option}{sentence.removeprefix(where)}"
+        # A section refuses fields that do not go together.
+        return re.sub(
+            r"`(\w+)`",
+            lambda found: option_of(section, found[1]) or found[0],
+            sentence.removeprefix(f"{section}: "),
+        )
+
+
+def option_of(section: str, field: str) -> str | None:
+    """Return the name of context that overrides a field; None if there is none."""
+    return _OPTIONS.get((section, field))
+
+
+def check_names(context: Collection[str], others: Collection[str] = ()) -> None:
+    """Check that each name of context is an option, or CDK's own.
+
+    Args:
+        context: names of context.
+        others: names that other parts of the app read.
+
+    Raises:
+        ConfigError: an option is unknown.
+    """
+    for name in context:
+        if name not in NAMES and name not in others and not _CDKS_OWN.search(name):
+            near = get_close_matches(name, NAMES, n=1)
+            hint = f"did you mean {near[0]}?" if near else "docs/cdk-options.md lists all"
+            raise ConfigError(f"context: {name}: there is no such option; {hint}")
 
 
 def override(context: Mapping[str, str]) -> Override:

@@ -14,8 +14,51 @@ from dynamirror.validation import Name
 MINUTES_A_DAY: Final = 1_440
 
 # A name becomes a part of names of stacks, caches and users, which ElastiCache limits to 40.
-MirrorName = Annotated[str, msgspec.Meta(pattern=r"^[a-z](?:-?[a-z0-9]){0,19}$")]
+MAX_NAME_LENGTH: Final = 20
+MirrorName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=rf"^(?=.{{1,{MAX_NAME_LENGTH}}}$)[a-z](?:-?[a-z0-9])*$",
+        description="up to 20 lower-case letters, digits and single dashes, a letter first",
+    ),
+]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
+
+
+def _id(prefix: str) -> msgspec.Meta:
+    return msgspec.Meta(
+        pattern=rf"^{prefix}-[0-9a-f]+$", description=f"an id like {prefix}-0a1b2c3d"
+    )
+
+
+_VpcId = Annotated[str, _id("vpc")]
+_SubnetId = Annotated[str, _id("subnet")]
+_SecurityGroupId = Annotated[str, _id("sg")]
+_Cidr = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^\d{1,3}(\.\d{1,3}){3}/([0-9]|[12][0-9]|3[0-2])$",
+        description="a block like 10.0.0.0/16",
+    ),
+]
+_KeyArn = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^arn:[^:]+:kms:[^:]*:[^:]*:key/.+$",
+        description="an ARN like arn:aws:kms:REGION:ACCOUNT:key/ID",
+    ),
+]
+_TopicArn = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^arn:[^:]+:sns:[^:]*:[^:]*:[^:]+$",
+        description="the ARN of a topic, like arn:aws:sns:REGION:ACCOUNT:NAME",
+    ),
+]
+_Mail = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", description="an address like ops@example.com"),
+]
 
 
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -27,14 +70,15 @@ class MirrorSection(_Section, frozen=True):
 
     Args:
         name: name of the mirror; its stack is `Dynamirror-NAME`. Up to 20 lower-case letters,
-            digits and single dashes.
+            digits and single dashes. Several tables need one; without it, the name is that of the
+            only table, or demo.
         retain: whether created tables and the mirror's logs outlive the stack.
         deletion_protection: whether created tables have deletion protection.
         point_in_time_recovery: whether created tables have point-in-time recovery.
         removed_tables: names of tables that this mirror had, and that it gives up on purpose.
     """
 
-    name: MirrorName = "demo"
+    name: MirrorName = ""
     retain: bool = False
     deletion_protection: bool = False
     point_in_time_recovery: bool = True
@@ -55,12 +99,12 @@ class NetworkSection(_Section, frozen=True):
         cidrs: blocks of addresses that may connect, as in 10.0.0.0/16.
     """
 
-    vpc_id: Annotated[str, msgspec.Meta(pattern=r"^vpc-[0-9a-f]+$")] | None = None
-    subnet_ids: list[Annotated[str, msgspec.Meta(pattern=r"^subnet-[0-9a-f]+$")]] = []
+    vpc_id: _VpcId | None = None
+    subnet_ids: list[_SubnetId] = []
     public: bool = False
     max_azs: Annotated[int, msgspec.Meta(ge=1, le=3)] = 2
-    security_group_ids: list[Annotated[str, msgspec.Meta(pattern=r"^sg-[0-9a-f]+$")]] = []
-    cidrs: list[Name] = []
+    security_group_ids: list[_SecurityGroupId] = []
+    cidrs: list[_Cidr] = []
 
     def __post_init__(self) -> None:
         if self.public and (self.vpc_id or self.subnet_ids or self.security_group_ids):
@@ -82,8 +126,8 @@ class ExistingCache(_Section, frozen=True):
         port: TCP port.
         kind: serverless, or node-based for a replication group.
         tls: whether the cache has TLS.
-        security_group_id: security group of the cache, to which the stack adds rules; None where
-            it must not.
+        security_group_id: security group of the cache, to which the stack adds rules; None for
+            none, and so no rules.
         user: name of the user that replicates.
         reader_user: name of the user that applications connect as; None for none.
         secret_arn: ARN of the secret in Secrets Manager that holds the user's password; without
@@ -96,7 +140,7 @@ class ExistingCache(_Section, frozen=True):
     port: Port = 6379
     kind: Literal["serverless", "node-based"] = "serverless"
     tls: bool = True
-    security_group_id: Annotated[str, msgspec.Meta(pattern=r"^sg-[0-9a-f]+$")] | None = None
+    security_group_id: _SecurityGroupId | None = None
     user: Name | None = None
     reader_user: Name | None = None
     secret_arn: Name | None = None
@@ -140,7 +184,7 @@ class CacheSection(_Section, frozen=True):
     replicas: Annotated[int, msgspec.Meta(ge=0, le=5)] = 1
     durability: Literal["default", "async", "sync", "disabled"] = "default"
     authorities: Authorities = "amazon"
-    kms_key_arn: Name | None = None
+    kms_key_arn: _KeyArn | None = None
     existing: ExistingCache | None = None
 
 
@@ -154,7 +198,9 @@ class Functions(_Section, frozen=True):
     """
 
     architecture: Literal["arm64", "x86_64"] = "arm64"
-    python: Annotated[str, msgspec.Meta(pattern=r"^3\.\d+$")] = "3.14"
+    python: Annotated[str, msgspec.Meta(pattern=r"^3\.\d+$", description="a version like 3.13")] = (
+        "3.14"
+    )
     tracing: bool = False
 
 
@@ -258,10 +304,8 @@ class Alarms(_Section, frozen=True):
 
     enabled: bool = True
     dashboard: bool = True
-    topic_arn: Annotated[str, msgspec.Meta(pattern=r"^arn:[^:]+:sns:[^:]*:[^:]*:[^:]+$")] | None = (
-        None
-    )
-    email: Name | None = None
+    topic_arn: _TopicArn | None = None
+    email: _Mail | None = None
     runbook_url: Name | None = None
     iterator_age_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300
     canary_missing_minutes: Annotated[int, msgspec.Meta(ge=1, le=MINUTES_A_DAY)] = 5
@@ -276,4 +320,6 @@ class Alarms(_Section, frozen=True):
         if self.topic_arn and self.email:
             raise ValueError("`topic_arn` and `email` exclude each other; set one")
         if not self.enabled and (self.topic_arn or self.email):
-            raise ValueError("`topic_arn` and `email` need `enabled`, because alarms notify them")
+            raise ValueError(
+                "`topic_arn` and `email` need `enabled`=true, because alarms notify them"
+            )

@@ -73,13 +73,28 @@ class Rate:
 
     def spend(self, units: float) -> None:
         """Wait until the consumption, these units included, is within the limit."""
-        if self._units is None:
-            return
+        if self._units is not None:
+            self._wait(self._reserve(units, self._units))
+
+    def waiting_by(self, wait: Callable[[float], object]) -> "Rate":
+        """Return the same limit, shared, for a thread that waits in another way.
+
+        Args:
+            wait: waits a number of seconds.
+        """
+        return _SharedRate(self, wait)
+
+    def _reserve(self, units: float, rate: float) -> float:
         with self._lock:
             now = self._clock()
-            self._paid_until = max(self._paid_until, now) + units / self._units
-            seconds = self._paid_until - now
-        self._wait(seconds)
+            self._paid_until = max(self._paid_until, now) + units / rate
+            return self._paid_until - now
+
+
+class _SharedRate(Rate):
+    def __init__(self, rate: Rate, wait: Callable[[float], object]) -> None:
+        super().__init__(rate._units, wait=wait)
+        self._reserve = rate._reserve  # type: ignore[method-assign]
 
 
 class Scan:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from dynamirror.functions.environment import convert, operations
+from dynamirror.functions.environment import convert, operations_of
 from dynamirror.functions.runtime import log_invocation
 from dynamirror.functions.step_messages import Units
 from dynamirror.metrics import catalogue as metrics
@@ -22,7 +22,7 @@ class AuditSettings(
     """Settings of the auditor, in the environment as DYNAMIRROR_AUDIT_….
 
     Args:
-        parts: number of parts of the table; each invocation compares one.
+        parts: number of parts of a table; each invocation compares one.
         repair: whether to repair differences.
         settle: seconds that a difference has to settle; late replication must not count as drift.
             Four times as long, and the comparison itself, must fit into Lambda's time.
@@ -35,11 +35,15 @@ class AuditSettings(
     rate: Units | None = None
 
 
-def handler(_event: Any, context: object = None) -> dict[str, Any]:
-    """Compare the next part of the table, repair it, and emit the result as metrics.
+def handler(event: Any, context: object = None) -> dict[str, Any]:
+    """Compare the next part of a table, repair it, and emit the result as metrics.
 
     The cache keeps the number of the next part, and the last result. An incomplete mirror is not
     compared.
+
+    Args:
+        event: its `table` names the table; without it, the first one.
+        context: Lambda's context.
 
     Returns:
         The audit's result.
@@ -50,7 +54,7 @@ def handler(_event: Any, context: object = None) -> dict[str, Any]:
         ConfigError: a setting is wrong.
     """
     log_invocation(context)
-    mirror = operations()
+    mirror = operations_of(event)
     variables = {
         name: os.environ[name]
         for name in AuditSettings.__struct_encode_fields__

@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 
 from dynamirror.errors import CacheError
-from dynamirror.functions.environment import operations
+from dynamirror.functions.environment import operations_of
 from dynamirror.functions.runtime import log_invocation
 from dynamirror.metrics import catalogue as metrics
 from dynamirror.metrics import emf
+from dynamirror.operations.service import Operations
 from dynamirror.replication.canary_probe import SECONDS, CanaryProbe
 from dynamirror.replication.replicator import Context
 
@@ -22,15 +23,18 @@ _PROBE_SHARE = 2 / 3
 
 
 @functools.cache
-def _probe() -> CanaryProbe:
-    mirror = operations()
+def _probe(mirror: Operations) -> CanaryProbe:
     return CanaryProbe(mirror.cache, mirror.client, mirror.keys)
 
 
-def handler(_event: Any, context: Context) -> dict[str, Any]:
+def handler(event: Any, context: Context) -> dict[str, Any]:
     """Check that a write arrives in the cache, and emit the result as metrics.
 
     A failed probe is reported, not raised: Lambda would only try again, beside the next minute's.
+
+    Args:
+        event: its `table` names the table; without it, the first one.
+        context: Lambda's context.
 
     Returns:
         The probe's result.
@@ -39,7 +43,8 @@ def handler(_event: Any, context: Context) -> dict[str, Any]:
         ConfigError: the environment is wrong.
     """
     log_invocation(context)
-    mirror, probe = operations(), _probe()
+    mirror = operations_of(event)
+    probe = _probe(mirror)
     seconds_left = context.get_remaining_time_in_millis() / 1000
     result = probe.probe(SECONDS, within=seconds_left * _PROBE_SHARE)
     table = mirror.table

@@ -10,21 +10,52 @@ from dynamirror.dynamodb.client import Aws
 from dynamirror.errors import ConfigError
 from dynamirror.operations.service import Operations
 from dynamirror.settings import Settings
+from dynamirror.validation import Name
+
+
+class _Event(msgspec.Struct, frozen=True):
+    """The part of an event that names a table."""
+
+    table: Name | None = None
 
 
 @functools.cache
-def operations() -> Operations:
-    """Return the operations on one mirror, kept between invocations.
+def operations(table: str | None = None) -> Operations:
+    """Return the operations on the mirror of a table, kept between invocations.
 
-    The settings come from the environment (`settings.Settings`); DYNAMODB_TABLE names the table.
+    The settings come from the environment (`settings.Settings`). DYNAMODB_TABLES names the tables,
+    and DYNAMODB_TABLE the first of them.
+
+    Args:
+        table: name of the table; None for the first one.
 
     Raises:
-        ConfigError: a setting is missing or wrong.
+        ConfigError: a setting is missing or wrong, or the mirror has no such table.
     """
-    table = os.environ.get("DYNAMODB_TABLE", "")
-    if not table:
+    first = os.environ.get("DYNAMODB_TABLE", "")
+    if not first:
         raise ConfigError("environment: DYNAMODB_TABLE: is missing; set it to the table's name")
-    return Operations(Settings.from_env(os.environ), Aws(), table)
+    names = os.environ.get("DYNAMODB_TABLES", first).split(",")
+    if table is not None and table not in names:
+        raise ConfigError(
+            f"event: table: {table!r} is no table of this mirror; its tables are {', '.join(names)}"
+        )
+    return Operations(Settings.from_env(os.environ), Aws(), table or first)
+
+
+def operations_of(event: Any) -> Operations:
+    """Return the operations on the mirror of the table that an event names, or of the first.
+
+    Args:
+        event: the event; its `table` is a name, and may be missing.
+
+    Raises:
+        ConfigError: a setting is missing or wrong, or the mirror has no such table.
+    """
+    table = convert(event, _Event, "event").table if isinstance(event, dict) else None
+    if table in (None, os.environ.get("DYNAMODB_TABLE")):
+        return operations()
+    return operations(table)
 
 
 def convert(data: Any, kind: Any, source: str) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from dynamirror.errors import DynamirrorError
-from dynamirror.functions.environment import convert, operations
+from dynamirror.functions.environment import convert, operations_of
 from dynamirror.operations.messages import Request
 
 
@@ -19,13 +19,14 @@ def handler(event: Any, _context: object = None) -> dict[str, Any]:
     """Carry out an operator's request.
 
     Args:
-        event: its `request` is one of `operations.messages.Request`, as JSON.
+        event: its `request` is one of `operations.messages.Request`, as JSON. The `table` of the
+            request names a table of the mirror; without it, the first one.
 
     Returns:
         The `answer`, one of `operations.messages.Answer`; or an `error` of one sentence.
     """
     try:
         request = convert(event, _Invocation, "event").request
-        return {"answer": msgspec.to_builtins(operations().perform(request))}
+        return {"answer": msgspec.to_builtins(operations_of(event["request"]).perform(request))}
     except DynamirrorError as error:
         return {"error": str(error)}

@@ -4,7 +4,7 @@ from typing import Any
 
 import msgspec
 
-from dynamirror.functions.environment import convert, operations
+from dynamirror.functions.environment import convert, operations_of
 from dynamirror.functions.step_messages import Step
 from dynamirror.functions.steps import take
 from dynamirror.replication.replicator import Context
@@ -14,7 +14,8 @@ def handler(event: Any, context: Context) -> dict[str, Any]:
     """Execute one step of the state machine, and return its answer.
 
     Args:
-        event: one of `step_messages.Step`, as JSON.
+        event: one of `step_messages.Step`, as JSON. Its `table` names a table of the mirror;
+            without it, the first one.
         context: Lambda's context.
 
     Raises:
@@ -24,5 +25,5 @@ def handler(event: Any, context: Context) -> dict[str, Any]:
         ConfigError: the settings or the event are wrong.
     """
     step = convert(event, Step, "step")
-    answer: dict[str, Any] = msgspec.to_builtins(take(step, operations(), context))
+    answer: dict[str, Any] = msgspec.to_builtins(take(step, operations_of(event), context))
     return answer

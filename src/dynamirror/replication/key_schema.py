@@ -23,9 +23,12 @@ def key_schema(settings: Settings, table: str, keys: frozenset[str]) -> Schema:
     if declared is None:
         return Schema(table, tuple(keys)) if len(keys) == 1 else _described(table)
     if keys and set(declared.keys) != keys and not _is_true(declared):
+        where = "environment: DYNAMIRROR_KEY_SCHEMA"
+        if declared.types:  # only a file declares them
+            where = f"{settings.config}: [[table]] {table}: keys"
         raise ConfigError(
-            f"environment: DYNAMIRROR_KEY_SCHEMA: says {', '.join(declared.keys)}, but the key of "
-            f"table {table} is {' and '.join(sorted(keys))}"
+            f"{where}: says {', '.join(declared.keys)}, but the key of table {table} is "
+            f"{' and '.join(sorted(keys))}"
         )
     return declared
 
