@@ -3,7 +3,7 @@
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -130,25 +130,22 @@ def of_run(
     *,
     settings: "Settings",
     tally: "Tally",
-    wanted: bool,
     listen: ListenOptions,
     say: Callable[[str], object],
 ) -> Iterator[None]:
-    """Serve the page of a mirror under `run` while the body runs, if a page is wanted.
+    """Serve the page of a mirror under `run` while the body runs.
 
     Raises:
         ConfigError: the port is taken.
         MissingExtraError: NiceGUI is not installed.
     """
-    with ExitStack() as stack:
-        if wanted:
-            _check_installed("--page")
-            from dynamirror.page.show import run_page  # noqa: PLC0415 - NiceGUI
+    _check_installed("--page")
+    from dynamirror.page.show import run_page  # noqa: PLC0415 - NiceGUI
 
-            page = run_page(
-                follower, replicator, aws, table, settings=settings, tally=tally, **listen
-            )
-            say(f"page: {stack.enter_context(page).url}")
+    with run_page(
+        follower, replicator, aws, table, settings=settings, tally=tally, **listen
+    ) as page:
+        say(f"page: {page.url}")
         yield
 
 

@@ -1,7 +1,7 @@
 """Scans of a table, page by page, while it is written to."""
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,14 @@ class ScanPage:
     units: float
 
 
+@dataclass(slots=True)
+class _Account:
+    """What was consumed: the time until which it is paid for, on the limit's clock."""
+
+    paid_until: float
+    lock: Lock = field(default_factory=Lock)
+
+
 class Rate:
     """Limits the read units that all threads together consume.
 
@@ -56,6 +64,7 @@ class Rate:
         units: read units per second; None for no limit.
         clock: returns monotonic seconds.
         wait: waits a number of seconds.
+        account: that of another limit, to consume from both as from one; None for a new one.
     """
 
     def __init__(
@@ -64,37 +73,31 @@ class Rate:
         *,
         clock: Callable[[], float] = monotonic,
         wait: Callable[[float], object] = sleep,
+        account: _Account | None = None,
     ) -> None:
         self._units = units
         self._clock = clock
         self._wait = wait
-        self._lock = Lock()
-        self._paid_until = clock()
-
-    def spend(self, units: float) -> None:
-        """Wait until the consumption, these units included, is within the limit."""
-        if self._units is not None:
-            self._wait(self._reserve(units, self._units))
+        self._account = account or _Account(clock())
 
     def waiting_by(self, wait: Callable[[float], object]) -> "Rate":
-        """Return the same limit, shared, for a thread that waits in another way.
+        """Return the same limit, shared, for threads that wait in another way.
 
         Args:
             wait: waits a number of seconds.
         """
-        return _SharedRate(self, wait)
+        return Rate(self._units, clock=self._clock, wait=wait, account=self._account)
 
-    def _reserve(self, units: float, rate: float) -> float:
-        with self._lock:
+    def spend(self, units: float) -> None:
+        """Wait until the consumption, these units included, is within the limit."""
+        if self._units is None:
+            return
+        account = self._account
+        with account.lock:
             now = self._clock()
-            self._paid_until = max(self._paid_until, now) + units / rate
-            return self._paid_until - now
-
-
-class _SharedRate(Rate):
-    def __init__(self, rate: Rate, wait: Callable[[float], object]) -> None:
-        super().__init__(rate._units, wait=wait)
-        self._reserve = rate._reserve  # type: ignore[method-assign]
+            account.paid_until = max(account.paid_until, now) + units / self._units
+            seconds = account.paid_until - now
+        self._wait(seconds)
 
 
 class Scan:
