@@ -12,6 +12,7 @@ import typer
 
 from dynamirror.cli.addresses import listen_address
 from dynamirror.demo.demo import Demo
+from dynamirror.demo.demos import Demos
 from dynamirror.errors import MissingExtraError
 from dynamirror.extras import check_installed
 
@@ -86,13 +87,17 @@ class DemoPage:
             importing.join()
 
     @contextmanager
-    def of(self, demo: Demo, say: Callable[[str], object]) -> Iterator[None]:
-        """Serve a running demo's page while the body runs, and print its URL with `say`.
+    def of(self, demo: Demo | Demos, say: Callable[[str], object]) -> Iterator[None]:
+        """Serve the page of a running demo of one table while the body runs; `say` gets its URL.
 
         Raises:
             DynamirrorError: the page cannot be served.
         """
         if not self._wanted:
+            yield
+            return
+        if isinstance(demo, Demos):
+            say("no page: it shows one table, and there are several")
             yield
             return
         try:

@@ -86,7 +86,7 @@ def work_on(
     Raises:
         DynamirrorError: the work on the only table failed.
     """
-    statuses = []
+    statuses: list[int] = []
     with interruptible():
         for mirror in mirrors:
             if statuses and not as_json:

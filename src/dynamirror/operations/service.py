@@ -61,7 +61,7 @@ class Operations:
             raise ConfigError("--table: the name is empty; give the table's name")
         self.settings = settings
         self.table = table
-        self.cache = Cache(settings) if beside is None else beside.cache
+        self.cache: Cache = Cache(settings) if beside is None else beside.cache
         self.connect: Callable[[], DynamoDBClient] = (
             cache(aws.dynamodb) if beside is None else beside.connect
         )
