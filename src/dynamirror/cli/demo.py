@@ -99,7 +99,8 @@ def demo(
         screen.say("starting DynamoDB (MiniStack) and Valkey on this machine", is_prose=True)
         with ExitStack() as stack:
             with shown.imported():
-                running = stack.enter_context(prepared)
+                stack.enter_context(prepared)
+            running = prepared
             stack.enter_context(shown.of(running, screen.say))
             screen.say(_what_happens(running.tables, rate, seconds), is_prose=True)
             screen.follow("loading", running, running.fill())

@@ -106,22 +106,20 @@ def summary_panel(summary: dict[str, Any], *, width: int) -> Panel:
     """
     lag, differences = summary["lag_ms"], summary["differences"]
     unusual = [name for name in ("quarantined",) if summary[name]]
+    cache = ["applied", "coalesced", "stale", *unusual]
     table = [*(["loaded"] if summary["loaded"] else []), "written"]
-    rows = {
-        "table": [*_counts(summary, table), f"{summary['items']:,} items now"],
-        "cache": [
-            *_counts(summary, ["applied", "coalesced", "stale", *unusual]),
-            f"{summary['entries']:,} entries now",
-        ],
-        "lag": [f"p50 {_ms(lag['p50'])}", f"p99 {_ms(lag['p99'])}", "from write to cache"],
-        "compared": [f"all of it: {differences_text(differences)}"],
-    }
+    rows = [
+        ("table", [*_counts(summary, table), f"{summary['items']:,} items now"]),
+        ("cache", [*_counts(summary, cache), f"{summary['entries']:,} entries now"]),
+        ("lag", [f"p50 {_ms(lag['p50'])}", f"p99 {_ms(lag['p99'])}", "from write to cache"]),
+        ("compared", [f"all of it: {differences_text(differences)}"]),
+    ]
     for name, part in summary.get("tables", {}).items():
-        figures = [*_counts(part, ["written", "items", "entries"])]
-        rows[name] = [*figures, differences_text(part["differences"])]
-    wider = max(0, *(len(name) - _NAMES for name in rows))
+        figures = _counts(part, ["written", "items", "entries"])
+        rows.append((name, [*figures, differences_text(part["differences"])]))
+    wider = max(0, *(len(name) - _NAMES for name, _figures in rows))
     grid = Grid.grid(padding=(0, 2))
-    for name, figures in rows.items():
+    for name, figures in rows:
         line = ", ".join(figures)
         text = line if len(line) <= width - _FRAME - wider else "\n".join(figures)
         grid.add_row(Text(name, style="dim"), Text(text))

@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -87,7 +88,10 @@ def work_on(
         DynamirrorError: the work on the only table failed.
     """
     statuses: list[int] = []
-    with interruptible():
+    with interruptible(), ExitStack() as stack:
+        for mirror in mirrors:
+            if mirror.operations is not None:
+                stack.callback(mirror.operations.cache.close)
         for mirror in mirrors:
             if statuses and not as_json:
                 typer.echo()
