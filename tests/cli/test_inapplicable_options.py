@@ -120,6 +120,31 @@ def test_a_number_of_ids_is_refused_where_the_items_are_those_of_a_file(
 
 
 @pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (("--ids", "5"), "--ids: does not apply with a view whose items.json has the items"),
+        (("--load", "x.json"), "--load: is for one table, but {view} has {tables}"),
+        (("--open",), "--open: the page shows one table, but the views are for {tables}"),
+        (
+            ("--page-port", "8080"),
+            "--page-port: the page shows one table, but the views are for {tables}",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_options_of_a_demo_of_one_table_are_refused_where_there_are_several(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[str, ...],
+    sentence: str,
+) -> None:
+    view = str(ROOT / "examples/five-tables/mirror.toml")
+    tables = "customers, orders, products, stock, carts"
+    refusal = refused(monkeypatch, capsys, "demo", "--view", view, *option)
+    assert refusal == sentence.format(view=view, tables=tables)
+
+
+@pytest.mark.parametrize(
     ("name", "sentence"),
     [
         ("notes.txt", "exists, and is not a demo's; name a new file"),
