@@ -125,6 +125,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             ConfigError: a variable is missing or wrong; names it.
         """
         known = {name: env[name] for name in _VARIABLES.values() if env.get(name)}
+        for name, value in known.items():
+            if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+                raise ConfigError(f"environment: {name}: is not text in UTF-8")
         try:
             return msgspec.convert(known, cls, strict=False)
         except msgspec.ValidationError as error:

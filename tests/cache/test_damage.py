@@ -8,6 +8,7 @@ from tests.support.builders import STREAM_ARN, view
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import (
+    other_views,
     read_marker,
     record_complete,
     record_gap,
@@ -17,6 +18,7 @@ from dynamirror.cache.stored_record import report_damage
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.replication.canary_probe import last
 from dynamirror.views.keyspace import canary_key, completeness_marker_key, quarantine_key
+from dynamirror.views.view import ViewSpec
 
 GARBAGE = (
     b"",
@@ -109,3 +111,13 @@ def test_a_damaged_marker_is_whole_again_after_a_gap_and_a_rebuild(
     record_gap(cache, views, stream=STREAM_ARN, at=7, reason="another")
     assert record_complete(cache, views, SnapshotVersion(8)) is None
     assert read_marker(cache, "users").is_complete
+
+
+@pytest.mark.parametrize("field", ["gap", "complete"])
+def test_a_damaged_marker_guards_its_views_all_the_same(cache: Cache, field: str) -> None:
+    record_gap(cache, (view(),), stream=STREAM_ARN, at=5, reason="a test")
+    key = completeness_marker_key("users")
+    cache.call(key, b"HSET", key, field, b"x")
+    marker = read_marker(cache, "users")
+    assert other_views(marker, (view(),)) is None
+    assert other_views(marker, (view(ViewSpec(key="other:{id}")),)) is not None

@@ -40,6 +40,8 @@ def test_an_unknown_option_is_refused(name: str, hint: str) -> None:
         ({"changesCount": "5", **EXISTING}, "simulator=true"),
         ({"auditRate": "5", "audit": "false"}, "audit=true"),
         ({"driftItems": "5", "alarms": "false"}, "alarms=true"),
+        ({"canaryLateSeconds": "5", "canary": "false"}, "alarms=true and canary=true"),
+        ({"canaryMissingMinutes": "5", **EXISTING}, "alarms=true and canary=true"),
         (
             {"runbookUrl": "https://x", "alarms": "false", "dashboard": "false"},
             "alarms=true or dashboard=true",

@@ -18,8 +18,6 @@ IN_PLACE = {"stackName": "Dynamirror"}
 OLD = json.loads(
     (Path(__file__).parents[1] / "support" / "stateful_0_2_0.json").read_text(encoding="utf-8")
 )
-# A replaced one of these holds nothing that the cache or the table loses.
-REPLACEABLE = {"AWS::ElastiCache::User", "AWS::ElastiCache::UserGroup", "AWS::Logs::LogGroup"}
 NAMES = {"AWS::ElastiCache::User": "UserId", "AWS::ElastiCache::UserGroup": "UserGroupId"}
 
 
@@ -31,11 +29,10 @@ def new(synth: Synth) -> dict[str, Any]:
 
 def test_no_stateful_resource_of_the_version_before_is_replaced(synth: Synth) -> None:
     resources = new(synth)
-    kept = {name: old for name, old in OLD.items() if old["Type"] not in REPLACEABLE}
-    assert {old["Type"] for old in kept.values()} >= {
+    assert {old["Type"] for old in OLD.values()} >= {
         *("AWS::DynamoDB::Table", "AWS::ElastiCache::ServerlessCache", "AWS::EC2::VPC"),
     }
-    for name, old in kept.items():
+    for name, old in OLD.items():
         assert name in resources, f"{name} would be deleted"
         assert create_only(resources[name]) == create_only(old)
 
@@ -63,9 +60,7 @@ def test_the_emulator_updates_the_version_before_in_place(
     write_items(client, table, [{"id": {"S": "1"}}])
     stream = account.stream(table)
     after = account.deploy("Dynamirror", {"Resources": new(synth)})
-    for name, old in OLD.items():
-        if old["Type"] not in REPLACEABLE:
-            assert after[name] == before[name]
+    assert {name: after[name] for name in before} == before
     assert client.get_item(TableName=table, Key={"id": {"S": "1"}})["Item"]
     assert account.stream(table) == stream
 

@@ -177,6 +177,13 @@ def test_a_wrong_variable(
     )
 
 
+def test_a_variable_that_is_no_text(fails: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ELASTICACHE_PORT", "\udcff")
+    assert fails("run", "--table", "users", "--cache", "x") == (
+        "environment: ELASTICACHE_PORT: is not text in UTF-8"
+    )
+
+
 @pytest.mark.parametrize(
     ("address", "sentence"),
     [
@@ -232,6 +239,8 @@ def test_a_key_that_was_assumed_is_named(fails: Command, tmp_path: Path, command
         ('[[view]]\nkey = "{name}"\n', ""),
         ('[[view]]\nencoding = "xml"\n', ""),
         ('[[view]]\nkey = "dynamirror:{id}"\n', ""),
+        (f"[[view]]\nwhen = {'{all=[' * 40}{{a=1}}{']}' * 40}\n", "nested more than 32 deep"),
+        (f"a = {'[' * 9_000}{']' * 9_000}\n", "is nested too deeply"),
         (b"\xff\xfe", "cannot be read: not UTF-8 text"),
     ],
 )
@@ -280,7 +289,7 @@ def test_a_mirror_toml_for_another_table(
     ("text", "sentence"),
     [
         (None, "cannot be read: No such file or directory"),
-        ("{", "is not JSON or CSV in UTF-8"),
+        ("{", "is not JSON: "),
         ("[1]", "row 1: is not an object"),
         ("[]", "holds no rows"),
     ],
@@ -293,6 +302,14 @@ def test_a_file_that_cannot_be_loaded(
         file.write_text(text)
     error = fails("demo", "--load", str(file), "--json")
     assert error.startswith(f"{file}: {sentence}")
+
+
+def test_a_name_in_a_sentence_cannot_disturb_the_terminal(fails: Command, tmp_path: Path) -> None:
+    file = tmp_path / "rows.json"
+    file.write_text('[{"a\\n\\u001b[31m": {"N": 5}}, {"id": {"S": "1"}}]')
+    assert "row 1 is not: attribute a\\n\\x1b[31m: a" in fails(
+        "demo", "--load", str(file), "--json"
+    )
 
 
 @pytest.mark.parametrize("command", ["run", "verify", "simulate"])

@@ -64,7 +64,7 @@ def test_each_figure_of_a_running_demo_is_explained_where_there_is_room(width: i
         "coalesced": "left out: a newer change was in the same batch",
         "stale": "refused: the cache held one at least as new",
         "quarantined": "set aside: cannot become an entry",
-        "failed": "to be delivered again",
+        "failed": "not taken at once, and delivered again",
         "lag p99": "from write to cache, for 99 of 100 writes",
     }
     for name, meaning in explained.items():
@@ -88,6 +88,17 @@ def test_the_summary_breaks_no_figure_in_two(width: int) -> None:
         *("3,767 applied", "48 coalesced", "0 stale", "28,170 entries now"),
         *("p50 14.7 ms", "p99 25.2 ms", "all of it: 0 differences"),
     ):
+        assert any(figure in line for line in lines), figure
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_summary_of_several_tables_has_a_line_for_each(width: int) -> None:
+    part = {"written": 4_000, "applied": 3_767, "items": 72, "entries": 72, "differences": 1}
+    tables = {"cache": part, "customers": part | {"differences": 0}}
+    lines = shown(summary_panel(SUMMARY | {"tables": tables}, width=width), width)
+    assert sum(line.startswith("cache ") for line in lines) == 2
+    assert sum(line.startswith("customers ") for line in lines) == 1
+    for figure in ("4,000 written", "72 items", "72 entries", "1 difference", "0 differences"):
         assert any(figure in line for line in lines), figure
 
 

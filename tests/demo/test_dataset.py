@@ -136,13 +136,21 @@ def test_items_hold_what_the_file_holds(tmp_path: Path, rows: list[dict[str, Any
         }
 
 
+NO_NUMBER = "DynamoDB cannot hold it: a number has more than 38 digits, or is beyond 9.99E+125"
+
+
 @pytest.mark.parametrize(
     ("text", "name", "sentence"),
     [
-        ("{", "rows.json", "is not JSON or CSV in UTF-8"),
-        ("", "rows.json", "is not JSON or CSV in UTF-8"),
-        (b"\xff\xfe[", "rows.json", "is not JSON or CSV in UTF-8"),
-        (b"id\n\xff\n", "rows.csv", "is not JSON or CSV in UTF-8"),
+        ("{", "rows.json", "is not JSON: Expecting property name"),
+        ("", "rows.json", "holds no rows"),
+        (
+            "id,a\n1,2\n",
+            "rows.txt",
+            "is not JSON: Expecting value: line 1 column 1 (char 0); the name",
+        ),
+        (b"\xff\xfe[", "rows.json", "is not text in UTF-8"),
+        (b"id\n\xff\n", "rows.csv", "is not text in UTF-8"),
         ("[1, 2]", "rows.json", "row 1: is not an object"),
         ('{"id": "1"}', "rows.json", "must be an array of objects or an object of objects"),
         ('[{"id": "1"}, 2]', "rows.json", "row 2: is not an object"),
@@ -153,9 +161,29 @@ def test_items_hold_what_the_file_holds(tmp_path: Path, rows: list[dict[str, Any
         ("", "rows.csv", "holds no rows"),
         ('[{"a": 1}, {"a": 1}]', "rows.json", "no attribute differs in all rows; name one with"),
         ("[{}]", "rows.json", "no attribute differs in all rows; name one with --key"),
-        ('[{"id": "1"}, {"id": "2", "n": NaN}]', "rows.json", "row 2: DynamoDB cannot hold it"),
-        (f'[{{"id": "1", "n": {"9" * 39}}}]', "rows.json", "row 1: DynamoDB cannot hold it"),
-        ('[{"id": "1", "n": 1e999}]', "rows.json", "row 1: DynamoDB cannot hold it"),
+        (
+            '[{"id": "1"}, {"id": "2", "n": NaN}]',
+            "rows.json",
+            "row 2: DynamoDB cannot hold it: Infinity and NaN",
+        ),
+        (f'[{{"id": "1", "n": {"9" * 39}}}]', "rows.json", f"row 1: {NO_NUMBER}"),
+        ('[{"id": "1", "n": 1e999}]', "rows.json", f"row 1: {NO_NUMBER}"),
+        (
+            '[{"id": "1", "n": 1, "n": 2}]',
+            "rows.json",
+            "is not JSON: an object has two values for 'n'",
+        ),
+        (
+            '{"a": {"n": 1}, "a": {"n": 2}}',
+            "rows.json",
+            "is not JSON: an object has two values for",
+        ),
+        (
+            '{"id": "1"}\n{"n": 1, "n": 2}',
+            "rows.json",
+            "line 2: is not JSON: an object has two values",
+        ),
+        ('{"id": "1"}{"id": "2"}', "rows.json", "line 1: holds more than one object"),
         ('[{"id": "1", "n": Infinity}]', "rows.json", "row 1: DynamoDB cannot hold it"),
         ("[" * 100_000, "rows.json", "is nested too deeply"),
         (
@@ -164,7 +192,11 @@ def test_items_hold_what_the_file_holds(tmp_path: Path, rows: list[dict[str, Any
             "row 1: DynamoDB cannot",
         ),
         ("id,a\n1,2,3\n", "rows.csv", "row 1: has more fields than the header"),
-        ("x" * 200_000 + "\n1\n", "rows.csv", "is not JSON or CSV in UTF-8"),
+        (
+            "id,a\n1," + "x" * 500_000 + "\n",
+            "rows.csv",
+            "row 1: is not CSV: field larger than field",
+        ),
     ],
 )
 def test_a_bad_file_is_one_sentence(
@@ -230,6 +262,11 @@ def lines_of(rows: list[Any]) -> str:
     return "".join(text_of(row) + "\n" for row in rows)
 
 
+def page_of(item: Any, indent: int | None = None) -> str:
+    page = {"Items": [item], "Count": 1, "ScannedCount": 1, "LastEvaluatedKey": {"id": item["id"]}}
+    return json.dumps(page, indent=indent) + "\n"
+
+
 FORMATS: dict[str, tuple[str, str]] = {
     "an array of plain objects": ("rows.json", text_of(PLAIN)),
     "an array of DynamoDB JSON": ("rows.json", text_of(TYPED)),
@@ -242,6 +279,13 @@ FORMATS: dict[str, tuple[str, str]] = {
     "aws dynamodb scan --max-items": (
         "scan.json",
         json.dumps({"Items": TYPED, "Count": 9, "ScannedCount": 9, "NextToken": "eyJ"}, indent=4),
+    ),
+    "aws dynamodb scan, page after page": ("scan.json", "".join(page_of(row, 4) for row in TYPED)),
+    "a page of a scan on each line": ("scan.jsonl", "".join(map(page_of, TYPED))),
+    "pages of a scan in an array": ("scan.json", f"[{','.join(map(page_of, TYPED))}]"),
+    "boto3's scan": (
+        "scan.json",
+        text_of({"Items": TYPED, "ResponseMetadata": {"RetryAttempts": 0}}),
     ),
     "a document client's scan": ("scan.json", text_of({"Items": PLAIN, "Count": 2})),
     "JSON Lines": ("rows.jsonl", lines_of(PLAIN)),
@@ -334,7 +378,17 @@ def test_plain_objects_that_resemble_dynamodb_json_stay_plain(tmp_path: Path) ->
         (r'[{"id": "\ud800"}]', "rows.json", "row 1: DynamoDB cannot hold it: a text is not valid"),
         (b"\x1f\x8b\x08\x00", "data.json.gz", "cannot be unpacked: "),
         (gzip.compress(b'[{"id": "1"}]', mtime=0)[:-4], "data.json.gz", "cannot be unpacked: "),
-        (gzip.compress(b"\xff\xfe", mtime=0), "data.json.gz", "is not JSON or CSV in UTF-8"),
+        (gzip.compress(b"\xff\xfe", mtime=0), "data.json.gz", "is not text in UTF-8"),
+        (
+            '{"Items": [], "Count": 0}\n{"id": "1"}',
+            "scan.json",
+            "page 2: is no page of a scan, as others are",
+        ),
+        (
+            '{"Items": [{"id": "1"}], "Count": 1}\n{"Items": [{"n": NaN}], "Count": 1}',
+            "scan.json",
+            "page 2, row 1: DynamoDB cannot hold it",
+        ),
         (f'[{{"id": "{"x" * 2049}"}}]', "rows.json", "row 1: its key is longer than DynamoDB"),
     ],
 )
@@ -358,6 +412,11 @@ def test_the_separator_of_a_csv_file_is_found(tmp_path: Path, separator: str) ->
         assert load(tmp_path, data, name) == [{"id": {"S": "1"}, "text": {"S": "a,b;c|d\te"}}]
 
 
+def test_a_field_of_a_csv_file_may_be_as_long_as_an_item(tmp_path: Path) -> None:
+    (item,) = load(tmp_path, f"id,a\n1,{'x' * 390_000}\n", "rows.csv")
+    assert item["a"] == {"S": "x" * 390_000}
+
+
 def test_the_separator_is_the_one_by_which_every_row_fits(tmp_path: Path) -> None:
     (item,) = load(tmp_path, "id;size, cm;name\n1;2;Ada\n", "rows.csv")
     assert item == {"id": {"S": "1"}, "size, cm": {"S": "2"}, "name": {"S": "Ada"}}
@@ -373,6 +432,9 @@ def test_the_separator_is_the_one_by_which_every_row_fits(tmp_path: Path) -> Non
         ("id,a\n1,2\n3,4,5\n", "row 2: has more fields than the header"),
         ("id,a,a\n1,2,3\n", "two columns are called 'a'"),
         ("id,a,\n1,2,3\n", "column 3 has no name"),
+        ('id,a\n1,2\n3,"4\n5,6\n', "row 2: is not CSV: unexpected end of data"),
+        ('id,a\n1,"2"3\n', "row 1: is not CSV: ',' expected after"),
+        ('id,"a\n1,2\n', "the header: is not CSV: unexpected end of data"),
     ],
 )
 def test_what_is_no_table_is_refused(tmp_path: Path, text: str, sentence: str) -> None:

@@ -16,6 +16,7 @@ from tests.support.written_docs import ROOT
 from dynamirror import __version__
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import read_marker
+from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.emulators.valkey import EmbeddedValkey
 
@@ -33,11 +34,22 @@ dynamirror --version
 WRITER = """
 import boto3, itertools, time
 table = boto3.resource("dynamodb").Table("users")
+table.put_item(Item={"id": "unmappable", "kind": ["a list"]})
 for number in itertools.count():
-    table.put_item(Item={"id": str(number % 50), "n": number})
+    table.put_item(Item={"id": str(number % 50), "n": number, "kind": str(number % 3)})
     if number % 7 == 0:
         table.delete_item(Key={"id": str(number % 50)})
     time.sleep(0.05)
+"""
+VIEWS = """
+[[view]]
+name = "some"
+key = "some:{id}"
+when = { kind = "1" }
+encoding = "hash"
+[[view]]
+name = "by kind"
+key = "kind:{kind}:{id}"
 """
 # `pip install` selects the sources that `dynamirror` runs; 0.2.0 stands for this version.
 PIP = """#!/bin/sh
@@ -76,6 +88,7 @@ def variables(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) 
         "AWS_ACCESS_KEY_ID": "local",
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",  # boto3, which the writer uses, knows only this
         "PYTHONDONTWRITEBYTECODE": "1",
     }
     dynamodb.aws.dynamodb().delete_table(TableName=TABLE)
@@ -101,9 +114,10 @@ def test_upgrade_and_rollback_need_no_rebuild_and_lose_no_write(
 ) -> None:
     versions(tmp_path)
     (tmp_path / "writer.py").write_text(WRITER, encoding="utf-8")
+    (tmp_path / "mirror.toml").write_text(VIEWS, encoding="utf-8")
     script = script_of("upgrade.md")
     assert f"=={__version__}'" in script
-    status, output = paste(BEFORE + script, tmp_path, **variables)
+    status, output = paste(BEFORE + script, tmp_path, DYNAMIRROR_CONFIG="mirror.toml", **variables)
     logs = {
         name: (tmp_path / name).read_text(encoding="utf-8")
         for name in ("before.log", "new.log", "old.log")
@@ -113,9 +127,12 @@ def test_upgrade_and_rollback_need_no_rebuild_and_lose_no_write(
     replicators = [run for run in runs if run.endswith(" run")]
     assert replicators == ["0.1.0 run", "src run", "0.1.0 run"]
     assert "0.1.0\n" in output
-    assert re.findall(r"entries: (.*)\n", output) == ["0 missing, 0 different, 0 orphaned"] * 2
+    assert (tmp_path / "writer.log").read_text(encoding="utf-8") == ""
+    comparisons = re.findall(r"[1-9]\d* items, [1-9]\d* entries: (.*)\n", output)
+    assert comparisons == ["0 missing, 0 different, 0 orphaned"] * 2, output
     assert "incomplete" in logs["before.log"]  # the cache was new: filled once
     assert "incomplete" not in logs["new.log"]
     assert "incomplete" not in logs["old.log"]
     assert read_marker(cache, TABLE).is_complete
+    assert [item.name for item in read_quarantine(cache, TABLE)] == ['{"id":{"S":"unmappable"}}']
     wait_until(lambda: not alive(tmp_path))

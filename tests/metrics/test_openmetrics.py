@@ -144,7 +144,7 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(
         port = str(taken.getsockname()[1])
         done = run("run", "--table", Source(dynamodb).name, "--metrics", port, env=env)
     assert done.returncode == 1
-    assert done.stderr.startswith(f"dynamirror: --metrics: port {port} is not available (")
+    assert done.stderr.startswith(f"dynamirror: --metrics: 127.0.0.1:{port} is not available (")
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -22,6 +22,7 @@ pytestmark = needs_browser
 
 PHONE = {"width": 390, "height": 844}
 WRITES = 50
+PROBE = "users:dynamirror-probe"
 
 
 @dataclass
@@ -144,6 +145,10 @@ def test_writes_show_until_they_are_stopped(shown: Shown, tab: Tab) -> None:
     wait_until(lambda: shown.demo.totals.written > before + 20)
     expect(tab.get_by_test_id("chart-rate")).to_have_text(
         re.compile(r"Now [1-9][0-9,]* written, [1-9]"), timeout=PATIENCE
+    )
+    expect(tab.locator(".row").filter(has_text=PROBE)).to_be_visible()
+    expect(tab.get_by_test_id("sample")).to_contain_text(
+        f"{PROBE} is the demo's own: it measures the lag."
     )
     press(tab, "writes")
     expect(button(tab, "writes")).to_contain_text("Start writing")
@@ -329,6 +334,9 @@ def test_a_phone_need_not_scroll_sideways(shown: Shown) -> None:
             .map((element) => element.outerHTML.slice(0, 200))"""
     )
     assert beyond == []
+    # 25 entries or more are there.
+    expect(tab.locator(".row.same:visible")).to_have_count(12)
+    expect(tab.get_by_text("A small screen shows the first 12 of them.")).to_be_visible()
     tab.close()
 
 
@@ -338,9 +346,9 @@ def test_charts_have_descriptions_and_buttons_have_names(tab: Tab) -> None:
     buttons = tab.get_by_role("button").all()
     assert len(buttons) >= 7
     assert all(each.get_attribute("aria-label") or each.inner_text().strip() for each in buttons)
-    charts = tab.locator("[role=img]").all()
-    assert len(charts) == 2
-    assert all(re.search(r"[0-9]", chart.get_attribute("aria-label") or "") for chart in charts)
+    lag, rate = (chart.get_attribute("aria-label") for chart in tab.locator("[role=img]").all())
+    assert re.search(r"ms\. In the last minute: (median|nothing)", lag or "")
+    assert re.search(r"\. Now [0-9,]+ written", rate or "")
     levels = tab.evaluate(
         "() => [...document.querySelectorAll('h1,h2,h3,h4')].map((h) => Number(h.tagName[1]))"
     )

@@ -103,7 +103,9 @@ def test_nobody_but_this_machine_can_reach_it(page: LivePage) -> None:
 
 
 def test_a_taken_port_is_an_error(mirror: MirrorSource, valkey: EmbeddedValkey) -> None:
-    with pytest.raises(ConfigError, match=rf"--page-port: {valkey.port} cannot be used: Address"):
+    with pytest.raises(
+        ConfigError, match=rf"--page-port: 127.0.0.1:{valkey.port} is not available \(Address"
+    ):
         LivePage(mirror, port=valkey.port, interval=INTERVAL)
 
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from dynamirror.cache.entry_state import EntryState
 from dynamirror.page.condition import mirror_condition
 from dynamirror.page.difference_tracker import DifferenceTracker
+from dynamirror.page.entry_table import counted
 from dynamirror.page.entry_text import natural_order, value_text
 from dynamirror.page.state import Condition, EntryRow, Observation, Verdict
 from dynamirror.views.encoding import HASH, JSON, Encoding, pack_fields
@@ -48,6 +49,15 @@ def test_the_most_serious_condition_is_the_headline(
     assert condition is word
     assert sentence.endswith(".")
     assert not sentence[0].islower()
+
+
+def test_the_row_of_the_probe_is_explained_where_it_is_shown() -> None:
+    explained = "users:2 is the demo's own: it measures the lag."
+    counts = "2 entries of the mirror: 1 wrong, 0 on the way."
+    assert counted((WRONG, RIGHT), "users:2") == f"{counts} {explained}"
+    assert counted((WRONG, RIGHT), "users:3") == counted((WRONG, RIGHT), None) == counts
+    assert counted((RIGHT,), None) == "1 entry of the mirror: 0 wrong, 0 on the way."
+    assert counted((), "users:2") == "No entries yet."
 
 
 def verdict(

@@ -7,15 +7,21 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from tests.support.processes import environment
 from tests.support.written_docs import ROOT, blocks
 
 
-def script_of(page: str) -> str:
-    """Return all `bash` blocks of a page in docs/, in their order."""
+def scripts_of(page: str) -> list[str]:
+    """Return the `bash` blocks of a page in docs/, in their order."""
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    return "".join(block.text for block in blocks(text) if block.language == "bash")
+    return [block.text for block in blocks(text) if block.language == "bash"]
+
+
+def script_of(page: str) -> str:
+    """Return all `bash` blocks of a page in docs/ as one script."""
+    return "".join(scripts_of(page))
 
 
 def paste(script: str, folder: Path, **variables: str) -> tuple[int, str]:
@@ -27,7 +33,7 @@ def paste(script: str, folder: Path, **variables: str) -> tuple[int, str]:
     assert shell
     env = environment(folder, **variables)
     env["PATH"] = os.pathsep.join([str(folder / "bin"), f"{sys.prefix}/bin", env["PATH"]])
-    with (folder / "output").open("w+") as file:
+    with TemporaryFile("w+") as file:
         process = subprocess.Popen(
             [shell, "-e", "-o", "pipefail", "-c", script],
             cwd=folder,

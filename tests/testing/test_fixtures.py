@@ -107,6 +107,8 @@ def test_a_wait_that_cannot_end_reports_why(dynamodb: Any, mirror: Mirror, valke
     finally:
         valkey.config_set("maxmemory", 0)
     mirror.wait()
+    with pytest.raises(DynamirrorError, match=r"did not catch up within 0 s$"):
+        mirror.wait(timeout=0)
 
 
 def test_an_application_with_clients_of_its_own_reaches_the_emulators(mirror: Mirror) -> None:

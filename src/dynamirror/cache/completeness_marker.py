@@ -150,7 +150,7 @@ def other_views(marker: CompletenessMarker, views: Sequence[View]) -> str | None
         marker: the marker in the cache.
         views: all views of the table, as the settings have them.
     """
-    if marker.gap is None or marker.views in ("", fingerprint(views)):
+    if marker.views in ("", fingerprint(views)):
         return None
     mirror, ours = f"the mirror of table {views[0].schema.table}", _names(views)
     if not marker.view_names:

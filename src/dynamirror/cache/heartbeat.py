@@ -46,28 +46,14 @@ class _StoredHeartbeat(Heartbeat, frozen=True, kw_only=True):
     at: _Seconds
 
 
-class SeenReplicator(msgspec.Struct, frozen=True):
-    """The newest heartbeat, seen from now.
+class SeenReplicator(Heartbeat, frozen=True, kw_only=True):
+    """The newest heartbeat, seen from now: `behind` has grown by the time since then.
 
     Args:
-        who: the function's name, or host and process.
         seen: seconds since the heartbeat.
-        behind: seconds, at the most, that the cache is behind the table: every change created
-            earlier has been applied.
-        stream: ARN of the stream that is read.
-        sequence_number: that of the newest applied record; None where it is not known.
-        created: creation time of that record, in seconds since 1970; None where it is not known.
-        silence: seconds without a heartbeat after which the replicator has ended; None where an
-            idle table makes it silent, too, as in Lambda.
     """
 
-    who: str
     seen: float
-    behind: float
-    stream: str
-    sequence_number: str | None
-    created: float | None
-    silence: float | None
 
 
 def write_heartbeat(
@@ -106,22 +92,17 @@ def seen_replicator(cache: Cache, table: str) -> SeenReplicator | None:
         heartbeat
         for name, text in zip(flat[::2], flat[1::2], strict=True)
         if (heartbeat := decode_record(text, _StoredHeartbeat, f"{key} {name!r}"))
+        # A later one is of before the clock went back, as with another node: it proves nothing.
+        and heartbeat.at <= now + _SIDE_BY_SIDE_SECONDS
     ]
     if not heartbeats:
         return None
     newest = max(heartbeat.at for heartbeat in heartbeats)
     side_by_side = (beat for beat in heartbeats if beat.at >= newest - _SIDE_BY_SIDE_SECONDS)
     last = max(side_by_side, key=lambda beat: beat.behind - beat.at)
-    seen = max(0.0, now - newest)
-    return SeenReplicator(
-        who=last.who,
-        seen=seen,
-        behind=max(0.0, now - last.at) + last.behind,
-        stream=last.stream,
-        sequence_number=last.sequence_number,
-        created=last.created,
-        silence=last.silence,
-    )
+    fields = msgspec.structs.asdict(last)
+    fields["behind"] += max(0.0, now - fields.pop("at"))
+    return SeenReplicator(**fields, seen=max(0.0, now - newest))
 
 
 def why_not_live(replicator: SeenReplicator | None, max_lag: float) -> str | None:
@@ -133,8 +114,8 @@ def why_not_live(replicator: SeenReplicator | None, max_lag: float) -> str | Non
     """
     if replicator is None:
         return (
-            "no replicator has been seen: none has run since the cache was empty, or its version "
-            "leaves no heartbeat"
+            "no replicator has been seen: none has run since the cache was empty, its version "
+            "leaves no heartbeat, or its clock is ahead of the cache's"
         )
     who, seen = replicator.who, duration(replicator.seen)
     if replicator.silence is not None and replicator.seen > replicator.silence:

@@ -3,6 +3,8 @@
 import signal
 import sys
 
+from dynamirror.cli.lost_interrupts import lost_interrupts_sent_again
+from dynamirror.cli.printable import printable
 from dynamirror.errors import DynamirrorError, OptionError
 from dynamirror.extras import extra_needed
 
@@ -13,9 +15,10 @@ def main() -> None:
     It imports the commands, so that Ctrl-C meanwhile and a missing extra are no traceback.
     """
     try:
-        with extra_needed("the command line", "cli"):
-            from dynamirror.cli.commands import app  # noqa: PLC0415 - see above
-        app()
+        with lost_interrupts_sent_again():
+            with extra_needed("the command line", "cli"):
+                from dynamirror.cli.commands import app  # noqa: PLC0415 - see above
+            app()
     except OptionError as error:
         sys.exit(_failed(error, 2))
     except DynamirrorError as error:
@@ -28,5 +31,5 @@ def main() -> None:
 
 
 def _failed(error: DynamirrorError, status: int) -> int:
-    sys.stderr.write(f"dynamirror: {error}\n")
+    sys.stderr.write(f"dynamirror: {printable(str(error))}\n")
     return status

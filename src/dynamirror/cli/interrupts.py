@@ -7,6 +7,8 @@ from types import FrameType
 
 import typer
 
+from dynamirror.cli.lost_interrupts import TerminatedError
+
 
 @contextmanager
 def interruptible(on_stop: Callable[[], object] = lambda: None) -> Iterator[None]:
@@ -17,7 +19,7 @@ def interruptible(on_stop: Callable[[], object] = lambda: None) -> Iterator[None
     """
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        raise _TerminatedError
+        raise TerminatedError
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
@@ -25,12 +27,8 @@ def interruptible(on_stop: Callable[[], object] = lambda: None) -> Iterator[None
     except KeyboardInterrupt:
         on_stop()
         raise typer.Exit(128 + signal.SIGINT) from None
-    except _TerminatedError:
+    except TerminatedError:
         on_stop()
         raise typer.Exit(128 + signal.SIGTERM) from None
     finally:
         signal.signal(signal.SIGTERM, previous)
-
-
-class _TerminatedError(BaseException):
-    pass

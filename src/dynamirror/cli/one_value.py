@@ -9,7 +9,7 @@ from dynamirror.errors import OptionError
 
 
 class OneValueCommand(TyperCommand):
-    """A command whose options are given once at the most, except those that take several values."""
+    """A command whose options are given once at the most, except those that may be repeated."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments as usual.

@@ -10,10 +10,11 @@ import typer
 from dynamirror.cli import options
 from dynamirror.cli.one_value import OneValueCommand
 from dynamirror.cli.output import print_json
+from dynamirror.cli.printable import printable
 from dynamirror.demo.contents import SIMULATED
-from dynamirror.demo.example import assumed_key_named, read_items
+from dynamirror.demo.example import assumed_key_named, items_path, read_items
 from dynamirror.errors import ConfigError
-from dynamirror.records.attribute_value import Item
+from dynamirror.records.attribute_value import Item, number_text
 from dynamirror.settings import load_tables, load_views
 from dynamirror.views.event_filter import FilterPattern, patterns_of_views
 from dynamirror.views.explain import Sample, in_words, sample
@@ -51,11 +52,11 @@ def check(
     """Explain views: what they do, a sample entry of each and its cost, and Lambda's filter."""
     specs = load_views(file)
     table_spec = _table(file, specs, table)
-    path = item or Path(file).parent / "items.json"
+    path = item or items_path(file, load_tables(file), table_spec.name)
     with assumed_key_named(file):
         items = read_items(path, table_spec.schema) if item is not None or path.exists() else []
         views = bind_views(specs, table_spec.schema)
-    samples: list[Item] = [*items] or [_made_up(table_spec)]
+    samples: list[Item] = [_as_stored({"M": item})["M"] for item in items] or [_made_up(table_spec)]
     found = patterns_of_views(views, _VIEW_TYPE)
     specs_of_table = [spec for spec in specs if spec.table in (None, table_spec.name)]
     explanations = [
@@ -77,6 +78,20 @@ def check(
     _print_filter(views, found)
 
 
+def _as_stored(value: dict[str, Any]) -> dict[str, Any]:
+    """Return an attribute value with its numbers as DynamoDB stores them: 79.0 as 79."""
+    match value:
+        case {"N": str(digits)}:
+            return {"N": number_text(digits)}
+        case {"NS": list(numbers)}:
+            return {"NS": [number_text(digits) for digits in numbers]}
+        case {"L": list(values)}:
+            return {"L": [_as_stored(inner) for inner in values]}
+        case {"M": dict(values)}:
+            return {"M": {name: _as_stored(inner) for name, inner in values.items()}}
+    return value
+
+
 def _entry(entry: Sample | None) -> dict[str, Any] | None:
     if entry is None:
         return None
@@ -89,9 +104,9 @@ def _entry(entry: Sample | None) -> dict[str, Any] | None:
 
 
 def _print(explanation: dict[str, Any], *, is_made_up: bool) -> None:
-    typer.echo(f"{explanation['view']}:")
+    typer.echo(printable(f"{explanation['view']}:"))
     for line in [*explanation["words"], *explanation["unknown"]]:
-        typer.echo(f"  {line}")
+        typer.echo(printable(f"  {line}"))
     entry = explanation["entry"]
     if entry is None:
         typer.echo(f"  {_NO_ITEMS if is_made_up else 'none of the items has an entry here'}\n")
@@ -100,7 +115,7 @@ def _print(explanation: dict[str, Any], *, is_made_up: bool) -> None:
     total = cost.pop("sum")
     parts = ", ".join(f"{name} {size}" for name, size in cost.items())
     origin = " (a made-up item)" if is_made_up else ""
-    typer.echo(f"  for instance {entry['key']}  →  {entry['value']}{origin}")
+    typer.echo(printable(f"  for instance {entry['key']}  →  {entry['value']}{origin}"))
     typer.echo(f"  {total} bytes: {parts}; the fence expires a day after the last change\n")
 
 
@@ -122,7 +137,8 @@ def _print_filter(views: Sequence[View], found: Sequence[FilterPattern]) -> None
             continue
         has_twin = image == "NewImage" and {"dynamodb": {"OldImage": fields}} in patterns
         twin = ", or the same with OldImage" if has_twin else ""
-        typer.echo(f"  {', '.join(names)}: {json.dumps(pattern, ensure_ascii=False)}{twin}")
+        text = f"{', '.join(names)}: {json.dumps(pattern, ensure_ascii=False)}{twin}"
+        typer.echo(f"  {printable(text)}")
 
 
 def _made_up(table: TableSpec) -> Item:

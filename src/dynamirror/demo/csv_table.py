@@ -2,11 +2,14 @@
 
 import csv
 from collections.abc import Iterator
+from contextlib import suppress
 from io import StringIO
 from typing import Any
 
 from dynamirror.errors import ConfigError
 
+# The csv module refuses more than 128 KiB by itself; an item of DynamoDB has up to 400 KB.
+_MOST_LETTERS = 400 * 1024
 _SEPARATORS = {",": "a comma", ";": "a semicolon", "\t": "a tab", "|": "a vertical bar"}
 
 
@@ -26,10 +29,10 @@ def csv_rows(path: str, text: str) -> list[dict[str, Any]]:
     try:
         if not text.strip():
             return []
-        separator = _separator(path, text)
-        names, *records = _records(text, separator)
+        csv.field_size_limit(_MOST_LETTERS)
+        names, *records = _records(text, _separator(path, text))
     except csv.Error as error:
-        raise ConfigError(f"{path}: is not JSON or CSV in UTF-8: {error}") from None
+        raise ConfigError(f"{path}: {error}") from None
     _check_header(path, names)
     for number, record in enumerate(records, 1):
         if len(record) != len(names):
@@ -39,12 +42,26 @@ def csv_rows(path: str, text: str) -> list[dict[str, Any]]:
 
 
 def _records(text: str, separator: str) -> Iterator[list[str]]:
-    reader = csv.reader(StringIO(text, newline=""), delimiter=separator)
-    return (record for record in reader if record)
+    reader = csv.reader(StringIO(text, newline=""), delimiter=separator, strict=True)
+    row = 0
+    try:
+        for record in filter(None, reader):
+            yield record
+            row += 1
+    except csv.Error as error:
+        place = f"row {row}" if row else "the header"
+        raise csv.Error(f"{place}: is not CSV: {error}") from None
+
+
+def _header(text: str, separator: str) -> list[str]:
+    """Return the names of the first line, or none if another separator divides it."""
+    with suppress(csv.Error):
+        return next(_records(text, separator))
+    return []
 
 
 def _separator(path: str, text: str) -> str:
-    possible = [mark for mark in _SEPARATORS if len(next(_records(text, mark))) > 1]
+    possible = [mark for mark in _SEPARATORS if len(_header(text, mark)) > 1]
     if len(possible) > 1:
         possible = [mark for mark in possible if _is_table(text, mark)] or possible
     match possible:
@@ -61,7 +78,10 @@ def _separator(path: str, text: str) -> str:
 
 
 def _is_table(text: str, separator: str) -> bool:
-    names, *records = _records(text, separator)
+    try:
+        names, *records = _records(text, separator)
+    except csv.Error:
+        return False
     return all(len(record) == len(names) for record in records)
 
 

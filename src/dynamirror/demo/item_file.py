@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import re
 import zlib
 from base64 import b64decode
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -21,8 +23,16 @@ Row = dict[str, Any]
 _GZIP = b"\x1f\x8b"
 _LINES = (".jsonl", ".ndjson")
 _CSV = (".csv", ".tsv")
-# What the AWS CLI prints beside the items of `scan` and `query`, or the item of `get-item`.
-_BESIDE = {"Count", "ScannedCount", "LastEvaluatedKey", "NextToken", "ConsumedCapacity"}
+# What the AWS CLI or boto3 has beside the items of `scan` and `query`, or the item of `get-item`.
+_BESIDE = {
+    "Count",
+    "ScannedCount",
+    "LastEvaluatedKey",
+    "NextToken",
+    "ConsumedCapacity",
+    "ResponseMetadata",
+}
+_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,8 @@ def read_item_file(path: str) -> ItemFile:
     """Return the items of a file.
 
     The file is CSV if its name ends with .csv or .tsv, also before .gz. Otherwise it is JSON: an
-    array of objects, an object of objects, one object a line, or the output of `aws dynamodb scan`.
+    array of objects, an object of objects, one object a line, or the output of `aws dynamodb scan`,
+    also of several scans one after another.
     Objects are plain or DynamoDB JSON, also as the `Item` of an export to S3.
 
     Raises:
@@ -82,7 +93,7 @@ def _text(path: str) -> str:
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not JSON or CSV in UTF-8: {error}") from None
+        raise ConfigError(f"{path}: is not text in UTF-8: {error}") from None
 
 
 def _places(word: str, rows: Sequence[Row]) -> list[str]:
@@ -90,27 +101,79 @@ def _places(word: str, rows: Sequence[Row]) -> list[str]:
 
 
 def _json_rows(path: str, text: str) -> tuple[list[Row], list[str], list[str] | None]:
+    documents: list[Any] = []
     try:
-        document = _json(text)
-    except json.JSONDecodeError as error:
-        if error.msg == "Extra data":  # a second document follows
-            return *_lines(path, text), None
-        raise ConfigError(f"{path}: is not JSON or CSV in UTF-8: {error}") from None
-    rows, names = _document_rows(path, document)
-    places = _places("row", rows)
+        for document in _documents(text):
+            documents.append(document)
+            if len(documents) > 1 and not _is_page(documents[0]):
+                return *_lines(path, text), None
+    except ValueError as error:
+        if documents and not _is_page(documents[0]):
+            return *_lines(path, text), None  # names the line
+        is_json = text.lstrip().startswith(("[", "{"))
+        hint = "" if is_json else "; the name of a CSV file ends with .csv"
+        raise ConfigError(f"{path}: is not JSON: {error}{hint}") from None
+    names = None
+    if len(documents) == 1 and not isinstance(documents[0], list):
+        rows, names = _document_rows(path, documents[0])
+        places = _places("row", rows)
+    elif len(documents) == 1 and not any(map(_is_page, documents[0])):
+        rows, places = documents[0], _places("row", documents[0])
+    else:
+        pages = documents if len(documents) != 1 else documents[0]
+        rows, places = _rows_of_pages(path, pages, _places("page", pages))
     _check_objects(path, rows, places)
     return rows, places, names
 
 
-def _json(text: str) -> Any:
-    # Numbers stay exact.
-    return json.loads(text, parse_float=Decimal, parse_int=Decimal)
+def _documents(text: str) -> Iterator[Any]:
+    """Yield the JSON documents of a text, with numbers exact.
+
+    Raises:
+        ValueError: the text is not JSON.
+    """
+    decoder = json.JSONDecoder(
+        parse_float=Decimal,
+        parse_int=Decimal,
+        parse_constant=Decimal,
+        object_pairs_hook=_object,
+    )
+    position = 0
+    while (position := _SPACE.match(text, position).end()) < len(text):  # type: ignore[union-attr]
+        document, position = decoder.raw_decode(text, position)
+        yield document
+
+
+def _object(pairs: list[tuple[str, Any]]) -> Row:
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        (name, _count), *_ = Counter(name for name, _value in pairs).most_common(1)
+        raise ValueError(f"an object has two values for {name!r}")
+    return row
+
+
+def _is_page(document: object) -> bool:
+    """Return whether a document is the output of `aws dynamodb scan`, or one page of it."""
+    match document:
+        case {"Items": list(items), **beside} if beside.keys() <= _BESIDE:
+            return all(isinstance(item, dict) for item in items)
+    return False
+
+
+def _rows_of_pages(
+    path: str, pages: Sequence[Any], places: Sequence[str]
+) -> tuple[list[Row], list[str]]:
+    rows, row_places = [], []
+    for page, place in zip(pages, places, strict=True):
+        if not _is_page(page):
+            raise ConfigError(f"{path}: {place}: is no page of a scan, as others are")
+        rows += page["Items"]
+        row_places += [f"{place}, {row}" for row in _places("row", page["Items"])]
+    return rows, row_places
 
 
 def _document_rows(path: str, document: Any) -> tuple[list[Row], list[str] | None]:
     match document:
-        case list():
-            return document, None
         case {"Items": list(items), **beside} if beside.keys() <= _BESIDE:
             return items, None
         case {"Item": dict(item), **beside} if beside.keys() <= _BESIDE and _fault(item) is None:
@@ -135,10 +198,15 @@ def _lines(path: str, text: str) -> tuple[list[Row], list[str]]:
         if not line.strip():
             continue
         try:
-            rows.append(_json(line))
+            row, *others = _documents(line)
         except ValueError as error:
             raise ConfigError(f"{path}: line {number}: is not JSON: {error}") from None
+        if others:
+            raise ConfigError(f"{path}: line {number}: holds more than one object")
+        rows.append(row)
         places.append(f"line {number}")
+    if any(map(_is_page, rows)):
+        rows, places = _rows_of_pages(path, rows, places)
     _check_objects(path, rows, places)
     if rows and rows[0].keys() >= {"Keys", "Metadata"}:
         raise ConfigError(f"{path}: is an incremental export, which holds changes; use a full one")
@@ -226,4 +294,9 @@ def _from_plain(path: str, rows: Sequence[Row], places: Sequence[str]) -> list[R
 
 
 def _refused(path: str, place: str, error: Exception) -> ConfigError:
+    if isinstance(error, ArithmeticError):  # decimal names its signals only
+        return ConfigError(
+            f"{path}: {place}: DynamoDB cannot hold it: a number has more than 38 digits, or is "
+            "beyond 9.99E+125 or 1E-130"
+        )
     return ConfigError(f"{path}: {place}: DynamoDB cannot hold it: {error}")

@@ -31,7 +31,8 @@ def mirror_condition(
     if behind is None or behind > IN_SYNC_SECONDS:
         lag = "" if behind is None else f" The lag is {behind:.0f} s."
         return Condition.CATCHING_UP, f"Changes are on their way.{lag}"
-    return Condition.IN_SYNC, "The cache matches the table."
+    lag = f"the lag is at most {IN_SYNC_SECONDS:g} s"
+    return Condition.IN_SYNC, f"No entry below is wrong, and {lag}."
 
 
 def _sentence(text: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import islice
 from time import monotonic
 
-from dynamirror.cache.entry_state import expected_state, read_entries
+from dynamirror.cache.entry_state import EntryState, expected_state, read_entries
 from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
 from dynamirror.dynamodb.scan import Scan, Segment
 from dynamirror.errors import RecordError
@@ -102,20 +102,25 @@ class EntrySample:
             )
             table = value_text(expected.value, entry.view)
             cache = value_text(held.value, entry.view)
-            rows.append(EntryRow(entry.key, table, cache, verdict, _absence(entry, row)))
+            absent = _absence(entry, row, expected)
+            rows.append(EntryRow(entry.key, table, cache, verdict, absent))
         # Python's sort is stable, so the rest keeps its order.
         return sorted(rows, key=lambda row: not row.verdict.is_wrong)
 
 
-def _absence(entry: ScannedEntry, row: SnapshotRow) -> str:
+def _absence(entry: ScannedEntry, row: SnapshotRow, expected: EntryState) -> str:
     """Return why a table implies no entry, if it implies none."""
     if row.item is None:
         return "no item"
+    if expected.expires is not None:
+        return "item has expired"
     try:
         key = entry.view.render(row.item)
+        if key == entry.key:
+            entry.view.encode(row.item)
     except RecordError:
         return "item in quarantine"
-    return "item is not in this view" if key is None else "item has another key"
+    return "item has another key" if key not in (None, entry.key) else "item is not in this view"
 
 
 def _entries(views: Sequence[View], item: Item) -> list[ScannedEntry]:

@@ -9,6 +9,8 @@ from dynamirror.page.parts import card, icon, text
 from dynamirror.page.state import EntryRow, Verdict
 
 _ICONS = {Verdict.SAME: "check", Verdict.MOVING: "schedule"}
+# style.css leaves out the others on a phone.
+_FIRST = 12
 _TITLE = "Table and cache, entry by entry"
 
 
@@ -19,22 +21,32 @@ class EntryTable:
         self._probe_key = probe_key
         with card(_TITLE, "rows"):
             self._count = text("p", "").classes("muted count").props("data-testid=sample")
-            with ui.element("div").props(f'role=table aria-label="{_TITLE}"'):
+            with ui.element("div").props(f'role=table aria-label="{_TITLE}"').classes("lines"):
                 with ui.element("div").classes("row head").props("role=row"):
                     for name in ("key", "expected from the table", "held by the cache", "state"):
                         text("span", name).props("role=columnheader")
                 self._lines = [_Line() for _ in range(MOST_ROWS)]
+            self._first = text("p", f"A small screen shows the first {_FIRST} of them.")
 
     def show(self, rows: Sequence[EntryRow]) -> None:
         """Show the entries in this order."""
-        wrong = sum(row.verdict.is_wrong for row in rows)
-        moving = sum(row.verdict is Verdict.MOVING for row in rows)
-        count = f"{len(rows)} entries of the mirror: {wrong} wrong, {moving} on the way."
-        if any(row.key == self._probe_key for row in rows):
-            count += f" {self._probe_key} is the demo's own: it measures the lag."
-        self._count.set_text(count if rows else "No entries yet.")
+        self._count.set_text(counted(rows, self._probe_key))
+        self._first.classes(replace="muted first" if len(rows) > _FIRST else "gone")
         for index, line in enumerate(self._lines):
             line.show(rows[index] if index < len(rows) else None)
+
+
+def counted(rows: Sequence[EntryRow], probe_key: str | None) -> str:
+    """Return how many entries there are of each kind, and what the probe's row is."""
+    if not rows:
+        return "No entries yet."
+    wrong = sum(row.verdict.is_wrong for row in rows)
+    moving = sum(row.verdict is Verdict.MOVING for row in rows)
+    entries = "1 entry" if len(rows) == 1 else f"{len(rows)} entries"
+    text = f"{entries} of the mirror: {wrong} wrong, {moving} on the way."
+    if any(row.key == probe_key for row in rows):
+        text += f" {probe_key} is the demo's own: it measures the lag."
+    return text
 
 
 class _Line:

@@ -106,8 +106,9 @@ class Sampler(threading.Thread):
         now = monotonic()
         if delivery is not None:
             delivery.wait(0)  # raises the error that ended it
-            if delivery.behind():
-                self._reached = now - delivery.lag()
+            behind = delivery.lag()
+            if behind is not None:
+                self._reached = now - behind
         return None if self._reached is None else max(0.0, now - self._reached)
 
     def _is_failing(self) -> bool:

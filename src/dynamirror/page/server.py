@@ -15,6 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from dynamirror.emulators.process import HOST
 from dynamirror.errors import ConfigError, DynamirrorError
+from dynamirror.listening import authority, listening
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.same_origin import SameOrigin
 from dynamirror.page.sampler import Sampler
@@ -45,7 +46,7 @@ class LivePage:
             raise DynamirrorError("this process serves a page already; close that one first")
         self._socket = _listen(host, port)
         self.port: int = self._socket.getsockname()[1]
-        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.port}/"
+        self.url = f"http://{authority(host, self.port)}/"
         self._sampler = Sampler(mirror, interval=interval)
         config = uvicorn.Config(
             # Other addresses have names that nobody knows here, and no page there has buttons.
@@ -98,11 +99,11 @@ def _listen(host: str, port: int | None) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        listener.bind((host, port or 0))
-    except OSError as error:
+        with listening("--page-port", host, port or 0):
+            listener.bind((host, port or 0))
+    except ConfigError:
         listener.close()
-        where = port if host == HOST else f"{host}:{port}"
-        raise ConfigError(f"--page-port: {where} cannot be used: {error.strerror}") from None
+        raise
     return listener
 
 

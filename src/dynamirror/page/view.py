@@ -37,7 +37,10 @@ _LAGS = {
         "lag since the start, 99th percentile",
         "Of 100 measured writes, 99 were visible in the cache within this time.",
     ),
-    "written": ("written to the table", "Random changes that DynamoDB acknowledged."),
+    "written": (
+        "written to the table",
+        "Random changes that DynamoDB acknowledged, without those that only measure the lag.",
+    ),
 }
 _OUTCOMES = {
     "applied": ("applied to the cache", "Entries that were written or deleted."),

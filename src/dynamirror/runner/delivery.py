@@ -17,6 +17,7 @@ from dynamirror.runner.event_source_mapping import (
     Function,
     Invoker,
 )
+from dynamirror.runner.progress import Progress
 from dynamirror.runner.shard_consumer import CheckpointStore, ConsumerContext, ShardConsumer
 
 logger = logging.getLogger("dynamirror")
@@ -60,12 +61,14 @@ class Delivery:
         self._now = now
         self._stop = threading.Event()
         self._wake = threading.Event()
-        self._invoker = Invoker(function, self._mapping, self._stop, clock=clock)
+        self._progress = Progress(clock)
+        self._invoker = Invoker(
+            function, self._mapping, self._stop, clock=clock, progress=self._progress
+        )
         self._consumers: dict[str, ShardConsumer] = {}
         self._finished: dict[str, Checkpoint] = {}
         self._shards: list[Shard] = []
         self._listed_at = -1.0
-        self._begun = clock()
         self._context = ConsumerContext(
             reader=reader,
             invoker=self._invoker,
@@ -77,6 +80,7 @@ class Delivery:
             record_loss=self._record_loss,
             give_up=self._give_up,
             record_gap=self._record_gap,
+            progress=self._progress,
             clock=clock,
             now=now,
         )
@@ -93,13 +97,30 @@ class Delivery:
         return {
             shard: consumer.behind()
             for shard, consumer in dict(self._consumers).items()
-            if not consumer.done
+            if consumer.done_at is None
         }
 
-    def lag(self) -> float:
-        """Return the seconds, at the most, that the shard furthest behind is behind."""
-        since_begin = max(0.0, self._clock() - self._begun)
-        return max(self.behind().values(), default=since_begin)
+    def lag(self) -> float | None:
+        """Return the seconds, at the most, that the shard furthest behind is behind.
+
+        None before the shards were listed: what is unread is not known. A shard that was finished
+        after the newest list counts, because its children are not read yet.
+        """
+        listed = self._listed_at
+        if listed < 0:
+            return None
+        return max(
+            (
+                consumer.behind()
+                for consumer in dict(self._consumers).values()
+                if consumer.done_at is None or consumer.done_at > listed
+            ),
+            default=max(0.0, self._clock() - listed),
+        )
+
+    def stalled(self) -> float:
+        """Return for how many seconds a thread has made no step, and so may hang."""
+        return self._progress.stalled()
 
     def newest(self) -> Checkpoint | None:
         """Return the checkpoint with the newest record that was delivered; None for none."""
@@ -145,7 +166,10 @@ class Delivery:
         consumers = dict(self._consumers)
         if any(s.id not in consumers and s.id not in self._finished for s in self._shards):
             return False  # a parent has just ended, its child is not being read yet
-        return all(consumer.idle_since > since or consumer.done for consumer in consumers.values())
+        return all(
+            consumer.idle_since > since or consumer.done_at is not None
+            for consumer in consumers.values()
+        )
 
     def _check(self) -> None:
         if self._error is not None:
@@ -156,6 +180,8 @@ class Delivery:
             self._follow(self._load_checkpoints())
         except BaseException as error:  # noqa: BLE001 - handed to whoever waits
             self._fail(error)
+        finally:
+            self._progress.end()
         for consumer in list(self._consumers.values()):
             consumer.join()
 
@@ -163,6 +189,7 @@ class Delivery:
         self._finished |= {shard: one for shard, one in known.items() if one.finished}
         first, latest = True, set[str]()
         while not self._stop.is_set():
+            self._progress.note()
             asked_at = self._clock()
             stream = self._described()
             if self._stop.is_set():
@@ -186,6 +213,7 @@ class Delivery:
     def _described(self) -> StreamDescription:
         backoff = Backoff(self._stop)
         while not self._stop.is_set():
+            self._progress.note()
             try:
                 return self._reader.describe()
             except StreamGoneError:
@@ -225,6 +253,7 @@ class Delivery:
         """Record a gap first: checkpoints must not move past an unrecorded one."""
         backoff = Backoff(self._stop)
         while not self._stop.is_set():
+            self._progress.note()
             try:
                 self._on_gap(reason)
             except CacheError as error:
@@ -238,6 +267,7 @@ class Delivery:
     def _load_checkpoints(self) -> dict[str, Checkpoint]:
         backoff = Backoff(self._stop)
         while not self._stop.is_set():
+            self._progress.note()
             try:
                 return self._checkpoints.load()
             except CacheError as error:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
+from functools import partial
+from threading import get_ident
 from time import monotonic, time
 from typing import Any
 from zlib import crc32
@@ -17,6 +19,7 @@ import msgspec
 from dynamirror.backoff import Backoff
 from dynamirror.dynamodb.stream_reader import Record
 from dynamirror.errors import DynamirrorError
+from dynamirror.runner.progress import Progress
 
 logger = logging.getLogger("dynamirror")
 
@@ -105,6 +108,7 @@ class Invoker:
         mapping: the settings.
         stop: set to end.
         clock: monotonic seconds.
+        progress: notes each invocation; None for nowhere.
     """
 
     def __init__(
@@ -114,11 +118,13 @@ class Invoker:
         stop: threading.Event,
         *,
         clock: Callable[[], float] = monotonic,
+        progress: Progress | None = None,
     ) -> None:
         self._function = function
         self._mapping = mapping
         self._stop = stop
         self._clock = clock
+        self._progress = progress or Progress()
         self._lock = threading.Lock()
         self.counts = DeliveryCounts()
 
@@ -128,17 +134,19 @@ class Invoker:
         for record in records:
             lanes[_lane(record, len(lanes))].append(record)
         lanes = [lane for lane in lanes if lane]
+        deliver = partial(self._deliver_in_order, waiting_thread=get_ident())
         if len(lanes) == 1:
-            return self._deliver_in_order(lanes[0])
+            return deliver(lanes[0])
         with ThreadPoolExecutor(len(lanes)) as pool:
-            return all(list(pool.map(self._deliver_in_order, lanes)))
+            return all(list(pool.map(deliver, lanes)))
 
-    def _deliver_in_order(self, records: Sequence[Record]) -> bool:
+    def _deliver_in_order(self, records: Sequence[Record], *, waiting_thread: int) -> bool:
         waiting = _cut(records, self._mapping.batch_size)
         backoff = Backoff(self._stop)  # counts the retries of the batch under way
         while waiting:
             if self._stop.is_set():
                 return False
+            self._progress.note(waiting_thread)
             batch = self._without_expired(waiting.pop())
             failed_at = self._invoke(batch) if batch else None
             if failed_at is None:

@@ -2,13 +2,13 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Final, Self
 
-from dynamirror.errors import ConfigError
+from dynamirror.listening import authority, listening
 
 LIVE_PATH: Final = "/livez"
 READY_PATH: Final = "/readyz"
@@ -17,35 +17,38 @@ READY_PATH: Final = "/readyz"
 class HealthEndpoint:
     """Serves the health of this process inside `with`.
 
-    /livez answers 200 while the process works. /readyz answers 200 while the mirror is complete
-    and live, else 503 and the reason.
+    /livez answers 200 while the process works, and /readyz while the mirror is complete and live;
+    else 503 and the reason.
 
     Args:
         host: the address to listen on.
         port: the port; 0 for any free one.
+        why_not_live: returns why this process should be restarted; None while it works.
         why_not_ready: returns why the mirror is not complete or not live; None if it is both.
 
     Raises:
         ConfigError: the address is not available.
     """
 
-    def __init__(self, host: str, port: int, why_not_ready: Callable[[], str | None]) -> None:
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        why_not_live: Callable[[], str | None],
+        why_not_ready: Callable[[], str | None],
+    ) -> None:
         class Handler(_Handler):
-            def why_not_ready(self) -> str | None:
-                return why_not_ready()
+            checks = MappingProxyType(
+                {LIVE_PATH: ("live", why_not_live), READY_PATH: ("ready", why_not_ready)}
+            )
 
         class Server(ThreadingHTTPServer):
             address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
-        in_url = f"[{host}]" if ":" in host else host
-        try:
+        with listening("--health", host, port):
             self._server = Server((host, port), Handler)
-        except OSError as error:
-            raise ConfigError(
-                f"--health: {in_url}:{port} is not available ({error.strerror}); give another "
-                "address"
-            ) from None
-        self.url = f"http://{in_url}:{self._server.server_port}"
+        self.url = f"http://{authority(host, self._server.server_port)}"
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True
         )
@@ -69,20 +72,18 @@ class _Handler(BaseHTTPRequestHandler):
     # A client that sends nothing must not hold its thread.
     timeout = 10
 
-    def why_not_ready(self) -> str | None:
-        """Return why the mirror is not complete or not live; None if it is both."""
-        raise NotImplementedError
+    # By path: the answer, and what returns why not.
+    checks: Mapping[str, tuple[str, Callable[[], str | None]]]
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path == LIVE_PATH:
-            self._answer(HTTPStatus.OK, "live")
-        elif path == READY_PATH:
-            reason = self.why_not_ready()
-            status = HTTPStatus.OK if reason is None else HTTPStatus.SERVICE_UNAVAILABLE
-            self._answer(status, reason or "ready")
-        else:
+        if path not in self.checks:
             self._answer(HTTPStatus.NOT_FOUND, f"only {LIVE_PATH} and {READY_PATH} are here")
+            return
+        answer, why_not = self.checks[path]
+        reason = why_not()
+        status = HTTPStatus.OK if reason is None else HTTPStatus.SERVICE_UNAVAILABLE
+        self._answer(status, reason or answer)
 
     do_HEAD = do_GET  # noqa: N815 - same
 

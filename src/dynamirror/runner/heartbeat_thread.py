@@ -77,10 +77,13 @@ class HeartbeatThread(threading.Thread):
         self.join()
 
     def _beat(self) -> None:
+        behind = self._delivery.lag()
+        if behind is None:
+            return  # a heartbeat would vouch for changes that nobody has looked for
         newest = self._delivery.newest()
         heartbeat = Heartbeat(
             who=self._who,
-            behind=self._delivery.lag(),
+            behind=behind,
             stream=self._stream,
             sequence_number=newest.after if newest else None,
             created=newest.created if newest else None,

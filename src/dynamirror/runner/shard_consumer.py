@@ -21,6 +21,7 @@ from dynamirror.dynamodb.stream_reader import (
 )
 from dynamirror.errors import CacheError, SourceError
 from dynamirror.runner.event_source_mapping import EventSourceMapping, Invoker
+from dynamirror.runner.progress import Progress
 
 # A stream keeps records for 24 hours; a trimmed record of a shard that gave none leaves no trace.
 _OLD_SECONDS = 23 * 3600
@@ -56,6 +57,7 @@ class ConsumerContext:
         record_loss: records that records are gone, and the gap.
         give_up: saves that a shard is gone after a sequence number.
         record_gap: records a gap where no record is known to be gone.
+        progress: notes each step.
         clock: monotonic seconds.
         now: seconds since 1970.
     """
@@ -70,6 +72,7 @@ class ConsumerContext:
     record_loss: Callable[[str], None]
     give_up: Callable[[str, str | None], None]
     record_gap: Callable[[str], None]
+    progress: Progress
     clock: Callable[[], float] = monotonic
     now: Callable[[], float] = time
 
@@ -95,9 +98,10 @@ class ShardConsumer(threading.Thread):
         self._backoff = Backoff(context.stop)
         self._saved: Checkpoint | None = None
         self._saved_at = float("-inf")
-        self._begun = context.clock()
-        self.idle_since = -1.0
-        self.done = False
+        # Changes created before this moment, on the monotonic clock, are delivered.
+        self._reached = context.clock() - self._age(checkpoint)
+        self.idle_since = float("-inf")
+        self.done_at: float | None = None
 
     @property
     def checkpoint(self) -> Checkpoint:
@@ -107,20 +111,25 @@ class ShardConsumer(threading.Thread):
     def behind(self) -> float:
         """Return the seconds that the shard is behind at the most.
 
-        A busy shard may never be read to its end: the newest delivered record counts, too.
+        A busy shard may never be read to its end: the newest delivered record counts, too. Time
+        goes on by the monotonic clock, because ours and DynamoDB's may differ.
         """
-        unread = self._context.clock() - max(self.idle_since, self._begun)
-        checkpoint = self._checkpoint
-        if checkpoint.after is None:
-            return max(0.0, unread)
+        return max(0.0, self._context.clock() - self._reached)
+
+    def _age(self, checkpoint: Checkpoint) -> float:
+        """Return the seconds since the newest change before a checkpoint; 0 where none is known."""
         times = [at for at in (checkpoint.created, checkpoint.since) if at is not None]
-        age = self._context.now() - max(times, default=0.0)
-        if self.idle_since < self._begun:  # it resumes there, however long nobody read it
-            return max(0.0, age if times else unread)
-        return max(0.0, min(unread, age))
+        return max(0.0, self._context.now() - max(times)) if times else 0.0
 
     def run(self) -> None:
+        try:
+            self._run()
+        finally:
+            self._context.progress.end()
+
+    def _run(self) -> None:
         while not self._context.stop.is_set():
+            self._context.progress.note()
             try:
                 self._consume()
             except TrimmedError as error:
@@ -155,8 +164,9 @@ class ShardConsumer(threading.Thread):
         return True
 
     def _finish(self) -> None:
-        self.done = True
         self._context.on_end(self._shard, self._checkpoint)
+        # A list that was asked for from now on begins the children.
+        self.done_at = self._context.clock()
 
     def _consume(self) -> None:
         self._save(self._checkpoint)  # so that a trimmed shard is noticed even if it gave no record
@@ -169,6 +179,7 @@ class ShardConsumer(threading.Thread):
         for page in self._context.reader.pages(
             self._shard, self._checkpoint.after, latest=self._latest
         ):
+            self._context.progress.note()
             self._check_gaps()
             if self._context.stop.is_set():
                 return  # the gap may not have been recorded
@@ -212,7 +223,7 @@ class ShardConsumer(threading.Thread):
             self._checkpoint = msgspec.structs.replace(self._checkpoint, since=now)
 
     def _record_idle(self, asked_at: float, asked: float) -> None:
-        self.idle_since = asked_at
+        self.idle_since = self._reached = asked_at
         before = self._checkpoint
         self._checkpoint = msgspec.structs.replace(before, since=asked)
         # The first `since` may be hours old. Later saves restore what the cache may have lost.
@@ -227,7 +238,11 @@ class ShardConsumer(threading.Thread):
             return False
         newest = records[-1]["dynamodb"]
         after, created = newest["SequenceNumber"], newest["ApproximateCreationDateTime"]
-        self._save(Checkpoint(after, created=created))
+        delivered = Checkpoint(after, created=created)
+        reached = self._context.clock() - self._age(delivered)
+        # A shard that was read to its end since has nothing older.
+        self._reached = max(reached, self.idle_since)
+        self._save(delivered)
         return True
 
     def _last_checkpoint(self) -> Checkpoint:

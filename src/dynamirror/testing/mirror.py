@@ -127,9 +127,9 @@ class Mirror:
         for table, delivery in self._deliveries.items():
             while not delivery.caught_up(begin):
                 if time.monotonic() - begin > timeout:
-                    reason = self._reasons.get(table, "more is written than is applied")
+                    reason = f": {self._reasons[table]}" if table in self._reasons else ""
                     raise DynamirrorError(
-                        f"table {table}: the cache did not catch up within {timeout:g} s: {reason}"
+                        f"table {table}: the cache did not catch up within {timeout:g} s{reason}"
                     )
                 time.sleep(_CHECK_SECONDS)
         while self._parked:
@@ -199,5 +199,6 @@ class Mirror:
     def _observe(self, batch: BatchResult) -> None:
         if batch.parked:
             self._parked.add(batch.table)
+        self._reasons.pop(batch.table, None)  # of a failure that is over
         for entry in batch.report.failed[:1]:
             self._reasons[batch.table] = entry.reason

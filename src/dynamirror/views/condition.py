@@ -130,6 +130,8 @@ _TESTS: Mapping[str, Callable[[AttributeValue, Any], bool]] = {
     ">": _ordered(lambda number, operand: number > operand),
     ">=": _ordered(lambda number, operand: number >= operand),
 }
+# Every record runs through them, by recursion.
+_MOST_LEVELS = 32
 _OPERATORS = (*_TESTS, "exists")
 
 
@@ -168,6 +170,8 @@ def parse(given: object, *, keys: Sequence[str] = (), where: str = "when") -> Co
     """
     if not isinstance(given, Mapping) or not given:
         raise ConfigError(f'{where}: must be a table of attributes, as in {{ type = "user" }}')
+    if where.count("[") > _MOST_LEVELS:
+        raise ConfigError(f"when: `any` and `all` are nested more than {_MOST_LEVELS} deep")
     parts: list[Condition] = []
     for name, operand in given.items():
         if name in ("any", "all") and isinstance(operand, list):

@@ -191,6 +191,8 @@ def _reason(error: Exception) -> str:
 def _parse(text: str, source: str) -> _File:
     try:
         return msgspec.convert(read_document(text, source), _File)
+    except RecursionError:
+        raise ConfigError(f"{source}: is nested too deeply") from None
     except msgspec.ValidationError as error:
         fields = (
             _ViewTable.__struct_fields__ + TableSpec.__struct_fields__ + _File.__struct_fields__
