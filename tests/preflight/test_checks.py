@@ -62,9 +62,8 @@ def test_a_stream_that_is_off_or_carries_less_is_wrong(account: EmulatedAccount)
         TableName=table,
         StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
     )
-    wrong = account.report(deployment).wrong
-    if account.stream(table) != deployment.tables[0].stream_arn:
-        assert wrong[0].remedy == f"set stream_arn = {account.stream(table)}"
+    former = next(check for check in account.report(deployment).wrong if check.what == "stream")
+    assert former.remedy == f"set stream_arn = {account.stream(table)}"
     again = only(account.report(account.deployment(table, "pk,sk")), "wrong")
     assert (again.what, again.remedy) == ("view type", 'set view_type = "NEW_IMAGE"')
 
@@ -138,6 +137,23 @@ def test_what_may_not_be_read_is_unknown(account: EmulatedAccount) -> None:
         "allow lambda:ListEventSourceMappings, or check it yourself",
     )
     assert report.exit_status == 2
+
+
+def test_without_rights_on_the_stack_its_own_readers_are_not_called_wrong(
+    account: EmulatedAccount,
+) -> None:
+    table = account.table({"id": "S"})
+    for name in ("first", "second"):
+        account.reader(account.stream(table), f"{table}-{name}")
+
+    def denied(**_: Any) -> AWSResponse:
+        body = "<ErrorResponse><Error><Code>AccessDenied</Code></Error></ErrorResponse>"
+        return answered(403, body)
+
+    report = intercepted(account, "cloudformation.DescribeStacks", denied, table)
+    assert [check.what for check in report.unknown] == ["identity", "readers"]
+    assert report.unknown[0].remedy.startswith("allow cloudformation:DescribeStacks, ")
+    assert report.wrong == []
 
 
 def test_without_aws_nothing_else_is_tried(account: EmulatedAccount) -> None:
@@ -217,6 +233,7 @@ def answered(status: int, body: Any) -> AWSResponse:
 
     class Raw:
         def stream(self, **_: Any) -> Any:
-            yield json.dumps(body, default=str).encode()
+            text = body if isinstance(body, str) else json.dumps(body, default=str)
+            yield text.encode()
 
     return AWSResponse("http://aws", status, {"content-type": "application/json"}, Raw())

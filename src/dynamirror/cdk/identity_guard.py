@@ -79,7 +79,6 @@ class IdentityGuard(Construct):
                 "RemovedTables": list(removed_tables),
             },
         )
-        self.resource.node.add_dependency(function)
         CfnOutput(Stack.of(self), "MirrorIdentity", value=identity.to_json())
 
     def guard(self, scope: IConstruct) -> None:

@@ -58,8 +58,9 @@ def check_names(
         except SourceError as error:
             yield unanswered(place, "name", error)
         else:
-            yield place.wrong(
+            taken = place.wrong(
                 "name",
                 f"another {kind.words} in account {account.id} has it",
                 "delete that one, or give the mirror another name",
             )
+            yield deployed.judge(taken)

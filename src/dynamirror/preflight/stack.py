@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
+
 from dynamirror.deployment.file import Deployment
 from dynamirror.deployment.identity import Identity, refused_changes
 from dynamirror.errors import SourceError
@@ -26,16 +28,28 @@ class DeployedStack:
     Args:
         exists: whether there is such a stack; None if unknown.
         outputs: outputs of the stack.
-        resources: physical ids of its resources by type.
+        resources: physical ids of its resources by type; None if unknown.
     """
 
     exists: bool | None = None
     outputs: dict[str, str] = field(default_factory=dict)
-    resources: dict[str, set[str]] = field(default_factory=dict)
+    resources: dict[str, set[str]] | None = None
 
     def owns(self, kind: str, physical_id: str) -> bool:
         """Return whether the stack has a resource."""
-        return physical_id in self.resources.get(kind, ())
+        return physical_id in (self.resources or {}).get(kind, ())
+
+    def judge(self, check: Check) -> Check:
+        """Return a check, as unknown where the stack itself may have what the check found."""
+        if check.result != "wrong" or self.resources is not None:
+            return check
+        return msgspec.structs.replace(
+            check,
+            result="unknown",
+            sentence=f"{check.sentence}, unless it is the deployed stack's own",
+            remedy="allow cloudformation:DescribeStacks and cloudformation:ListStackResources, or "
+            f"{check.remedy}",
+        )
 
 
 def check_stack(
@@ -53,7 +67,7 @@ def check_stack(
     try:
         (stack,) = account.ask("cloudformation", "describe_stacks", StackName=name)["Stacks"]
     except MissingError:
-        deployed.exists = False
+        deployed.exists, deployed.resources = False, {}
         yield place.ok("identity", "it is new")
         return
     except SourceError as error:
@@ -61,7 +75,7 @@ def check_stack(
         return
     status = str(stack["StackStatus"])
     if status == "DELETE_COMPLETE":
-        deployed.exists = False
+        deployed.exists, deployed.resources = False, {}
         yield place.ok("identity", "it is new")
         return
     deployed.exists = True

@@ -100,11 +100,12 @@ def _new_name(
     except SourceError as error:
         yield unanswered(place, "name", error)
     else:
-        yield place.wrong(
+        exists = place.wrong(
             "name",
             "a table of this name exists, so that it cannot be created",
             "mirror it with stream_arn in place of create = true, or choose another name",
         )
+        yield deployed.judge(exists)
 
 
 def _location(account: Account, place: Place, arn: str) -> Check:
@@ -246,11 +247,12 @@ def _readers(
     )
     kind = "a global table" if is_global else "a stream"
     if len(others) >= limit:
-        yield place.wrong(
+        full = place.wrong(
             "readers",
             f"{', '.join(others)} read the stream already, and {kind} serves {limit} a shard",
             "disable one of their event source mappings",
         )
+        yield deployed.judge(full)
     else:
         with_ours = f"{len(others)} of {limit}, beside this mirror"
         yield place.ok("readers", f"{with_ours}: {', '.join(others)}" if others else with_ours)
