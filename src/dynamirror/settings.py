@@ -1,5 +1,6 @@
 """Settings from the environment, and views from `mirror.toml`."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,13 +18,7 @@ Port = Annotated[int, msgspec.Meta(ge=1, le=MOST_PORT)]
 Authorities = Literal["system", "amazon"]
 # What a cache is: ElastiCache Serverless, or a replication group of nodes.
 CacheKind = Literal["serverless", "node-based"]
-SecretArn = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^arn:[^:]+:secretsmanager:[^:]+:[^:]*:secret:.+$",
-        description="an ARN like arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME",
-    ),
-]
+_SECRET_ARN = re.compile(r"arn:[^:]+:secretsmanager:[^:]+:[^:]*:secret:.+")
 
 QUARANTINE_LIMIT = 10_000
 
@@ -86,7 +81,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     ca_file: Name | None = None
     user: Name | None = None
     password_file: Name | None = None
-    secret_arn: SecretArn | None = None
+    secret_arn: Name | None = None
     iam_cache: Name | None = None
     kind: CacheKind = "serverless"
     region: Name | None = None
@@ -114,6 +109,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             raise ValueError(f"ELASTICACHE_USER goes with {first}, {second} or {third}; set one")
         if len(chosen) > 1:
             raise ValueError(f"{chosen[0]} and {chosen[1]} exclude each other; unset one")
+        if self.secret_arn and not _SECRET_ARN.fullmatch(self.secret_arn):
+            raise ValueError(
+                "ELASTICACHE_SECRET_ARN must be an ARN like "
+                f"arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, not {self.secret_arn!r}"
+            )
         if self.secret_arn and not self.tls:
             raise ValueError("ELASTICACHE_SECRET_ARN needs TLS, so that nobody reads the password")
 

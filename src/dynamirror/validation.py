@@ -33,6 +33,8 @@ def explain_validation_error(message: str, names: tuple[str, ...]) -> str:
         known = "json, dynamodb-json, hash, attribute"
         if ".keys" in where:
             known = "S, N, B"
+        elif where == "ELASTICACHE_KIND":
+            known = "serverless, node-based"
         elif where == "ELASTICACHE_CA":
             known = "system, amazon; the path of a PEM file belongs in ELASTICACHE_CA_FILE"
         return f"{where}: {invalid[1]} is not one of {known}"

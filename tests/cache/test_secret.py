@@ -216,5 +216,11 @@ def test_a_secret_excludes_other_ways_and_needs_tls() -> None:
     variables = {"ELASTICACHE_HOST": "cache", "ELASTICACHE_SECRET_ARN": ABSENT}
     with pytest.raises(ConfigError, match=r"^environment: ELASTICACHE_PASS.+ exclude"):
         Settings.from_env({**variables, "ELASTICACHE_PASSWORD_FILE": "password"})
+    for name, value, sentence in (
+        ("SECRET_ARN", "cache", "must be an ARN like .+, not 'cache'"),
+        ("KIND", "nodes", "'nodes' is not one of serverless, node-based"),
+    ):
+        with pytest.raises(ConfigError, match=f"^environment: ELASTICACHE_{name}:? {sentence}"):
+            Settings.from_env({**variables, f"ELASTICACHE_{name}": value})
     with pytest.raises(ConfigError, match="needs TLS"):
         Settings.from_env({**variables, "ELASTICACHE_TLS": "false"})

@@ -141,7 +141,6 @@ def test_a_cache_of_nodes_is_a_cluster_that_never_evicts_and_fails_over(stack: S
             "AutomaticFailoverEnabled": True,
             "MultiAZEnabled": True,
             "TransitEncryptionEnabled": True,
-            "TransitEncryptionMode": "required",
             "AtRestEncryptionEnabled": True,
             "Durability": "sync",
         },
@@ -197,6 +196,15 @@ def test_a_serverless_cache_that_elasticache_would_refuse_is_refused_at_synth(
 ) -> None:
     with pytest.raises(ConfigError, match=f"^{re.escape(sentence)}[^\n]*$"):
         Cache(stack, "Cache", network=None, **PATTERNS, **options)
+
+
+def test_replicas_need_two_zones(stack: Stack) -> None:
+    network = Network(stack, "Network", max_azs=1)
+    with pytest.raises(ConfigError, match=r"^cache: replicas: need subnets in two zones[^\n]+$"):
+        NodeCache(stack, "Cache", network=network, **PATTERNS)
+    NodeCache(stack, "Alone", network=network, replicas=0, **PATTERNS)
+    (group,) = resources(Template.from_stack(stack), "AWS::ElastiCache::ReplicationGroup")
+    assert group["MultiAZEnabled"] is False
 
 
 def test_a_client_is_admitted_as_with_other_constructs(stack: Stack) -> None:

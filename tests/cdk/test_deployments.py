@@ -191,3 +191,15 @@ def test_another_table_changes_no_logical_id_of_the_others(tmp_path: Path) -> No
         "AWS::Events::Rule",
         "AWS::CloudWatch::Alarm",
     }
+
+
+def test_two_mirrors_share_no_name_in_an_account() -> None:
+    seen: dict[str, str] = {}
+    for name in ("demo", "orders", "five-tables"):
+        for resource in synthesized(name).to_json()["Resources"].values():
+            for field, value in resource.get("Properties", {}).items():
+                named = field.endswith(("CacheName", "UserId", "UserName", "GroupId"))
+                if named and isinstance(value, str):
+                    assert len(value) <= 40
+                    assert seen.setdefault(value, name) == name
+    assert len(seen) >= 3 * 4

@@ -1,6 +1,7 @@
 """Tables of an app, old and new: their keys, and the functions that follow their streams."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from dynamirror.cdk import (
     Network,
     Recovery,
 )
+from dynamirror.cdk.mirrored_table import check_tables
 from dynamirror.errors import ConfigError
 from dynamirror.settings import Settings
 
@@ -166,3 +168,31 @@ def test_tables_are_there_once(count: int, sentence: str) -> None:
             network=Network(stack, "Network"),
             code=CODE,
         )
+
+
+def test_views_whose_entries_could_meet_are_refused_across_tables(tmp_path: Path) -> None:
+    stack = Stack(App(), "Theirs")
+    tables = [
+        MirroredTable(
+            table=dynamodb.Table.from_table_attributes(
+                stack,
+                name,
+                table_arn=TABLE_ARN.replace("orders", name),
+                table_stream_arn=STREAM_ARN,
+            ),
+            keys=("id",),
+        )
+        for name in ("orders", "users")
+    ]
+    (config := tmp_path / "mirror.toml").write_text('[[view]]\nkey = "x:{id}"\n')
+    with pytest.raises(
+        ConfigError, match=r"\(table orders\) and default \(table users\) could both"
+    ):
+        check_tables(tables, str(config))
+    config.write_text('[[view]]\nkey = "x:{id}"\ntable = "orders"\n')
+    with pytest.raises(
+        ConfigError, match=r"^no view is for table users \(there are views for orders"
+    ):
+        check_tables(tables, str(config))
+    # The default keys begin with the names of the tables.
+    assert check_tables(tables, None) == ("orders:*", "users:*")

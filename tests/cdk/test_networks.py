@@ -15,6 +15,7 @@ from dynamirror.settings import Settings
 
 EXAMPLES = Path(__file__).parents[2] / "examples/deployments"
 VPC = "vpc-0123abcd"
+PARTIAL = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:cache"
 LOOKUP = (
     "vpc-provider:account=123456789012:filter.vpc-id=vpc-0123abcd:region=eu-west-1:"
     "returnAsymmetricSubnets=true"
@@ -198,7 +199,7 @@ def test_a_lookup_without_credentials_is_refused_with_the_remedy(
             "network: `public` needs no VPC, and so excludes",
         ),
         (
-            '[cache.existing]\nname = "c"\nhost = "h"\nuser = "u"\nsecret_arn = "x"\n',
+            f'[cache.existing]\nname = "c"\nhost = "h"\nuser = "u"\nsecret_arn = "{PARTIAL}"\n',
             "cache.existing.secret_arn: must be an ARN like arn:aws:secretsm",
         ),
     ],

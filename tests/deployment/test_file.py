@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dynamirror.deployment.file import Deployment, read_deployment
+from dynamirror.deployment.file import Deployment, check_sections, read_deployment
 from dynamirror.deployment.overrides import FIELDS, check_names
 from dynamirror.errors import ConfigError
 
@@ -84,6 +84,7 @@ def test_options_override_single_values_of_the_file(read: Any) -> None:
 
 # A wrong value, with the file's sentence.
 IN_FILE = {
+    "[[cache]]": "cache: must be a section of fields, not [{}]",
     '[cache]\nmax_gb = "x"': "cache.max_gb: must be a whole number from 1 to 5000, not 'x'",
     "[cache]\nmax_gbs = 1": "cache.max_gbs: there is no such field; did you mean 'max_gb'?",
     "[audit]\nparts = 0": "audit.parts: must be a whole number from 1 to 100000, not 0",
@@ -131,6 +132,10 @@ def test_an_error_in_the_file_names_file_field_and_remedy(text: str, read: Any) 
     with pytest.raises(ConfigError) as refused:
         read(f"{VIEW}\n{text}\n")
     assert str(refused.value) == f"mirror.toml: {IN_FILE[text]}"
+    if "applies only" not in IN_FILE[text]:  # which depends on context
+        with pytest.raises(ConfigError) as refused:
+            check_sections("mirror.toml")
+        assert str(refused.value) == f"mirror.toml: {IN_FILE[text]}"
 
 
 @pytest.mark.parametrize(

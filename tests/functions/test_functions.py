@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
 from dynamirror.functions import auditor, canary, environment, operator, worker
-from dynamirror.functions.steps import execution_prefix
+from dynamirror.operations.executions import execution_name
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.recovery.verify import verify
@@ -177,7 +176,7 @@ def test_a_thousand_segments_leave_room_in_the_machine_s_state(operations: Opera
         (("rebuild-1-2",), False),
         (("x",), False),
         (("verify-1", "repair-2"), True),
-        ((f"{execution_prefix('other')}none-498805",), True),
+        ((execution_name("rebuild", "other", "none-498805"),), True),
     ],
 )
 def test_a_rebuild_is_due_unless_one_is_under_way(
@@ -185,7 +184,7 @@ def test_a_rebuild_is_due_unless_one_is_under_way(
 ) -> None:
     answer = take(step="check", running=running)
     assert (answer["complete"], answer["start"]) == (False, start)
-    prefix = execution_prefix(operations.table)
+    prefix = execution_name("rebuild", operations.table, "")
     assert answer["name"].startswith(f"{prefix}none-")
     own = take(step="check", running=[answer["name"]])
     assert own["start"] is False
@@ -389,11 +388,3 @@ def test_a_table_that_the_mirror_lacks_is_refused(
         take(step="check", table="nowhere")
     assert str(refused.value) == sentence
     assert ask(type="status", table=5)["error"].startswith("event: cannot be read: ")
-
-
-def test_executions_of_two_tables_have_different_names() -> None:
-    tables = ["a", "a-b", "a_b", "a.b", "x" * 255, "x" * 254 + "y"]
-    names = {execution_prefix(table) for table in tables}
-    assert len(names) == len(tables)
-    assert all(re.fullmatch(r"[\w-]{1,50}", name) for name in names)
-    assert not any(one != two and one.startswith(two) for one in names for two in names)

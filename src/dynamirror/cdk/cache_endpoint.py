@@ -62,6 +62,9 @@ class CacheEndpoint:
         """Allow an identity to connect as this user: by IAM, or by reading the password."""
         if self.secret is not None:
             self.secret.grant_read(grantee)
+            if self.secret.encryption_key is not None:
+                # CDK grants it in the policy of the key only, which may belong to another stack.
+                self.secret.encryption_key.grant_decrypt(grantee)
         elif self.connect_arns:
             grantee.grant_principal.add_to_principal_policy(self.connect_statement())
 

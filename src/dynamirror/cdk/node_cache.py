@@ -58,7 +58,7 @@ class NodeCache(MirrorCache):
         removal_policy: what happens to the cache when the stack is deleted.
 
     Raises:
-        ConfigError: durability lacks what it needs, or the version is too old for IAM.
+        ConfigError: durability or replicas lack what they need, or the version is too old for IAM.
     """
 
     def __init__(
@@ -106,13 +106,13 @@ class NodeCache(MirrorCache):
             cluster_mode="enabled",
             durability=None if durability == "default" else durability,
             port=_PORT,
+            # Without a mode, the cache accepts TLS only.
             transit_encryption_enabled=True,
-            transit_encryption_mode="required",
             at_rest_encryption_enabled=True,
             kms_key_id=encryption_key.key_arn if encryption_key else None,
             auto_minor_version_upgrade=True,
             cache_parameter_group_name=self._parameters(major).ref,
-            cache_subnet_group_name=self._subnets(network).ref,
+            cache_subnet_group_name=self._subnets(network, replicas).ref,
             security_group_ids=[group.security_group_id for group in groups],
             user_group_ids=[users.group.ref],
         )
@@ -146,12 +146,14 @@ class NodeCache(MirrorCache):
             properties={"cluster-enabled": "yes", "maxmemory-policy": "noeviction"},
         )
 
-    def _subnets(self, network: Network) -> elasticache.CfnSubnetGroup:
+    def _subnets(self, network: Network, replicas: int) -> elasticache.CfnSubnetGroup:
+        subnets = network.one_subnet_per_zone()
+        if replicas and len(subnets) == 1:
+            raise ConfigError(
+                "cache: replicas: need subnets in two zones; add a subnet, or set replicas = 0"
+            )
         return elasticache.CfnSubnetGroup(
-            self,
-            "Subnets",
-            description="Subnets of the mirror",
-            subnet_ids=network.one_subnet_per_zone(),
+            self, "Subnets", description="Subnets of the mirror", subnet_ids=subnets
         )
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from dynamirror.settings import Authorities, Port, SecretArn
+from dynamirror.settings import Authorities, Port
 from dynamirror.validation import Name
 
 MINUTES_A_DAY: Final = 1_440
@@ -54,6 +54,14 @@ _KeyArn = Annotated[
     msgspec.Meta(
         pattern=r"^arn:[^:]+:kms:[^:]*:[^:]*:key/.+$",
         description="an ARN like arn:aws:kms:REGION:ACCOUNT:key/ID",
+    ),
+]
+_SecretArn = Annotated[
+    str,
+    msgspec.Meta(
+        # CDK needs the six letters that Secrets Manager adds to the name.
+        pattern=r"^arn:[^:]+:secretsmanager:[^:]+:[^:]*:secret:.+-[A-Za-z0-9]{6}$",
+        description="an ARN like arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-a1B2c3",
     ),
 ]
 _TopicArn = Annotated[
@@ -160,7 +168,7 @@ class ExistingCache(_Section, frozen=True):
     security_group_id: _SecurityGroupId | None = None
     user: Name | None = None
     reader_user: Name | None = None
-    secret_arn: SecretArn | None = None
+    secret_arn: _SecretArn | None = None
     secret_kms_key_arn: _KeyArn | None = None
     max_gb: _Count | None = None
 
