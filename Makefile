@@ -57,7 +57,7 @@ synth: $(VENV)/.dev node_modules/.cdk ## write the CloudFormation template to cd
 cdk: $(VENV)/.dev node_modules/.cdk ## the CDK command line, as in make cdk ARGS=deploy
 	@$(CDK) --no-notices $(ARGS)
 
-deploy-local: $(VENV)/.dev node_modules/.cdk ## deploy to the emulator, see a change arrive in the cache, destroy
+deploy-local: $(VENV)/.dev node_modules/.cdk ## deploy two mirrors to the emulator, see changes arrive in the cache, destroy
 	@$(BIN)/python deploy/local.py $(ARGS)
 
 # Exact versions with hashes, for every platform and Python; the files name no registry and no URL. Every lock is

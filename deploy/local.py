@@ -1,6 +1,6 @@
-"""Deploy the stack to emulated AWS and use it: `make deploy-local`.
+"""Deploy two mirrors to emulated AWS and use them: `make deploy-local`.
 
-The stack is the same as on AWS, with two exceptions: AWS is emulated, and the emulated cache has
+The stacks are the same as on AWS, with two exceptions: AWS is emulated, and the emulated cache has
 neither TLS nor IAM nor a fixed port. The deployed functions are configured for that.
 """
 
@@ -13,20 +13,24 @@ from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from cdk_command import STACK, CdkCommand, install_cdk
+from cdk_command import CdkCommand, install_cdk
 from command_line import CommandLine
 from deployed_mirror import DeployedMirror, check_stack_deleted, disable_tls_and_iam
 from dynamirror.cache.client import Cache
 from dynamirror.errors import DynamirrorError
 from emulated_aws import emulated
 from monitoring import check_monitoring
+from second_mirror import STACK as SECOND_STACK
+from second_mirror import SecondMirror
+
+STACK = "Dynamirror-demo"
 
 # Settings for real AWS must not reach CDK or the functions.
 _NOT_INHERITED = ("AWS_", "CDK_", "ELASTICACHE_", "DYNAMIRROR_", "DYNAMODB_")
 
 
 def run(report: Callable[[str], None]) -> None:
-    """Deploy the stack, use it, and delete it.
+    """Deploy two mirrors, use both, try to turn one into another, and delete both.
 
     Args:
         report: called with a sentence after each step.
@@ -41,10 +45,10 @@ def run(report: Callable[[str], None]) -> None:
         emulator = stack.enter_context(emulated(folder))
         cache = stack.enter_context(closing(Cache(emulator.cache)))
         report(f"emulated AWS: at {emulator.endpoint_url}, with a real Valkey")
-        cdk = CdkCommand(emulator, folder)
+        cdk = CdkCommand(emulator, folder, STACK)
         cdk.bootstrap()
         report("cdk bootstrap: done")
-        outputs = cdk.deploy()
+        outputs = cdk.deploy(alarmEmail="nobody@example.com")
         report(f"cdk deploy: {', '.join(f'{name}={outputs[name]}' for name in sorted(outputs))}")
         deployed = DeployedMirror(emulator, cache, outputs)
         disable_tls_and_iam(emulator.client("lambda"), emulator.cache.port)
@@ -75,9 +79,21 @@ def run(report: Callable[[str], None]) -> None:
         report("quarantine --via: it is empty")
         for observation in check_monitoring(emulator.client, STACK, outputs):
             report(observation)
-        cdk.destroy()
-        check_stack_deleted(emulator)
-        report("cdk destroy: the stack is deleted")
+        second = SecondMirror(emulator, folder, cache)
+        orders = second.deploy()
+        report(f"second mirror: stack {SECOND_STACK} mirrors table {orders.table}")
+        for refusal in second.deploy_other_table():
+            report(f"refused by {refusal}")
+        second.check_untouched()
+        orders.put("after the refusals")
+        deployed.put("beside the second mirror")
+        for name, mirror in {"table orders": orders, "table": deployed}.items():
+            comparison = mirror.wait_until_mirrored()
+            report(f"{name}: {mirror.table}, {comparison.items} items, 0 differences")
+        for name, mirror_cdk in {STACK: cdk, SECOND_STACK: second.cdk}.items():
+            mirror_cdk.destroy()
+            check_stack_deleted(emulator, name)
+            report(f"cdk destroy: stack {name} is deleted")
 
 
 def main() -> int:

@@ -19,7 +19,7 @@ from msgspec.structs import FieldInfo, fields
 from dynamirror.cache.acl import Role, access_string
 from dynamirror.deployment.explanations import describe
 from dynamirror.deployment.file import Sections
-from dynamirror.deployment.overrides import FIELDS
+from dynamirror.deployment.overrides import FIELDS, OFFLINE
 from dynamirror.deployment.sections import ExistingCache
 from dynamirror.settings import Settings
 
@@ -83,7 +83,11 @@ def _shown(value: object) -> str:
 
 def context() -> dict[str, str]:
     """Return the meaning of each `-c name=value`."""
-    meanings = {"config": "path of a `mirror.toml`", **_TABLE_OPTIONS}
+    meanings = {
+        "config": "path of a `mirror.toml`",
+        OFFLINE: "whether synthesis leaves out the preflight",
+        **_TABLE_OPTIONS,
+    }
     for name, (section, field) in FIELDS.items():
         meanings[name] = _Section.of(section).meaning(field)
     return meanings
@@ -93,7 +97,7 @@ def cdk_options() -> str:
     """Return a table of the options of CDK context."""
     meanings = context()
     rows = ["| option | field of `mirror.toml` | meaning |", "|---|---|---|"]
-    rows += [f"| `{name}` | | {meanings[name]} |" for name in ("config", *_TABLE_OPTIONS)]
+    rows += [f"| `{name}` | | {meanings[name]} |" for name in ("config", OFFLINE, *_TABLE_OPTIONS)]
     for name, (section, field) in FIELDS.items():
         link = f"[`[{section}]`](mirror-toml.md#{section}) `{field}`"
         rows.append(f"| `{name}` | {link} | {meanings[name]} |")

@@ -1,8 +1,10 @@
 """Fixtures of synthesized templates."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.support.emulated_account import EmulatedAccount
 from tests.support.templates import (  # prepares jsii, before any import of aws_cdk
     Synth,
     build_code,
@@ -39,3 +41,11 @@ def template(synth: Synth) -> "Template":
 def lambda_code() -> "LambdaCode":
     """Build the asset once."""
     return build_code()
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator[EmulatedAccount]:
+    """Emulated AWS, started once."""
+    account = EmulatedAccount()
+    yield account
+    account.server.stop()

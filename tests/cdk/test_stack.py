@@ -250,7 +250,7 @@ def test_logs_are_kept_for_a_time(template: Template) -> None:
 def test_the_stack_has_outputs_for_its_parts(template: Template) -> None:
     outputs = {"Tables", "TableName", "StreamArn", "CacheEndpoint", "FunctionName", "LogGroup"}
     outputs |= {"CacheName", "CachePort", "CacheSecurityGroupId", "VpcId", "ReaderUser"}
-    outputs |= {"ReaderPolicyArn"}
+    outputs |= {"ReaderPolicyArn", "MirrorIdentity"}
     outputs |= {"SimulatorName", "OperatorName", "StateMachineArn", "CanaryName", "DashboardName"}
     assert outputs == set(template.find_outputs("*"))
 

@@ -56,9 +56,7 @@ def test_an_option_without_the_one_that_it_needs_is_refused(
 
 
 @pytest.mark.parametrize("command", ["status", "backfill", "verify", "quarantine", "redrive"])
-@pytest.mark.parametrize(
-    "option", [("--table", "users"), ("--cache", "x"), ("--no-tls",), ("--config", "x")], ids=str
-)
+@pytest.mark.parametrize("option", [("--cache", "x"), ("--no-tls",), ("--config", "x")], ids=str)
 def test_an_option_of_the_mirror_is_refused_where_a_function_has_its_own(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -83,8 +81,6 @@ def test_new_views_are_refused_where_a_function_has_its_own(
 @pytest.mark.parametrize(
     ("arguments", "option"),
     [
-        (("status", "-t", "a", "-t", "b"), "--table"),
-        (("status", "-t", "a", "--table", "a"), "--table"),
         (("run", *TABLE, "--tls", "--no-tls"), "--tls"),
         (("simulate", *TABLE, "--seed", "1", "--seed", "2"), "--seed"),
         (("demo", "--seconds", "1", "--seconds", "2"), "--seconds"),
@@ -102,12 +98,51 @@ def test_an_option_that_is_given_twice_is_refused(
     assert sentence == f"{option}: is given 2 times; give it once"
 
 
+@pytest.mark.parametrize("command", ["run", "status", "verify"])
+@pytest.mark.parametrize("via", [(), ("--via", "Dynamirror")], ids=" ".join)
+def test_a_table_that_is_named_twice_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    via: tuple[str, ...],
+) -> None:
+    if command == "run":
+        via = ()
+    sentence = refused(monkeypatch, capsys, command, *via, "-t", "a", "-t", "b", "--table", "a")
+    assert sentence == "--table: a is given 2 times; give it once"
+
+
 def test_a_number_of_ids_is_refused_where_the_items_are_those_of_a_file(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     view = str(ROOT / "examples/single-table/mirror.toml")
     sentence = refused(monkeypatch, capsys, "demo", "--view", view, "--ids", "5")
     assert sentence == "--ids: does not apply with a view whose items.json has the items"
+
+
+@pytest.mark.parametrize(
+    ("option", "sentence"),
+    [
+        (("--ids", "5"), "--ids: does not apply with a view whose items.json has the items"),
+        (("--load", "x.json"), "--load: is for one table, but {view} has {tables}"),
+        (("--open",), "--open: the page shows one table, but the views are for {tables}"),
+        (
+            ("--page-port", "8080"),
+            "--page-port: the page shows one table, but the views are for {tables}",
+        ),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_options_of_a_demo_of_one_table_are_refused_where_there_are_several(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    option: tuple[str, ...],
+    sentence: str,
+) -> None:
+    view = str(ROOT / "examples/five-tables/mirror.toml")
+    tables = "customers, orders, products, stock, carts"
+    refusal = refused(monkeypatch, capsys, "demo", "--view", view, *option)
+    assert refusal == sentence.format(view=view, tables=tables)
 
 
 @pytest.mark.parametrize(

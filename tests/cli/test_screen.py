@@ -91,6 +91,17 @@ def test_the_summary_breaks_no_figure_in_two(width: int) -> None:
         assert any(figure in line for line in lines), figure
 
 
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_summary_of_several_tables_has_a_line_for_each(width: int) -> None:
+    part = {"written": 4_000, "applied": 3_767, "items": 72, "entries": 72, "differences": 1}
+    tables = {"cache": part, "customers": part | {"differences": 0}}
+    lines = shown(summary_panel(SUMMARY | {"tables": tables}, width=width), width)
+    assert sum(line.startswith("cache ") for line in lines) == 2
+    assert sum(line.startswith("customers ") for line in lines) == 1
+    for figure in ("4,000 written", "72 items", "72 entries", "1 difference", "0 differences"):
+        assert any(figure in line for line in lines), figure
+
+
 def test_what_the_table_got_is_written_and_what_the_cache_took_is_applied() -> None:
     lines = shown(summary_panel(SUMMARY, width=80), 80)
     (table,) = (line for line in lines if line.startswith("table"))

@@ -32,6 +32,12 @@ STEPS = [
     "canary",
     "canary-missing",
     "alarms",
+    "second mirror",
+    "refused by preflight",
+    "refused by CloudFormation",
+    "table orders",
+    "table",
+    "cdk destroy",
     "cdk destroy",
 ]
 
@@ -57,32 +63,28 @@ def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 @linux_only
-def test_the_stack_deploys_mirrors_and_is_destroyed_twice_at_once(tmp_path: Path) -> None:
-    """Every step is done, and nothing of it stays."""
+def test_two_mirrors_live_side_by_side_and_neither_turns_into_another(tmp_path: Path) -> None:
+    """Every step is done, beside a run that is interrupted, and nothing of either stays."""
     one, two = tmp_path / "one", tmp_path / "two"
-    with started(one) as first, started(two) as second:
-        for folder, run in ((one, first), (two, second)):
-            output, errors = run.communicate(timeout=LONG)
-            assert (run.returncode, errors) == (0, "")
-            assert LINE.findall(output) == STEPS
-            assert re.search(r"table and cache: [1-9]\d* items, 0 differences", output)
-            # The functions' processes end once they see that the emulator is gone.
-            wait_until(lambda folder=folder: not alive(folder))  # type: ignore[misc]
-            assert list(folder.iterdir()) == []
-
-
-@linux_only
-def test_nothing_survives_an_interrupt(tmp_path: Path) -> None:
-    """Ctrl-C in the middle of a step stops the servers and the CDK command line."""
-    with started(tmp_path) as run:
-        assert run.stdout
-        while "emulated AWS" not in run.stdout.readline():
-            assert run.poll() is None
-        run.send_signal(signal.SIGINT)
-        _, errors = run.communicate(timeout=60)
-    assert (run.returncode, errors) == (130, "deploy-local: interrupted\n")
-    wait_until(lambda: not alive(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+    with started(one) as whole, started(two) as interrupted:
+        assert interrupted.stdout
+        while "emulated AWS" not in interrupted.stdout.readline():
+            assert interrupted.poll() is None
+        interrupted.send_signal(signal.SIGINT)
+        _, errors = interrupted.communicate(timeout=60)
+        assert (interrupted.returncode, errors) == (130, "deploy-local: interrupted\n")
+        output, errors = whole.communicate(timeout=LONG)
+    assert (whole.returncode, errors) == (0, "")
+    assert LINE.findall(output) == STEPS
+    assert re.search(r"table and cache: [1-9]\d* items, 0 differences", output)
+    refusals = re.findall(r"refused by .*: (.*)", output)
+    assert all(
+        "mirrors table orders, which this deployment leaves out" in line for line in refusals
+    )
+    for folder in (one, two):
+        # The functions' processes end once they see that the emulator is gone.
+        wait_until(lambda folder=folder: not alive(folder))  # type: ignore[misc]
+        assert list(folder.iterdir()) == []
 
 
 def test_an_emulator_without_the_private_names_is_refused_in_one_sentence() -> None:

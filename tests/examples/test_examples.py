@@ -12,6 +12,7 @@ from tests.support.strategies import is_one_sentence
 
 from dynamirror.cli import main
 from dynamirror.demo.demo import Demo
+from dynamirror.demo.demos import Demos
 from dynamirror.demo.example import Example, load_example
 from dynamirror.errors import ConfigError
 from dynamirror.settings import load_tables, load_views
@@ -48,6 +49,57 @@ def test_an_example_is_mirrored_without_a_difference_in_any_view(name: str) -> N
         assert (demo.totals.quarantined, demo.totals.failed) == (0, 0)
         assert result.entries > 0
         assert demo.sample_entries()
+
+
+def test_all_tables_of_an_example_are_mirrored_at_once_without_a_difference() -> None:
+    with Demos(rate=400, seed=5, view=file("five-tables")) as demos:
+        assert list(demos.fill())[-1] == demos.totals.loaded > 50
+        for _ in demos.write(1.0):
+            pass
+        for _ in demos.drain():
+            pass
+        results = demos.compare()
+        assert tuple(results) == ("customers", "orders", "products", "stock", "carts")
+        assert [result.differences for result in results.values()] == [0] * 5
+        assert all(result.entries for result in results.values())
+        assert all(demo.totals.written for demo in demos.demos)
+        assert demos.totals.written == sum(demo.totals.written for demo in demos.demos)
+        assert (demos.totals.quarantined, demos.totals.failed) == (0, 0)
+        assert len(demos.sample_entries()) == 5
+        assert demos.sample_command() == ("GET", "customer:c1")
+        # What is not so must not be said to be well.
+        demos.demos[3].cache.call("stock:1:mug", b"SET", b"stock:1:mug", b"damaged")
+        sums = {name: result.differences for name, result in demos.compare().items()}
+        assert sums == dict.fromkeys(results, 0) | {"stock": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[[view]]\nname = "x"\ntable = "x"\n', r"view x: there is no \[\[table\]\] x; add one"),
+        ('[[view]]\nkey = "all:{id}"\n', "could both write one key"),
+    ],
+)
+def test_views_of_several_tables_are_refused_before_a_server_starts(
+    tmp_path: Path, text: str, said: str
+) -> None:
+    (view := tmp_path / "mirror.toml").write_text(
+        "".join(f'[[table]]\nname = "{name}"\nkeys = {{ id = "S" }}\n' for name in "ab") + text
+    )
+    (tmp_path / "items").mkdir()
+    for name in "ab":
+        (tmp_path / f"items/{name}.json").write_text('[{"id": "1"}]')
+    with pytest.raises(ConfigError, match=said) as caught:
+        Demos(rate=1, seed=1, view=str(view))
+    assert is_one_sentence(caught.value)
+
+
+def test_the_items_of_each_of_several_tables_have_a_file(tmp_path: Path) -> None:
+    (view := tmp_path / "mirror.toml").write_text(
+        "".join(f'[[table]]\nname = "{name}"\nkeys = {{ id = "S" }}\n' for name in "ab")
+    )
+    with pytest.raises(ConfigError, match=r"items/a.json: is missing; put some items of table a"):
+        Demos(rate=1, seed=1, view=str(view))
 
 
 @pytest.mark.parametrize("name", WITH_ITEMS)

@@ -314,7 +314,7 @@ def no_reason() -> None:
     ("option", "serve"),
     [
         ("--health", partial(HealthEndpoint, why_not_live=no_reason, why_not_ready=no_reason)),
-        ("--metrics", lambda host, port: Endpoint("users", port, host=host)),
+        ("--metrics", lambda host, port: Endpoint(port, host=host)),
     ],
 )
 def test_an_address_that_is_none_of_ours_is_refused_in_one_sentence(

@@ -45,11 +45,15 @@ def resources(template: Template, kind: str) -> list[dict[str, Any]]:
     return [resource.get("Properties", {}) for resource in found.values()]
 
 
+GUARD = "dynamirror.functions.identity_guard.handler"
+
+
 def functions(template: Template) -> dict[str, dict[str, Any]]:
-    """Return our functions by handler."""
-    return {
+    """Return the functions of the mirror by handler, without the guard of its identity."""
+    found = {
         function["Handler"]: function for function in resources(template, "AWS::Lambda::Function")
     }
+    return {handler: function for handler, function in found.items() if handler != GUARD}
 
 
 def statements(template: Template) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dynamirror.cdk.existing_cache import ExistingCache
     from dynamirror.cdk.function import LambdaCode
     from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
+    from dynamirror.cdk.identity_guard import IdentityGuard
     from dynamirror.cdk.mirror import Mirror
     from dynamirror.cdk.mirrored_table import MirroredTable
     from dynamirror.cdk.monitored_mirror import MonitoredMirror, MonitoredTable
@@ -44,6 +45,7 @@ __all__ = [
     "DynamirrorStack",
     "ExistingCache",
     "FunctionContext",
+    "IdentityGuard",
     "LambdaCode",
     "LoggedStateMachine",
     "Mirror",
@@ -73,6 +75,7 @@ _MODULES = {
     "DynamirrorStack": "stack",
     "ExistingCache": "existing_cache",
     "FunctionContext": "function_context",
+    "IdentityGuard": "identity_guard",
     "LambdaCode": "function",
     "LoggedStateMachine": "state_machine",
     "Mirror": "mirror",

@@ -35,6 +35,8 @@ _PACKAGED = (
     "__init__.py",
     "backoff.py",
     "cache",
+    "deployment/__init__.py",
+    "deployment/identity.py",
     "dynamodb",
     "errors.py",
     "functions",

@@ -9,6 +9,7 @@ from constructs import Construct
 from dynamirror.cdk.changes_simulator import ChangesSimulator
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.function_context import FunctionContext
+from dynamirror.cdk.identity_guard import IdentityGuard
 from dynamirror.cdk.mirror import Mirror
 from dynamirror.cdk.mirrored_table import MirroredTable
 from dynamirror.cdk.recovery import Recovery
@@ -83,6 +84,15 @@ class DynamirrorStack(Stack):
         }
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)
+        IdentityGuard(
+            self,
+            "Identity",
+            mirror=deployment.mirror.name,
+            identity=deployment.identity,
+            removed_tables=deployment.mirror.removed_tables,
+            code=code,
+            removal_policy=context.removal_policy,
+        ).guard(self)
 
     def _table_outputs(self, tables: list[MirroredTable]) -> dict[str, str]:
         """Return the stack outputs that name the tables."""

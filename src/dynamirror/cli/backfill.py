@@ -7,10 +7,9 @@ import msgspec
 import typer
 
 from dynamirror.cli import options
-from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
-from dynamirror.cli.progress import progress_shown
+from dynamirror.cli.table_mirror import TableMirror, work_on
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.operations.messages import Status, StatusRequest
 from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
@@ -44,29 +43,26 @@ def backfill(
         bool, typer.Option("--restart", help="Discard the progress of an interrupted backfill.")
     ] = False,
     new_views: options.NewViews = False,
-    as_json: options.Json = False,
+    as_json: options.JsonPerTable = False,
 ) -> None:
-    """Write all items of a table to the cache, which makes the mirror complete.
+    """Write all items of tables to the cache, which makes their mirrors complete.
 
     Run beside a live mirror or without one. Resume an interrupted backfill at its last page.
     Delete orphaned entries.
     """
-    begin = monotonic()
-    with interruptible(), progress_shown() as on_progress:
-        operator = mirror.operator(new_views=new_views)
-        if operator is not None:
-            job: dict[str, Any] = {
-                "action": "backfill",
-                "consistent": not eventual,
-                "restart": restart,
-            }
-            if segments is not None:
-                job["segments"] = min(segments, MOST_STATE_MACHINE_SEGMENTS)
-            if rate is not None:
-                job["rate"] = rate
-            summary = _backfill_remotely(operator, job, on_progress)
+    job: dict[str, Any] = {"action": "backfill", "consistent": not eventual, "restart": restart}
+    if segments is not None:
+        job["segments"] = min(segments, MOST_STATE_MACHINE_SEGMENTS)
+    if rate is not None:
+        job["rate"] = rate
+
+    def fill(mirror: TableMirror, on_progress: OnProgress) -> dict[str, Any]:
+        begin = monotonic()
+        if mirror.operator is not None:
+            summary = _backfill_remotely(mirror, mirror.operator, job, on_progress)
         else:
-            operations = mirror.operations()
+            operations = mirror.operations
+            assert operations is not None
             if not new_views:
                 operations.check_views()
             items = operations.status().table_items
@@ -80,12 +76,16 @@ def backfill(
             result = work.run(restart=restart)
             assert result is not None  # only a signal stops it
             summary = _fields(operations, result)
-    summary["seconds"] = round(monotonic() - begin, 1)
-    if as_json:
-        print_json(summary)
-    else:
-        _print_summary(summary)
-    raise typer.Exit(int(not summary["complete"]))
+        return summary | {"seconds": round(monotonic() - begin, 1)}
+
+    def show(summary: dict[str, Any], _mirror: TableMirror) -> int:
+        if as_json:
+            print_json(summary)
+        else:
+            _print_summary(summary)
+        return int(not summary["complete"])
+
+    work_on(mirror.mirrors(new_views=new_views), fill, show, as_json=as_json)
 
 
 def _show(on_progress: OnProgress, now: BackfillProgress, items: int) -> None:
@@ -97,17 +97,17 @@ def _show(on_progress: OnProgress, now: BackfillProgress, items: int) -> None:
 
 
 def _backfill_remotely(
-    operator: Operator, job: dict[str, Any], on_progress: OnProgress
+    mirror: TableMirror, operator: Operator, job: dict[str, Any], on_progress: OnProgress
 ) -> dict[str, Any]:
     """Run the state machine, and return its result as the mirror's status reports it."""
 
     def show_status() -> Status:
-        status = operator.perform(StatusRequest(), Status)
+        status = mirror.perform(StatusRequest(), Status)
         if status.progress is not None:
             on_progress("loading items", status.progress.items, status.table_items or None)
         return status
 
-    operator.wait(operator.start(job), show_status)
+    operator.wait(operator.start(job, mirror.table), show_status)
     status = show_status()
     progress = msgspec.structs.asdict(status.progress) if status.progress else {}
     return {"table": status.table, "complete": status.complete, **progress}

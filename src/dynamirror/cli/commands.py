@@ -5,7 +5,18 @@ from typing import Annotated
 import typer
 
 from dynamirror import __version__
-from dynamirror.cli import backfill, cost, demo, quarantine, run, simulate, status, verify, view
+from dynamirror.cli import (
+    backfill,
+    cost,
+    demo,
+    preflight,
+    quarantine,
+    run,
+    simulate,
+    status,
+    verify,
+    view,
+)
 from dynamirror.cli.one_value import OneValueCommand
 
 app = typer.Typer(
@@ -17,6 +28,7 @@ app = typer.Typer(
 )
 for _command in (
     demo.demo,
+    preflight.preflight,
     run.run,
     simulate.simulate,
     status.status,

@@ -4,7 +4,7 @@ import os
 import secrets
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic
@@ -19,7 +19,8 @@ from dynamirror.cli.output import print_json
 from dynamirror.cli.page import DemoPage, Port
 from dynamirror.cli.screen import Screen, log_shown
 from dynamirror.demo.demo import Demo
-from dynamirror.demo.example import load_example
+from dynamirror.demo.demos import Demos
+from dynamirror.demo.example import load_example, table_names
 from dynamirror.demo.totals import Totals
 from dynamirror.errors import ConfigError, OptionError
 from dynamirror.functions import simulator
@@ -32,7 +33,7 @@ _FIRST_WORDS = b"export DYNAMODB_TABLE="
 def demo(
     *,
     seconds: Annotated[float, typer.Option(min=0, help="How long to write.")] = 20,
-    rate: Annotated[float, typer.Option(min=0.1, help="Writes per second.")] = 200,
+    rate: Annotated[float, typer.Option(min=0.1, help="Writes per second, to all tables.")] = 200,
     ids: Annotated[
         int | None, typer.Option(min=1, help="Number of different items to write. [default: 100]")
     ] = None,
@@ -90,29 +91,26 @@ def demo(
     screen = Screen(Console(stderr=as_json))
     shown = DemoPage(wanted=page, port=page_port, in_browser=in_browser)
     with interruptible(screen.say_stopped), log_shown(screen):
-        prepared = Demo(
-            ids=ids or simulator.IDS, rate=rate, seed=seed, view=view, load=load, key=key
-        )
-        if ids is not None and load is None and load_example(view):
-            raise OptionError("--ids: does not apply with a view whose items.json has the items")
+        prepared = _prepared(view, load, key, ids=ids, rate=rate, seed=seed)
+        if isinstance(prepared, Demos):
+            _check_one_table(prepared.tables, page_port=page_port, in_browser=in_browser)
         if prepared.loaded:
             screen.say(f"loading {prepared.loaded}", is_prose=True)
         screen.say("starting DynamoDB (MiniStack) and Valkey on this machine", is_prose=True)
         with ExitStack() as stack:
             with shown.imported():
-                running = stack.enter_context(prepared)
+                stack.enter_context(prepared)
+            running = prepared
             stack.enter_context(shown.of(running, screen.say))
-            screen.say(
-                f"table {running.schema.table} gets up to {rate:g} random changes a second for "
-                f"{seconds:g} s; its stream carries them into Valkey",
-                is_prose=True,
-            )
+            screen.say(_what_happens(running.tables, rate, seconds), is_prose=True)
             screen.follow("loading", running, running.fill())
             screen.follow("writing", running, running.write(seconds))
             shown.finish()
             screen.follow("catching up", running, running.drain())
-            result = running.compare()
+            result, parts = _compared(running)
             summary = _summary(running.totals, result, seed, monotonic() - begin)
+            if parts:
+                summary["tables"] = parts
             if as_json:
                 print_json(summary)
             else:
@@ -126,6 +124,78 @@ def demo(
                     shown.go_on()
                     running.wait()
     raise typer.Exit(int(result.differences > 0 or running.totals.quarantined > 0))
+
+
+def _prepared(
+    view: str | None,
+    load: str | None,
+    key: str | None,
+    *,
+    ids: int | None,
+    rate: float,
+    seed: int,
+) -> Demo | Demos:
+    """Return a demo of the only table, or of several.
+
+    Raises:
+        OptionError: an option does not apply.
+        ConfigError: a file is wrong.
+    """
+    tables = table_names(view)
+    if view is not None and tables:
+        if load is not None:
+            raise OptionError(f"--load: is for one table, but {view} has {', '.join(tables)}")
+        prepared: Demo | Demos = Demos(rate=rate, seed=seed, view=view)
+        has_items = True
+    else:
+        prepared = Demo(
+            ids=ids or simulator.IDS, rate=rate, seed=seed, view=view, load=load, key=key
+        )
+        has_items = load is None and load_example(view) is not None
+    if ids is not None and has_items:
+        raise OptionError("--ids: does not apply with a view whose items.json has the items")
+    return prepared
+
+
+def _check_one_table(tables: Sequence[str], *, page_port: str | None, in_browser: bool) -> None:
+    """Refuse the options of the page, which shows one table.
+
+    Raises:
+        OptionError: one of them is given.
+    """
+    for option, is_given in (("--open", in_browser), ("--page-port", page_port is not None)):
+        if is_given:
+            raise OptionError(
+                f"{option}: the page shows one table, but the views are for {', '.join(tables)}"
+            )
+
+
+def _what_happens(tables: Sequence[str], rate: float, seconds: float) -> str:
+    changes = f"up to {rate:g} random changes a second for {seconds:g} s"
+    if len(tables) == 1:
+        return f"table {tables[0]} gets {changes}; its stream carries them into Valkey"
+    names = ", ".join(tables)
+    return f"tables {names} get {changes} together; their streams carry them into Valkey"
+
+
+def _compared(running: Demo | Demos) -> tuple[Comparison, dict[str, dict[str, int]]]:
+    """Return the comparison of everything, and the figures of each of several tables."""
+    if isinstance(running, Demo):
+        return running.compare(), {}
+    total, parts = Comparison(), {}
+    results = running.compare()
+    for demo in running.demos:
+        table = demo.schema.table
+        result = results[table]
+        total.add(result)
+        parts[table] = {
+            "written": demo.totals.written,
+            "applied": demo.totals.applied,
+            "items": result.items,
+            "entries": result.entries,
+            "differences": result.differences,
+        }
+    return total, parts
 
 
 def _summary(totals: Totals, result: Comparison, seed: int, seconds: float) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from dynamirror.demo.demo import Demo
+from dynamirror.demo.demos import Demos
 from dynamirror.emulators.process import HOST
 from dynamirror.functions import simulator
 
 
-def settings(demo: Demo, view: str | None) -> dict[str, str]:
+def settings(demo: Demo | Demos, view: str | None) -> dict[str, str]:
     """Return the environment in which other commands reach the demo's servers.
 
     Args:
@@ -24,7 +25,8 @@ def settings(demo: Demo, view: str | None) -> dict[str, str]:
     assert aws.credentials is not None
     key, secret = aws.credentials
     return {
-        "DYNAMODB_TABLE": demo.schema.table,
+        "DYNAMODB_TABLE": demo.tables[0] if len(demo.tables) == 1 else "",
+        "DYNAMODB_TABLES": ",".join(demo.tables),
         "AWS_ENDPOINT_URL": demo.database.endpoint_url,
         # boto3 reads the second only, and the AWS CLI prefers the first.
         "AWS_REGION": aws.region,
@@ -40,7 +42,7 @@ def settings(demo: Demo, view: str | None) -> dict[str, str]:
 
 
 def lines(
-    demo: Demo, settings: Mapping[str, str], *, env: Path | None, page: str | None
+    demo: Demo | Demos, settings: Mapping[str, str], *, env: Path | None, page: str | None
 ) -> Iterator[str]:
     """Yield what to type in another terminal.
 
@@ -58,14 +60,14 @@ def lines(
     else:
         yield f"  . {shlex.quote(str(env.resolve()))}"
     program = _program()
-    if (demo.schema.keys, demo.schema.types) == simulator.KEY:
+    if isinstance(demo, Demo) and (demo.schema.keys, demo.schema.types) == simulator.KEY:
         yield f"  {program} simulate --count 1000 --rate 200"
     yield f"  {program} status"
     yield f"  {program} verify"
     if words := demo.sample_command():
         yield from _cache_line(demo.valkey.port, words)
     if shutil.which("aws"):
-        yield f"  aws dynamodb scan --table-name {shlex.quote(demo.schema.table)}"
+        yield f"  aws dynamodb scan --table-name {shlex.quote(demo.tables[0])}"
 
 
 def _program() -> str:

@@ -2,26 +2,30 @@
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from typing import Annotated
 
 import typer
 
-from dynamirror.cli.interrupts import interruptible
-from dynamirror.cli.progress import progress_shown
+from dynamirror.cli.table_mirror import TableMirror, different, named_tables
 from dynamirror.dynamodb.client import Aws
 from dynamirror.errors import ConfigError, OptionError
-from dynamirror.operations.messages import Request
 from dynamirror.operations.remote import Operator
 from dynamirror.operations.service import Operations
 from dynamirror.settings import MOST_PORT, Settings
 
-A = TypeVar("A")
-
 Table = Annotated[
     str,
     typer.Option("--table", "-t", envvar="DYNAMODB_TABLE", help="Name of the DynamoDB table."),
+]
+Tables = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--table",
+        "-t",
+        help="Name of a DynamoDB table; may be repeated. [default: DYNAMODB_TABLES, DYNAMODB_TABLE "
+        "or all of mirror.toml]",
+    ),
 ]
 Config = Annotated[
     str | None,
@@ -47,6 +51,9 @@ EndpointUrl = Annotated[
     str | None, typer.Option("--endpoint-url", help="URL of DynamoDB. [default: AWS]")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonPerTable = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per table, each on a line.")
+]
 ReadRate = Annotated[
     float | None,
     typer.Option(min=0.1, metavar="UNITS", help="Maximum read units per second."),
@@ -57,7 +64,9 @@ NewViews = Annotated[
         "--new-views", help="Write in these views, although the mirror was written in others."
     ),
 ]
-JsonLines = Annotated[bool, typer.Option("--json", help="Print one JSON object per report.")]
+JsonLines = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object per table and report.")
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +74,12 @@ class MirrorOptions:
     """The mirror a command works on, from here or through its operator Lambda."""
 
     table: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--table",
             "-t",
-            envvar="DYNAMODB_TABLE",
-            help="Name of the DynamoDB table; not needed with --via.",
+            help="Name of a DynamoDB table; may be repeated. [default: DYNAMODB_TABLES, "
+            "DYNAMODB_TABLE or all of mirror.toml; with --via all of the stack]",
         ),
     ] = None
     cache: CacheAddress = None
@@ -85,21 +94,21 @@ class MirrorOptions:
         ),
     ] = None
 
-    def operator(self, *, new_views: bool = False) -> Operator | None:
-        """Return the operator Lambda, or None without --via.
+    def mirrors(self, *, new_views: bool = False) -> list[TableMirror]:
+        """Return the mirror of each table.
 
         Args:
             new_views: whether --new-views is given.
 
         Raises:
             OptionError: an option does not apply with --via, or the endpoint's URL is wrong.
+            ConfigError: an option or a setting is missing or wrong.
+            DynamirrorError: the operator's tables cannot be found out.
         """
         if self.via is None:
-            return None
-        # The variable names the table of other commands, and so need not be unset.
-        table = self.table if self.table != os.environ.get("DYNAMODB_TABLE") else None
+            return self._from_here()
+        names = different(self.table or ())
         for option, value in {
-            "--table": table or None,
             "--cache": self.cache,
             "--tls": self.tls,
             "--config": self.config,
@@ -109,47 +118,18 @@ class MirrorOptions:
                 raise OptionError(
                     f"{option}: does not apply with --via, whose function has its own"
                 )
-        return Operator(read_aws(self.endpoint_url), self.via)
+        operator = Operator(read_aws(self.endpoint_url), self.via)
+        return [TableMirror(table, operator=operator) for table in operator.choose(names)]
 
-    def operations(self) -> Operations:
-        """Return the mirror's operations, done from here.
-
-        Raises:
-            ConfigError: an option or a setting is missing or wrong.
-        """
-        if self.table is None:
+    def _from_here(self) -> list[TableMirror]:
+        names = named_tables(self.table, self.config)
+        if not names:
             raise ConfigError("no table is named; give --table NAME, or --via FUNCTION_OR_STACK")
         settings = read_settings(self.cache, tls=self.tls, config=self.config)
-        return Operations(settings, read_aws(self.endpoint_url), self.table)
-
-    def perform(
-        self,
-        request: Request,
-        answer_type: type[A],
-        *,
-        before: Callable[[Operations], object] = lambda _operations: None,
-        new_views: bool = False,
-    ) -> A:
-        """Show progress while a request is performed, and return its answer.
-
-        Args:
-            request: the request.
-            answer_type: the type of the answer.
-            before: called with the operations before they perform the request; not with --via.
-            new_views: whether --new-views is given.
-
-        Raises:
-            DynamirrorError: the request cannot be performed.
-        """
-        with interruptible(), progress_shown() as on_progress:
-            operator = self.operator(new_views=new_views)
-            if operator is not None:
-                return operator.perform(request, answer_type)
-            operations = self.operations()
-            before(operations)
-            answer = operations.perform(request, on_progress)
-            assert isinstance(answer, answer_type)
-            return answer
+        aws = read_aws(self.endpoint_url)
+        first = Operations(settings, aws, names[0])
+        others = (Operations(settings, aws, name, beside=first) for name in names[1:])
+        return [TableMirror(each.table, operations=each) for each in (first, *others)]
 
 
 def check_applies(option: str, *, given: bool, needed: str, present: bool) -> None:

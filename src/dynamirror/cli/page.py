@@ -3,7 +3,7 @@
 import threading
 import webbrowser
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -12,6 +12,7 @@ import typer
 
 from dynamirror.cli.addresses import listen_address
 from dynamirror.demo.demo import Demo
+from dynamirror.demo.demos import Demos
 from dynamirror.errors import MissingExtraError
 from dynamirror.extras import check_installed
 
@@ -86,13 +87,17 @@ class DemoPage:
             importing.join()
 
     @contextmanager
-    def of(self, demo: Demo, say: Callable[[str], object]) -> Iterator[None]:
-        """Serve a running demo's page while the body runs, and print its URL with `say`.
+    def of(self, demo: Demo | Demos, say: Callable[[str], object]) -> Iterator[None]:
+        """Serve the page of a running demo of one table while the body runs; `say` gets its URL.
 
         Raises:
             DynamirrorError: the page cannot be served.
         """
         if not self._wanted:
+            yield
+            return
+        if isinstance(demo, Demos):
+            say("no page: it shows one table, and there are several")
             yield
             return
         try:
@@ -130,25 +135,22 @@ def of_run(
     *,
     settings: "Settings",
     tally: "Tally",
-    wanted: bool,
     listen: ListenOptions,
     say: Callable[[str], object],
 ) -> Iterator[None]:
-    """Serve the page of a mirror under `run` while the body runs, if a page is wanted.
+    """Serve the page of a mirror under `run` while the body runs.
 
     Raises:
         ConfigError: the port is taken.
         MissingExtraError: NiceGUI is not installed.
     """
-    with ExitStack() as stack:
-        if wanted:
-            _check_installed("--page")
-            from dynamirror.page.show import run_page  # noqa: PLC0415 - NiceGUI
+    _check_installed("--page")
+    from dynamirror.page.show import run_page  # noqa: PLC0415 - NiceGUI
 
-            page = run_page(
-                follower, replicator, aws, table, settings=settings, tally=tally, **listen
-            )
-            say(f"page: {stack.enter_context(page).url}")
+    with run_page(
+        follower, replicator, aws, table, settings=settings, tally=tally, **listen
+    ) as page:
+        say(f"page: {page.url}")
         yield
 
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from time import monotonic
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -20,11 +21,15 @@ _PLAIN_SECONDS = 5.0
 
 
 @contextmanager
-def progress_shown() -> Iterator[OnProgress]:
-    """Give a function that shows the phase, the amount done and the total (None if unknown)."""
+def progress_shown(prefix: str = "") -> Iterator[OnProgress]:
+    """Give a function that shows the phase, the amount done and the total (None if unknown).
+
+    Args:
+        prefix: words before each phase.
+    """
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _plain_lines(console)
+        yield _plain_lines(console, prefix)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -41,13 +46,13 @@ def progress_shown() -> Iterator[OnProgress]:
             nonlocal shown_phase
             if phase != shown_phase:
                 shown_phase = phase
-                progress.reset(task, total=total, description=phase)
+                progress.reset(task, total=total, description=escape(prefix + phase))
             progress.update(task, completed=done, total=None if total is None else max(total, done))
 
         yield show
 
 
-def _plain_lines(console: Console) -> OnProgress:
+def _plain_lines(console: Console, prefix: str) -> OnProgress:
     last = monotonic()
 
     def show(phase: str, done: float, total: float | None) -> None:
@@ -57,6 +62,8 @@ def _plain_lines(console: Console) -> OnProgress:
             amount = f"{done:,.0f}"
             if total is not None:
                 amount += f" of about {max(total, done):,.0f}"
-            console.print(f"{phase}: {amount}", highlight=False, markup=False, soft_wrap=True)
+            console.print(
+                f"{prefix}{phase}: {amount}", highlight=False, markup=False, soft_wrap=True
+            )
 
     return show

@@ -13,6 +13,8 @@ from dynamirror.cli import options
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
 from dynamirror.cli.printable import printable
+from dynamirror.cli.table_mirror import TableMirror, work_on
+from dynamirror.errors import OptionError
 from dynamirror.operations.messages import (
     Quarantine,
     QuarantinedItem,
@@ -20,7 +22,7 @@ from dynamirror.operations.messages import (
     Redrive,
     RedriveRequest,
 )
-from dynamirror.operations.service import Operations
+from dynamirror.operations.service import OnProgress, Operations
 
 _WIDE = 240  # where there is no terminal to fit
 
@@ -36,31 +38,45 @@ def quarantine(
             help="Drop this item, or `all`, from the list; entries do not change.",
         ),
     ] = None,
-    as_json: options.Json = False,
+    as_json: options.JsonPerTable = False,
 ) -> None:
-    """List the quarantined items of a table; exit with 0 only if there are none.
+    """List the quarantined items of tables; exit with 0 only if there are none.
 
     These items could not become entries. Each is named by its key, or by its record without one.
     """
-    listing = mirror.perform(QuarantineRequest(discard=discard), Quarantine)
-    if listing.discarded is not None:
-        if as_json:
-            print_json({"table": listing.table, "discarded": listing.discarded})
-        else:
-            typer.echo(f"{listing.discarded} items discarded")
-        return
+    mirrors = mirror.mirrors()
+    if discard is not None and len(mirrors) > 1:
+        names = ", ".join(str(mirror.table) for mirror in mirrors)
+        raise OptionError(f"--discard: is for one table; name it with --table, one of {names}")
+
+    def read(mirror: TableMirror, on_progress: OnProgress) -> Quarantine:
+        return mirror.perform(QuarantineRequest(discard=discard), Quarantine, on_progress)
+
+    def show(listing: Quarantine, _mirror: TableMirror) -> int:
+        if listing.discarded is not None:
+            if as_json:
+                print_json({"table": listing.table, "discarded": listing.discarded})
+            else:
+                typer.echo(f"{listing.discarded} items discarded")
+            return 0
+        _print_listing(listing, as_json=as_json)
+        return int(bool(listing.items or listing.overflow))
+
+    work_on(mirrors, read, show, as_json=as_json)
+
+
+def _print_listing(listing: Quarantine, *, as_json: bool) -> None:
     if as_json:
         fields = {"table": listing.table, "items": listing.items, "overflow": listing.overflow}
         print_json(fields | ({"more": listing.more} if listing.more else {}))
-    else:
-        count = len(listing.items) + listing.more
-        typer.echo(f"{count} items of table {listing.table} in quarantine")
-        if listing.items:
-            _print_items(listing.items)
-        if listing.more:
-            typer.echo(f"and {listing.more} more")
-        _print_overflow(listing.table, listing.overflow)
-    raise typer.Exit(int(bool(listing.items or listing.overflow)))
+        return
+    count = len(listing.items) + listing.more
+    typer.echo(f"{count} items of table {listing.table} in quarantine")
+    if listing.items:
+        _print_items(listing.items)
+    if listing.more:
+        typer.echo(f"and {listing.more} more")
+    _print_overflow(listing.table, listing.overflow)
 
 
 def _print_items(items: Sequence[QuarantinedItem]) -> None:
@@ -90,7 +106,7 @@ def redrive(
         bool, typer.Option("--wait/--no-wait", help="Wait until no item is too fresh.")
     ] = True,
     new_views: options.NewViews = False,
-    as_json: options.Json = False,
+    as_json: options.JsonPerTable = False,
 ) -> None:
     """Read quarantined items from the table, and apply them; exit with 0 only if none is left.
 
@@ -101,13 +117,18 @@ def redrive(
         if not new_views:
             operations.check_views()
 
-    result = mirror.perform(RedriveRequest(wait=wait), Redrive, before=before, new_views=new_views)
-    if as_json:
-        print_json(_fields(result))
-    else:
-        _print_result(result)
-        _print_overflow(result.table, result.overflow)
-    raise typer.Exit(int(bool(result.left or result.overflow)))
+    def work(mirror: TableMirror, on_progress: OnProgress) -> Redrive:
+        return mirror.perform(RedriveRequest(wait=wait), Redrive, on_progress, before=before)
+
+    def show(result: Redrive, _mirror: TableMirror) -> int:
+        if as_json:
+            print_json(_fields(result))
+        else:
+            _print_result(result)
+            _print_overflow(result.table, result.overflow)
+        return int(bool(result.left or result.overflow))
+
+    work_on(mirror.mirrors(new_views=new_views), work, show, as_json=as_json)
 
 
 def _fields(result: Redrive) -> dict[str, Any]:

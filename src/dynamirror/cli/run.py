@@ -1,16 +1,12 @@
-"""The command that mirrors a table from this process: run."""
+"""The command that mirrors tables from this process: run."""
 
 import logging
 import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from typing import Annotated
 
-import msgspec
 import typer
 
 from dynamirror.cache import quarantine
@@ -18,26 +14,25 @@ from dynamirror.cache.completeness_marker import check_views, read_marker
 from dynamirror.cli import options
 from dynamirror.cli.addresses import ListenAddress, listen_address
 from dynamirror.cli.interrupts import interruptible
-from dynamirror.cli.output import print_json
 from dynamirror.cli.page import Port, listen_options, of_run
-from dynamirror.dynamodb.client import Aws, describe_schema
-from dynamirror.errors import CacheError, OptionError
-from dynamirror.metrics import catalogue
+from dynamirror.cli.run_canaries import Canaries
+from dynamirror.cli.run_output import RunOutput
+from dynamirror.cli.table_mirror import named_tables
+from dynamirror.dynamodb.scan import Rate
+from dynamirror.errors import CacheError, ConfigError, OptionError
 from dynamirror.metrics.openmetrics import Endpoint
 from dynamirror.operations.messages import DEFAULT_MAX_LAG
-from dynamirror.replication.canary_probe import CanaryProbe, ProbeResult
 from dynamirror.replication.replicator import Replicator, build
-from dynamirror.runner.canary_thread import CanaryThread
-from dynamirror.runner.event_source_mapping import DeliveryCounts, EventSourceMapping
+from dynamirror.runner.event_source_mapping import EventSourceMapping
 from dynamirror.runner.follower import Follower
+from dynamirror.runner.followers import Followers
 from dynamirror.runner.health_endpoint import HealthEndpoint
-from dynamirror.views.batch_result import BatchResult, Tally
-from dynamirror.views.canary import check_types
+from dynamirror.views.batch_result import BatchResult
 
 
 def run(
     *,
-    table: options.Table,
+    table: options.Tables = None,
     cache: options.CacheAddress = None,
     tls: options.Tls = None,
     config: options.Config = None,
@@ -95,10 +90,13 @@ def run(
     page_port: Port = None,
     as_json: options.JsonLines = False,
 ) -> None:
-    """Mirror a table into a cache, from this process, until stopped.
+    """Mirror tables into a cache, from this process, until stopped.
 
     Keep checkpoints in the cache, and resume there when started again. Rebuild an incomplete
     mirror (new, flushed, or further behind than the stream reaches) meanwhile.
+
+    Of several tables, one that cannot be followed does not stop the others: it is reported, and
+    tried again. The command ends when none is left.
     """
     options.check_applies("--page-port", given=page_port is not None, needed="--page", present=page)
     options.check_applies(
@@ -109,54 +107,70 @@ def run(
     if metrics_address is not None and metrics_address == health_address and health_address.port:
         raise OptionError(f"--health: {health} is the address of --metrics; give another")
     page_address = listen_options(page_port)
+    tables = named_tables(table, config)
+    if not tables:
+        raise ConfigError(
+            "no table is named; give --table NAME, or --config with a file that has a [[table]]"
+        )
+    if page and len(tables) > 1:
+        names = ", ".join(tables)
+        raise OptionError(f"--page: shows one table; name it with --table, one of {names}")
     settings = options.read_settings(cache, tls=tls, config=config)
-    tally, observers = Tally(), list[Callable[[BatchResult], None]]()
-    observers.append(tally.add)
+    output = RunOutput(tables, as_json=as_json)
+    observers: list[Callable[[BatchResult], None]] = [output.count]
     replicator = build(settings, observe=lambda batch: _notify(observers, batch))
-    say = partial(typer.echo, err=as_json)
-    aws = options.read_aws(endpoint_url)
-    follower = Follower(
-        aws,
-        table,
-        replicator,
-        EventSourceMapping(
-            batch_size=batch_size, parallelization_factor=parallelization_factor, latest=latest
-        ),
-        notify=say,
-        auto_rebuild=auto_rebuild,
-        rate=rate,
-    )
-    if not new_views:
-        _check_views(replicator, table)
+    aws, limit = options.read_aws(endpoint_url), Rate(rate)
     _log_to_stderr()
-    say(f"mirroring table {table} into {replicator.cache}; Ctrl-C stops")
-    with interruptible(), ExitStack() as stack:
+
+    def follower_of(name: str) -> Follower:
+        follower = Follower(
+            aws,
+            name,
+            replicator,
+            EventSourceMapping(
+                batch_size=batch_size, parallelization_factor=parallelization_factor, latest=latest
+            ),
+            notify=partial(output.say_of, name),
+            auto_rebuild=auto_rebuild,
+            rate=limit,
+        )
+        if not new_views:
+            _check_views(replicator, name)
+        return follower
+
+    with ExitStack() as stack:
         endpoint = None
+        canaries = Canaries(aws, replicator, canary, say=output.say_of, is_only=len(tables) == 1)
+        followers = Followers(tables, follower_of, beside=canaries.running, notify=output.say_of)
+        stack.enter_context(interruptible())
+        word = "table" if len(tables) == 1 else "tables"
+        output.say(f"mirroring {word} {', '.join(tables)} into {replicator.cache}; Ctrl-C stops")
         if metrics_address is not None:
-            endpoint = _metrics_endpoint(table, metrics_address, replicator, follower)
+            endpoint = _metrics_endpoint(metrics_address, replicator, followers, tables)
             stack.enter_context(endpoint)
             observers.append(endpoint.observe)
-            say(f"metrics at {endpoint.url}")
+            canaries.add = endpoint.add
+            output.say(f"metrics at {endpoint.url}")
         if health_address is not None:
             health_endpoint = HealthEndpoint(
                 health_address.host,
                 health_address.port,
-                why_not_live=follower.why_not_live,
-                why_not_ready=partial(follower.why_not_ready, DEFAULT_MAX_LAG),
+                why_not_live=followers.why_not_live,
+                why_not_ready=partial(followers.why_not_ready, DEFAULT_MAX_LAG),
             )
-            say(f"health at {stack.enter_context(health_endpoint).url}")
-        if canary is not None:
-            stack.enter_context(_canary(aws, table, replicator, canary, endpoint))
-        page_of_run = of_run(
-            *(follower, replicator, aws, table),
-            settings=settings,
-            tally=tally,
-            wanted=page,
-            listen=page_address,
-            say=say,
-        )
-        stack.enter_context(page_of_run)
-        follower.follow(_reporter(tally, as_json=as_json), interval=interval)
+            output.say(f"health at {stack.enter_context(health_endpoint).url}")
+        if page:
+            follower = followers.follower(tables[0])
+            assert follower is not None  # the only table, or else it could not begin
+            page_of_run = of_run(
+                *(follower, replicator, aws, tables[0]),
+                settings=settings,
+                tally=output.tallies[tables[0]],
+                listen=page_address,
+                say=output.say,
+            )
+            stack.enter_context(page_of_run)
+        followers.follow(output.report, interval=interval)
 
 
 def _check_views(replicator: Replicator, table: str) -> None:
@@ -170,78 +184,32 @@ def _notify(observers: list[Callable[[BatchResult], None]], batch: BatchResult) 
         observe(batch)
 
 
-def _reporter(tally: Tally, *, as_json: bool) -> Callable[[DeliveryCounts], None]:
-    """Return a function that prints the counts when they have changed."""
-    reported: dict[str, int] = {}
-
-    def report(counts: DeliveryCounts) -> None:
-        nonlocal reported
-        totals = asdict(counts) | msgspec.structs.asdict(tally)
-        if totals == reported:
-            return
-        reported = totals
-        at = datetime.now(UTC)
-        if as_json:
-            print_json({"at": at.isoformat(timespec="seconds"), **totals})
-        else:
-            figures = (_counted(number, name) for name, number in totals.items() if number)
-            typer.echo(f"{at:%H:%M:%S} UTC: {', '.join(figures) or 'nothing yet'}")
-
-    return report
-
-
-# The counts whose names are nouns.
-_SINGULARS = {
-    "records": "record",
-    "invocations": "invocation",
-    "retries": "retry",
-    "gaps": "gap",
-}
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number:,} {_SINGULARS.get(name, name) if number == 1 else name}"
-
-
 def _metrics_endpoint(
-    table: str, address: ListenAddress, replicator: Replicator, follower: Follower
+    address: ListenAddress, replicator: Replicator, followers: Followers, tables: Sequence[str]
 ) -> Endpoint:
-    def quarantined() -> int | None:
+    def quarantined(table: str) -> int | None:
         try:
             return quarantine.count(replicator.cache, table)
         except CacheError:
             return None
 
-    endpoint = Endpoint(table, address.port, host=address.host)
-    endpoint.show_mirror(
-        complete=lambda: follower.complete, quarantined=quarantined, behind=follower.behind
-    )
+    def is_complete(table: str) -> bool | None:
+        follower = followers.follower(table)
+        return follower.complete if follower else False
+
+    def behind(table: str) -> dict[str, float]:
+        follower = followers.follower(table)
+        return follower.behind() if follower else {}
+
+    endpoint = Endpoint(address.port, host=address.host)
+    for table in tables:
+        endpoint.show_mirror(
+            table,
+            complete=partial(is_complete, table),
+            quarantined=partial(quarantined, table),
+            behind=partial(behind, table),
+        )
     return endpoint
-
-
-@contextmanager
-def _canary(
-    aws: Aws, table: str, replicator: Replicator, interval: float, endpoint: Endpoint | None
-) -> Iterator[None]:
-    """Run the canary in the background."""
-    client, halt = aws.dynamodb(), threading.Event()
-    schema, _description = describe_schema(client, table)
-    check_types(schema)
-
-    def add_metrics(beat: ProbeResult) -> None:
-        values: dict[catalogue.Metric, float] = {catalogue.CANARY_SEEN: int(beat.seen)}
-        if beat.latency is not None:
-            values[catalogue.CANARY_LATENCY] = beat.latency * 1000
-        if endpoint is not None:
-            endpoint.add(values)
-
-    beats = CanaryProbe(replicator.cache, client, schema, wait=halt.wait)
-    thread = CanaryThread(beats, table, interval=interval, halt=halt, on_result=add_metrics)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.stop()
 
 
 def _log_to_stderr() -> None:

@@ -14,12 +14,14 @@ from rich.text import Text
 
 from dynamirror.cli.printable import printable
 from dynamirror.demo.demo import Demo
+from dynamirror.demo.demos import Demos
 from dynamirror.demo.totals import Totals
 from dynamirror.recovery.comparison import Comparison
 
 _PLAIN_SECONDS = 2.0
 # Below this many columns, figures stand without their meanings.
 _NARROW = 72
+_NAMES = 8  # letters of the longest name of a figure
 _FRAME = 18  # columns of the summary's border, padding and names
 _FRAME_OF_ENTRIES = 10  # columns of the live panel's border and padding
 _MOST_LETTERS = 200  # of a value; the panel crops it to the line
@@ -58,7 +60,7 @@ class Screen:
         """Print that a demo has ended early, on a line of its own behind the terminal's `^C`."""
         self.say(("\n" if self.console.is_terminal else "") + "stopped; nothing left behind")
 
-    def follow(self, phase: str, demo: Demo, steps: Generator[float, None, None]) -> None:
+    def follow(self, phase: str, demo: Demo | Demos, steps: Generator[float, None, None]) -> None:
         """Take the steps of a phase, show the totals meanwhile, and close the steps.
 
         Left to the garbage collector after Ctrl-C, the steps would join their threads while the
@@ -67,7 +69,7 @@ class Screen:
         with closing(steps):
             self._follow(phase, demo, steps)
 
-    def _follow(self, phase: str, demo: Demo, steps: Iterable[float]) -> None:
+    def _follow(self, phase: str, demo: Demo | Demos, steps: Iterable[float]) -> None:
         if self.console.is_terminal:
             with Live(console=self.console, transient=True, auto_refresh=False) as live:
                 for _ in steps:
@@ -81,9 +83,11 @@ class Screen:
         if phase != "loading" or demo.totals.loaded:
             self.say(f"done {phase}: {_line(demo.totals)}")
 
-    def _panel_of(self, phase: str, demo: Demo) -> Panel:
+    def _panel_of(self, phase: str, demo: Demo | Demos) -> Panel:
         totals = demo.totals
-        title = f"{phase}: table {demo.schema.table} → Valkey"
+        names = ", ".join(demo.tables)
+        word = "table" if len(demo.tables) == 1 else "tables"
+        title = f"{phase}: {word} {names} → Valkey"
         return live_panel(title, totals, demo.sample_entries(), width=self.console.width)
 
     def show_summary(self, summary: dict[str, Any], result: Comparison) -> None:
@@ -102,20 +106,22 @@ def summary_panel(summary: dict[str, Any], *, width: int) -> Panel:
     """
     lag, differences = summary["lag_ms"], summary["differences"]
     unusual = [name for name in ("quarantined",) if summary[name]]
+    cache = ["applied", "coalesced", "stale", *unusual]
     table = [*(["loaded"] if summary["loaded"] else []), "written"]
-    rows = {
-        "table": [*_counts(summary, table), f"{summary['items']:,} items now"],
-        "cache": [
-            *_counts(summary, ["applied", "coalesced", "stale", *unusual]),
-            f"{summary['entries']:,} entries now",
-        ],
-        "lag": [f"p50 {_ms(lag['p50'])}", f"p99 {_ms(lag['p99'])}", "from write to cache"],
-        "compared": [f"all of it: {differences_text(differences)}"],
-    }
+    rows = [
+        ("table", [*_counts(summary, table), f"{summary['items']:,} items now"]),
+        ("cache", [*_counts(summary, cache), f"{summary['entries']:,} entries now"]),
+        ("lag", [f"p50 {_ms(lag['p50'])}", f"p99 {_ms(lag['p99'])}", "from write to cache"]),
+        ("compared", [f"all of it: {differences_text(differences)}"]),
+    ]
+    for name, part in summary.get("tables", {}).items():
+        figures = _counts(part, ["written", "items", "entries"])
+        rows.append((name, [*figures, differences_text(part["differences"])]))
+    wider = max(0, *(len(name) - _NAMES for name, _figures in rows))
     grid = Grid.grid(padding=(0, 2))
-    for name, figures in rows.items():
+    for name, figures in rows:
         line = ", ".join(figures)
-        text = line if len(line) <= width - _FRAME else "\n".join(figures)
+        text = line if len(line) <= width - _FRAME - wider else "\n".join(figures)
         grid.add_row(Text(name, style="dim"), Text(text))
     title = "[bold red]NOT in sync[/]" if differences else "[bold green]in sync[/]"
     return Panel(grid, title=title, expand=False, padding=_padding(width))

@@ -1,9 +1,9 @@
 """The state of a mirror, shown once or repeatedly."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -15,8 +15,10 @@ from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
+from dynamirror.cli.table_mirror import TableMirror, named, print_json_of, work_on
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status, StatusRequest
+from dynamirror.operations.service import OnProgress
 
 _INTERVAL_SECONDS = 2.0
 
@@ -38,9 +40,9 @@ def status(
             min=0, metavar="SECONDS", help="How far behind the table a live mirror may be."
         ),
     ] = DEFAULT_MAX_LAG,
-    as_json: options.Json = False,
+    as_json: options.JsonPerTable = False,
 ) -> None:
-    """Show whether a mirror is complete and live; exit with 0 only if it is both.
+    """Show whether the mirror of each table is complete and live; exit with 0 only if all are both.
 
     It is complete if every change is in the cache, or on its way in the stream. It is live if its
     replicator was seen lately, and keeps the cache at most --max-lag behind the table.
@@ -48,59 +50,65 @@ def status(
     With --watch, Ctrl-C ends the command with exit status 130.
     """
     options.check_applies("--interval", given=interval is not None, needed="--watch", present=watch)
-    read_status = _status_reader(mirror, max_lag)
-    with interruptible():
-        if watch:
-            _watch(read_status, interval or _INTERVAL_SECONDS, as_json=as_json)
-        state = read_status()
-    if as_json:
-        print_json(state)
-    else:
-        typer.echo("\n".join(lines(state)))
-    raise typer.Exit(int(not (state.complete and state.live)))
+    mirrors = mirror.mirrors()
+
+    def read(mirror: TableMirror, on_progress: OnProgress) -> Status:
+        return mirror.perform(StatusRequest(max_lag), Status, on_progress)
+
+    def show(state: Status, _mirror: TableMirror) -> int:
+        if as_json:
+            print_json(state)
+        else:
+            typer.echo("\n".join(lines(state)))
+        return int(not (state.complete and state.live))
+
+    if watch:
+        with interruptible():
+            _watch(mirrors, max_lag, interval or _INTERVAL_SECONDS, as_json=as_json)
+    work_on(mirrors, read, show, as_json=as_json)
 
 
-def _status_reader(mirror: options.MirrorOptions, max_lag: float) -> Callable[[], Status]:
-    """Return a function that reads the status, on connections that it keeps."""
-    operator = mirror.operator()
-    if operator is not None:
-        return lambda: operator.perform(StatusRequest(max_lag), Status)
-    operations = mirror.operations()
-    return lambda: operations.status(max_lag)
-
-
-def _watch(read_status: Callable[[], Status], interval: float, *, as_json: bool) -> None:
+def _watch(
+    mirrors: Sequence[TableMirror], max_lag: float, interval: float, *, as_json: bool
+) -> NoReturn:
     """Show the status until interrupted: redrawn on a terminal, line by line elsewhere."""
+
+    def read(mirror: TableMirror) -> Status | DynamirrorError:
+        """Return the error where there is no status: an outage must not end the watch."""
+        try:
+            return mirror.perform(StatusRequest(max_lag), Status)
+        except ConfigError:
+            raise
+        except DynamirrorError as error:
+            return error
+
     console = Console()
     if as_json or not console.is_terminal:
         while True:
-            state = _status_or_error(read_status)
-            if as_json:
-                print_json({"error": str(state)} if isinstance(state, DynamirrorError) else state)
-            else:
-                typer.echo("\n".join(_timed_lines(state)))
+            for mirror in mirrors:
+                _print_state(read(mirror), mirror, as_json=as_json)
             time.sleep(interval)
     with Live(console=console, auto_refresh=False) as live:
         while True:
+            blocks = ("\n".join(_timed_lines(read(mirror), mirror)) for mirror in mirrors)
             # Text, because names from the table would be read as markup.
-            live.update(Text("\n".join(_timed_lines(_status_or_error(read_status)))), refresh=True)
+            live.update(Text("\n\n".join(blocks)), refresh=True)
             time.sleep(interval)
 
 
-def _status_or_error(read_status: Callable[[], Status]) -> Status | DynamirrorError:
-    """Return the error where there is no status: an outage must not end the watch."""
-    try:
-        return read_status()
-    except ConfigError:
-        raise
-    except DynamirrorError as error:
-        return error
+def _print_state(state: Status | DynamirrorError, mirror: TableMirror, *, as_json: bool) -> None:
+    if not as_json:
+        typer.echo("\n".join(_timed_lines(state, mirror)))
+    elif isinstance(state, DynamirrorError):
+        print_json_of(mirror.table, {"error": named(mirror.table, state)})
+    else:
+        print_json(state)
 
 
-def _timed_lines(state: Status | DynamirrorError) -> Iterator[str]:
+def _timed_lines(state: Status | DynamirrorError, mirror: TableMirror) -> Iterator[str]:
     at = datetime.now(UTC).strftime("%H:%M:%S UTC")
     if isinstance(state, DynamirrorError):
-        yield f"{at}: {state}"
+        yield f"{at}: {named(mirror.table, state)}"
     else:
         first, *rest = lines(state)
         yield f"{at}: {first}"

@@ -9,16 +9,14 @@ import msgspec
 import typer
 
 from dynamirror.cli import options
-from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
-from dynamirror.cli.output import print_json
 from dynamirror.cli.printable import printable
-from dynamirror.cli.progress import progress_shown
+from dynamirror.cli.table_mirror import TableMirror, prefix, print_json_of, work_on
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError, OptionError
 from dynamirror.operations.messages import Status, StatusRequest, VerifyRequest
 from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
-from dynamirror.operations.service import Operations
+from dynamirror.operations.service import OnProgress, Operations
 from dynamirror.recovery.comparison import Comparison, Part
 
 # The state machine compares larger tables: Lambda ends a function after 15 minutes.
@@ -46,26 +44,34 @@ def verify(
     ] = 15,
     rate: options.ReadRate = None,
     new_views: options.NewViews = False,
-    as_json: options.Json = False,
+    as_json: options.JsonPerTable = False,
 ) -> None:
-    """Compare a table with the cache while both change; exit with 0 only if they agree.
+    """Compare tables with the cache while both change; exit with 0 only if they agree.
 
     Wait for changes in flight. Do not count differences that --repair corrects.
     """
     request = VerifyRequest(_part(sample, segment), settle, repair, rate)
     options.check_applies("--new-views", given=new_views, needed="--repair", present=repair)
-    operator = mirror.operator(new_views=new_views) if request.part.of == 1 else None
-    items = _item_count(operator) if operator else 0
-    if operator and items > _MOST_ITEMS_OF_FUNCTION:
-        result = _verify_remotely(operator, request, items)
-    else:
-        before = partial(_compare_views, repair=repair, new_views=new_views)
-        result = mirror.perform(request, Comparison, before=before, new_views=new_views)
-    if as_json:
-        print_json(msgspec.to_builtins(result) | {"differences": result.differences})
-    else:
-        _print_comparison(result)
-    raise typer.Exit(int(not result.is_true))
+    mirrors = mirror.mirrors(new_views=new_views)
+    before = partial(_compare_views, repair=repair, new_views=new_views)
+
+    def compare(mirror: TableMirror, on_progress: OnProgress) -> Comparison:
+        if mirror.operator is not None and request.part.of == 1:
+            items = mirror.perform(StatusRequest(), Status).table_items
+            if items > _MOST_ITEMS_OF_FUNCTION:
+                return _verify_remotely(mirror, mirror.operator, request, items, on_progress)
+        return mirror.perform(request, Comparison, on_progress, before=before)
+
+    def show(result: Comparison, mirror: TableMirror) -> int:
+        if as_json:
+            fields = msgspec.to_builtins(result) | {"differences": result.differences}
+            print_json_of(mirror.table, fields)
+        else:
+            typer.echo(prefix(mirror, mirrors), nl=False)
+            _print_comparison(result)
+        return int(not result.is_true)
+
+    work_on(mirrors, compare, show, as_json=as_json)
 
 
 def _compare_views(operations: Operations, *, repair: bool, new_views: bool) -> None:
@@ -92,11 +98,13 @@ def _part(sample: float | None, segment: str | None) -> Part:
     return Part(int(match[2]), (int(match[1]) - 1,))
 
 
-def _item_count(operator: Operator) -> int:
-    return operator.perform(StatusRequest(), Status).table_items
-
-
-def _verify_remotely(operator: Operator, request: VerifyRequest, items: int) -> Comparison:
+def _verify_remotely(
+    mirror: TableMirror,
+    operator: Operator,
+    request: VerifyRequest,
+    items: int,
+    on_progress: OnProgress,
+) -> Comparison:
     job: dict[str, Any] = {
         "action": "repair" if request.repair else "verify",
         "segments": min(MOST_STATE_MACHINE_SEGMENTS, items // _ITEMS_OF_SEGMENT + 1),
@@ -104,10 +112,10 @@ def _verify_remotely(operator: Operator, request: VerifyRequest, items: int) -> 
     }
     if request.rate is not None:
         job["rate"] = request.rate
-    with interruptible(), progress_shown() as on_progress:
-        output = operator.wait(
-            operator.start(job), lambda: on_progress("comparing, in the state machine", 0, None)
-        )
+    output = operator.wait(
+        operator.start(job, mirror.table),
+        lambda: on_progress("comparing, in the state machine", 0, None),
+    )
     return msgspec.convert(output, Comparison)
 
 

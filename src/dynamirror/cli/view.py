@@ -12,7 +12,7 @@ from dynamirror.cli.one_value import OneValueCommand
 from dynamirror.cli.output import print_json
 from dynamirror.cli.printable import printable
 from dynamirror.demo.contents import SIMULATED
-from dynamirror.demo.example import assumed_key_named, read_items
+from dynamirror.demo.example import assumed_key_named, items_path, read_items
 from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import Item, number_text
 from dynamirror.settings import load_tables, load_views
@@ -52,7 +52,7 @@ def check(
     """Explain views: what they do, a sample entry of each and its cost, and Lambda's filter."""
     specs = load_views(file)
     table_spec = _table(file, specs, table)
-    path = item or Path(file).parent / "items.json"
+    path = item or items_path(file, load_tables(file), table_spec.name)
     with assumed_key_named(file):
         items = read_items(path, table_spec.schema) if item is not None or path.exists() else []
         views = bind_views(specs, table_spec.schema)

@@ -41,7 +41,12 @@ class Contents:
 
 
 def read_contents(
-    view: str | None, load: str | None = None, key: str | None = None, *, ids: int
+    view: str | None,
+    load: str | None = None,
+    key: str | None = None,
+    *,
+    ids: int,
+    table: str | None = None,
 ) -> Contents:
     """Return the contents of a demo's table.
 
@@ -53,13 +58,14 @@ def read_contents(
         load: path of a file to fill the table from; None for none.
         key: the attribute of that file that identifies an item, or two, as in `pk,sk`.
         ids: the number of items of the file to change.
+        table: the table of several in the `mirror.toml`; None for the only one.
 
     Raises:
         ConfigError: a file or the key is wrong.
     """
     specs = load_views(view)
     if load is None:
-        example = load_example(view)
+        example = load_example(view, table)
         if example is None:
             return Contents(specs, table_of(view, ()).schema, [])
         return Contents(specs, example.schema, example.items, example)

@@ -3,7 +3,7 @@
 import random
 import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from itertools import islice
 from time import monotonic
@@ -19,7 +19,7 @@ from dynamirror.demo.contents import MOST_SAMPLES, read_contents
 from dynamirror.demo.example import assumed_key_named
 from dynamirror.demo.lag_probe import LagProbe
 from dynamirror.demo.random_writer import RandomWriter
-from dynamirror.demo.servers import running_servers
+from dynamirror.demo.servers import Servers, running_servers
 from dynamirror.demo.totals import Totals
 from dynamirror.dynamodb.client import aws_errors, describe_table
 from dynamirror.dynamodb.scan import scan_table
@@ -51,6 +51,8 @@ class Demo:
         view: path of a `mirror.toml`; None for the default view.
         load: path of a file to fill the table from first; None for none.
         key: the attribute of the file that identifies an item, or two, as in `pk,sk`.
+        table: the table of several in the `mirror.toml`; None for the only one.
+        servers: starts both servers, or returns those that run.
 
     Raises:
         ConfigError: the view or the file is wrong.
@@ -66,9 +68,12 @@ class Demo:
         view: str | None = None,
         load: str | None = None,
         key: str | None = None,
+        table: str | None = None,
+        servers: Callable[[], AbstractContextManager[Servers]] = running_servers,
     ) -> None:
+        self._servers = servers
         with assumed_key_named(view):
-            contents = read_contents(view, load, key, ids=ids)
+            contents = read_contents(view, load, key, ids=ids, table=table)
             self.schema, self.items, self.loaded = contents.schema, contents.items, contents.loaded
             self._bindable_views = Views.for_schema(contents.specs, self.schema)
             self.views = self._bindable_views.bind(self.schema)
@@ -91,7 +96,7 @@ class Demo:
 
     def __enter__(self) -> Self:
         with ExitStack() as starting:
-            self.database, self.valkey = starting.enter_context(running_servers())
+            self.database, self.valkey = starting.enter_context(self._servers())
             self.cache = Cache(self.valkey.settings())
             starting.callback(self.cache.close)
             self.client = self.database.aws.dynamodb()
@@ -116,6 +121,11 @@ class Demo:
         trace: TracebackType | None,
     ) -> None:
         self._resources.close()
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """The names of the tables: one."""
+        return (self.schema.table,)
 
     @property
     def probe_key(self) -> str | None:
@@ -171,12 +181,21 @@ class Demo:
         Raises:
             DynamirrorError: the error that ended replication.
         """
-        while not self._halt.is_set():
-            delivery = self.delivery
-            if delivery.wait(0.5) and delivery is self.delivery and self.is_replicating:
-                return
+        while not self._halt.is_set() and not self.has_ended(0.5):
             if not self.is_replicating:
                 self._halt.wait(0.1)
+
+    def has_ended(self, timeout: float) -> bool:
+        """Wait a while, and return whether the stream has ended while replication runs.
+
+        Args:
+            timeout: seconds to wait at the most.
+
+        Raises:
+            DynamirrorError: the error that ended replication.
+        """
+        delivery = self.delivery
+        return delivery.wait(timeout) and delivery is self.delivery and self.is_replicating
 
     def fill(self) -> Generator[int, None, None]:
         """Load the file's items into the table; yield the number loaded so far."""

@@ -90,20 +90,61 @@ class Example:
             yield ItemChange(key, item)
 
 
-def load_example(view: str | None) -> Example | None:
-    """Return the table of a `mirror.toml` with the items beside it, or None without items.
+def items_path(view: str, tables: Sequence[TableSpec], table: str) -> Path:
+    """Return the path of a table's items: `items.json` beside the views, or one file per table.
+
+    Args:
+        view: path of the `mirror.toml`.
+        tables: tables of the file.
+        table: name of the table.
+    """
+    folder = Path(view).parent
+    return folder / "items" / f"{table}.json" if len(tables) > 1 else folder / "items.json"
+
+
+def load_example(view: str | None, table: str | None = None) -> Example | None:
+    """Return a table of a `mirror.toml` with the items beside it, or None without items.
+
+    Args:
+        view: path of the `mirror.toml`; None for none.
+        table: name of one of its tables; None for the only one.
 
     Raises:
         ConfigError: a file is wrong, or defines a table without items.
     """
-    tables = load_tables(view)
-    path = Path(view).parent / "items.json" if view else None
-    if view is None or path is None or not path.exists():
-        if tables:
-            raise ConfigError(f"{path}: is missing; put some items of table {tables[0].name} there")
+    if view is None:
         return None
-    schema = table_of(view, tables).schema
-    return Example(schema, read_items(path, schema), expiry_attributes(load_views(view)))
+    tables = load_tables(view)
+    specs = load_views(view)
+    if table is None:
+        schema = table_of(view, tables).schema
+    else:
+        schema = next(spec.schema for spec in tables if spec.name == table)
+        specs = tuple(spec for spec in specs if spec.table in (None, table))
+    path = items_path(view, tables, schema.table)
+    if not path.exists():
+        if tables:
+            raise ConfigError(f"{path}: is missing; put some items of table {schema.table} there")
+        return None
+    return Example(schema, read_items(path, schema), expiry_attributes(specs))
+
+
+def table_names(view: str | None) -> tuple[str, ...]:
+    """Return the tables of a `mirror.toml` that has several; else nothing.
+
+    Raises:
+        ConfigError: the file is wrong, or a view's table lacks its keys.
+    """
+    names = [table.name for table in load_tables(view)]
+    if len(names) < 2:  # noqa: PLR2004 - several
+        return ()
+    for spec in load_views(view):
+        if spec.table is not None and spec.table not in names:
+            raise ConfigError(
+                f"{view}: view {spec.name}: there is no [[table]] {spec.table}; add one with name "
+                "and keys"
+            )
+    return tuple(names)
 
 
 def table_of(view: str | None, tables: Sequence[TableSpec]) -> TableSpec:
@@ -116,7 +157,8 @@ def table_of(view: str | None, tables: Sequence[TableSpec]) -> TableSpec:
     names |= {spec.table for spec in load_views(view) if spec.table}
     if len(names) > 1:
         raise ConfigError(
-            f"the demo has one table, but {view} names {', '.join(sorted(names))}; name one"
+            f"{view}: names the tables {', '.join(sorted(names))}; add a [[table]] with name and "
+            "keys for each"
         )
     return tables[0] if tables else TableSpec(next(iter(names), _TABLE), {"id": "S"})
 

@@ -7,9 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 
+Servers = tuple[EmbeddedDynamoDB, EmbeddedValkey]
+
 
 @contextmanager
-def running_servers() -> Iterator[tuple[EmbeddedDynamoDB, EmbeddedValkey]]:
+def running_servers() -> Iterator[Servers]:
     """Start both servers at the same time, and stop them at the end.
 
     Raises:

@@ -1,5 +1,8 @@
 """The running totals of a demo."""
 
+from collections.abc import Iterable
+from typing import Self
+
 import msgspec
 
 from dynamirror.demo.percentile import percentile_ms
@@ -20,6 +23,15 @@ class Totals(Tally):
     loaded: int = 0
     written: int = 0
     lags: list[float] = msgspec.field(default_factory=list)
+
+    @classmethod
+    def sum_of(cls, parts: Iterable[Self]) -> Self:
+        """Return the totals of several tables together."""
+        total = cls()
+        for part in parts:
+            for name in cls.__struct_fields__:
+                setattr(total, name, getattr(total, name) + getattr(part, name))
+        return total
 
     def lag_ms(self) -> dict[str, float | None]:
         """Return the median and the 99th percentile of the lags, in milliseconds."""

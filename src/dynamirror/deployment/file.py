@@ -8,6 +8,7 @@ import msgspec
 
 from dynamirror.deployment.applicable import check_applicable
 from dynamirror.deployment.explanations import explain, is_flag
+from dynamirror.deployment.identity import CREATED, Identity
 from dynamirror.deployment.overrides import Override, override
 from dynamirror.deployment.sections import (
     MAX_NAME_LENGTH,
@@ -88,7 +89,17 @@ class Deployment(Sections, frozen=True, kw_only=True):
     @property
     def stack_name(self) -> str:
         """Return the name of the mirror's stack."""
-        return f"Dynamirror-{self.mirror.name}"
+        return self.mirror.stack or f"Dynamirror-{self.mirror.name}"
+
+    @property
+    def identity(self) -> Identity:
+        """Return what no deployment under the same name may change."""
+        existing = self.cache.existing
+        return Identity(
+            tables={table.name or CREATED: table.keys for table in self.tables},
+            cache=existing.kind if existing else self.cache.kind,
+            existing_cache=existing.name if existing else None,
+        )
 
     @property
     def is_demo(self) -> bool:

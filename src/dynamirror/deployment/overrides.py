@@ -13,6 +13,7 @@ from dynamirror.errors import ConfigError
 # The section and the field that each name overrides.
 FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "name": ("mirror", "name"),
+    "stackName": ("mirror", "stack"),
     "retain": ("mirror", "retain"),
     "deletionProtection": ("mirror", "deletion_protection"),
     "pointInTimeRecovery": ("mirror", "point_in_time_recovery"),
@@ -73,7 +74,9 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 # What describes one existing table, beside the file or in its place.
 TABLE_NAMES: Final = ("tableArn", "streamArn", "keys", "viewType", "tableKeyArn")
-NAMES: Final = ("config", *TABLE_NAMES, *FIELDS)
+# What the app itself reads.
+OFFLINE: Final = "offline"
+NAMES: Final = ("config", OFFLINE, *TABLE_NAMES, *FIELDS)
 _LISTS: Final = ("removedTables", "subnetIds", "securityGroupIds", "cidrs")
 _VIEW_TYPES: Final = ("NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY")
 _OPTIONS: Final = {field: name for name, field in FIELDS.items()}

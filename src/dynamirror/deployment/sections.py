@@ -22,6 +22,13 @@ MirrorName = Annotated[
         description="up to 20 lower-case letters, digits and single dashes, a letter first",
     ),
 ]
+StackName = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z][A-Za-z0-9-]{0,127}$",
+        description="up to 128 letters, digits and dashes, a letter first",
+    ),
+]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
 
 
@@ -81,6 +88,8 @@ class MirrorSection(_Section, frozen=True):
         name: name of the mirror; its stack is `Dynamirror-NAME`. Up to 20 lower-case letters,
             digits and single dashes. Several tables need one; without it, the name is that of the
             only table, or demo.
+        stack: name of the stack in place of `Dynamirror-NAME`, for a stack that version 0.2.0
+            deployed as `Dynamirror`.
         retain: whether created tables and the mirror's logs outlive the stack.
         deletion_protection: whether created tables have deletion protection.
         point_in_time_recovery: whether created tables have point-in-time recovery.
@@ -88,6 +97,7 @@ class MirrorSection(_Section, frozen=True):
     """
 
     name: MirrorName = ""
+    stack: StackName | None = None
     retain: bool = False
     deletion_protection: bool = False
     point_in_time_recovery: bool = True

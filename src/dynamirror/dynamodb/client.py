@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -79,6 +79,15 @@ class Aws:
         with aws_errors("AWS_PROFILE"):
             return cls(region or boto3.Session().region_name or _LOCAL_REGION, url)
 
+    def shared(self) -> "Aws":
+        """Return the same AWS, whose clients share one session and so load quickly.
+
+        Raises:
+            SourceError: the profile that AWS_PROFILE names cannot be read.
+        """
+        with aws_errors("AWS_PROFILE"):
+            return replace(self, session=self._session())
+
     def dynamodb(self) -> "DynamoDBClient":
         """Return a new client of DynamoDB."""
         with aws_errors("DynamoDB"):
@@ -95,6 +104,15 @@ class Aws:
             make: Any = self._session().client
             return make(service, **self._options(read_timeout))
 
+    def has_credentials(self) -> bool:
+        """Return whether there are credentials; they may have expired.
+
+        Raises:
+            SourceError: the profile that AWS_PROFILE names cannot be read.
+        """
+        with aws_errors("AWS_PROFILE"):
+            return self._session().get_credentials() is not None
+
     def _session(self) -> boto3.Session:
         if self.session is not None:
             return self.session
@@ -110,7 +128,7 @@ class Aws:
         # botocore itself retries throttling and transient errors, with backoff.
         attempts = 4 if read_timeout == _READ_TIMEOUT else 1
         config = Config(
-            connect_timeout=3,
+            connect_timeout=min(3.0, read_timeout),
             read_timeout=read_timeout,
             retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,

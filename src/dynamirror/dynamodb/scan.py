@@ -1,7 +1,7 @@
 """Scans of a table, page by page, while it is written to."""
 
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,14 @@ class ScanPage:
     units: float
 
 
+@dataclass(slots=True)
+class _Account:
+    """What was consumed: the time until which it is paid for, on the limit's clock."""
+
+    paid_until: float
+    lock: Lock = field(default_factory=Lock)
+
+
 class Rate:
     """Limits the read units that all threads together consume.
 
@@ -56,6 +64,7 @@ class Rate:
         units: read units per second; None for no limit.
         clock: returns monotonic seconds.
         wait: waits a number of seconds.
+        account: that of another limit, to consume from both as from one; None for a new one.
     """
 
     def __init__(
@@ -64,21 +73,30 @@ class Rate:
         *,
         clock: Callable[[], float] = monotonic,
         wait: Callable[[float], object] = sleep,
+        account: _Account | None = None,
     ) -> None:
         self._units = units
         self._clock = clock
         self._wait = wait
-        self._lock = Lock()
-        self._paid_until = clock()
+        self._account = account or _Account(clock())
+
+    def waiting_by(self, wait: Callable[[float], object]) -> "Rate":
+        """Return the same limit, shared, for threads that wait in another way.
+
+        Args:
+            wait: waits a number of seconds.
+        """
+        return Rate(self._units, clock=self._clock, wait=wait, account=self._account)
 
     def spend(self, units: float) -> None:
         """Wait until the consumption, these units included, is within the limit."""
         if self._units is None:
             return
-        with self._lock:
+        account = self._account
+        with account.lock:
             now = self._clock()
-            self._paid_until = max(self._paid_until, now) + units / self._units
-            seconds = self._paid_until - now
+            account.paid_until = max(account.paid_until, now) + units / self._units
+            seconds = account.paid_until - now
         self._wait(seconds)
 
     def pause(self, seconds: float) -> None:

@@ -1,6 +1,7 @@
 """The metrics of this process in OpenMetrics format, at http://HOST:PORT/metrics."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -36,10 +37,9 @@ _HOST = "127.0.0.1"
 
 
 class Endpoint:
-    """Serves the metrics of one table until it is closed.
+    """Serves the metrics of tables until it is closed.
 
     Args:
-        table: the table's name.
         port: the port; 0 for any free one.
         host: the address to listen on.
 
@@ -47,8 +47,7 @@ class Endpoint:
         ConfigError: the address is not available.
     """
 
-    def __init__(self, table: str, port: int, *, host: str = _HOST) -> None:
-        self._table = table
+    def __init__(self, port: int, *, host: str = _HOST) -> None:
         # They are a series beside each counter and histogram. The library leaves it untyped.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self._registry = CollectorRegistry()
@@ -57,8 +56,10 @@ class Endpoint:
             for metric in CATALOGUE
             if metric.origin is Origin.REPLICATOR or metric is CANARY_LATENCY
         }
-        self._canary_seen: float | None = None
-        self.show(CANARY_SEEN, lambda: self._canary_seen)
+        self._gauges: dict[Metric, _Gauge] = {}
+        self._shards = _Shards()
+        self._registry.register(self._shards)
+        self._canary_seen: dict[str, float] = {}
         with listening("--metrics", host, port):
             self._server, self._thread = start_http_server(port, addr=host, registry=self._registry)
         self.url = f"http://{authority(host, self._server.server_port)}/metrics"
@@ -79,15 +80,16 @@ class Endpoint:
     def observe(self, batch: BatchResult) -> None:
         """Count one batch."""
         if batch.records:
-            self.add(of_batch(batch))
+            self.add(batch.table, of_batch(batch))
 
-    def add(self, values: Values) -> None:
-        """Add values to the metrics."""
+    def add(self, table: str, values: Values) -> None:
+        """Add values to the metrics of a table."""
         for metric, value in values.items():
             if metric is CANARY_SEEN:
-                self._canary_seen = value
+                self._canary_seen[table] = value
+                self.show(table, CANARY_SEEN, partial(self._canary_seen.get, table))
                 continue
-            collector = self._collectors[metric].labels(self._table)
+            collector = self._collectors[metric].labels(table)
             if isinstance(collector, Counter):
                 collector.inc(metric.in_openmetrics(value))
             else:
@@ -95,25 +97,30 @@ class Endpoint:
 
     def show_mirror(
         self,
+        table: str,
         *,
         complete: Callable[[], bool | None],
         quarantined: Callable[[], int | None],
         behind: Callable[[], dict[str, float]],
     ) -> None:
-        """Serve the state of the mirror, read at each scrape.
+        """Serve the state of the mirror of a table, read at each scrape.
 
         Args:
+            table: the table's name.
             complete: returns whether the mirror is complete; None if unknown.
             quarantined: returns the number of items in quarantine; None if unknown.
             behind: returns, by shard, the seconds since it was last read to its end.
         """
-        self.show(MIRROR_COMPLETE, complete)
-        self.show(QUARANTINE_SIZE, quarantined)
-        self._registry.register(_Shards(self._table, behind))
+        self.show(table, MIRROR_COMPLETE, complete)
+        self.show(table, QUARANTINE_SIZE, quarantined)
+        self._shards.behind[table] = behind
 
-    def show(self, metric: Metric, value: Callable[[], float | None]) -> None:
+    def show(self, table: str, metric: Metric, value: Callable[[], float | None]) -> None:
         """Serve the value that a function returns at each scrape, unless it is None."""
-        self._registry.register(_Gauge(self._table, metric, value))
+        if metric not in self._gauges:
+            self._gauges[metric] = _Gauge(metric)
+            self._registry.register(self._gauges[metric])
+        self._gauges[metric].values[table] = value
 
 
 def _collector(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:
@@ -132,33 +139,35 @@ def _collector(metric: Metric, registry: CollectorRegistry) -> Counter | Histogr
 
 
 class _Gauge(Collector):
-    """A number that is read at each scrape."""
+    """A number for each table that is read at each scrape."""
 
-    def __init__(self, table: str, metric: Metric, value: Callable[[], float | None]) -> None:
-        self._table = table
+    def __init__(self, metric: Metric) -> None:
         self._metric = metric
-        self._value = value
+        self.values: dict[str, Callable[[], float | None]] = {}
 
     def collect(self) -> Iterator[Family]:
-        value = self._value()
-        if value is not None:
-            family = _family(self._metric, (DIMENSION,))
-            family.add_metric((self._table,), self._metric.in_openmetrics(value))
+        family = _family(self._metric, (DIMENSION,))
+        for table, read in dict(self.values).items():
+            value = read()
+            if value is not None:
+                family.add_metric((table,), self._metric.in_openmetrics(value))
+        if family.samples:
             yield family
 
 
 class _Shards(Collector):
     """The seconds that each shard is behind."""
 
-    def __init__(self, table: str, behind: Callable[[], dict[str, float]]) -> None:
-        self._table = table
-        self._behind = behind
+    def __init__(self) -> None:
+        self.behind: dict[str, Callable[[], dict[str, float]]] = {}
 
     def collect(self) -> Iterator[Family]:
         family = _family(SHARD_BEHIND, (DIMENSION, "shard"))
-        for shard, seconds in self._behind().items():
-            family.add_metric((self._table, shard), seconds)
-        yield family
+        for table, read in dict(self.behind).items():
+            for shard, seconds in read().items():
+                family.add_metric((table, shard), seconds)
+        if self.behind:
+            yield family
 
 
 def _family(metric: Metric, labels: tuple[str, ...]) -> GaugeMetricFamily:

@@ -14,7 +14,18 @@ from dynamirror.recovery.redrive import Outcome
 DEFAULT_MAX_LAG: Final = 120.0
 
 
-class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
+class _Request(msgspec.Struct, frozen=True, kw_only=True):
+    """A request to an operator.
+
+    Args:
+        table: the table of the mirror; None for its only one. An operator of a version before 0.3
+            has one table, and ignores the name.
+    """
+
+    table: str | None = None
+
+
+class StatusRequest(_Request, frozen=True, tag="status"):
     """Report whether the mirror is complete and live, and the progress of a rebuild.
 
     Args:
@@ -24,7 +35,7 @@ class StatusRequest(msgspec.Struct, frozen=True, tag="status"):
     max_lag: float = DEFAULT_MAX_LAG
 
 
-class VerifyRequest(msgspec.Struct, frozen=True, tag="verify"):
+class VerifyRequest(_Request, frozen=True, tag="verify"):
     """Compare table and cache.
 
     Args:
@@ -40,7 +51,7 @@ class VerifyRequest(msgspec.Struct, frozen=True, tag="verify"):
     rate: float | None = None
 
 
-class QuarantineRequest(msgspec.Struct, frozen=True, tag="quarantine"):
+class QuarantineRequest(_Request, frozen=True, tag="quarantine"):
     """List the items in quarantine.
 
     Args:
@@ -50,7 +61,7 @@ class QuarantineRequest(msgspec.Struct, frozen=True, tag="quarantine"):
     discard: str | None = None
 
 
-class RedriveRequest(msgspec.Struct, frozen=True, tag="redrive"):
+class RedriveRequest(_Request, frozen=True, tag="redrive"):
     """Read quarantined items from the table again, and write them.
 
     Args:

@@ -4,7 +4,7 @@ Both run with the caller's own IAM rights.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from time import sleep
@@ -15,7 +15,7 @@ import msgspec
 
 from dynamirror.dynamodb.client import Aws, aws_errors, error_code
 from dynamirror.errors import ConfigError, DynamirrorError, SourceError
-from dynamirror.operations.messages import Request
+from dynamirror.operations.messages import Request, Status, StatusRequest
 
 A = TypeVar("A")
 
@@ -27,7 +27,7 @@ _GONE = ("ResourceNotFoundException", "ValidationException", "ValidationError")
 
 
 class Operator:
-    """The operator of one mirror.
+    """The operator of one mirror, of one table or several.
 
     Args:
         aws: the AWS clients.
@@ -37,6 +37,38 @@ class Operator:
     def __init__(self, aws: Aws, name: str) -> None:
         self._aws = aws
         self._name = name
+
+    def choose(self, names: Sequence[str]) -> tuple[str | None, ...]:
+        """Return the tables to work on; None is the only table of an operator that names none.
+
+        Args:
+            names: names of tables of the mirror; empty for all.
+
+        Raises:
+            ConfigError: the mirror has no such table.
+            DynamirrorError: the operator cannot be asked.
+        """
+        if "Tables" in self._outputs:
+            tables = tuple(map(str, json.loads(self._outputs["Tables"])))
+            self._check(names, tables)
+            return tuple(names) or tables
+        if not names:
+            return (None,)
+        if "TableName" in self._outputs:  # a stack of the version before has one table
+            self._check(names, (self._outputs["TableName"],))
+            return (None,)
+        for name in names:
+            # An operator of the version before ignores the name.
+            self._check([name], (self.perform(StatusRequest(table=name), Status).table,))
+        return tuple(names)
+
+    def _check(self, names: Sequence[str], tables: Sequence[str]) -> None:
+        for name in names:
+            if name not in tables:
+                has = "table is" if len(tables) == 1 else "tables are"
+                raise ConfigError(
+                    f"--table: {self._name} has no table {name}; its {has} {', '.join(tables)}"
+                )
 
     def perform(self, request: Request, answer_type: type[A]) -> A:
         """Perform a request in the operator function, and return its answer.
@@ -61,11 +93,12 @@ class Operator:
         except (KeyError, msgspec.ValidationError):
             raise SourceError(f"function {function}: is not an operator of this version") from None
 
-    def start(self, job: Mapping[str, Any]) -> str:
+    def start(self, job: Mapping[str, Any], table: str | None = None) -> str:
         """Start the state machine, and return the ARN of the execution.
 
         Args:
             job: the input of the state machine, with the `action`.
+            table: the table; None for the only one.
 
         Raises:
             DynamirrorError: the state machine cannot be started.
@@ -80,7 +113,7 @@ class Operator:
                 stateMachineArn=machine,
                 # The watchdog reads from the name which action is running.
                 name=f"{job['action']}-{uuid4()}",
-                input=json.dumps(job),
+                input=json.dumps(job if table is None else {**job, "table": table}),
             )
             return str(answer["executionArn"])
 

@@ -4,7 +4,7 @@ Requests and answers are plain data, so that Lambda and Step Functions can carry
 """
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -53,20 +53,25 @@ class Operations:
         settings: the settings of the cache and the views.
         aws: the AWS clients.
         table: the table's name.
+        beside: operations on another table, whose connections are used; None for new ones.
     """
 
-    def __init__(self, settings: Settings, aws: Aws, table: str) -> None:
+    def __init__(
+        self, settings: Settings, aws: Aws, table: str, *, beside: "Operations | None" = None
+    ) -> None:
         if not table:
             raise ConfigError("--table: the name is empty; give the table's name")
         self.settings = settings
         self.table = table
-        self._aws = aws
-        self.cache = Cache(settings)
+        self.cache: Cache = Cache(settings) if beside is None else beside.cache
+        self.connect: Callable[[], DynamoDBClient] = (
+            cache(aws.dynamodb) if beside is None else beside.connect
+        )
 
-    @cached_property
+    @property
     def client(self) -> "DynamoDBClient":
         """Boto3's dynamodb client."""
-        return self._aws.dynamodb()
+        return self.connect()
 
     @cached_property
     def _schema(self) -> Schema:

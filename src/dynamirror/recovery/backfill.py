@@ -45,7 +45,7 @@ class Backfill:
         rebuild: the steps of the rebuild.
         segments: the number of segments of a new rebuild.
         consistent: whether reads are strongly consistent.
-        rate: read units per second; None for no limit.
+        rate: read units per second, or a limit that others share; None for no limit.
         patience: the number of consecutive failures to retry; None for any number.
         stop: set to end early.
         on_progress: called with the state, by several threads, one at a time.
@@ -57,7 +57,7 @@ class Backfill:
         *,
         segments: int = 8,
         consistent: bool = True,
-        rate: float | None = None,
+        rate: float | Rate | None = None,
         patience: int | None = 8,
         stop: threading.Event | None = None,
         on_progress: Callable[[BackfillProgress], object] = lambda _state: None,
@@ -67,7 +67,8 @@ class Backfill:
         self._consistent = consistent
         self._patience = patience
         self._stop = stop or threading.Event()
-        self._rate = Rate(rate, wait=self._pause)
+        limit = rate if isinstance(rate, Rate) else Rate(rate)
+        self._rate = limit.waiting_by(self._pause)
         self._report = on_progress
         self._lock = threading.Lock()
         self._parts: dict[int, Progress] = {}

@@ -1,5 +1,6 @@
 """A mirror in one process: follows a table from stream to stream, until there is none to follow."""
 
+import threading
 from collections.abc import Callable
 from functools import partial
 from math import inf
@@ -9,6 +10,7 @@ from typing import Final
 from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.heartbeat import duration
 from dynamirror.dynamodb.client import Aws, Table, describe_table
+from dynamirror.dynamodb.scan import Rate
 from dynamirror.dynamodb.stream_reader import StreamReader
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.replication.gap_detector import GapDetector
@@ -34,7 +36,8 @@ class Follower:
         mapping: settings of the event source mapping.
         notify: called with a sentence for the operator.
         auto_rebuild: whether to rebuild the mirror whenever it is incomplete.
-        rate: read units a second that a rebuild may consume; None for no limit.
+        rate: read units a second that a rebuild may consume, or a limit that others share; None for
+            no limit.
         margin: seconds that a rebuild's as-of times lie behind DynamoDB's clock; None: default.
 
     Raises:
@@ -52,7 +55,7 @@ class Follower:
         *,
         notify: Callable[[str], None],
         auto_rebuild: bool = True,
-        rate: float | None = None,
+        rate: float | Rate | None = None,
         margin: int | None = None,
     ) -> None:
         self._aws = aws
@@ -61,6 +64,7 @@ class Follower:
         self._mapping = mapping
         self._notify = notify
         self._heartbeat_at = -inf
+        self._halt = threading.Event()
         self.delivery: Delivery | None = None  # the delivery of the stream that is followed now
         self._source = self._look_up()
         # Any command will do: a cache that is unreachable, or refuses us, is reported at once.
@@ -129,7 +133,7 @@ class Follower:
         self._heartbeat_at = monotonic()
 
     def follow(self, report: Callable[[DeliveryCounts], None], *, interval: float) -> None:
-        """Deliver until interrupted.
+        """Deliver until interrupted or stopped.
 
         Args:
             report: called at each interval with what was done so far.
@@ -144,9 +148,16 @@ class Follower:
         finally:
             self._healer.stop()
 
+    def stop(self) -> None:
+        """End `follow` in another thread, after the invocations under way."""
+        self._halt.set()
+        delivery = self.delivery
+        if delivery is not None:
+            delivery.stop()
+
     def _follow(self, report: Callable[[DeliveryCounts], None], interval: float) -> None:
         before = DeliveryCounts()
-        while True:
+        while not self._halt.is_set():
             arn = self._source.stream_arn
             delivery = Delivery(
                 StreamReader(self._aws.streams(), arn),
@@ -167,13 +178,15 @@ class Follower:
                     delivery,
                     on_written=self._note_heartbeat,
                 ):
-                    while not delivery.wait(interval):
+                    # `stop` sets it before it reads the delivery, so that none of both is missed.
+                    while not self._halt.is_set() and not delivery.wait(interval):
                         report(before + delivery.counts)
             finally:
                 delivery.stop()
                 before += delivery.counts
                 report(before)
-            self._move_on(arn)
+            if not self._halt.is_set():
+                self._move_on(arn)
 
     def _move_on(self, ended: str) -> None:
         """Find the stream that took over from one that was switched off."""

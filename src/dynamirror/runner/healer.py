@@ -7,6 +7,7 @@ from time import monotonic
 
 from dynamirror.backoff import Backoff
 from dynamirror.cache.doubt import note_evictions
+from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
 from dynamirror.recovery.rebuild import Rebuild
@@ -29,7 +30,7 @@ class Healer(threading.Thread):
         notify: called with a sentence for the operator.
         auto_rebuild: whether to rebuild, or only to notify.
         segments: number of parts in which the table is read.
-        rate: read units a second; None for no limit.
+        rate: read units a second, or a limit that others share; None for no limit.
     """
 
     def __init__(
@@ -40,7 +41,7 @@ class Healer(threading.Thread):
         notify: Callable[[str], None],
         auto_rebuild: bool = True,
         segments: int = 4,
-        rate: float | None = None,
+        rate: float | Rate | None = None,
     ) -> None:
         super().__init__(name="healer", daemon=True)
         self._rebuild = rebuild

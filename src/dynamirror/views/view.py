@@ -332,7 +332,7 @@ class Views:
             raise ConfigError(
                 f"no view is for table {schema.table} (there are views for {known}); add a [[view]]"
             )
-        others = [view for bound in self._bound.values() for view in bound]
+        others = [view for bound in list(self._bound.values()) for view in bound]
         for index, view in enumerate(views):
             for other in (*others, *views[:index]):
                 _check_apart(view, other)

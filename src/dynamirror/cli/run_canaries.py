@@ -1,0 +1,84 @@
+"""The canaries of `run`, one for each table."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from dynamirror.dynamodb.client import Aws, describe_schema
+from dynamirror.errors import ConfigError
+from dynamirror.metrics import catalogue
+from dynamirror.replication.canary_probe import CanaryProbe, ProbeResult
+from dynamirror.replication.replicator import Replicator
+from dynamirror.runner.canary_thread import CanaryThread
+from dynamirror.views.canary import check_types
+
+
+class Canaries:
+    """Writes a canary item into each table, and checks that it reaches the cache.
+
+    Args:
+        aws: the AWS clients.
+        replicator: the replicator, whose cache the items reach.
+        interval: seconds between two items of a table; None for no canary.
+        say: called with a table and a sentence for the operator.
+        is_only: whether there is one table only, which must be able to have a canary.
+
+    Attributes:
+        add: called with a table and metrics.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        replicator: Replicator,
+        interval: float | None,
+        *,
+        say: Callable[[str, str], None],
+        is_only: bool,
+    ) -> None:
+        self._aws = aws
+        self._cache = replicator.cache
+        self._interval = interval
+        self._say = say
+        self._is_only = is_only
+        self.add: Callable[[str, catalogue.Values], None] = lambda _table, _values: None
+
+    @contextmanager
+    def running(self, table: str) -> Iterator[None]:
+        """Run the canary of a table in the background.
+
+        Raises:
+            SourceError: the table cannot be described.
+            ConfigError: the only table cannot have a canary.
+        """
+        thread = self._thread(table)
+        if thread is None:
+            yield
+            return
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.stop()
+
+    def _thread(self, table: str) -> CanaryThread | None:
+        if self._interval is None:
+            return None
+        client, halt = self._aws.dynamodb(), threading.Event()
+        schema, _description = describe_schema(client, table)
+        try:
+            check_types(schema)
+        except ConfigError as error:
+            if self._is_only:
+                raise
+            self._say(table, str(error))
+            return None
+
+        def add(beat: ProbeResult) -> None:
+            values: dict[catalogue.Metric, float] = {catalogue.CANARY_SEEN: int(beat.seen)}
+            if beat.latency is not None:
+                values[catalogue.CANARY_LATENCY] = beat.latency * 1000
+            self.add(table, values)
+
+        probe = CanaryProbe(self._cache, client, schema, wait=halt.wait)
+        return CanaryThread(probe, table, interval=self._interval, halt=halt, on_result=add)

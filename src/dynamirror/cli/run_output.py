@@ -1,0 +1,77 @@
+"""What `run` prints: sentences for the operator, and reports of what was done."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from threading import Lock
+
+import msgspec
+import typer
+
+from dynamirror.cli.output import print_json
+from dynamirror.cli.printable import printable
+from dynamirror.cli.table_mirror import named
+from dynamirror.runner.event_source_mapping import DeliveryCounts
+from dynamirror.views.batch_result import BatchResult, Tally
+
+
+class RunOutput:
+    """Prints for several threads; of several tables, each line names its own.
+
+    Args:
+        tables: names of the tables.
+        as_json: whether the reports are JSON; the sentences go to standard error then.
+    """
+
+    def __init__(self, tables: Sequence[str], *, as_json: bool) -> None:
+        self.tallies = {table: Tally() for table in tables}
+        self._as_json = as_json
+        self._reported: dict[str, dict[str, int]] = {}
+        self._lock = Lock()
+
+    def count(self, batch: BatchResult) -> None:
+        """Count one batch for its table."""
+        if batch.table in self.tallies:
+            self.tallies[batch.table].add(batch)
+
+    def say(self, sentence: str) -> None:
+        """Print a sentence."""
+        with self._lock:
+            typer.echo(printable(sentence), err=self._as_json)
+
+    def say_of(self, table: str, sentence: str) -> None:
+        """Print a sentence about a table."""
+        self.say(named(table, sentence) if self._is_of_several else sentence)
+
+    def report(self, table: str, counts: DeliveryCounts) -> None:
+        """Print the counts of a table when they have changed."""
+        totals = asdict(counts) | msgspec.structs.asdict(self.tallies[table])
+        with self._lock:
+            if totals == self._reported.get(table, {}):
+                return
+            self._reported[table] = totals
+            at = datetime.now(UTC)
+            if self._as_json:
+                print_json({"at": at.isoformat(timespec="seconds"), "table": table, **totals})
+                return
+            figures = (_counted(number, name) for name, number in totals.items() if number)
+            words = ", ".join(figures) or "nothing yet"
+            prefix = f"table {table}: " if self._is_of_several else ""
+            typer.echo(printable(f"{at:%H:%M:%S} UTC: {prefix}{words}"))
+
+    @property
+    def _is_of_several(self) -> bool:
+        return len(self.tallies) > 1
+
+
+# The counts whose names are nouns.
+_SINGULARS = {
+    "records": "record",
+    "invocations": "invocation",
+    "retries": "retry",
+    "gaps": "gap",
+}
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number:,} {_SINGULARS.get(name, name) if number == 1 else name}"

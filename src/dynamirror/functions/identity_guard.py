@@ -1,0 +1,94 @@
+"""The custom resource that refuses to turn one mirror into another.
+
+CloudFormation invokes it before it changes anything else of the stack, and expects the answer as a
+PUT to a signed URL.
+https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/crpg-ref-responses.html
+"""
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.request import Request, urlopen
+
+from dynamirror.deployment.identity import Identity, refused_changes
+from dynamirror.dynamodb.client import Aws, aws_errors
+from dynamirror.errors import ConfigError
+
+logger = logging.getLogger("dynamirror")
+
+# So that no update replaces the resource, which would hide the identity before it.
+_PHYSICAL_ID: Final = "dynamirror-identity"
+# CloudFormation's limit of an answer is 4,096 bytes.
+_LONGEST_REASON: Final = 3_000
+_TIMEOUT_SECONDS: Final = 10.0
+_ATTEMPTS: Final = 3
+
+
+def handler(event: Mapping[str, Any], _context: object) -> None:
+    """Answer a request of CloudFormation.
+
+    Args:
+        event: the request, with the `Identity`, the `Mirror` and the `RemovedTables` of the
+            deployment as properties.
+    """
+    reasons: list[str] = []
+    if event["RequestType"] == "Update":
+        try:
+            reasons = _refused(event)
+        except Exception as error:
+            # Without an answer, CloudFormation would wait for its timeout.
+            logger.exception("cannot compare the identities")
+            reasons = [f"cannot compare this deployment with the deployed mirror: {error}"]
+    reason = "; ".join(reasons).encode()[:_LONGEST_REASON].decode(errors="ignore")
+    _respond(
+        event["ResponseURL"],
+        {
+            "Status": "FAILED" if reasons else "SUCCESS",
+            "Reason": reason,
+            "PhysicalResourceId": event.get("PhysicalResourceId", _PHYSICAL_ID),
+            "StackId": event["StackId"],
+            "RequestId": event["RequestId"],
+            "LogicalResourceId": event["LogicalResourceId"],
+        },
+    )
+
+
+def _refused(event: Mapping[str, Any]) -> list[str]:
+    old, new = event["OldResourceProperties"], event["ResourceProperties"]
+    sentences = refused_changes(
+        new["Mirror"],
+        Identity.from_json(old["Identity"]),
+        Identity.from_json(new["Identity"]),
+        new.get("RemovedTables", ()),
+    )
+    return [] if sentences and _is_rolling_back(event["StackId"]) else sentences
+
+
+def _is_rolling_back(stack: str) -> bool:
+    """Return whether CloudFormation undoes an update, which leads back to the deployed identity.
+
+    Raises:
+        SourceError: the stack cannot be described.
+    """
+    with aws_errors(f"stack {stack}"):
+        client = Aws(os.environ.get("AWS_REGION")).client("cloudformation")
+        (described,) = client.describe_stacks(StackName=stack)["Stacks"]
+    return "ROLLBACK" in described["StackStatus"]
+
+
+def _respond(url: str, answer: Mapping[str, str]) -> None:
+    if not url.startswith(("https://", "http://")):
+        raise ConfigError(f"event: ResponseURL: {url} is no address")
+    # The signature of the URL covers an empty content type.
+    request = Request(  # noqa: S310 - checked above
+        url, json.dumps(answer, ensure_ascii=False).encode(), {"Content-Type": ""}, method="PUT"
+    )
+    for attempt in range(1, _ATTEMPTS + 1):
+        try:
+            with urlopen(request, timeout=_TIMEOUT_SECONDS):  # noqa: S310 - checked above
+                return
+        except OSError:
+            if attempt == _ATTEMPTS:
+                raise

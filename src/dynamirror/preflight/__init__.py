@@ -1,0 +1,1 @@
+"""Checks a deployment against the AWS account before anything is deployed."""

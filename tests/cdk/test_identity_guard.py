@@ -1,0 +1,51 @@
+"""The guard of a mirror's identity comes before all else, and may do little."""
+
+import json
+from typing import Any
+
+from aws_cdk.assertions import Template
+from tests.support.templates import EXISTING, GUARD, Synth, allowed_actions, resources
+
+GUARDED = (
+    "AWS::DynamoDB::Table",
+    "AWS::ElastiCache::ServerlessCache",
+    "AWS::Lambda::EventSourceMapping",
+    "AWS::Lambda::Function",
+    "AWS::StepFunctions::StateMachine",
+)
+
+
+def test_all_that_a_deployment_changes_waits_for_the_guard(template: Template) -> None:
+    (guard,) = template.find_resources("Custom::DynamirrorIdentity")
+    for kind in GUARDED:
+        for name, resource in template.find_resources(kind).items():
+            is_own = resource["Properties"].get("Handler") == GUARD
+            assert (guard in resource.get("DependsOn", ())) != is_own, name
+
+
+def test_the_identity_is_an_output_and_what_the_guard_compares(synth: Synth) -> None:
+    template = synth(**EXISTING, name="shop", removedTables="old,older")
+    (properties,) = resources(template, "Custom::DynamirrorIdentity")
+    identity = {
+        "tables": {"orders": ["customer", "order"]},
+        "cache": "serverless",
+        "existing_cache": None,
+    }
+    assert json.loads(properties["Identity"]) == identity
+    assert (properties["Mirror"], properties["RemovedTables"]) == ("shop", ["old", "older"])
+    (output,) = template.find_outputs("MirrorIdentity").values()
+    assert json.loads(output["Value"]) == identity
+
+
+def test_the_guard_may_write_its_log_and_read_the_status_of_its_stack(template: Template) -> None:
+    allowed: dict[str, list[Any]] = allowed_actions(template, "IdentityRole")
+    assert set(allowed) == {
+        *("logs:CreateLogStream", "logs:PutLogEvents", "cloudformation:DescribeStacks"),
+    }
+    assert allowed["cloudformation:DescribeStacks"] == [{"Ref": "AWS::StackId"}]
+    (function,) = [
+        function
+        for function in resources(template, "AWS::Lambda::Function")
+        if function["Handler"] == GUARD
+    ]
+    assert "VpcConfig" not in function
