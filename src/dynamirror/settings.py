@@ -23,7 +23,7 @@ _SECRET_ARN = re.compile(r"arn:[^:]+:secretsmanager:[^:]+:[^:]*:secret:.+")
 
 QUARANTINE_LIMIT = 10_000
 # What a new cache takes: https://docs.aws.amazon.com/AmazonElastiCache/latest/dg/Scaling.html
-_FIRST_ECPUS = 30_000
+FIRST_ECPUS = 30_000
 _SERVERLESS = re.compile(
     r"\.serverless\.[\w.-]+\.cache\.amazonaws\.com(?:\.cn)?\.?$", re.IGNORECASE
 )
@@ -179,7 +179,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     def first_ecpus(self) -> int | None:
         """Return the units a second that a rebuild begins with; None for no limit."""
         if self.ecpus is None and self._is_serverless:
-            return _FIRST_ECPUS
+            return FIRST_ECPUS
         return self.ecpus or None
 
     @property

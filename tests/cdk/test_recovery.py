@@ -219,12 +219,13 @@ def test_watchdog_and_auditor_are_optional(synth: Synth) -> None:
     assert set(OURS) - set(functions(template)) == {"dynamirror.functions.auditor.handler"}
 
 
-def test_rebuilds_know_the_storage_limit_of_the_cache(synth: Synth) -> None:
-    """They compare the table with it before they begin."""
-    by_handler = functions(synth(cacheMaxGb="3"))
+def test_rebuilds_know_the_limits_of_the_cache(synth: Synth) -> None:
+    """They compare the table with its storage before they begin, and begin at its minimal rate."""
+    by_handler = functions(synth(cacheMaxGb="3", cacheMinEcpu="50000"))
     for name in ("worker", "operator"):
         variables = by_handler[f"dynamirror.functions.{name}.handler"]["Environment"]["Variables"]
         assert variables["ELASTICACHE_MAX_BYTES"] == "3000000000"
+        assert variables["ELASTICACHE_ECPUS"] == "50000"
 
 
 def test_another_app_deploys_recovery_for_its_own_mirror() -> None:

@@ -73,7 +73,7 @@ class Cache(MirrorCache):
         super().__init__(scope, id)
         self.kind = "serverless"
         self.name = unique_name(self, "cache")
-        self.max_storage_gb, self.max_ecpu = max_storage_gb, max_ecpu
+        self.max_storage_gb, self.max_ecpu, self.min_ecpu = max_storage_gb, max_ecpu, min_ecpu
         version = engine_version or NEWEST
         _check_version(version, public=network is None)
         groups = list(security_groups or ())

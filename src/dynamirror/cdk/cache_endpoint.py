@@ -87,6 +87,7 @@ class MirrorCache(Construct):
     name: str
     max_storage_gb: int | None = None
     max_ecpu: int | None = None
+    min_ecpu: int | None = None
     _connections: ec2.Connections
     _endpoints: Mapping[Role, CacheEndpoint]
     _reader_policy: iam.ManagedPolicy | None = None

@@ -6,10 +6,12 @@ from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
 from dynamirror.cache.acl import Role
+from dynamirror.cdk.cache_endpoint import MirrorCache
 from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
 from dynamirror.cdk.mirrored_table import construct_ids
 from dynamirror.cdk.rebuild_machine import RebuildMachine
 from dynamirror.cdk.watchdog import Watchdog
+from dynamirror.settings import FIRST_ECPUS
 
 _MINUTES_A_DAY = 1440
 _GB = 1_000_000_000
@@ -106,9 +108,7 @@ class Recovery(Construct):
         rate: int | None = None,
     ) -> None:
         super().__init__(scope, id)
-        gigabytes = context.cache.max_storage_gb
-        # A rebuild compares the table with it.
-        limit = {"ELASTICACHE_MAX_BYTES": str(gigabytes * _GB)} if gigabytes else {}
+        limit = _limits(context.cache)
         self.operator = MirrorFunction(
             self,
             "Operator",
@@ -150,3 +150,13 @@ class Recovery(Construct):
                 repair=audit_repair,
                 rate=audit_rate,
             )
+
+
+def _limits(cache: MirrorCache) -> dict[str, str]:
+    """Return the settings by which a rebuild keeps to what the cache takes."""
+    limits = {}
+    if cache.max_storage_gb:
+        limits["ELASTICACHE_MAX_BYTES"] = str(cache.max_storage_gb * _GB)
+    if cache.min_ecpu and cache.min_ecpu > FIRST_ECPUS:
+        limits["ELASTICACHE_ECPUS"] = str(cache.min_ecpu)
+    return limits

@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
+from dynamirror.costs.figures import CHANGE_ECPUS
+
 # The longer of the two times, to be safe.
 DOUBLING_SECONDS: Final = 180.0
-# A write takes one for each KB, and more for its script's time: docs/costs.md assumes three.
-ECPUS_PER_ENTRY: Final = 3.0
 ECPUS_PER_KB: Final = 1.0
 KB_PER_CONSISTENT_UNIT: Final = 4.0
 # After that the rate is beyond what any rebuild writes.
@@ -58,4 +58,4 @@ def ecpus(entries: int, read_units: float, *, consistent: bool) -> float:
         consistent: whether the items were read with strong consistency.
     """
     kilobytes = read_units * KB_PER_CONSISTENT_UNIT * (1 if consistent else 2)
-    return entries * ECPUS_PER_ENTRY + kilobytes * ECPUS_PER_KB
+    return entries * CHANGE_ECPUS + kilobytes * ECPUS_PER_KB
