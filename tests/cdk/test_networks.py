@@ -202,8 +202,13 @@ def test_a_lookup_without_credentials_is_refused_with_the_remedy(
             f'[cache.existing]\nname = "c"\nhost = "h"\nuser = "u"\nsecret_arn = "{PARTIAL}"\n',
             "cache.existing.secret_arn: must be an ARN like arn:aws:secretsm",
         ),
+        ('[cache]\nengine_version = "9.1"\n', "cache.engine_version: a serverless cache takes a "),
+        (
+            '[network]\nmax_azs = 1\n[cache]\nkind = "node-based"\n',
+            "cache.replicas: need subnets in two zones; add a subnet",
+        ),
     ],
-    ids=["vpc", "public nodes", "public addresses", "secret"],
+    ids=["vpc", "public nodes", "public addresses", "secret", "version", "zones"],
 )
 def test_a_cache_and_a_network_that_do_not_fit_are_refused_in_one_sentence(
     text: str, sentence: str, tmp_path: Path

@@ -40,7 +40,43 @@ def stack_cache(
         ConfigError: the cache cannot be made as described, or not in this network.
     """
     _check_network(deployment)
-    section = deployment.cache
+    try:
+        cache = _cache(scope, deployment.cache, network, key_patterns, table_names)
+    except ConfigError as error:
+        # What a construct refuses is a field of the file.
+        field = str(error).replace("cache: ", "cache.", 1)
+        raise ConfigError(f"{deployment.path or 'context'}: {field}") from None
+    _admit(scope, cache, deployment.network)
+    return cache
+
+
+def cache_outputs(cache: MirrorCache, network: Network | None) -> dict[str, str]:
+    """Return the outputs of the stack that applications need to connect."""
+    endpoint = cache.endpoint(Role.OPERATOR)
+    outputs = {
+        "CacheEndpoint": f"{endpoint.host}:{endpoint.port}",
+        "CachePort": str(endpoint.port),
+        "CacheName": cache.name,
+    }
+    groups = cache.connections.security_groups
+    if network is not None:
+        outputs["VpcId"] = network.vpc.vpc_id
+    if groups:
+        outputs["CacheSecurityGroupId"] = groups[0].security_group_id
+    if user := cache.reader_user:
+        outputs["ReaderUser"] = user
+    if policy := cache.reader_policy:
+        outputs["ReaderPolicyArn"] = policy.managed_policy_arn
+    return outputs
+
+
+def _cache(
+    scope: Construct,
+    section: CacheSection,
+    network: Network | None,
+    key_patterns: Sequence[str],
+    table_names: Sequence[str],
+) -> MirrorCache:
     if section.existing is not None:
         cache: MirrorCache = _existing(scope, section, network)
     else:
@@ -75,28 +111,7 @@ def stack_cache(
                 **shared,
             )
         cache.trust(section.authorities)
-    _admit(scope, cache, deployment.network)
     return cache
-
-
-def cache_outputs(cache: MirrorCache, network: Network | None) -> dict[str, str]:
-    """Return the outputs of the stack that applications need to connect."""
-    endpoint = cache.endpoint(Role.OPERATOR)
-    outputs = {
-        "CacheEndpoint": f"{endpoint.host}:{endpoint.port}",
-        "CachePort": str(endpoint.port),
-        "CacheName": cache.name,
-    }
-    groups = cache.connections.security_groups
-    if network is not None:
-        outputs["VpcId"] = network.vpc.vpc_id
-    if groups:
-        outputs["CacheSecurityGroupId"] = groups[0].security_group_id
-    if user := cache.reader_user:
-        outputs["ReaderUser"] = user
-    if policy := cache.reader_policy:
-        outputs["ReaderPolicyArn"] = policy.managed_policy_arn
-    return outputs
 
 
 def _existing(scope: Construct, section: CacheSection, network: Network | None) -> ExistingCache:

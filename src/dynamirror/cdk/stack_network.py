@@ -70,7 +70,7 @@ def _vpc(scope: Construct, section: NetworkSection) -> ec2.IVpc | None:
     if Token.is_unresolved(Stack.of(scope).account):
         raise ConfigError(
             f"network.subnet_ids: the subnets of {section.vpc_id} cannot be looked up by a stack "
-            "without account and region; set network.subnet_ids, or set the stack's env"
+            "without account and region; set subnet_ids, or set the stack's env"
         )
     vpc = ec2.Vpc.from_lookup(scope, "Vpc", vpc_id=section.vpc_id)
     if not vpc.private_subnets and vpc.isolated_subnets:
