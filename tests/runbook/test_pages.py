@@ -12,8 +12,8 @@ import typer
 from botocore import xform_name
 from tests.support.cloudwatch import Definition
 
-from dynamirror.cdk.stack import DynamirrorStack
 from dynamirror.cli.commands import app
+from dynamirror.deployment.overrides import NAMES
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/runbook.md").read_text(encoding="utf-8")
@@ -104,7 +104,7 @@ def test_commands_of_aws_have_these_options() -> None:
 
 
 def test_options_of_the_stack_are_those_that_it_has() -> None:
-    known = set(re.findall(r"\w+", str(DynamirrorStack.__doc__)))
+    known = set(NAMES)
     asked = set(re.findall(r"-c (\w+)=", TEXT))
     assert len(asked) > 5
     assert asked <= known, asked - known

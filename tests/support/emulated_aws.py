@@ -142,6 +142,20 @@ class Deployed:
         self.watch = watch
         self.operations = Operations(cloud.valkey.settings(), cloud.aws, table)
 
+    def with_second_table(self) -> "Deployed":
+        """Add a table to the mirror, with the same functions and machines."""
+        table = f"{self.table}-2"
+        create_table(self.cloud.dynamodb, table, {"id": "S"})
+        for name in FUNCTIONS:
+            function = f"{self.table}-{name}"
+            found = self.cloud.functions.get_function_configuration(FunctionName=function)
+            variables = found["Environment"]["Variables"]
+            variables["DYNAMODB_TABLES"] = f"{self.table},{table}"
+            self.cloud.functions.update_function_configuration(
+                FunctionName=function, Environment={"Variables": variables}
+            )
+        return Deployed(self.cloud, table, self.rebuild, self.watch)
+
     def put(self, *ids: object, **attributes: Any) -> None:
         """Put items into the table, attributes in DynamoDB JSON."""
         items = ({"id": {"S": str(one)}, **attributes} for one in ids)

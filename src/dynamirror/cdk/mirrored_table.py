@@ -84,6 +84,8 @@ class MirroredTable:
         """
         views, schema = load_views(config), self.schema
         globs = check_views(views, schema.table, self.keys, self.view_type.value)
+        if self.name is not None:
+            return globs
         return tuple(glob.replace(schema.table, self.table.table_name) for glob in globs)
 
     def filters(self, config: str | None) -> list[Mapping[str, Any]]:

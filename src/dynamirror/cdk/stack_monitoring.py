@@ -1,5 +1,7 @@
 """The monitoring of the stack: the canary, alarms and dashboard that the deployment asks for."""
 
+from collections.abc import Sequence
+
 import msgspec
 from aws_cdk import Annotations
 from aws_cdk import aws_sns as sns
@@ -11,7 +13,7 @@ from dynamirror.cdk.canary import Canary
 from dynamirror.cdk.dashboard import Dashboard
 from dynamirror.cdk.function_context import FunctionContext
 from dynamirror.cdk.mirror import Mirror
-from dynamirror.cdk.mirrored_table import construct_ids
+from dynamirror.cdk.mirrored_table import MirroredTable, construct_ids
 from dynamirror.cdk.monitored_mirror import MonitoredMirror, MonitoredTable
 from dynamirror.cdk.recovery import Recovery
 from dynamirror.cdk.topic import AlarmTopic
@@ -70,12 +72,19 @@ def _canary(scope: Construct, deployment: Deployment, context: FunctionContext) 
     if deployment.canary.enabled is None and len(tables) < len(context.tables):
         Annotations.of(scope).add_info_v2(
             "dynamirror:no-canary",
-            "There is no canary, because it would write one item a minute to a table that this "
-            "stack does not own. No alarm reports changes that stop arriving without an error "
-            "(CanaryMissing), or that arrive late (CanaryLate). A canary needs a partition key of "
-            "type S. Switch it on with -c canary=true, or hide this with -c canary=false.",
+            f"There is no canary{_of(context.tables, tables)}, because it would write one item a "
+            "minute to a table that this stack does not own. No alarm reports changes that stop "
+            "arriving without an error (CanaryMissing), or that arrive late (CanaryLate). A canary "
+            "needs a partition key of type S. Switch it on with -c canary=true, or hide this with "
+            "-c canary=false.",
         )
     return Canary(scope, "Canary", context=context, tables=tables) if tables else None
+
+
+def _of(tables: Sequence[MirroredTable], with_canary: Sequence[MirroredTable]) -> str:
+    """Return which tables have no canary, where some have one."""
+    names = [str(table.name) for table in tables if table not in with_canary]
+    return f" of {', '.join(names)}" if with_canary else ""
 
 
 def _alarms(

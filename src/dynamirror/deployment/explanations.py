@@ -45,7 +45,7 @@ def describe(kind: type, where: str) -> str | None:
         where: dotted path of the field.
     """
     found = _kind(kind, where)
-    return found and _shape(found)
+    return None if found is None else _shape(found)
 
 
 def is_flag(sections: type, section: str, field: str) -> bool:

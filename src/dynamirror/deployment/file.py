@@ -127,9 +127,9 @@ def read_deployment(path: str | None, context: Mapping[str, str] | None = None) 
     text = "" if path is None else read_text(path)
     source = path or "mirror.toml"
     document = {} if path is None else read_document(text, source)
-    specs = () if path is None else parse_tables(text, source)
     overrides = override(context or {})
     sections = _sections(document, overrides, source)
+    specs = () if path is None else parse_tables(text, source)
     tables = _tables(specs, overrides, source)
     views = (ViewSpec(),) if path is None else parse_views(text, source)
     _check_view_tables(views, tables, source)
@@ -139,6 +139,15 @@ def read_deployment(path: str | None, context: Mapping[str, str] | None = None) 
     check_applicable(deployment, document, overrides.sections, source)
     _check_canary(deployment, source)
     return deployment
+
+
+def check_sections(path: str) -> None:
+    """Check the sections of a `mirror.toml` that describe a deployment.
+
+    Raises:
+        ConfigError: one is wrong; names the file, the field and what it must be.
+    """
+    _file_sections(read_document(read_text(path), path), path)
 
 
 def _named(mirror: MirrorSection, tables: tuple[DeployedTable, ...], source: str) -> MirrorSection:
@@ -183,12 +192,16 @@ def _check_canary(deployment: Deployment, source: str) -> None:
             )
 
 
-def _sections(document: Mapping[str, Any], overrides: Override, source: str) -> Sections:
+def _file_sections(document: Mapping[str, Any], source: str) -> None:
     try:
-        # The file alone, so that an error names its place.
         msgspec.convert(document, Sections)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{source}: {explain(str(error), Sections, document)}") from None
+
+
+def _sections(document: Mapping[str, Any], overrides: Override, source: str) -> Sections:
+    # The file alone, so that an error names its place.
+    _file_sections(document, source)
     merged = {
         name: {**document.get(name, {}), **_flags(name, overrides.sections.get(name, {}))}
         for name in Sections.__struct_fields__

@@ -20,8 +20,7 @@ class Check(_Step, frozen=True):
     """Report whether the mirror is complete, and whether a rebuild should start.
 
     Args:
-        running: the names of the running executions, of all tables. Names of rebuilds do not begin
-            with `verify` or `repair`; those that a watchdog started name their table.
+        running: the names of the running executions, of all tables; see `operations.executions`.
     """
 
     running: tuple[str, ...] = ()

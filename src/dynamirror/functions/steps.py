@@ -1,8 +1,6 @@
 """Execution of the state machine's steps."""
 
-import re
 from collections.abc import Callable
-from hashlib import sha256
 from math import ceil
 from time import sleep, time
 from typing import Any
@@ -22,6 +20,7 @@ from dynamirror.functions.step_messages import (
     Sweep,
     Verify,
 )
+from dynamirror.operations.executions import execution_name, may_rebuild
 from dynamirror.operations.messages import VerifyRequest
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.comparison import Comparison
@@ -34,9 +33,6 @@ _RESERVE_SECONDS = 20.0
 # A slow verification's results must stay in the cache until it ends.
 _RESULT_SECONDS = 7 * 86_400
 _HOUR = 3600
-# The names of the executions that watchdogs start.
-_OF_TABLE = re.compile(r"(rebuild-.*-[0-9a-f]{8}-)(?:none|\d+)-\d+")
-_NAME_LENGTH = 30
 
 
 def take(step: Step, operations: Operations, context: Context) -> Any:
@@ -68,31 +64,12 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
 
 def _check(operations: Operations, step: Check) -> dict[str, Any]:
     status = operations.status()
-    prefix = execution_prefix(operations.table)
-    busy = any(_is_rebuild(name, prefix) for name in step.running)
+    busy = any(may_rebuild(name, operations.table) for name in step.running)
     gap = "none" if status.gap is None else status.gap
     # Step Functions refuses a second execution of the same name: a failed rebuild restarts an hour
     # later, and a running one is not started twice.
-    name = f"{prefix}{gap}-{int(time()) // _HOUR}"
+    name = execution_name("rebuild", operations.table, f"{gap}-{int(time()) // _HOUR}")
     return {"complete": status.complete, "start": status.rebuild_helps and not busy, "name": name}
-
-
-def execution_prefix(table: str) -> str:
-    """Return the beginning of the names of the rebuilds that a table's watchdog starts.
-
-    A name has up to 80 letters, digits, dashes and underscores, and a table's name may be longer.
-    """
-    words = re.sub(r"[^A-Za-z0-9_]+", "-", table)[:_NAME_LENGTH]
-    return f"rebuild-{words}-{sha256(table.encode()).hexdigest()[:8]}-"
-
-
-def _is_rebuild(execution: str, prefix: str) -> bool:
-    """Return whether an execution is, or may be, a rebuild of the table with that prefix."""
-    if execution.startswith(("verify", "repair")):
-        return False
-    of_table = _OF_TABLE.fullmatch(execution)
-    # An operator's own rebuild may be of any table.
-    return of_table is None or of_table[1] == prefix
 
 
 def _begin(operations: Operations, step: Begin) -> dict[str, Any]:

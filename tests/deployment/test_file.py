@@ -1,0 +1,185 @@
+"""A `mirror.toml` describes a deployment, and errors name file, field and remedy."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dynamirror.deployment.file import Deployment, check_sections, read_deployment
+from dynamirror.deployment.overrides import FIELDS, check_names
+from dynamirror.errors import ConfigError
+
+ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/{}"
+STREAM = f"{ARN}/stream/2026-01-02T03:04:05.678"
+VIEW = "[[view]]\n"
+
+
+def table(name: str, keys: str = '{ id = "S" }', rest: str = "create = true") -> str:
+    return f'[[table]]\nname = "{name}"\nkeys = {keys}\n{rest}\n'
+
+
+def existing(name: str, keys: str = '{ id = "S" }') -> str:
+    return table(name, keys, f'stream_arn = "{STREAM.format(name)}"')
+
+
+def option(name: str, keys: str = "id") -> dict[str, str]:
+    return {"tableArn": ARN.format(name), "streamArn": STREAM.format(name), "keys": keys}
+
+
+@pytest.fixture
+def read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that reads a text as a `mirror.toml`, with options of context."""
+    monkeypatch.chdir(tmp_path)
+
+    def read_text(text: str, **context: str) -> Deployment:
+        Path("mirror.toml").write_text(text, encoding="utf-8")
+        return read_deployment("mirror.toml", context)
+
+    return read_text
+
+
+def test_without_file_and_options_it_is_the_demo() -> None:
+    demo = read_deployment(None)
+    assert (demo.stack_name, demo.is_demo, demo.has_simulator) == ("Dynamirror-demo", True, True)
+    assert demo.canary_tables == demo.tables
+    assert (demo.tables[0].keys, demo.tables[0].stream_arn) == (("id",), None)
+
+
+@pytest.mark.parametrize(
+    ("name", "stack"),
+    [
+        ("orders", "Dynamirror-orders"),
+        ("Shop_Orders.v2-very-long-name", "Dynamirror-shop-orders-v2-very"),
+        ("Abcdefghijklmnopqrs.tuv", "Dynamirror-abcdefghijklmnopqrs"),
+    ],
+)
+def test_a_mirror_of_one_table_is_named_after_it(name: str, stack: str, read: Any) -> None:
+    assert read(existing(name)).stack_name == stack
+    assert read_deployment(None, option(name)).stack_name == stack
+    assert read(existing(name), name="other").stack_name == "Dynamirror-other"
+
+
+def test_a_mirror_of_several_tables_needs_a_name(read: Any) -> None:
+    tables = table("a") + existing("b", '{ pk = "S", sk = "N" }')
+    with pytest.raises(ConfigError, match=r"^mirror\.toml: mirror\.name: is missing; a mirror of"):
+        read(tables)
+    shop = read('[mirror]\nname = "shop"\n' + tables)
+    assert shop.stack_name == "Dynamirror-shop"
+    assert [table.keys for table in shop.tables] == [("id",), ("pk", "sk")]
+    assert [table.arn for table in shop.tables] == [None, ARN.format("b")]
+    # Only the created table has a canary.
+    assert [table.name for table in shop.canary_tables] == ["a"]
+    assert not shop.has_simulator
+
+
+def test_options_override_single_values_of_the_file(read: Any) -> None:
+    text = existing("orders") + "[cache]\nmax_gb = 7\nmax_ecpu = 5000\n[audit]\nrepair = false\n"
+    deployment = read(text, cacheMaxGb="9", auditRepair="yes", **option("orders", "pk, sk"))
+    assert (deployment.cache.max_gb, deployment.cache.max_ecpu) == (9, 5000)
+    assert deployment.audit.repair is True
+    assert deployment.tables[0].keys == ("pk", "sk")
+    with pytest.raises(ConfigError, match=r"^context: tableArn: mirror\.toml has no \[\[table\]\]"):
+        read(text, **option("users"))
+
+
+# A wrong value, with the file's sentence.
+IN_FILE = {
+    "[[cache]]": "cache: must be a section of fields, not [{}]",
+    '[cache]\nmax_gb = "x"': "cache.max_gb: must be a whole number from 1 to 5000, not 'x'",
+    "[cache]\nmax_gbs = 1": "cache.max_gbs: there is no such field; did you mean 'max_gb'?",
+    "[audit]\nparts = 0": "audit.parts: must be a whole number from 1 to 100000, not 0",
+    '[functions]\narchitecture = "vax"': (
+        "functions.architecture: must be arm64 or x86_64, not 'vax'"
+    ),
+    '[mirror]\nname = "Shop"': (
+        "mirror.name: must be up to 20 lower-case letters, digits and single dashes, a letter "
+        "first, not 'Shop'"
+    ),
+    '[mirror]\nname = "a-very-long-name-of-a-mirror"': (
+        "mirror.name: must be up to 20 lower-case letters, digits and single dashes, a letter "
+        "first, not 'a-very-long-name-of-a-mirror'"
+    ),
+    '[network]\nsubnet_ids = "subnet-1"': (
+        "network.subnet_ids: must be a list, each of it an id like subnet-0a1b2c3d, not 'subnet-1'"
+    ),
+    '[network]\nvpc_id = "vpc-1"\nsubnet_ids = ["subnet-1", "x"]': (
+        "network.subnet_ids[1]: must be an id like subnet-0a1b2c3d, not 'x'"
+    ),
+    '[network]\nsubnet_ids = ["subnet-1"]': (
+        "network: `subnet_ids` needs `vpc_id`, the VPC that they belong to"
+    ),
+    '[network]\ncidrs = ["10.0.0.0/33"]': (
+        "network.cidrs[0]: must be a block like 10.0.0.0/16, not '10.0.0.0/33'"
+    ),
+    '[cache.existing]\nname = "x"': "cache.existing.host: is missing; set it",
+    '[alarms]\nemail = "nobody"': (
+        "alarms.email: must be an address like ops@example.com, not 'nobody'"
+    ),
+    '[functions]\ntracing = "yes"': "functions.tracing: must be true or false, not 'yes'",
+    "[audit]\nenabled = false\nrate = 3": "audit.rate: applies only with enabled = true",
+    "[cache]\nshards = 3": ('cache.shards: applies only with a new cache of kind = "node-based"'),
+    '[cache]\nkind = "node-based"\nmax_gb = 3': (
+        'cache.max_gb: applies only with a new cache of kind = "serverless"'
+    ),
+    '[cache]\nengine_version = "8"\n[cache.existing]\nname = "c"\nhost = "h"': (
+        "cache.engine_version: applies only with a new cache, and so without [cache.existing]"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", IN_FILE)
+def test_an_error_in_the_file_names_file_field_and_remedy(text: str, read: Any) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(f"{VIEW}\n{text}\n")
+    assert str(refused.value) == f"mirror.toml: {IN_FILE[text]}"
+    if "applies only" not in IN_FILE[text]:  # which depends on context
+        with pytest.raises(ConfigError) as refused:
+            check_sections("mirror.toml")
+        assert str(refused.value) == f"mirror.toml: {IN_FILE[text]}"
+
+
+@pytest.mark.parametrize(
+    ("context", "sentence"),
+    [
+        ({"vpcId": "x"}, "vpcId: must be an id like vpc-0a1b2c3d, not 'x'"),
+        ({"subnetIds": "subnet-1, s", "vpcId": "vpc-1"}, "subnetIds: must be an id like"),
+        ({"public": "true", "vpcId": "vpc-1"}, "public needs no VPC, and so excludes vpcId,"),
+        ({"cacheShards": "2"}, "cacheShards: applies only with a new cache of cacheKind=node-"),
+        ({"maxAzs": "3", "vpcId": "vpc-1"}, "maxAzs: applies only with a new VPC, and so without"),
+    ],
+    ids=str,
+)
+def test_an_error_in_context_names_the_option(context: dict[str, str], sentence: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read_deployment(None, context)
+    assert str(refused.value).startswith(f"context: {sentence}")
+
+
+def test_a_view_of_a_table_that_the_mirror_lacks_is_refused(read: Any) -> None:
+    view = '[[view]]\ntable = "ordrs"\nkey = "x:{id}"\n'
+    with pytest.raises(ConfigError, match=r"'ordrs' is no table of this mirror; its tables are"):
+        read(existing("orders") + view)
+
+
+def test_a_canary_needs_a_partition_key_of_text(read: Any) -> None:
+    numbers = table("numbers", '{ id = "N" }')
+    assert read(numbers).canary_tables == ()
+    with pytest.raises(ConfigError, match=r"canary\.enabled: table numbers has a partition key of"):
+        read(f"{numbers}[canary]\nenabled = true\n")
+
+
+def test_every_field_of_a_section_has_an_option() -> None:
+    """A value that only a file can set is one that -c cannot override in a hurry."""
+    known = set(FIELDS.values())
+    sections = (field for field in Deployment.__struct_fields__)
+    missing = set()
+    for section in sections:
+        fields = getattr(getattr(read_deployment(None), section), "__struct_fields__", ())
+        missing |= {(section, field) for field in fields} - known
+    assert missing == {("cache", "existing")}
+
+
+def test_an_unknown_name_of_context_is_refused_with_the_nearest_one() -> None:
+    check_names(["batchSize", "@aws-cdk/core:x", "stage"], ["stage"])
+    with pytest.raises(ConfigError, match="context: vpcid: there is no such option; did you mean"):
+        check_names(["vpcid"])
