@@ -4,7 +4,10 @@ import json
 from typing import Any
 
 from aws_cdk.assertions import Template
+from tests.support.emulated_account import EmulatedAccount
 from tests.support.templates import EXISTING, GUARD, Synth, allowed_actions, resources
+
+from dynamirror.deployment.identity import Identity
 
 GUARDED = (
     "AWS::DynamoDB::Table",
@@ -49,3 +52,40 @@ def test_the_guard_may_write_its_log_and_read_the_status_of_its_stack(template: 
         if function["Handler"] == GUARD
     ]
     assert "VpcConfig" not in function
+
+
+def test_an_update_that_fails_later_is_rolled_back_past_the_guard(
+    account: EmulatedAccount,
+) -> None:
+    """The way back from two tables to one is not refused, and from there all works on."""
+    guard = account.function(
+        "guard", "from dynamirror.functions.identity_guard import handler as handler\n"
+    )
+
+    def stack(*tables: str, removed: tuple[str, ...] = (), fails: bool = False) -> Any:
+        identity = Identity(tables=dict.fromkeys(tables, ("id",)), cache="serverless")
+        properties = {
+            "ServiceToken": guard,
+            "Mirror": "shop",
+            "Identity": identity.to_json(),
+            "RemovedTables": list(removed),
+        }
+        resources: dict[str, Any] = {
+            "Guard": {"Type": "Custom::DynamirrorIdentity", "Properties": properties},
+            "Logs": {"Type": "AWS::Logs::LogGroup", "Properties": {}, "DependsOn": "Guard"},
+        }
+        if fails:
+            resources["Broken"] = {
+                "Type": "Custom::Broken",
+                "Properties": {"ServiceToken": f"{guard}-absent"},
+                "DependsOn": "Logs",
+            }
+        return {"Resources": resources}
+
+    name = "Dynamirror-guarded"
+    account.deploy(name, stack("orders"))
+    account.deploy(name, stack("orders", "users", fails=True), end="ROLLBACK_COMPLETE")
+    account.deploy(name, stack("users"), end="ROLLBACK_COMPLETE")
+    account.deploy(name, stack("orders", "users"))
+    account.deploy(name, stack("orders"), end="ROLLBACK_COMPLETE")
+    account.deploy(name, stack("orders", removed=("users",)))

@@ -24,6 +24,7 @@ from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.functions import environment as functions_environment
 from dynamirror.functions import operator
+from dynamirror.operations.executions import may_rebuild
 from dynamirror.views.view import Schema, ViewSpec
 
 Command = Callable[..., tuple[int, list[str], list[str]]]
@@ -268,9 +269,15 @@ class Deployed:
             event["request"].pop("table", None)
         return {"Payload": BytesIO(json.dumps(operator.handler(event)).encode())}
 
-    def start_execution(self, *, input: str, **_options: str) -> dict[str, str]:  # noqa: A002
+    def start_execution(
+        self,
+        *,
+        input: str,  # noqa: A002 - AWS's name
+        name: str,
+        **_options: str,
+    ) -> dict[str, str]:
         """Start the state machine, which does nothing."""
-        self.jobs.append(json.loads(input))
+        self.jobs.append(json.loads(input) | {"name": name})
         return {"executionArn": "arn"}
 
     def describe_execution(self, **_options: str) -> dict[str, str]:
@@ -322,6 +329,9 @@ def test_via_a_stack_the_state_machine_gets_the_table(
     _status, output, _errors = command("backfill", "--json", "--via", "Dynamirror-shop")
     assert [json.loads(line)["table"] for line in output] == place.tables
     assert [job["table"] for job in deployed.jobs] == place.tables
+    for job in deployed.jobs:
+        tables = [table for table in place.tables if may_rebuild(job["name"], table)]
+        assert tables == [job["table"]], "the watchdog of the other table does not wait for it"
 
 
 @pytest.mark.parametrize("is_stack", [True, False])

@@ -72,12 +72,12 @@ def served() -> Iterator[CloudFormation]:
     class Handler(BaseHTTPRequestHandler):
         def do_PUT(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            if cloud.failures:
-                cloud.failures -= 1
+            if services.failures:
+                services.failures -= 1
                 self._answer(503, b"")
                 return
-            cloud.answers.append(json.loads(body))
-            cloud.content_types.append(self.headers["Content-Type"])
+            services.answers.append(json.loads(body))
+            services.content_types.append(self.headers["Content-Type"])
             self._answer(200, b"")
 
         def do_POST(self) -> None:
@@ -85,10 +85,10 @@ def served() -> Iterator[CloudFormation]:
             described = (
                 "<DescribeStacksResponse><DescribeStacksResult><Stacks><member>"
                 "<StackName>Dynamirror-shop</StackName><CreationTime>2026-01-01T00:00:00Z"
-                f"</CreationTime><StackStatus>{cloud.status}</StackStatus></member></Stacks>"
+                f"</CreationTime><StackStatus>{services.status}</StackStatus></member></Stacks>"
                 "</DescribeStacksResult></DescribeStacksResponse>"
             )
-            self._answer(200 if cloud.status else 403, described.encode())
+            self._answer(200 if services.status else 403, described.encode())
 
         def _answer(self, status: int, body: bytes) -> None:
             self.send_response(status)
@@ -100,11 +100,11 @@ def served() -> Iterator[CloudFormation]:
             """Write nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    cloud = CloudFormation(f"http://127.0.0.1:{server.server_port}")
+    services = CloudFormation(f"http://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
     try:
-        yield cloud
+        yield services
     finally:
         server.shutdown()
         thread.join()

@@ -6,6 +6,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from tests.support.emulated_account import EmulatedAccount
 
 from dynamirror.deployment.file import read_deployment
@@ -236,4 +237,4 @@ def answered(status: int, body: Any) -> AWSResponse:
             text = body if isinstance(body, str) else json.dumps(body, default=str)
             yield text.encode()
 
-    return AWSResponse("http://aws", status, {"content-type": "application/json"}, Raw())
+    return AWSResponse("http://aws", status, HTTPHeaders(), Raw())

@@ -58,7 +58,7 @@ def test_the_example_deployments_pass_offline(file: Path) -> None:
 
 def test_views_are_checked_offline(tmp_path: Path) -> None:
     (file := tmp_path / "mirror.toml").write_text('[[view]]\nkey = "user:{pk}"\n')
-    status, output = preflight("--config", str(file), "--offline")
+    status, output = preflight("--config", str(file), "-c", "offline=true")
     assert status == 1
     assert "leaves out id of the primary key" in output
 

@@ -74,8 +74,10 @@ class EmulatedAccount:
         }
         self.deploy(name, template)
 
-    def deploy(self, name: str, template: Mapping[str, Any]) -> dict[str, str]:
-        """Create or update a stack, and return the physical ids of its resources."""
+    def deploy(
+        self, name: str, template: Mapping[str, Any], end: str = "COMPLETE"
+    ) -> dict[str, str]:
+        """Create or update a stack until a status, and return the physical ids of its resources."""
         stacks = self.client("cloudformation")
         try:
             stacks.describe_stacks(StackName=name)
@@ -89,24 +91,29 @@ class EmulatedAccount:
             return str(stack["StackStatus"])
 
         wait_until(lambda: not status().endswith("_IN_PROGRESS"))
-        assert status() == f"{verb}_COMPLETE", stacks.describe_stack_events(StackName=name)
+        assert status() == f"{verb}_{end}", stacks.describe_stack_events(StackName=name)
         found = stacks.describe_stack_resources(StackName=name)["StackResources"]
         return {each["LogicalResourceId"]: each["PhysicalResourceId"] for each in found}
 
-    def reader(self, stream: str, name: str) -> str:
-        """Create a function with an event source mapping, and return the id of the mapping."""
+    def function(self, name: str, code: str) -> str:
+        """Create a function whose code has a `handler`, and return its ARN."""
         zipped = io.BytesIO()
         with zipfile.ZipFile(zipped, "w") as archive:
-            archive.writestr("inside.py", "def handler(event, context):\n    pass\n")
-        functions = self.client("lambda")
-        functions.create_function(
+            archive.writestr("inside.py", code)
+        created = self.client("lambda").create_function(
             FunctionName=name,
             Runtime=f"python3.{sys.version_info.minor}",
             Role="arn:aws:iam::000000000000:role/any",
             Handler="inside.handler",
             Code={"ZipFile": zipped.getvalue()},
+            Timeout=60,
         )
-        mapping = functions.create_event_source_mapping(
+        return str(created["FunctionArn"])
+
+    def reader(self, stream: str, name: str) -> str:
+        """Create a function with an event source mapping, and return the id of the mapping."""
+        self.function(name, "def handler(event, context):\n    pass\n")
+        mapping = self.client("lambda").create_event_source_mapping(
             EventSourceArn=stream, FunctionName=name, StartingPosition="LATEST", Enabled=True
         )
         return str(mapping["UUID"])

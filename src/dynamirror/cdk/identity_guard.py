@@ -88,7 +88,7 @@ class IdentityGuard(Construct):
         own = {child.node.path for child in self.node.find_all()}
         for child in scope.node.find_all():
             if (
-                CfnResource.is_cfn_resource(child)
+                isinstance(child, CfnResource)
                 and child.node.path not in own
                 and child.cfn_resource_type in _GUARDED
             ):

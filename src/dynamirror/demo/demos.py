@@ -116,13 +116,14 @@ class Demos:
         return {demo.schema.table: demo.compare() for demo in self.demos}
 
     def wait(self) -> None:
-        """Wait until a stream ends.
+        """Wait until all streams have ended.
 
         Raises:
             DynamirrorError: the error that ended replication.
         """
-        while not any(demo.has_ended(0.1) for demo in self.demos):
-            pass
+        ended = [False]
+        while not all(ended):
+            ended = [demo.has_ended(0.1) for demo in self.demos]  # an error of any is raised
 
     def sample_entries(self) -> dict[str, bytes | None]:
         """Read an entry of each table, up to a few; return values by key."""

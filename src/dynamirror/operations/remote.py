@@ -15,6 +15,7 @@ import msgspec
 
 from dynamirror.dynamodb.client import Aws, aws_errors, error_code
 from dynamirror.errors import ConfigError, DynamirrorError, SourceError
+from dynamirror.operations.executions import execution_name
 from dynamirror.operations.messages import Request, Status, StatusRequest
 
 A = TypeVar("A")
@@ -23,6 +24,7 @@ MOST_STATE_MACHINE_SEGMENTS = 1_000
 # Lambda's own limit.
 _LONGEST_SECONDS = 900
 _POLL_SECONDS = 5.0
+_ID_LENGTH = 24
 _GONE = ("ResourceNotFoundException", "ValidationException", "ValidationError")
 
 
@@ -108,11 +110,14 @@ class Operator:
             raise ConfigError(
                 f"--via: {self._name} is not a stack with a state machine; give the stack's name"
             )
+        # The watchdog reads from the name which action is running, and on which table.
+        name = f"{job['action']}-{uuid4()}"
+        if table is not None:
+            name = execution_name(str(job["action"]), table, uuid4().hex[:_ID_LENGTH])
         with aws_errors(f"state machine {machine}"):
             answer = self._aws.client("stepfunctions").start_execution(
                 stateMachineArn=machine,
-                # The watchdog reads from the name which action is running.
-                name=f"{job['action']}-{uuid4()}",
+                name=name,
                 input=json.dumps(job if table is None else {**job, "table": table}),
             )
             return str(answer["executionArn"])

@@ -44,7 +44,7 @@ def _checks(
         yield place.unknown(
             "credentials",
             f"cannot be used: {error}",
-            "log in and set AWS_REGION, or use --offline",
+            "--offline makes the checks that need no account",
         )
         return
     deployed = DeployedStack()

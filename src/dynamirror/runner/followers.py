@@ -22,7 +22,7 @@ class _FollowedTable:
 
     name: str
     follower: Follower | None = None
-    trouble: Exception | None = None
+    trouble: BaseException | None = None
     counts: DeliveryCounts = field(default_factory=DeliveryCounts)
 
 
@@ -155,11 +155,11 @@ class Followers:
                 follower.follow(add, interval=interval)
         except DynamirrorError as error:
             self._note(table, error)
-        except Exception as error:
+        except BaseException as error:
             logger.exception("fault of the program", extra={"table": table.name})
             self._note(table, error)
 
-    def _note(self, table: _FollowedTable, error: Exception) -> None:
+    def _note(self, table: _FollowedTable, error: BaseException) -> None:
         """Note that a table is in trouble, and end if no other is left."""
         with self._lock:
             table.follower, table.trouble = None, error
