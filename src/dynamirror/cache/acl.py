@@ -136,8 +136,8 @@ def _state_rules(role: Role, table: str) -> Iterator[str]:
         case Role.AUDITOR:
             yield f"%R~{keyspace.RESERVED}{{{table}}}:*"
             # A script that only reads needs the right to write, too.
-            written = (keyspace.audit_key(table), keyspace.evictions_key(table))
-            yield from (f"~{key}" for key in (*written, keyspace.heartbeats_key(table)))
+            own = (keyspace.audit_key(table), keyspace.evictions_key(table))
+            yield from (f"~{key}" for key in (*own, keyspace.heartbeats_key(table)))
         case Role.CANARY:
             yield from (f"%R~{key}" for key in (mirror, quarantine, canary))
         case Role.READER:
