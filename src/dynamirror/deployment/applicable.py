@@ -87,8 +87,15 @@ _RULES: Final = (
     ),
     _Rule(
         "alarms",
+        ("canary_missing_minutes", "canary_late_seconds"),
+        "alarms=true and canary=true",
+        "enabled = true, and with enabled = true in [canary]",
+        lambda deployment: deployment.alarms.enabled and bool(deployment.canary_tables),
+    ),
+    _Rule(
+        "alarms",
         (
-            *("iterator_age_seconds", "canary_missing_minutes", "canary_late_seconds"),
+            "iterator_age_seconds",
             *("quarantine_items", "drift_items", "mirror_incomplete_minutes"),
             *("cache_storage_percent", "cache_ecpu_percent"),
         ),
