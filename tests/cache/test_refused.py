@@ -1,6 +1,7 @@
 """What the cache refuses for good is quarantined and blocks nothing; what may heal comes again."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,26 @@ def test_a_script_that_was_killed_or_a_lost_connection_is_retried() -> None:
     killed = "ERR Error running script: Script killed by user with SCRIPT KILL. script: on @x:1."
     assert not Failure("killed", AnswerError(killed)).is_final
     assert not Failure("no answer in time").is_final
+
+
+def test_a_right_that_the_scripts_lack_takes_no_entry_away(
+    single_valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """Within a script, its error has the code ERR; each record would lose its entry."""
+    password = tmp_path / "password"
+    password.write_text("p", encoding="utf-8")
+    single = Cache(single_valkey.settings(user="limited", password_file=str(password)))
+    admin = Cache(single_valkey.settings())
+    rules = (b"reset", b"on", b">p", b"allkeys", b"+@all")
+    with closing(admin), closing(single):
+        admin.broadcast(b"ACL", b"SETUSER", b"limited", *rules)
+        apply(single, [put(1, "a")], fence_ttl=FENCE_TTL)
+        for right, entry in ((b"-set", put(2, "a")), (b"-unlink", gone(3, "a"))):
+            admin.broadcast(b"ACL", b"SETUSER", b"limited", *rules, right)
+            report = apply(single, [entry], fence_ttl=FENCE_TTL)
+            assert (len(report.failed), report.quarantined) == (1, [])
+            assert single.call("users:a", b"GET", b"users:a") is not None
+        admin.broadcast(b"ACL", b"DELUSER", b"limited")
 
 
 def test_a_key_too_long_for_serverless_is_quarantined_and_its_neighbours_go_on(
