@@ -213,6 +213,12 @@ def test_a_wrong_segment_is_a_wrong_option(fails: Command, segment: str) -> None
     )
 
 
+def test_view_check_reads_the_sections_of_a_deployment(fails: Command, tmp_path: Path) -> None:
+    (file := tmp_path / "mirror.toml").write_text("[[view]]\n[cache]\nmax_gbs = 4\n")
+    sentence = f"{file}: cache.max_gbs: there is no such field; did you mean 'max_gb'?"
+    assert fails("view", "check", str(file)) == sentence
+
+
 @pytest.mark.parametrize("command", ["demo --view", "view check"])
 def test_a_key_that_was_assumed_is_named(fails: Command, tmp_path: Path, command: str) -> None:
     (file := tmp_path / "mirror.toml").write_text('[[view]]\nkey = "user:{pk}"\n')
