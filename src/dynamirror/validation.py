@@ -20,7 +20,9 @@ def explain_validation_error(message: str, names: tuple[str, ...]) -> str:
         # Only an error needs it, and every start of a function would pay for it.
         from difflib import get_close_matches  # noqa: PLC0415
 
-        near = get_close_matches(unknown[1], names, n=1)
+        # A field of another section may have that very name.
+        others = [name for name in names if name != unknown[1]]
+        near = get_close_matches(unknown[1], others, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(names)}"
         field = f"{where}.{unknown[1]}" if where else unknown[1]
         return f"{field}: there is no such field; {hint}"
