@@ -4,9 +4,14 @@ import shutil
 import signal
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from tests.support.processes import environment, start
+
+from dynamirror.cli import hints
+from dynamirror.dynamodb.client import Aws
 
 # A hash, under a key that a shell would take apart, of a table that the simulator cannot write.
 HASH = """
@@ -80,3 +85,14 @@ def test_every_printed_line_works_as_printed(
         assert demo.wait(60) == 130
         demo.communicate()
     assert not (folder / "demo.env").exists()
+
+
+def test_the_settings_of_several_tables_name_them_all() -> None:
+    demos: Any = SimpleNamespace(
+        tables=("orders", "carts"),
+        database=SimpleNamespace(aws=Aws("local", None, ("a", "b")), endpoint_url="http://db"),
+        valkey=SimpleNamespace(port=7000),
+    )
+    variables = hints.settings(demos, "mirror.toml")
+    assert (variables["DYNAMODB_TABLE"], variables["DYNAMODB_TABLES"]) == ("", "orders,carts")
+    assert next(iter(variables)) == "DYNAMODB_TABLE", "by which a demo knows its file"
