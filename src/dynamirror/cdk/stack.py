@@ -147,7 +147,11 @@ class DynamirrorStack(Stack):
         """Create the simulator if the deployment has one, and return the output that names it."""
         if not self.deployment.has_simulator:
             return {}
-        fitting = [table.table for table in context.tables if table.keys == ("id",)]
+        fitting = [
+            table.table
+            for table, it in zip(context.tables, self.deployment.tables, strict=True)
+            if table.keys == ("id",) and it.types in (None, ("S",))
+        ]
         if not fitting:
             raise ConfigError(
                 f"{self.deployment.path or 'context'}: simulator: needs a table whose only key is "

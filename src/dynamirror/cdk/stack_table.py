@@ -6,8 +6,9 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from dynamirror.cdk.mirrored_table import MirroredTable, check_tables
-from dynamirror.deployment.file import DeployedTable, Deployment
+from dynamirror.deployment.file import Deployment
 from dynamirror.deployment.sections import MirrorSection
+from dynamirror.deployment.tables import DeployedTable
 from dynamirror.errors import ConfigError
 
 
