@@ -312,11 +312,14 @@ def test_a_retained_table_outlives_the_stack(synth: Synth) -> None:
             EXISTING | {"streamArn": STREAM_ARN.replace("orders", "users")},
             f"context: streamArn: {STREAM_ARN.replace('orders', 'users')} is not a stream of",
         ),
-        (EXISTING | {"viewType": "KEYS_ONLY"}, "the stream of table orders has the view type"),
+        (
+            EXISTING | {"viewType": "KEYS_ONLY"},
+            "context: the stream of table orders has the view type",
+        ),
         ({"config": "nowhere.toml"}, "nowhere.toml: cannot be read"),
         (
             EXISTING | {"config": str(ROOT / "examples/original/mirror.toml")},
-            "view default: key '{id}' leaves out customer and order",
+            f"{ROOT / 'examples/original/mirror.toml'}: view default: key '{{id}}' leaves out",
         ),
     ],
     ids=[

@@ -1,8 +1,8 @@
 """The stack that deploys a whole mirror."""
 
-from typing import Any
+from typing import Any, Final
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import CfnOutput, CfnResource, Duration, Stack
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
@@ -19,6 +19,9 @@ from dynamirror.cdk.stack_network import lookup_environment, stack_network
 from dynamirror.cdk.stack_table import key_patterns, removal_policy, stack_tables
 from dynamirror.deployment.file import Deployment
 from dynamirror.errors import ConfigError
+
+# CloudFormation's limit.
+_MAX_RESOURCES: Final = 500
 
 
 class DynamirrorStack(Stack):
@@ -93,6 +96,16 @@ class DynamirrorStack(Stack):
             code=code,
             removal_policy=context.removal_policy,
         ).guard(self)
+        self._check_size()
+
+    def _check_size(self) -> None:
+        count = sum(isinstance(child, CfnResource) for child in self.node.find_all())
+        if count > _MAX_RESOURCES:
+            raise ConfigError(
+                f"{self.deployment.path}: table: {len(self.deployment.tables)} tables need "
+                f"{count} resources, and a stack has at most {_MAX_RESOURCES}; divide the tables "
+                "among mirrors, or set function_per_table = false"
+            )
 
     def _table_outputs(self, tables: list[MirroredTable]) -> dict[str, str]:
         """Return the stack outputs that name the tables."""
