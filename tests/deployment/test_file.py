@@ -254,6 +254,10 @@ def test_a_view_of_a_table_that_the_mirror_lacks_is_refused(read: Any) -> None:
     view = '[[view]]\ntable = "ordrs"\nkey = "x:{id}"\n'
     with pytest.raises(ConfigError, match=r"'ordrs' is no table of this mirror; its tables are"):
         read(existing("orders") + view)
+    with pytest.raises(
+        ConfigError, match=r"'ordrs' is no table of this mirror; add a \[\[table\]\]"
+    ):
+        read(view)
 
 
 def test_a_canary_needs_a_partition_key_of_text(read: Any) -> None:

@@ -102,9 +102,9 @@ class DynamirrorStack(Stack):
         count = sum(isinstance(child, CfnResource) for child in self.node.find_all())
         if count > _MAX_RESOURCES:
             raise ConfigError(
-                f"{self.deployment.path}: table: {len(self.deployment.tables)} tables need "
-                f"{count} resources, and a stack has at most {_MAX_RESOURCES}; divide the tables "
-                "among mirrors, or set function_per_table = false"
+                f"{self.deployment.path or 'context'}: table: a stack of "
+                f"{len(self.deployment.tables)} tables needs {count} resources, and may have "
+                f"{_MAX_RESOURCES}; divide the tables among mirrors"
             )
 
     def _table_outputs(self, tables: list[MirroredTable]) -> dict[str, str]:

@@ -168,10 +168,11 @@ def _check_view_tables(
 ) -> None:
     names = [table.name for table in tables if table.name]
     for view in views:
-        if names and view.table and view.table not in names:
+        if view.table and view.table not in names:
+            remedy = f"its tables are {', '.join(names)}" if names else "add a [[table]] for it"
             raise ConfigError(
                 f"{source}: view {view.name}: table: {view.table!r} is no table of this mirror; "
-                f"its tables are {', '.join(names)}"
+                f"{remedy}"
             )
 
 
