@@ -101,7 +101,8 @@ class MirrorSection(_Section, frozen=True):
         retain: whether created tables and the mirror's logs outlive the stack.
         deletion_protection: whether created tables have deletion protection.
         point_in_time_recovery: whether created tables have point-in-time recovery.
-        removed_tables: names of tables that this mirror had, and that it gives up on purpose.
+        removed_tables: names of tables that this mirror had, and that it gives up on purpose. A
+            table that the stack created must first be deployed with `retain`.
     """
 
     name: MirrorName = ""
