@@ -26,7 +26,7 @@ def test_a_deletion_does_not_wait_for_the_guard(template: Template) -> None:
 def test_the_identity_is_an_output_and_what_the_guard_compares(synth: Synth) -> None:
     template = synth(**EXISTING, name="shop", removedTables="old,older")
     (properties,) = resources(template, "Custom::DynamirrorIdentity")
-    identity = {
+    identity: dict[str, Any] = {
         "tables": {"orders": ["customer", "order"]},
         "cache": "serverless",
         "existing_cache": None,

@@ -110,13 +110,10 @@ class DynamirrorStack(Stack):
     def _table_outputs(self, tables: list[MirroredTable]) -> dict[str, str]:
         """Return the stack outputs that name the tables."""
         names = [table.table.table_name for table in tables]
-        if len(tables) > 1:
-            return {"Tables": self.to_json_string(names)}
-        return {
-            "Tables": self.to_json_string(names),
-            "TableName": names[0],
-            "StreamArn": tables[0].table.table_stream_arn or "",
-        }
+        outputs = {"Tables": self.to_json_string(names)}
+        if len(tables) == 1:
+            outputs |= {"TableName": names[0], "StreamArn": tables[0].table.table_stream_arn or ""}
+        return outputs
 
     def _mirror(self, context: FunctionContext) -> Mirror:
         options = self.deployment.replicator

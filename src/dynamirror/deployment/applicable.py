@@ -82,6 +82,13 @@ _RULES: Final = (
         lambda deployment: _makes_cache(deployment, "node-based"),
     ),
     _Rule(
+        "cache",
+        ("authorities",),
+        "a cache that has TLS",
+        "a cache that has TLS",
+        lambda deployment: deployment.cache.existing is None or deployment.cache.existing.tls,
+    ),
+    _Rule(
         "audit",
         ("every_minutes", "parts", "repair", "rate"),
         "audit=true",
