@@ -148,7 +148,6 @@ class Replicator:
         report.coalesced += coalesced
         has_other_key = any(item.reason == OTHER_KEY for item in parked)
         if has_other_key and self._table_keys.correct(batch.table):
-            self._gap_detectors.pop(batch.table, None)
             return self._apply(batch, begin, context)
         if refused:
             return report, *refused[0]
@@ -179,9 +178,12 @@ class Replicator:
 
     def gap_detector(self, table: str) -> GapDetector | None:
         """Return the gap detector of a table; None before the first record of the table."""
-        if table not in self._gap_detectors and (views := self.views.bound(table)):
-            self._gap_detectors[table] = GapDetector(self.cache, views, clock=self._clock)
-        return self._gap_detectors.get(table)
+        detector, views = self._gap_detectors.get(table), self.views.bound(table)
+        if views and (detector is None or detector.views is not views):
+            detector = self._gap_detectors[table] = GapDetector(
+                self.cache, views, clock=self._clock
+            )
+        return detector
 
     def _check_completeness(self, batch: RecordBatch, began: float, *, done: bool) -> None:
         """Record a gap if the batch or the marker shows that the mirror is incomplete.

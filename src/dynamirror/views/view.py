@@ -308,36 +308,43 @@ class Views:
             ConfigError: no view is for that table, or one does not fit it.
             SourceError: the table had to be asked for its key, and cannot be.
         """
-        schema = self._schema_of(table, keys)
-        views = self._bound.pop(table, None)
-        if views is not None and views[0].schema.keys == schema.keys:
-            self._bound[table] = views
-        return self.bind(schema)
+        return self.bind(self._schema_of(table, keys))
 
     def bound(self, table: str) -> tuple[View, ...] | None:
         """Return the views of a table, if they are bound."""
         return self._bound.get(table)
 
     def bind(self, schema: Schema) -> tuple[View, ...]:
-        """Fit all views of a table to it, once.
+        """Fit all views of a table to it, once, and again if it was recreated with another key.
 
         Raises:
             ConfigError: no view is for that table, one does not fit, or keys of two could meet.
         """
-        if schema.table in self._bound:
-            return self._bound[schema.table]
+        held = self._bound.get(schema.table)
+        if held is not None and not _is_other_key(held[0].schema, schema):
+            return held
         views = tuple(s.bind(schema) for s in self._specs if s.table in (None, schema.table))
         if not views:
             known = ", ".join(sorted({s.table for s in self._specs if s.table}))
             raise ConfigError(
                 f"no view is for table {schema.table} (there are views for {known}); add a [[view]]"
             )
-        others = [view for bound in list(self._bound.values()) for view in bound]
+        others = [
+            view
+            for table, bound in list(self._bound.items())
+            if table != schema.table
+            for view in bound
+        ]
         for index, view in enumerate(views):
             for other in (*others, *views[:index]):
                 _check_apart(view, other)
         self._bound[schema.table] = views
         return views
+
+
+def _is_other_key(one: Schema, two: Schema) -> bool:
+    """Return whether the names or the types differ, as far as the types are known."""
+    return one.keys != two.keys or bool(one.types and two.types and one.types != two.types)
 
 
 def bind_views(specs: Sequence[ViewSpec], schema: Schema) -> tuple[View, ...]:
