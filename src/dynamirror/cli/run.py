@@ -28,6 +28,7 @@ from dynamirror.runner.follower import Follower
 from dynamirror.runner.followers import Followers
 from dynamirror.runner.health_endpoint import HealthEndpoint
 from dynamirror.views.batch_result import BatchResult
+from dynamirror.views.key_spaces import check_tables
 
 
 def run(
@@ -116,6 +117,7 @@ def run(
         names = ", ".join(tables)
         raise OptionError(f"--page: shows one table; name it with --table, one of {names}")
     settings = options.read_settings(cache, tls=tls, config=config)
+    check_tables(settings.views(), tables)
     output = RunOutput(tables, as_json=as_json)
     observers: list[Callable[[BatchResult], None]] = [output.count]
     replicator = build(settings, observe=lambda batch: _notify(observers, batch))

@@ -12,6 +12,7 @@ from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.stream_record import Change, check_view_type
 from dynamirror.views.condition import Condition, parse, path, pinned
 from dynamirror.views.encoding import JSON, Encoding, ValueType
+from dynamirror.views.key_spaces import KeySpace, check_apart
 from dynamirror.views.key_template import Collection, KeyTemplate
 from dynamirror.views.projection import Projection
 
@@ -337,7 +338,7 @@ class Views:
         ]
         for index, view in enumerate(views):
             for other in (*others, *views[:index]):
-                _check_apart(view, other)
+                check_apart(_key_space(view), _key_space(other))
         self._bound[schema.table] = views
         return views
 
@@ -372,17 +373,5 @@ def check_stream(views: Sequence[View], view_type: str, table: str) -> None:
     check_view_type(view_type, table, needs_old_image=needs_old_image)
 
 
-def _check_apart(view: View, other: View) -> None:
-    one, two = view.template.prefix, other.template.prefix
-    short, long = sorted((one, two), key=len)
-    if long.startswith(short):
-        reason = f"the keys of both begin with {short!r}"
-        if short != long:
-            reason = f"each key that begins with {long!r} begins with {short!r}, too"
-        if not short:
-            reason = "the keys of one begin with an attribute, which can be any text"
-        raise ConfigError(
-            f"views {other.name} (table {other.schema.table}) and {view.name} (table "
-            f"{view.schema.table}) could both write one key, because {reason}; begin their keys "
-            "with words of which none begins with another"
-        )
+def _key_space(view: View) -> KeySpace:
+    return KeySpace(view.name, view.schema.table, view.template.prefix)
