@@ -152,6 +152,22 @@ def test_tables_whose_views_could_write_one_key_are_refused(
     assert not list(place.cache.scan("*"))
 
 
+def test_a_table_without_views_does_not_end_the_watch_of_the_others(
+    place: Place, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynamirror.cli.status.time.sleep", interrupt)
+    first, second = place.tables
+    place.write(second)
+    status, output, _errors = command("status", "-t", first, "-t", second, "--watch", "--json")
+    assert status == 130
+    without, with_views = map(json.loads, output)
+    assert f"no view is for table {first}" in without["error"]
+    assert with_views["table"] == second
+
+
 def test_a_table_that_cannot_be_read_does_not_keep_a_command_from_the_others(
     place: Place, command: Command
 ) -> None:

@@ -116,7 +116,7 @@ def run(
     if page and len(tables) > 1:
         names = ", ".join(tables)
         raise OptionError(f"--page: shows one table; name it with --table, one of {names}")
-    settings = options.read_settings(cache, tls=tls, config=config)
+    settings = options.read_settings(cache, tls=tls, config=config).shared_by(len(tables))
     check_tables(settings.views(), tables)
     output = RunOutput(tables, as_json=as_json)
     observers: list[Callable[[BatchResult], None]] = [output.count]

@@ -77,9 +77,9 @@ def _watch(
         """Return the error where there is no status: an outage must not end the watch."""
         try:
             return mirror.perform(StatusRequest(max_lag), Status)
-        except ConfigError:
-            raise
         except DynamirrorError as error:
+            if isinstance(error, ConfigError) and len(mirrors) == 1:
+                raise
             return error
 
     console = Console()
