@@ -239,6 +239,25 @@ def test_what_cannot_be_deleted_is_retried(limited: Cache, serverless: Serverles
     assert [rejected.entry.key for rejected in report.failed] == ["users:a"]
 
 
+def test_what_is_refused_is_listed_before_its_entry_goes(
+    limited: Cache, serverless: Serverless
+) -> None:
+    """Else it would come again, stale by its tombstone, and be in neither place."""
+    mirror = replicator(limited)
+    good = record(2, item("b"))
+    serverless.refusals[b"odd"] = "ERR this is not for me"
+    serverless.refusals[b"quarantine"] = "OOM command not allowed"
+    assert mirror({"Records": [record(1, item("a", name="odd")), good]}, Time()) == {
+        "batchItemFailures": [{"itemIdentifier": f"{1:021d}"}]
+    }
+    serverless.refusals.clear()
+    assert mirror({"Records": [record(1, item("a", name="odd")), good]}, Time()) == {
+        "batchItemFailures": []
+    }
+    assert limited.call("users:a", b"GET", b"users:a") is not None
+    assert read_quarantine(limited, "users") == []
+
+
 def test_a_full_cache_is_not_taken_for_a_refusal(cache: Cache) -> None:
     cache.broadcast(b"CONFIG", b"SET", b"maxmemory", b"1")
     try:
