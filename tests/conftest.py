@@ -12,6 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from tests.support.deadlines import done, settle
 from tests.support.fault_proxy import Proxy
+from tests.support.sandboxes import fresh_handler
 from tests.support.world import MakeWorld, World
 
 from dynamirror.cache.client import Cache
@@ -110,6 +111,16 @@ def dynamodb() -> Iterator[EmbeddedDynamoDB]:
     """DynamoDB and its streams; tables are told apart by name."""
     with EmbeddedDynamoDB() as server:
         yield server
+
+
+@pytest.fixture
+def lambda_env(
+    valkey: EmbeddedValkey, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
+    """A fresh Lambda sandbox whose environment points to the cluster, which is empty."""
+    assert not list(cache.scan("*"))
+    with fresh_handler(valkey.settings(), monkeypatch) as env:
+        yield env
 
 
 @pytest.fixture(params=["cluster", "single"])

@@ -13,6 +13,7 @@ from dynamirror.cli.output import print_json
 from dynamirror.cli.printable import printable
 from dynamirror.demo.contents import SIMULATED
 from dynamirror.demo.example import assumed_key_named, items_path, read_items
+from dynamirror.deployment.file import check_sections
 from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import Item, number_text
 from dynamirror.settings import load_tables, load_views
@@ -51,6 +52,7 @@ def check(
 ) -> None:
     """Explain views: what they do, a sample entry of each and its cost, and Lambda's filter."""
     specs = load_views(file)
+    check_sections(file)
     table_spec = _table(file, specs, table)
     path = item or items_path(file, load_tables(file), table_spec.name)
     with assumed_key_named(file):
