@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import chain
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -23,6 +23,9 @@ from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.settings import Settings
 from dynamirror.views.view import ViewSpec
 
+if TYPE_CHECKING:
+    from tests.support.emulated_account import EmulatedAccount
+
 # What one run tries, the next one tries, and a machine that pauses fails nothing.
 settings.register_profile(
     "steady",
@@ -38,7 +41,7 @@ settings.load_profile("steady")
 
 # Fixtures that start more than one Valkey, DynamoDB or emulated AWS, or that build something.
 _SLOW_FIXTURES = frozenset(
-    {"alarms", "cloud", "cluster_nodes", "dynamodb", "kept", "lambda_code", "synth"}
+    {"account", "alarms", "cloud", "cluster_nodes", "dynamodb", "kept", "lambda_code", "synth"}
 )
 _SERVERS = frozenset({"single_valkey", "valkey"})
 # A test module that imports one of these starts processes, a browser, a demo or CDK.
@@ -121,6 +124,16 @@ def lambda_env(
     assert not list(cache.scan("*"))
     with fresh_handler(valkey.settings(), monkeypatch) as env:
         yield env
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator["EmulatedAccount"]:
+    """An AWS account, emulated, with a session that starts one."""
+    from tests.support.emulated_account import EmulatedAccount  # noqa: PLC0415 - few tests need it
+
+    account = EmulatedAccount()
+    yield account
+    account.server.stop()
 
 
 @pytest.fixture(params=["cluster", "single"])
