@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dynamirror.deployment.overrides import OFFLINE
+from dynamirror.deployment.overrides import OFFLINE, is_offline
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.extras import extra_needed
 
@@ -22,6 +22,7 @@ def main() -> None:
 
             from dynamirror.cdk import DynamirrorStack, deployment_of  # noqa: PLC0415 - same
         app = App()
+        leaves_out = is_offline(app.node.try_get_context(OFFLINE))
         deployment = deployment_of(app.node)
         stack = DynamirrorStack(
             app,
@@ -29,9 +30,8 @@ def main() -> None:
             description="A Valkey cache that mirrors DynamoDB tables, kept by dynamirror",
         )
         output = Path(app.synth().directory)
-        is_offline = str(app.node.try_get_context(OFFLINE)).lower() in {"true", "yes"}
         # With something missing, CDK's command line looks it up and runs the app again.
-        if not is_offline and not _read(output / "manifest.json").get("missing"):
+        if not leaves_out and not _read(output / "manifest.json").get("missing"):
             _preflight(deployment, _read(output / stack.template_file))
     except DynamirrorError as error:
         sys.exit(f"dynamirror: {error}")

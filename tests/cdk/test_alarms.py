@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 from aws_cdk import App, Stack, Validations
+from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_iam as iam
@@ -30,7 +31,7 @@ from tests.support.templates import (
     statements,
 )
 
-from dynamirror.cdk import Alarms, MonitoredMirror, MonitoredTable
+from dynamirror.cdk import Alarms, Dashboard, MonitoredMirror, MonitoredTable
 from dynamirror.errors import DynamirrorError
 from dynamirror.functions.step_messages import Evicted, Step
 from dynamirror.metrics import catalogue as metrics
@@ -485,3 +486,25 @@ def test_nag_finds_nothing_with_any_topic(context: dict[str, str]) -> None:
     app, _stack = make_stack(**context)
     Validations.of(app).add_plugins(AwsSolutionsChecks(app))
     app.synth()
+
+
+def test_a_widget_of_the_dashboard_has_no_more_alarms_than_cloudwatch_takes() -> None:
+    stack = Stack(App(), "Theirs")
+    arn = "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:"
+    alarms = [
+        cloudwatch.Alarm.from_alarm_arn(stack, f"Alarm{number}", f"{arn}{number}")
+        for number in range(101)
+    ]
+    replicator = lambda_.Function(
+        stack,
+        "Replicator",
+        handler="index.handler",
+        runtime=lambda_.Runtime.PYTHON_3_13,
+        code=lambda_.Code.from_inline("def handler(*_): pass"),
+    )
+    mirror = MonitoredMirror(tables=[MonitoredTable(name="orders")], replicators={"": replicator})
+    Dashboard(stack, "Dashboard", mirror=mirror, alarms=alarms)
+    shown = [
+        widget["properties"].get("alarms", ()) for widget in widgets(Template.from_stack(stack))
+    ]
+    assert [len(alarms) for alarms in shown if alarms] == [100, 1]

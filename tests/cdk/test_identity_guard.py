@@ -9,30 +9,29 @@ from tests.support.templates import EXISTING, GUARD, Synth, allowed_actions, res
 
 from dynamirror.deployment.identity import Identity
 
-GUARDED = (
-    "AWS::DynamoDB::Table",
-    "AWS::ElastiCache::ServerlessCache",
-    "AWS::Lambda::EventSourceMapping",
-    "AWS::Lambda::Function",
-    "AWS::StepFunctions::StateMachine",
-)
-
 
 def test_all_that_a_deployment_changes_waits_for_the_guard(template: Template) -> None:
+    """Users and policies, too: a refused deployment must not take the live mirror's rights."""
     (guard,) = template.find_resources("Custom::DynamirrorIdentity")
-    for kind in GUARDED:
-        for name, resource in template.find_resources(kind).items():
-            is_own = resource["Properties"].get("Handler") == GUARD
-            assert (guard in resource.get("DependsOn", ())) != is_own, name
+    found = template.to_json()["Resources"]
+    waiting = {name for name, resource in found.items() if guard in resource.get("DependsOn", ())}
+    assert {name for name in found if not name.startswith("Identity")} == waiting
+
+
+def test_a_deletion_does_not_wait_for_the_guard(template: Template) -> None:
+    (guard,) = template.find_resources("Custom::DynamirrorIdentity").values()
+    assert guard["DeletionPolicy"] == "Retain"
 
 
 def test_the_identity_is_an_output_and_what_the_guard_compares(synth: Synth) -> None:
     template = synth(**EXISTING, name="shop", removedTables="old,older")
     (properties,) = resources(template, "Custom::DynamirrorIdentity")
-    identity = {
+    identity: dict[str, Any] = {
         "tables": {"orders": ["customer", "order"]},
         "cache": "serverless",
         "existing_cache": None,
+        "created": [],
+        "retain": False,
     }
     assert json.loads(properties["Identity"]) == identity
     assert (properties["Mirror"], properties["RemovedTables"]) == ("shop", ["old", "older"])

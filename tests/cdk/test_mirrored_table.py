@@ -20,9 +20,10 @@ from dynamirror.cdk import (
     Network,
     Recovery,
 )
-from dynamirror.cdk.mirrored_table import check_tables
+from dynamirror.cdk.mirrored_table import check_tables, declared_keys
 from dynamirror.errors import ConfigError
 from dynamirror.settings import Settings
+from dynamirror.views.view import Schema
 
 TEXT, NUMBER = dynamodb.AttributeType.STRING, dynamodb.AttributeType.NUMBER
 CODE = LambdaCode(
@@ -151,6 +152,17 @@ def test_functions_learn_the_keys_of_tables_without_a_name_of_their_own() -> Non
     assert settings.declared_schema("other") is None
     rules = resources(template, "AWS::Events::Rule")
     assert len(rules) == 4
+
+
+@pytest.mark.parametrize("keys", [("a,b", "c"), ("{a", "b"), (" a",)])
+def test_functions_learn_keys_that_a_list_cannot_hold(keys: tuple[str, ...]) -> None:
+    stack = Stack(App(), "Theirs")
+    table = MirroredTable(
+        table=dynamodb.Table.from_table_name(stack, "Orders", "orders"), keys=keys
+    )
+    declared = stack.resolve(declared_keys([table], None, stack))
+    settings = Settings(host="cache", key_schema=declared)
+    assert settings.declared_schema("orders") == Schema("orders", keys)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ LOOKUP = (
     "vpc-provider:account=123456789012:filter.vpc-id=vpc-0123abcd:region=eu-west-1:"
     "returnAsymmetricSubnets=true"
 )
-MIRROR = '[mirror]\nname = "m"\n[[table]]\nname = "t"\nkeys = { id = "S" }\ncreate = true\n'
+MIRROR = '[mirror]\nname = "m"\n[[table]]\nname = "orders"\nkeys = { id = "S" }\ncreate = true\n'
 
 
 @pytest.fixture

@@ -242,6 +242,20 @@ def test_the_simulator_writes_to_the_table_every_minute_and_may_do_nothing_more(
     assert [sorted(s["Action"]) for s in writes] == [["dynamodb:DeleteItem", "dynamodb:PutItem"]]
 
 
+def test_a_simulator_needs_a_table_whose_only_key_is_id_of_type_text(tmp_path: Path) -> None:
+    config = tmp_path / "mirror.toml"
+    table = '[[table]]\nname = "numbers"\nkeys = { id = "N" }\ncreate = true\n'
+    config.write_text(f"{table}[simulator]\nenabled = true\n")
+    with pytest.raises(ConfigError, match=r"mirror\.toml: simulator: needs a table whose only key"):
+        make_stack(config=str(config))
+
+
+def test_a_stack_of_too_many_resources_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dynamirror.cdk.stack._MAX_RESOURCES", 50)
+    with pytest.raises(ConfigError, match=r"1 tables needs \d+ resources, and may have 50; divide"):
+        make_stack(**EXISTING)
+
+
 def test_logs_are_kept_for_a_time(template: Template) -> None:
     for group in resources(template, "AWS::Logs::LogGroup"):
         assert group["RetentionInDays"]
@@ -312,11 +326,14 @@ def test_a_retained_table_outlives_the_stack(synth: Synth) -> None:
             EXISTING | {"streamArn": STREAM_ARN.replace("orders", "users")},
             f"context: streamArn: {STREAM_ARN.replace('orders', 'users')} is not a stream of",
         ),
-        (EXISTING | {"viewType": "KEYS_ONLY"}, "the stream of table orders has the view type"),
+        (
+            EXISTING | {"viewType": "KEYS_ONLY"},
+            "context: the stream of table orders has the view type",
+        ),
         ({"config": "nowhere.toml"}, "nowhere.toml: cannot be read"),
         (
             EXISTING | {"config": str(ROOT / "examples/original/mirror.toml")},
-            "view default: key '{id}' leaves out customer and order",
+            f"{ROOT / 'examples/original/mirror.toml'}: view default: key '{{id}}' leaves out",
         ),
     ],
     ids=[

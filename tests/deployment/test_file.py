@@ -60,15 +60,15 @@ def test_a_mirror_of_one_table_is_named_after_it(name: str, stack: str, read: An
 
 
 def test_a_mirror_of_several_tables_needs_a_name(read: Any) -> None:
-    tables = table("a") + existing("b", '{ pk = "S", sk = "N" }')
+    tables = table("carts") + existing("users", '{ pk = "S", sk = "N" }')
     with pytest.raises(ConfigError, match=r"^mirror\.toml: mirror\.name: is missing; a mirror of"):
         read(tables)
     shop = read('[mirror]\nname = "shop"\n' + tables)
     assert shop.stack_name == "Dynamirror-shop"
     assert [table.keys for table in shop.tables] == [("id",), ("pk", "sk")]
-    assert [table.arn for table in shop.tables] == [None, ARN.format("b")]
+    assert [table.arn for table in shop.tables] == [None, ARN.format("users")]
     # Only the created table has a canary.
-    assert [table.name for table in shop.canary_tables] == ["a"]
+    assert [table.name for table in shop.canary_tables] == ["carts"]
     assert not shop.has_simulator
 
 
@@ -124,6 +124,46 @@ IN_FILE = {
     '[cache]\nengine_version = "8"\n[cache.existing]\nname = "c"\nhost = "h"': (
         "cache.engine_version: applies only with a new cache, and so without [cache.existing]"
     ),
+    '[network]\ncidrs = ["10.0.0.256/32"]': (
+        "network.cidrs[0]: must be a block like 10.0.0.0/16, not '10.0.0.256/32'"
+    ),
+    '[network]\nsecurity_group_ids = ["sg-1", "sg-2", "sg-1"]': (
+        "network: `security_group_ids` holds sg-1 twice; leave one out"
+    ),
+    '[network]\nvpc_id = "vpc-1"\nsubnet_ids = ["subnet-1", "subnet-1"]': (
+        "network: `subnet_ids` holds subnet-1 twice; leave one out"
+    ),
+    '[mirror]\nremoved_tables = ["a", "a"]': (
+        "mirror: `removed_tables` holds a twice; leave one out"
+    ),
+    '[functions]\npython = "3.10"': (
+        "functions.python: must be 3.11 or newer, as in 3.13, not '3.10'"
+    ),
+    '[cache]\nkind = "node-based"\nnode_type = "r7g.large"': (
+        "cache.node_type: must be a type like cache.r7g.large, not 'r7g.large'"
+    ),
+    "[alarms]\ncache_ecpu_percent = 5": (
+        "alarms.cache_ecpu_percent: applies only with max_ecpu in [cache]"
+    ),
+    "[alarms]\ndrift_items = 5\n[audit]\nenabled = false": (
+        "alarms.drift_items: applies only with an audit"
+    ),
+    "[alarms]\nquarantine_items = 5\n[audit]\nenabled = false\n[canary]\nenabled = false": (
+        "alarms.quarantine_items: applies only with an audit or a canary"
+    ),
+    '[cache]\nkind = "node-based"\n[alarms]\ncache_storage_percent = 5': (
+        "alarms.cache_storage_percent: applies only with a serverless cache of known size"
+    ),
+    '[network]\nvpc_id = "vpc-1"\ncidrs = ["10.0.0.0/8"]\n'
+    '[cache.existing]\nname = "c"\nhost = "h"': (
+        "network.cidrs: applies only with a new cache, or with security_group_id in "
+        "[cache.existing]"
+    ),
+    "[network]\npublic = true\n"
+    '[cache.existing]\nname = "c"\nhost = "h"\nsecurity_group_id = "sg-1"': (
+        "cache.existing.security_group_id: applies only with network.vpc_id, because a public "
+        "cache has no security group"
+    ),
 }
 
 
@@ -138,6 +178,51 @@ def test_an_error_in_the_file_names_file_field_and_remedy(text: str, read: Any) 
         assert str(refused.value) == f"mirror.toml: {IN_FILE[text]}"
 
 
+KEY = 'kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/1"'
+FOREIGN = STREAM.format("users").replace("eu-west-1", "us-east-1")
+
+
+@pytest.mark.parametrize(
+    ("tables", "sentence"),
+    [
+        (table("ab"), "table[0].name: must be 3 to 255 letters, digits, dots, dashes and"),
+        (table("a b"), "table[0].name: must be 3 to 255 letters"),
+        (table("a" * 256), "table[0].name: must be 3 to 255 letters"),
+        (table("orders", rest=f"create = true\n{KEY}"), "table[0].kms_key_arn: applies only with"),
+        (
+            existing("orders") + 'kms_key_arn = "alias/x"\n',
+            "table[0].kms_key_arn: must be an ARN like",
+        ),
+        (
+            table("orders", rest='stream_arn = "x:table/orders/stream/y"'),
+            "table[0]: stream_arn: 'x:table/orders/stream/y' is no stream of table orders; it",
+        ),
+        (
+            existing("orders") + table("users", rest=f'stream_arn = "{FOREIGN}"'),
+            f"table[].stream_arn: {ARN.format('orders')} and ",
+        ),
+        (
+            f'[mirror]\nremoved_tables = ["orders"]\n{table("orders")}',
+            "mirror.removed_tables: names orders, which is a table of this mirror; take it out",
+        ),
+        (
+            "".join(table(f"{number:02}{'a' * 200}") for number in range(20)),
+            "table[].name: the names of 20 tables have 4040 letters together",
+        ),
+    ],
+)
+def test_a_table_that_cannot_be_mirrored_is_refused(tables: str, sentence: str, read: Any) -> None:
+    with pytest.raises(ConfigError) as refused:
+        read(tables, name="shop")
+    assert str(refused.value).startswith(f"mirror.toml: {sentence}")
+
+
+def test_names_of_tables_may_differ_by_case_dots_and_dashes_only(read: Any) -> None:
+    names = ["a.b", "a-b", "a_b", "A.b", "n" * 255]
+    deployment = read("".join(map(table, names)), name="shop")
+    assert [table.name for table in deployment.tables] == names
+
+
 @pytest.mark.parametrize(
     ("context", "sentence"),
     [
@@ -145,6 +230,16 @@ def test_an_error_in_the_file_names_file_field_and_remedy(text: str, read: Any) 
         ({"subnetIds": "subnet-1, s", "vpcId": "vpc-1"}, "subnetIds: must be an id like"),
         ({"public": "true", "vpcId": "vpc-1"}, "public needs no VPC, and so excludes vpcId,"),
         ({"cacheShards": "2"}, "cacheShards: applies only with a new cache of cacheKind=node-"),
+        ({"securityGroupIds": "sg-1,sg-1"}, "securityGroupIds holds sg-1 twice; leave one out"),
+        ({**option("orders"), "keys": "a,b,c"}, "keys: must be the partition key and, if there"),
+        ({**option("orders"), "keys": "a,a"}, "keys: must be the partition key and, if there"),
+        ({**option("orders"), "keys": ","}, "keys: must be the partition key and, if there"),
+        ({**option("orders"), "tableKeyArn": "x"}, "tableKeyArn: must be an ARN like"),
+        (
+            {"tableArn": "x:table/orders", "streamArn": "x:table/orders/stream/y", "keys": "id"},
+            "streamArn: x:table/orders/stream/y is not a stream of x:table/orders",
+        ),
+        ({"cacheEcpuPercent": "5"}, "cacheEcpuPercent: applies only with cacheMaxEcpu"),
         ({"maxAzs": "3", "vpcId": "vpc-1"}, "maxAzs: applies only with a new VPC, and so without"),
     ],
     ids=str,
@@ -159,6 +254,10 @@ def test_a_view_of_a_table_that_the_mirror_lacks_is_refused(read: Any) -> None:
     view = '[[view]]\ntable = "ordrs"\nkey = "x:{id}"\n'
     with pytest.raises(ConfigError, match=r"'ordrs' is no table of this mirror; its tables are"):
         read(existing("orders") + view)
+    with pytest.raises(
+        ConfigError, match=r"'ordrs' is no table of this mirror; add a \[\[table\]\]"
+    ):
+        read(view)
 
 
 def test_a_canary_needs_a_partition_key_of_text(read: Any) -> None:

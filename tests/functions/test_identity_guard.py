@@ -21,6 +21,13 @@ NODES = Identity(tables={"orders": ("id",)}, cache="node-based")
 THEIRS = Identity(tables={"orders": ("id",)}, cache="serverless", existing_cache="shared")
 
 
+class Unreadable(Identity, frozen=True, kw_only=True):
+    """An identity of a later version, which this one cannot read."""
+
+    def to_json(self) -> str:
+        return "?"
+
+
 class CloudFormation:
     """The ends of CloudFormation that the guard meets: its API, and the URL for the answer."""
 
@@ -181,6 +188,28 @@ def test_a_table_is_given_up_by_name_only(cloud: CloudFormation) -> None:
     assert cloud.ask("Update", BOTH, ORDERS, ["orders"])["Status"] == "FAILED"
 
 
+def created(*tables: str, retain: bool = False) -> Identity:
+    keys = dict.fromkeys(["orders", "users"], ("id",))
+    return Identity(tables=keys, cache="serverless", created=tables, retain=retain)
+
+
+@pytest.mark.parametrize("new", [created("users"), ORDERS])
+def test_a_created_table_is_not_deleted_by_describing_it_as_an_existing_one(
+    cloud: CloudFormation, new: Identity
+) -> None:
+    old = created("orders", "users")
+    answer = cloud.ask("Update", old, new, ["users"])
+    assert answer["Status"] == "FAILED"
+    assert answer["Reason"].startswith(
+        "mirror shop: its stack created table orders, and this deployment would delete the table "
+        "with its items; first deploy with retain = true and without this change"
+    )
+    # With its deletion policy, the table leaves the stack and stays.
+    kept = created("orders", "users", retain=True)
+    assert cloud.ask("Update", old, kept)["Status"] == "SUCCESS"
+    assert cloud.ask("Update", kept, new, ["users"])["Status"] == "SUCCESS"
+
+
 def test_a_rollback_leads_back(cloud: CloudFormation) -> None:
     """CloudFormation sends an update with the old and the new properties exchanged."""
     cloud.status = "UPDATE_ROLLBACK_IN_PROGRESS"
@@ -192,6 +221,14 @@ def test_what_cannot_be_compared_is_refused(cloud: CloudFormation) -> None:
     answer = cloud.ask("Update", BOTH, ORDERS)
     assert answer["Status"] == "FAILED"
     assert answer["Reason"].startswith("cannot compare this deployment with the deployed mirror: ")
+
+
+def test_a_rollback_leads_back_from_what_cannot_be_compared(cloud: CloudFormation) -> None:
+    """Otherwise the stack would be stuck in UPDATE_ROLLBACK_FAILED."""
+    cloud.status = "UPDATE_ROLLBACK_IN_PROGRESS"
+    assert cloud.ask("Update", Unreadable(tables={}, cache=""), ORDERS)["Status"] == "SUCCESS"
+    cloud.status = "UPDATE_IN_PROGRESS"
+    assert cloud.ask("Update", Unreadable(tables={}, cache=""), ORDERS)["Status"] == "FAILED"
 
 
 def test_an_answer_is_sent_again(cloud: CloudFormation) -> None:

@@ -63,6 +63,19 @@ def test_views_are_checked_offline(tmp_path: Path) -> None:
     assert "leaves out id of the primary key" in output
 
 
+def test_views_of_several_tables_are_checked_together_offline(tmp_path: Path) -> None:
+    tables = "".join(
+        f'[[table]]\nname = "{name}"\nkeys = {{ id = "S" }}\ncreate = true\n'
+        for name in ("orders", "users")
+    )
+    (file := tmp_path / "mirror.toml").write_text(
+        f'[mirror]\nname = "shop"\n{tables}[[view]]\nkey = "x:{{id}}"\n'
+    )
+    status, output = preflight("--config", str(file), "--offline")
+    assert status == 1
+    assert "wrong   mirror: entries: views default (table orders) and default" in output
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
@@ -78,6 +91,11 @@ def test_a_wrong_option_is_refused(words: list[str], sentence: str) -> None:
     with pytest.raises(OptionError) as refused:
         preflight(*words)
     assert str(refused.value) == sentence
+
+
+def test_offline_is_true_or_false() -> None:
+    with pytest.raises(ConfigError, match=r"^context: offline: must be true or false, not 'maybe'"):
+        preflight("-c", "offline=maybe")
 
 
 def test_an_unknown_name_of_context_is_refused() -> None:

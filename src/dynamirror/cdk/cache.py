@@ -102,7 +102,6 @@ class Cache(MirrorCache):
                     reason="CDK's copy of the schema is older than ConnectionType.",
                 )
             )
-        self.resource.add_resource_dependency(users.group)
         self.resource.apply_removal_policy(removal_policy)
         self._endpoints = {
             role: CacheEndpoint(

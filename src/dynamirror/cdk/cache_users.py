@@ -35,8 +35,6 @@ class CacheUsers:
             user_group_id=unique_name(scope, "users"),
             user_ids=[user.ref for user in self.users.values()],
         )
-        for user in self.users.values():
-            self.group.add_resource_dependency(user)
 
     def _user(self, role: Role, access: str) -> elasticache.CfnUser:
         # The replicator's is named as when it was the only user beside the reader.

@@ -18,6 +18,8 @@ from dynamirror.costs import prices
 from dynamirror.metrics import catalogue as metrics
 
 _FULL, _HALF, _THIRD, _HEIGHT = 24, 12, 8, 6  # of CloudWatch's grid
+# CloudWatch refuses a widget of more alarms.
+_ALARMS_OF_WIDGET = 100
 _TRANSPARENT = cloudwatch.TextWidgetBackground.TRANSPARENT
 _HOUR = Duration.hours(1)
 _FIVE_MINUTES = Duration.minutes(5)
@@ -45,15 +47,17 @@ class Dashboard(Construct):
         runbook: str = RUNBOOK,
     ) -> None:
         super().__init__(scope, id)
-        rows: list[list[cloudwatch.IWidget]] = []
-        if alarms:
-            rows.append(
-                [
-                    cloudwatch.AlarmStatusWidget(
-                        title="Alarms", alarms=list(alarms), width=_FULL, height=4
-                    )
-                ]
-            )
+        rows: list[list[cloudwatch.IWidget]] = [
+            [
+                cloudwatch.AlarmStatusWidget(
+                    title="Alarms",
+                    alarms=list(alarms[first : first + _ALARMS_OF_WIDGET]),
+                    width=_FULL,
+                    height=4,
+                )
+            ]
+            for first in range(0, len(alarms), _ALARMS_OF_WIDGET)
+        ]
         rows += [
             [_text("Is it right?", _checked_by(mirror), runbook, "mirror-incomplete")],
             *(_right(mirror, table) for table in mirror.tables),

@@ -1,7 +1,6 @@
 """Refuses a deployment that would turn a mirror into another."""
 
 from collections.abc import Sequence
-from typing import Final
 
 from aws_cdk import CfnOutput, CfnResource, CustomResource, Duration, RemovalPolicy, Stack
 from aws_cdk import aws_iam as iam
@@ -11,23 +10,12 @@ from constructs import Construct, IConstruct
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.deployment.identity import Identity
 
-# What waits for the guard, so that a refused deployment changes none of it.
-_GUARDED: Final = (
-    "AWS::DynamoDB::Table",
-    "AWS::ElastiCache::ReplicationGroup",
-    "AWS::ElastiCache::ServerlessCache",
-    "AWS::Lambda::EventSourceMapping",
-    "AWS::Lambda::Function",
-    "AWS::StepFunctions::StateMachine",
-)
-
 
 class IdentityGuard(Construct):
     """Fail an update of the stack whose tables, keys or cache are those of another mirror.
 
-    CloudFormation itself asks the guard before it changes tables, cache, functions and event
-    source mappings, whoever deploys. The stack's output `MirrorIdentity` holds the identity, for
-    `dynamirror preflight`.
+    CloudFormation itself asks the guard before it changes anything else of the stack, whoever
+    deploys. The stack's output `MirrorIdentity` holds the identity, for `dynamirror preflight`.
 
     Args:
         mirror: name of the mirror.
@@ -73,6 +61,8 @@ class IdentityGuard(Construct):
             resource_type="Custom::DynamirrorIdentity",
             service_token=function.function_arn,
             service_timeout=Duration.minutes(2),
+            # There is nothing to delete, so a deletion must not wait for the function.
+            removal_policy=RemovalPolicy.RETAIN,
             properties={
                 "Mirror": mirror,
                 "Identity": identity.to_json(),
@@ -82,14 +72,10 @@ class IdentityGuard(Construct):
         CfnOutput(Stack.of(self), "MirrorIdentity", value=identity.to_json())
 
     def guard(self, scope: IConstruct) -> None:
-        """Let the tables, caches, functions and mappings in a scope wait for the guard."""
+        """Let all other resources in a scope wait, so that a refused deployment changes none."""
         first = self.resource.node.default_child
         assert isinstance(first, CfnResource)
         own = {child.node.path for child in self.node.find_all()}
         for child in scope.node.find_all():
-            if (
-                isinstance(child, CfnResource)
-                and child.node.path not in own
-                and child.cfn_resource_type in _GUARDED
-            ):
+            if isinstance(child, CfnResource) and child.node.path not in own:
                 child.add_resource_dependency(first)

@@ -16,6 +16,8 @@ from dynamirror.views.view import Schema, Views
 
 # Placeholder for a table name that CloudFormation only knows after it creates the table.
 UNNAMED = "dynamirror_unnamed_table"
+# What a list of keys in DYNAMIRROR_KEY_SCHEMA cannot hold.
+_OF_THE_LIST = frozenset(", {")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +135,7 @@ def construct_ids(tables: Sequence[MirroredTable]) -> dict[str, MirroredTable]:
 
 def declared_keys(tables: Sequence[MirroredTable], config: str | None, stack: Stack) -> str | None:
     """Return the keys of tables for DYNAMIRROR_KEY_SCHEMA; None if `mirror.toml` has them."""
-    if len(tables) == 1:
+    if len(tables) == 1 and not set("".join(tables[0].keys)) & _OF_THE_LIST:
         return ",".join(tables[0].keys)
     known = {table.name: tuple(table.keys) for table in load_tables(config)}
     missing = {

@@ -116,7 +116,6 @@ class NodeCache(MirrorCache):
             security_group_ids=[group.security_group_id for group in groups],
             user_group_ids=[users.group.ref],
         )
-        self.resource.add_resource_dependency(users.group)
         self.resource.apply_removal_policy(removal_policy)
         _acknowledge(self.resource)
         self._endpoints = {

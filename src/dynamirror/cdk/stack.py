@@ -1,8 +1,8 @@
 """The stack that deploys a whole mirror."""
 
-from typing import Any
+from typing import Any, Final
 
-from aws_cdk import CfnOutput, Duration, Stack
+from aws_cdk import CfnOutput, CfnResource, Duration, Stack
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
@@ -19,6 +19,9 @@ from dynamirror.cdk.stack_network import lookup_environment, stack_network
 from dynamirror.cdk.stack_table import key_patterns, removal_policy, stack_tables
 from dynamirror.deployment.file import Deployment
 from dynamirror.errors import ConfigError
+
+# CloudFormation's limit.
+_MAX_RESOURCES: Final = 500
 
 
 class DynamirrorStack(Stack):
@@ -93,17 +96,24 @@ class DynamirrorStack(Stack):
             code=code,
             removal_policy=context.removal_policy,
         ).guard(self)
+        self._check_size()
+
+    def _check_size(self) -> None:
+        count = sum(isinstance(child, CfnResource) for child in self.node.find_all())
+        if count > _MAX_RESOURCES:
+            raise ConfigError(
+                f"{self.deployment.path or 'context'}: table: a stack of "
+                f"{len(self.deployment.tables)} tables needs {count} resources, and may have "
+                f"{_MAX_RESOURCES}; divide the tables among mirrors"
+            )
 
     def _table_outputs(self, tables: list[MirroredTable]) -> dict[str, str]:
         """Return the stack outputs that name the tables."""
         names = [table.table.table_name for table in tables]
-        if len(tables) > 1:
-            return {"Tables": self.to_json_string(names)}
-        return {
-            "Tables": self.to_json_string(names),
-            "TableName": names[0],
-            "StreamArn": tables[0].table.table_stream_arn or "",
-        }
+        outputs = {"Tables": self.to_json_string(names)}
+        if len(tables) == 1:
+            outputs |= {"TableName": names[0], "StreamArn": tables[0].table.table_stream_arn or ""}
+        return outputs
 
     def _mirror(self, context: FunctionContext) -> Mirror:
         options = self.deployment.replicator
@@ -147,7 +157,11 @@ class DynamirrorStack(Stack):
         """Create the simulator if the deployment has one, and return the output that names it."""
         if not self.deployment.has_simulator:
             return {}
-        fitting = [table.table for table in context.tables if table.keys == ("id",)]
+        fitting = [
+            table.table
+            for table, it in zip(context.tables, self.deployment.tables, strict=True)
+            if table.keys == ("id",) and it.types in (None, ("S",))
+        ]
         if not fitting:
             raise ConfigError(
                 f"{self.deployment.path or 'context'}: simulator: needs a table whose only key is "

@@ -39,7 +39,6 @@ def stack_cache(
     Raises:
         ConfigError: the cache cannot be made as described, or not in this network.
     """
-    _check_network(deployment)
     try:
         cache = _cache(scope, deployment.cache, network, key_patterns, table_names)
     except ConfigError as error:
@@ -145,22 +144,6 @@ def _secret(scope: Construct, arn: str, key_arn: str | None) -> secretsmanager.I
         secret_complete_arn=arn,
         encryption_key=kms.Key.from_key_arn(scope, "CacheSecretKey", key_arn) if key_arn else None,
     )
-
-
-def _check_network(deployment: Deployment) -> None:
-    existing, network = deployment.cache.existing, deployment.network
-    source = deployment.path or "context"
-    kind = existing.kind if existing else deployment.cache.kind
-    if network.public and kind == "node-based":
-        raise ConfigError(
-            f"{source}: network.public: applies only to serverless caches, because nodes have no "
-            "public endpoint; set network.vpc_id instead"
-        )
-    if existing and not network.public and network.vpc_id is None:
-        raise ConfigError(
-            f"{source}: network.vpc_id: is missing; set it to the VPC of the existing cache, which "
-            "a new VPC does not reach"
-        )
 
 
 def _admit(scope: Construct, cache: MirrorCache, network: NetworkSection) -> None:

@@ -6,8 +6,9 @@ from aws_cdk import aws_kms as kms
 from constructs import Construct
 
 from dynamirror.cdk.mirrored_table import MirroredTable, check_tables
-from dynamirror.deployment.file import DeployedTable, Deployment
+from dynamirror.deployment.file import Deployment
 from dynamirror.deployment.sections import MirrorSection
+from dynamirror.deployment.tables import DeployedTable
 from dynamirror.errors import ConfigError
 
 
@@ -34,13 +35,13 @@ def key_patterns(tables: list[MirroredTable], deployment: Deployment) -> tuple[s
     try:
         return check_tables(tables, deployment.path)
     except ConfigError as error:
-        if not deployment.is_demo or " leaves out " not in str(error):
-            raise
-        sentence = str(error).replace(f"table {tables[0].schema.table}", "the new table")
-        raise ConfigError(
-            f"{sentence}; the key of a new table is id (S): for a table of your own, add a "
-            "[[table]], or set tableArn, streamArn and keys"
-        ) from None
+        sentence = str(error)
+        if deployment.is_demo and " leaves out " in sentence:
+            sentence = sentence.replace(f"table {tables[0].schema.table}", "the new table") + (
+                "; the key of a new table is id (S): for a table of your own, add a [[table]], or "
+                "set tableArn, streamArn and keys"
+            )
+        raise ConfigError(f"{deployment.path or 'context'}: {sentence}") from None
 
 
 def _existing_table(scope: Construct, table: DeployedTable) -> dynamodb.ITable:

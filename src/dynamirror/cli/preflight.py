@@ -8,7 +8,7 @@ from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
 from dynamirror.deployment.file import read_deployment
-from dynamirror.deployment.overrides import OFFLINE, check_names
+from dynamirror.deployment.overrides import OFFLINE, check_names, is_offline
 from dynamirror.errors import OptionError
 from dynamirror.preflight.run import preflight as run_preflight
 from dynamirror.preflight.run import preflight_offline
@@ -48,7 +48,7 @@ def preflight(
     with interruptible():
         report = (
             preflight_offline(deployment)
-            if offline or values.get(OFFLINE, "").lower() in {"true", "yes"}
+            if offline or is_offline(values.get(OFFLINE))
             else run_preflight(deployment, options.read_aws(endpoint_url))
         )
     if as_json:

@@ -28,6 +28,13 @@ class _Rule(NamedTuple):
     holds: "Callable[[Deployment], bool]"
 
 
+def _has_storage_limit(deployment: "Deployment") -> bool:
+    existing = deployment.cache.existing
+    if existing is None:
+        return deployment.cache.kind == "serverless"
+    return existing.kind == "serverless" and existing.max_gb is not None
+
+
 _RULES: Final = (
     _Rule(
         "mirror",
@@ -42,6 +49,16 @@ _RULES: Final = (
         "a new VPC, and so without vpcId and public",
         "a new VPC, and so without vpc_id and public",
         lambda deployment: not (deployment.network.vpc_id or deployment.network.public),
+    ),
+    _Rule(
+        "network",
+        ("security_group_ids", "cidrs"),
+        "a new cache, or with security_group_id in [cache.existing]",
+        "a new cache, or with security_group_id in [cache.existing]",
+        lambda deployment: (
+            deployment.cache.existing is None
+            or deployment.cache.existing.security_group_id is not None
+        ),
     ),
     _Rule(
         "cache",
@@ -63,6 +80,13 @@ _RULES: Final = (
         "a new cache of cacheKind=node-based",
         'a new cache of kind = "node-based"',
         lambda deployment: _makes_cache(deployment, "node-based"),
+    ),
+    _Rule(
+        "cache",
+        ("authorities",),
+        "a cache that has TLS",
+        "a cache that has TLS",
+        lambda deployment: deployment.cache.existing is None or deployment.cache.existing.tls,
     ),
     _Rule(
         "audit",
@@ -94,6 +118,34 @@ _RULES: Final = (
         "alarms=true",
         "enabled = true",
         lambda deployment: deployment.alarms.enabled,
+    ),
+    _Rule(
+        "alarms",
+        ("quarantine_items", "mirror_incomplete_minutes"),
+        "audit=true or canary=true",
+        "an audit or a canary",
+        lambda deployment: deployment.audit.enabled or bool(deployment.canary_tables),
+    ),
+    _Rule(
+        "alarms",
+        ("drift_items",),
+        "audit=true",
+        "an audit",
+        lambda deployment: deployment.audit.enabled,
+    ),
+    _Rule(
+        "alarms",
+        ("cache_storage_percent",),
+        "a serverless cache of known size",
+        "a serverless cache of known size",
+        _has_storage_limit,
+    ),
+    _Rule(
+        "alarms",
+        ("cache_ecpu_percent",),
+        "cacheMaxEcpu",
+        "max_ecpu in [cache]",
+        lambda deployment: deployment.cache.max_ecpu is not None,
     ),
     _Rule(
         "alarms",

@@ -23,13 +23,13 @@ from dynamirror.deployment.sections import (
     Replicator,
     Simulator,
 )
+from dynamirror.deployment.tables import DeployedTable, read_tables
 from dynamirror.errors import ConfigError
 from dynamirror.settings import read_text
-from dynamirror.views.mirror_toml import TableSpec, parse_tables, parse_views, read_document
+from dynamirror.views.mirror_toml import parse_tables, parse_views, read_document
 from dynamirror.views.view import ViewSpec
 
 _DEMO_NAME: Final = "demo"
-_DEMO_KEYS: Final = {"id": "S"}
 _FLAGS: Final = {"yes": "true", "no": "false"}
 
 
@@ -46,31 +46,6 @@ class Sections(msgspec.Struct, frozen=True):
     canary: Canary = Canary()
     simulator: Simulator = Simulator()
     alarms: Alarms = Alarms()
-
-
-class DeployedTable(msgspec.Struct, frozen=True, kw_only=True):
-    """A table of the mirror.
-
-    Args:
-        name: name of the table; None for a created one that CloudFormation names.
-        keys: names of the key attributes, partition key first.
-        types: types of the key attributes, where declared.
-        stream_arn: ARN of the stream of an existing table; None to create the table.
-        view_type: view type of the stream.
-        kms_key_arn: ARN of the customer-managed KMS key that encrypts an existing table.
-    """
-
-    name: str | None = None
-    keys: tuple[str, ...]
-    types: tuple[str, ...] | None = None
-    stream_arn: str | None = None
-    view_type: str = "NEW_AND_OLD_IMAGES"
-    kms_key_arn: str | None = None
-
-    @property
-    def arn(self) -> str | None:
-        """Return the ARN of an existing table."""
-        return self.stream_arn and self.stream_arn.partition("/stream/")[0]
 
 
 class Deployment(Sections, frozen=True, kw_only=True):
@@ -99,6 +74,10 @@ class Deployment(Sections, frozen=True, kw_only=True):
             tables={table.name or CREATED: table.keys for table in self.tables},
             cache=existing.kind if existing else self.cache.kind,
             existing_cache=existing.name if existing else None,
+            created=tuple(
+                table.name or CREATED for table in self.tables if table.stream_arn is None
+            ),
+            retain=self.mirror.retain,
         )
 
     @property
@@ -141,7 +120,7 @@ def read_deployment(path: str | None, context: Mapping[str, str] | None = None) 
     overrides = override(context or {})
     sections = _sections(document, overrides, source)
     specs = () if path is None else parse_tables(text, source)
-    tables = _tables(specs, overrides, source)
+    tables = read_tables(specs, overrides, source)
     views = (ViewSpec(),) if path is None else parse_views(text, source)
     _check_view_tables(views, tables, source)
     values = {name: getattr(sections, name) for name in Sections.__struct_fields__}
@@ -149,6 +128,8 @@ def read_deployment(path: str | None, context: Mapping[str, str] | None = None) 
     deployment = Deployment(path=path, tables=tables, views=views, **values)
     check_applicable(deployment, document, overrides.sections, source)
     _check_canary(deployment, source)
+    _check_removed(deployment, source)
+    _check_network(deployment, source)
     return deployment
 
 
@@ -187,10 +168,11 @@ def _check_view_tables(
 ) -> None:
     names = [table.name for table in tables if table.name]
     for view in views:
-        if names and view.table and view.table not in names:
+        if view.table and view.table not in names:
+            remedy = f"its tables are {', '.join(names)}" if names else "add a [[table]] for it"
             raise ConfigError(
                 f"{source}: view {view.name}: table: {view.table!r} is no table of this mirror; "
-                f"its tables are {', '.join(names)}"
+                f"{remedy}"
             )
 
 
@@ -201,6 +183,37 @@ def _check_canary(deployment: Deployment, source: str) -> None:
                 f"{source}: canary.enabled: table {table.name} has a partition key of type "
                 f"{table.types[0]}, and a canary needs S; set enabled = false"
             )
+
+
+def _check_removed(deployment: Deployment, source: str) -> None:
+    for table in deployment.tables:
+        if table.name in deployment.mirror.removed_tables:
+            raise ConfigError(
+                f"{source}: mirror.removed_tables: names {table.name}, which is a table of this "
+                "mirror; take it out of the list"
+            )
+
+
+def _check_network(deployment: Deployment, source: str) -> None:
+    existing, network = deployment.cache.existing, deployment.network
+    kind = existing.kind if existing else deployment.cache.kind
+    if network.public and kind == "node-based":
+        raise ConfigError(
+            f"{source}: network.public: applies only to serverless caches, because nodes have no "
+            "public endpoint; set network.vpc_id instead"
+        )
+    if existing is None:
+        return
+    if network.public and existing.security_group_id:
+        raise ConfigError(
+            f"{source}: cache.existing.security_group_id: applies only with network.vpc_id, "
+            "because a public cache has no security group"
+        )
+    if not network.public and network.vpc_id is None:
+        raise ConfigError(
+            f"{source}: network.vpc_id: is missing; set it to the VPC of the existing cache, which "
+            "a new VPC does not reach"
+        )
 
 
 def _file_sections(document: Mapping[str, Any], source: str) -> None:
@@ -232,37 +245,3 @@ def _flags(section: str, fields: Mapping[str, Any]) -> dict[str, Any]:
         else value
         for name, value in fields.items()
     }
-
-
-def _tables(
-    specs: tuple[TableSpec, ...], overrides: Override, source: str
-) -> tuple[DeployedTable, ...]:
-    tables = []
-    for index, spec in enumerate(specs):
-        override_this = overrides.table and overrides.table["name"] == spec.name
-        if spec.stream_arn is None and not spec.create and not override_this:
-            raise ConfigError(
-                f"{source}: table[{index}].stream_arn: is missing; set it to the ARN of the stream "
-                f"of table {spec.name}, or set create = true for a new table"
-            )
-        table = DeployedTable(
-            name=spec.name,
-            keys=tuple(spec.keys),
-            types=tuple(spec.keys.values()),
-            stream_arn=spec.stream_arn,
-            view_type=spec.view_type,
-            kms_key_arn=spec.kms_key_arn,
-        )
-        tables.append(msgspec.structs.replace(table, **overrides.table) if override_this else table)
-    if overrides.table and overrides.table["name"] not in [table.name for table in tables]:
-        if tables:
-            raise ConfigError(
-                f"context: tableArn: {source} has no [[table]] named "
-                f"{overrides.table['name']!r}; add one"
-            )
-        if "keys" not in overrides.table:
-            raise ConfigError("context: tableArn needs streamArn and keys, as in -c keys=pk,sk")
-        return (DeployedTable(**overrides.table),)
-    return tuple(tables) or (
-        DeployedTable(keys=tuple(_DEMO_KEYS), types=tuple(_DEMO_KEYS.values())),
-    )

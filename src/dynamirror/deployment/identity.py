@@ -16,11 +16,15 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         tables: names of the key attributes of each table, partition key first.
         cache: kind of the cache.
         existing_cache: name of a cache that another stack owns; None if the stack creates it.
+        created: names of the tables that the stack creates.
+        retain: whether those tables outlive their removal from the stack.
     """
 
     tables: Mapping[str, tuple[str, ...]]
     cache: str
     existing_cache: str | None = None
+    created: tuple[str, ...] = ()
+    retain: bool = False
 
     def to_json(self) -> str:
         """Return the identity as text, the same for the same identity."""
@@ -58,6 +62,13 @@ def refused_changes(
                 f"not {', '.join(wanted.tables[table])}; correct the keys, or deploy the other "
                 "table under another name"
             )
+    if not deployed.retain:
+        sentences.extend(
+            f"mirror {mirror}: its stack created {_name(table)}, and this deployment would delete "
+            "the table with its items; first deploy with retain = true and without this change"
+            for table in deployed.created
+            if table not in wanted.created and (table in wanted.tables or table in removed)
+        )
     if _cache(deployed) != _cache(wanted):
         sentences.append(
             f"mirror {mirror}: has {_cache(deployed)}, which this deployment would replace by "

@@ -9,6 +9,7 @@ import msgspec
 
 from dynamirror.deployment.explanations import explain, field_of
 from dynamirror.errors import ConfigError
+from dynamirror.views.mirror_toml import is_stream
 
 # The section and the field that each name overrides.
 FIELDS: Final[Mapping[str, tuple[str, str]]] = {
@@ -137,6 +138,20 @@ def check_names(context: Collection[str], others: Collection[str] = ()) -> None:
             raise ConfigError(f"context: {name}: there is no such option; {hint}")
 
 
+def is_offline(value: Any) -> bool:
+    """Return whether the option `offline` leaves out the preflight.
+
+    Raises:
+        ConfigError: the value is neither true nor false.
+    """
+    text = str(value or "false").lower()
+    if text in {"true", "yes"}:
+        return True
+    if text in {"false", "no"}:
+        return False
+    raise ConfigError(f"context: {OFFLINE}: must be true or false, not {value!r}")
+
+
 def override(context: Mapping[str, str]) -> Override:
     """Return the values that CDK context gives; empty texts count as absent.
 
@@ -167,9 +182,10 @@ def _table(options: Mapping[str, str | None]) -> dict[str, Any]:
         return {}
     if stream is None:
         raise ConfigError("context: tableArn needs streamArn and keys, as in -c keys=pk,sk")
-    if stream.rpartition("/stream/")[0] != arn or ":table/" not in arn:
+    name = arn.partition(":table/")[2]
+    if stream.rpartition("/stream/")[0] != arn or not is_stream(stream, name):
         raise ConfigError(f"context: streamArn: {stream} is not a stream of {arn}")
-    table: dict[str, Any] = {"name": arn.partition(":table/")[2], "stream_arn": stream}
+    table: dict[str, Any] = {"name": name, "stream_arn": stream}
     if keys := options["keys"]:
         table |= {"keys": tuple(_parts(keys)), "types": None}
     if view_type := options["viewType"]:

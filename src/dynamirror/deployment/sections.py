@@ -42,17 +42,19 @@ _VpcId = Annotated[str, _id("vpc")]
 _SubnetId = Annotated[str, _id("subnet")]
 _SecurityGroupId = Annotated[str, _id("sg")]
 _PrefixListId = Annotated[str, _id("pl")]
+_OCTET: Final = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
 _Cidr = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^\d{1,3}(\.\d{1,3}){3}/([0-9]|[12][0-9]|3[0-2])$",
+        pattern=rf"^{_OCTET}(\.{_OCTET}){{3}}/([0-9]|[12][0-9]|3[0-2])$",
         description="a block like 10.0.0.0/16",
     ),
 ]
+KEY_ARN: Final = r"^arn:[^:]+:kms:[^:]*:[^:]*:key/.+$"
 _KeyArn = Annotated[
     str,
     msgspec.Meta(
-        pattern=r"^arn:[^:]+:kms:[^:]*:[^:]*:key/.+$",
+        pattern=KEY_ARN,
         description="an ARN like arn:aws:kms:REGION:ACCOUNT:key/ID",
     ),
 ]
@@ -80,6 +82,12 @@ _Mail = Annotated[
 class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A section; unknown fields are refused."""
 
+    def _check_once(self, *fields: str) -> None:
+        for field in fields:
+            values = getattr(self, field)
+            if twice := [value for value in values if values.count(value) > 1]:
+                raise ValueError(f"`{field}` holds {twice[0]} twice; leave one out")
+
 
 class MirrorSection(_Section, frozen=True):
     """[mirror]: the mirror as a whole.
@@ -93,7 +101,8 @@ class MirrorSection(_Section, frozen=True):
         retain: whether created tables and the mirror's logs outlive the stack.
         deletion_protection: whether created tables have deletion protection.
         point_in_time_recovery: whether created tables have point-in-time recovery.
-        removed_tables: names of tables that this mirror had, and that it gives up on purpose.
+        removed_tables: names of tables that this mirror had, and that it gives up on purpose. A
+            table that the stack created must first be deployed with `retain`.
     """
 
     name: MirrorName = ""
@@ -102,6 +111,9 @@ class MirrorSection(_Section, frozen=True):
     deletion_protection: bool = False
     point_in_time_recovery: bool = True
     removed_tables: list[Name] = []
+
+    def __post_init__(self) -> None:
+        self._check_once("removed_tables")
 
 
 class NetworkSection(_Section, frozen=True):
@@ -129,6 +141,7 @@ class NetworkSection(_Section, frozen=True):
     dynamodb_prefix_list_id: _PrefixListId | None = None
 
     def __post_init__(self) -> None:
+        self._check_once("subnet_ids", "security_group_ids", "cidrs")
         in_vpc = self.vpc_id, self.subnet_ids, self.security_group_ids, self.cidrs
         if self.public and (any(in_vpc) or self.dynamodb_prefix_list_id):
             raise ValueError(
@@ -207,7 +220,12 @@ class CacheSection(_Section, frozen=True):
     max_gb: Annotated[int, msgspec.Meta(ge=1, le=5_000)] = 5
     max_ecpu: Annotated[int, msgspec.Meta(ge=1_000, le=15_000_000)] | None = None
     min_ecpu: Annotated[int, msgspec.Meta(ge=1_000, le=15_000_000)] | None = None
-    node_type: Name = "cache.r7g.large"
+    node_type: Annotated[
+        str,
+        msgspec.Meta(
+            pattern=r"^cache\.[a-z0-9-]+\.[a-z0-9]+$", description="a type like cache.r7g.large"
+        ),
+    ] = "cache.r7g.large"
     shards: Annotated[int, msgspec.Meta(ge=1, le=500)] = 1
     replicas: Annotated[int, msgspec.Meta(ge=0, le=5)] = 1
     durability: Literal["default", "async", "sync", "disabled"] = "default"
@@ -226,9 +244,10 @@ class Functions(_Section, frozen=True):
     """
 
     architecture: Literal["arm64", "x86_64"] = "arm64"
-    python: Annotated[str, msgspec.Meta(pattern=r"^3\.\d+$", description="a version like 3.13")] = (
-        "3.14"
-    )
+    python: Annotated[
+        str,
+        msgspec.Meta(pattern=r"^3\.(1[1-9]|[2-9]\d)$", description="3.11 or newer, as in 3.13"),
+    ] = "3.14"
     tracing: bool = False
 
 

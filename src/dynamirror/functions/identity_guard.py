@@ -24,6 +24,7 @@ _PHYSICAL_ID: Final = "dynamirror-identity"
 _LONGEST_REASON: Final = 3_000
 _TIMEOUT_SECONDS: Final = 10.0
 _ATTEMPTS: Final = 3
+_INCOMPARABLE: Final = "cannot compare this deployment with the deployed mirror"
 
 
 def handler(event: Mapping[str, Any], _context: object) -> None:
@@ -33,14 +34,7 @@ def handler(event: Mapping[str, Any], _context: object) -> None:
         event: the request, with the `Identity`, the `Mirror` and the `RemovedTables` of the
             deployment as properties.
     """
-    reasons: list[str] = []
-    if event["RequestType"] == "Update":
-        try:
-            reasons = _refused(event)
-        except Exception as error:
-            # Without an answer, CloudFormation would wait for its timeout.
-            logger.exception("cannot compare the identities")
-            reasons = [f"cannot compare this deployment with the deployed mirror: {error}"]
+    reasons = _refused(event) if event["RequestType"] == "Update" else []
     reason = "; ".join(reasons).encode()[:_LONGEST_REASON].decode(errors="ignore")
     _respond(
         event["ResponseURL"],
@@ -56,14 +50,24 @@ def handler(event: Mapping[str, Any], _context: object) -> None:
 
 
 def _refused(event: Mapping[str, Any]) -> list[str]:
-    old, new = event["OldResourceProperties"], event["ResourceProperties"]
-    sentences = refused_changes(
-        new["Mirror"],
-        Identity.from_json(old["Identity"]),
-        Identity.from_json(new["Identity"]),
-        new.get("RemovedTables", ()),
-    )
-    return [] if sentences and _is_rolling_back(event["StackId"]) else sentences
+    """Return why an update is refused; none if it is not."""
+    try:
+        old, new = event["OldResourceProperties"], event["ResourceProperties"]
+        sentences = refused_changes(
+            new["Mirror"],
+            Identity.from_json(old["Identity"]),
+            Identity.from_json(new["Identity"]),
+            new.get("RemovedTables", ()),
+        )
+    # Without an answer, CloudFormation would wait for its timeout.
+    except Exception as error:
+        logger.exception("cannot compare the identities")
+        sentences = [f"{_INCOMPARABLE}: {error}"]
+    try:
+        return [] if sentences and _is_rolling_back(event["StackId"]) else sentences
+    except Exception as error:
+        logger.exception("cannot describe the stack")
+        return [f"{_INCOMPARABLE}: {error}", *sentences]
 
 
 def _is_rolling_back(stack: str) -> bool:

@@ -1,6 +1,7 @@
 """All checks of a deployment."""
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from dynamirror.deployment.file import Deployment
@@ -8,6 +9,7 @@ from dynamirror.dynamodb.client import Aws
 from dynamirror.errors import SourceError
 from dynamirror.preflight.account import Account
 from dynamirror.preflight.cache import check_cache
+from dynamirror.preflight.entries import check_entries
 from dynamirror.preflight.names import check_names
 from dynamirror.preflight.network import check_network
 from dynamirror.preflight.report import Check, Place, Report
@@ -30,7 +32,13 @@ def preflight(
 
 def preflight_offline(deployment: Deployment) -> Report:
     """Check what needs no AWS account: the views and the streams that feed them."""
-    return _report(deployment, (check_views_of(deployment, table) for table in deployment.tables))
+    return _report(
+        deployment,
+        chain(
+            (check_views_of(deployment, table) for table in deployment.tables),
+            check_entries(deployment),
+        ),
+    )
 
 
 def _checks(
@@ -51,6 +59,7 @@ def _checks(
     yield from check_stack(account, deployment, deployed)
     for table in deployment.tables:
         yield from check_table(account, deployment, table, deployed)
+    yield from check_entries(deployment)
     yield from check_cache(account, deployment)
     yield from check_network(account, deployment)
     if template is not None:

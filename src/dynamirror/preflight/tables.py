@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from dynamirror.deployment.file import DeployedTable, Deployment
+from dynamirror.deployment.file import Deployment
+from dynamirror.deployment.tables import DeployedTable
 from dynamirror.dynamodb.client import schema_of
 from dynamirror.errors import ConfigError, SourceError
 from dynamirror.preflight.account import Account, MissingError, unanswered

@@ -119,8 +119,7 @@ class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             return
         if self.create:
             raise ValueError("`stream_arn` names an existing table, which `create` excludes")
-        arn, found, _label = self.stream_arn.partition("/stream/")
-        if not found or arn.partition(":table/")[2] != self.name:
+        if not is_stream(self.stream_arn, self.name):
             raise ValueError(
                 f"stream_arn: {self.stream_arn!r} is no stream of table {self.name}; it looks like "
                 f"arn:aws:dynamodb:REGION:ACCOUNT:table/{self.name}/stream/LABEL"
@@ -135,6 +134,12 @@ class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def schema(self) -> Schema:
         """Return the schema that views use."""
         return Schema(self.name, tuple(self.keys), tuple(self.keys.values()))
+
+
+def is_stream(arn: str, table: str) -> bool:
+    """Return whether a text is the ARN of the stream of a table."""
+    pattern = rf"arn:[^:]+:dynamodb:[a-z0-9-]+:\d{{12}}:table/{re.escape(table)}/stream/.+"
+    return re.fullmatch(pattern, arn) is not None
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
