@@ -182,6 +182,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             return FIRST_ECPUS
         return self.ecpus or None
 
+    def shared_by(self, tables: int) -> "Settings":
+        """Return the settings for tables that may be rebuilt into one cache at the same time.
+
+        Args:
+            tables: how many tables.
+        """
+        first = self.first_ecpus
+        return (
+            self if first is None else msgspec.structs.replace(self, ecpus=max(1, first // tables))
+        )
+
     @property
     def _is_serverless(self) -> bool:
         return _SERVERLESS.search(self.host) is not None

@@ -1,6 +1,7 @@
 """What the cache refuses for good is quarantined and blocks nothing; what may heal comes again."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,26 @@ def test_a_script_that_was_killed_or_a_lost_connection_is_retried() -> None:
     killed = "ERR Error running script: Script killed by user with SCRIPT KILL. script: on @x:1."
     assert not Failure("killed", AnswerError(killed)).is_final
     assert not Failure("no answer in time").is_final
+
+
+def test_a_right_that_the_scripts_lack_takes_no_entry_away(
+    single_valkey: EmbeddedValkey, tmp_path: Path
+) -> None:
+    """Within a script, its error has the code ERR; each record would lose its entry."""
+    password = tmp_path / "password"
+    password.write_text("p", encoding="utf-8")
+    single = Cache(single_valkey.settings(user="limited", password_file=str(password)))
+    admin = Cache(single_valkey.settings())
+    rules = (b"reset", b"on", b">p", b"allkeys", b"+@all")
+    with closing(admin), closing(single):
+        admin.broadcast(b"ACL", b"SETUSER", b"limited", *rules)
+        apply(single, [put(1, "a")], fence_ttl=FENCE_TTL)
+        for right, entry in ((b"-set", put(2, "a")), (b"-unlink", gone(3, "a"))):
+            admin.broadcast(b"ACL", b"SETUSER", b"limited", *rules, right)
+            report = apply(single, [entry], fence_ttl=FENCE_TTL)
+            assert (len(report.failed), report.quarantined) == (1, [])
+            assert single.call("users:a", b"GET", b"users:a") is not None
+        admin.broadcast(b"ACL", b"DELUSER", b"limited")
 
 
 def test_a_key_too_long_for_serverless_is_quarantined_and_its_neighbours_go_on(
@@ -216,6 +237,25 @@ def test_what_cannot_be_deleted_is_retried(limited: Cache, serverless: Serverles
     report = apply(limited, [put(2, "a", name="odd"), put(2, "b")], fence_ttl=FENCE_TTL)
     assert (report.applied, reasons(report)) == (1, [])
     assert [rejected.entry.key for rejected in report.failed] == ["users:a"]
+
+
+def test_what_is_refused_is_listed_before_its_entry_goes(
+    limited: Cache, serverless: Serverless
+) -> None:
+    """Else it would come again, stale by its tombstone, and be in neither place."""
+    mirror = replicator(limited)
+    good = record(2, item("b"))
+    serverless.refusals[b"odd"] = "ERR this is not for me"
+    serverless.refusals[b"quarantine"] = "OOM command not allowed"
+    assert mirror({"Records": [record(1, item("a", name="odd")), good]}, Time()) == {
+        "batchItemFailures": [{"itemIdentifier": f"{1:021d}"}]
+    }
+    serverless.refusals.clear()
+    assert mirror({"Records": [record(1, item("a", name="odd")), good]}, Time()) == {
+        "batchItemFailures": []
+    }
+    assert limited.call("users:a", b"GET", b"users:a") is not None
+    assert read_quarantine(limited, "users") == []
 
 
 def test_a_full_cache_is_not_taken_for_a_refusal(cache: Cache) -> None:

@@ -130,6 +130,44 @@ def test_json_has_a_line_for_each_table_and_the_exit_status_is_the_worst(
     ]
 
 
+@pytest.mark.parametrize(
+    "command_line", ["run", "backfill", "verify --repair", "view check MIRROR --table {0}"]
+)
+def test_tables_whose_views_could_write_one_key_are_refused(
+    place: Place, command: Command, command_line: str
+) -> None:
+    """A command binds the views of one table at a time, and would not see it."""
+    place.write(*place.tables)
+    text = place.config.read_text(encoding="utf-8")
+    for table in place.tables:
+        text = text.replace(f'key = "{table}:', 'key = "same:')
+    place.config.write_text(text, encoding="utf-8")
+    line = command_line.format(place.tables[0]).split()
+    status, output, (error,) = command(
+        *(str(place.config) if word == "MIRROR" else word for word in line)
+    )
+    assert (status, output) == (1, [])
+    assert "could both write one key, because the keys of both begin with 'same:'" in error
+    assert all(table in error for table in place.tables)
+    assert not list(place.cache.scan("*"))
+
+
+def test_a_table_without_views_does_not_end_the_watch_of_the_others(
+    place: Place, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dynamirror.cli.status.time.sleep", interrupt)
+    first, second = place.tables
+    place.write(second)
+    status, output, _errors = command("status", "-t", first, "-t", second, "--watch", "--json")
+    assert status == 130
+    without, with_views = map(json.loads, output)
+    assert f"no view is for table {first}" in without["error"]
+    assert with_views["table"] == second
+
+
 def test_a_table_that_cannot_be_read_does_not_keep_a_command_from_the_others(
     place: Place, command: Command
 ) -> None:

@@ -13,6 +13,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
+from dynamirror.functions import environment
 from dynamirror.recovery import rebuild
 from dynamirror.recovery.fill_rate import DOUBLING_SECONDS, FillRate, ecpus
 from dynamirror.recovery.room import BYTES_PER_ENTRY, room
@@ -81,6 +82,20 @@ def test_a_serverless_endpoint_is_filled_slowly_at_first_unless_it_was_scaled_be
     assert Settings(host=host, ecpus=100_000).first_ecpus == 100_000
     assert Settings(host=host, ecpus=0).first_ecpus is None
     assert Settings(host="127.0.0.1").first_ecpus is None
+
+
+def test_tables_that_may_be_rebuilt_together_share_what_a_new_cache_takes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    host = "users-abc.serverless.use1.cache.amazonaws.com"
+    assert Settings(host=host).shared_by(5).first_ecpus == 6_000
+    assert Settings(host=host, ecpus=0).shared_by(5).first_ecpus is None
+    variables = {"ELASTICACHE_HOST": host, "DYNAMODB_TABLE": "a-1", "DYNAMODB_TABLES": "a-1,b-2"}
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    environment.operations.cache_clear()
+    assert environment.operations("b-2").cache.first_ecpus == 15_000
+    environment.operations.cache_clear()
 
 
 def test_a_rebuild_keeps_to_the_rate(

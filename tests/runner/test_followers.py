@@ -24,6 +24,7 @@ from dynamirror.replication.replicator import Replicator, build
 from dynamirror.runner.event_source_mapping import DeliveryCounts, EventSourceMapping
 from dynamirror.runner.follower import Follower
 from dynamirror.runner.followers import Followers
+from dynamirror.runner.healer import Healer
 from dynamirror.views.view import ViewSpec
 
 COUNT = 5
@@ -169,6 +170,41 @@ def test_a_table_that_is_missing_at_the_start_is_tried_again(fleet: Fleet) -> No
         write_items(fleet.client, missing, [{"id": {"S": "1"}}])
         wait_until(lambda: fleet.is_mirrored(missing))
         assert not errors
+
+
+def test_a_table_that_is_recreated_with_another_key_is_mirrored_by_that(fleet: Fleet) -> None:
+    del fleet.tables[2:]
+    table = fleet.tables[0]
+    followers = fleet.followers()
+    with fleet.following(followers) as errors:
+        wait_until(lambda: fleet.is_mirrored(table))
+        delivery = getattr(followers.follower(table), "delivery", None)
+        assert delivery is not None
+        fleet.client.delete_table(TableName=table)
+        delivery._wake.set()
+        wait_until(lambda: followers.follower(table) is None)
+        create_table(fleet.client, table, {"pk": "S", "sk": "S"})
+        write_items(fleet.client, table, [{"pk": {"S": "p"}, "sk": {"S": "s"}}])
+        wait_until(lambda: fleet.is_mirrored(table))
+        assert list(fleet.cache.scan(f"{table}:*")) == [f"{table}:p:s".encode()]
+        assert not errors
+
+
+def test_a_fault_of_the_program_does_not_end_the_healing(fleet: Fleet) -> None:
+    found: list[bool] = []
+
+    class Faulty(Healer):
+        def _check(self) -> None:
+            found.append(True)
+            if len(found) == 1:
+                raise ZeroDivisionError
+
+    healer = Faulty(
+        cast("Any", fleet.follower(fleet.tables[0]))._rebuild, stream_arn=str, notify=print
+    )
+    healer.start()
+    wait_until(lambda: len(found) > 1)
+    healer.stop()
 
 
 def test_a_process_ends_when_none_of_its_tables_can_be_followed(fleet: Fleet) -> None:

@@ -41,6 +41,7 @@ REFUSED_FOR_GOOD: Final[Mapping[str, str]] = {
     "WRONGTYPE": "The key of the fence is another application's, and may not be replaced.",
 }
 # Errors of the node, the cluster or the user's rights: each may heal, so the write comes again.
+# Those of a command within a script have the code ERR.
 RETRIED: Final[Mapping[str, str]] = {
     "OOM": "Somebody frees memory, or adds some.",
     "LOADING": "The node has started, and reads its data.",
@@ -57,6 +58,10 @@ RETRIED: Final[Mapping[str, str]] = {
     "NOAUTH": "The next connection authenticates.",
     "WRONGPASS": "Somebody corrects the password.",
     "NOPERM": "Somebody corrects the user's rights, which all records need.",
+    "ERR ACL failure in script": "The same, for a command within a script.",
+    "ERR Unknown command called from script": "Somebody lets the cache have that command again.",
+    "ERR Attempted to": "A slot has soon moved, or a failover gives it to another node.",
+    "ERR Script attempted to": "The same, as versions before Valkey 9 word it.",
 }
 # How an error of a script begins that a slow script ends with; it says nothing of the arguments.
 _KILLED: Final = "Script killed"
@@ -87,7 +92,10 @@ class Failure(msgspec.Struct, frozen=True):
     @property
     def is_retried(self) -> bool:
         """Return whether the command may work later: no answer, or an error that may heal."""
-        return self.cause is None or self.code in RETRIED or _KILLED in str(self.cause)
+        if self.cause is None or self.code in RETRIED:
+            return True
+        text = str(self.cause)
+        return _KILLED in text or text.startswith(tuple(RETRIED))
 
     @property
     def is_final(self) -> bool:

@@ -14,10 +14,12 @@ from dynamirror.views.entry import Delete, Entry
 
 # What the scripts answer.
 WRITTEN: Final = (b"applied", b"stale")
+SetAside = Callable[[Sequence[RejectedEntry]], bool]
 # An error that is not known is taken for one record's if it meets no more of one call than that,
 # and meets them as often in a row; else it comes again, since the server may heal.
 _MOST_UNKNOWN: Final = 3
 _MORE_ATTEMPTS: Final = 2
+_NOT_LISTED: Final = "the quarantine did not take its item"
 
 
 class Refusal(msgspec.Struct, frozen=True):
@@ -53,6 +55,7 @@ def settle_refusals(
     *,
     write: Callable[[Entry], Command],
     delete: Callable[[Entry], Command],
+    set_aside: SetAside,
 ) -> None:
     """Add each refused entry to the report: quarantined, without an entry, or failed.
 
@@ -62,6 +65,7 @@ def settle_refusals(
         report: holds the outcomes of the others.
         write: returns the command that was refused.
         delete: returns the command that deletes an entry through its fence.
+        set_aside: quarantines all items that cannot be written; returns whether it took all.
 
     Raises:
         CacheError: no node of the cache can be reached.
@@ -78,7 +82,17 @@ def settle_refusals(
     lasting = _is_lasting(cache, unknown, report, write)
     for refusal in unknown if not lasting else ():
         report.failed.append(RejectedEntry(refusal.entry, refusal.text))
-    _quarantine(cache, final + (unknown if lasting else []), report, delete)
+    doomed = []
+    for refusal in final + (unknown if lasting else []):
+        if isinstance(refusal.entry, Delete) and refusal.answer.is_of_key:
+            report.stale += 1  # under that key there can be no entry
+        else:
+            doomed.append(refusal)
+    # Deleted first, an item that is not listed would come again, stale, and be lost.
+    if doomed and set_aside([*report.quarantined, *(refusal.rejected for refusal in doomed)]):
+        _delete(cache, doomed, report, delete)
+    else:
+        report.failed += [RejectedEntry(refusal.entry, _NOT_LISTED) for refusal in doomed]
 
 
 def _is_lasting(
@@ -95,17 +109,11 @@ def _is_lasting(
     return True
 
 
-def _quarantine(
-    cache: Cache, refusals: Sequence[Refusal], report: Report, delete: Callable[[Entry], Command]
+def _delete(
+    cache: Cache, doomed: Sequence[Refusal], report: Report, delete: Callable[[Entry], Command]
 ) -> None:
     """Delete what the cache holds of the entries: it is out of date, and nothing replaces it."""
-    doomed = []
-    for refusal in refusals:
-        if isinstance(refusal.entry, Delete) and refusal.answer.is_of_key:
-            report.stale += 1  # under that key there can be no entry
-        else:
-            doomed.append(refusal)
-    answers = cache.execute([delete(refusal.entry) for refusal in doomed]) if doomed else []
+    answers = cache.execute([delete(refusal.entry) for refusal in doomed])
     refused = [isinstance(answer, Failure) and answer.is_final for answer in answers]
     # A fence that cannot be read guards nothing: without it, no entry is the only safe one.
     keys = [refusal.entry.key.encode() for refusal in compress(doomed, refused)]

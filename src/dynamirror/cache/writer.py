@@ -6,7 +6,7 @@ from itertools import islice
 import msgspec
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.refusals import WRITTEN, Refusal, settle_refusals
+from dynamirror.cache.refusals import WRITTEN, Refusal, SetAside, settle_refusals
 from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import utf8
@@ -39,6 +39,7 @@ def apply(
     *,
     fence_ttl: int,
     in_time: Callable[[], bool] = lambda: True,
+    set_aside: SetAside = lambda _rejected: True,
 ) -> Report:
     """Write entries through their fences; returns the outcomes.
 
@@ -50,6 +51,8 @@ def apply(
         entries: in any order, with any duplicates; either all from changes or all from rows.
         fence_ttl: seconds a fence is kept.
         in_time: whether there is time left; once there is not, the rest is reported as failed.
+        set_aside: called before entries that the cache refuses for good are deleted, with all that
+            cannot be written; quarantines their items, and returns whether it took all.
 
     Raises:
         CacheError: no node of the cache can be reached.
@@ -68,22 +71,34 @@ def apply(
             for place, (entry, answer) in enumerate(zip(outbox.sent, answers, strict=True))
             if answer not in (*WRITTEN, b"quarantined")
         ]
-        settle_refusals(cache, refusals, report, write=outbox.command, delete=outbox.deletion)
+        settle_refusals(
+            *(cache, refusals, report),
+            write=outbox.command,
+            delete=outbox.deletion,
+            set_aside=set_aside,
+        )
     return report
 
 
-def apply_all(cache: Cache, entries: Iterable[Entry], *, fence_ttl: int) -> Report:
+def apply_all(
+    cache: Cache,
+    entries: Iterable[Entry],
+    *,
+    fence_ttl: int,
+    set_aside: SetAside = lambda _rejected: True,
+) -> Report:
     """Write entries that nobody would deliver again: none may fail.
 
     Args:
         cache: where to write.
         entries: as `apply` takes them.
         fence_ttl: seconds a fence is kept.
+        set_aside: as `apply` takes it.
 
     Raises:
         CacheError: the cache did not take an entry.
     """
-    report = apply(cache, entries, fence_ttl=fence_ttl)
+    report = apply(cache, entries, fence_ttl=fence_ttl, set_aside=set_aside)
     for failure in report.failed:
         raise cache.error(failure.reason)
     return report

@@ -13,6 +13,7 @@ from dynamirror.errors import ConfigError, OptionError
 from dynamirror.operations.remote import Operator
 from dynamirror.operations.service import Operations
 from dynamirror.settings import MOST_PORT, Settings
+from dynamirror.views.key_spaces import check_tables
 
 Table = Annotated[
     str,
@@ -134,6 +135,7 @@ class MirrorOptions:
         if not names:
             raise ConfigError("no table is named; give --table NAME, or --via FUNCTION_OR_STACK")
         settings = read_settings(self.cache, tls=self.tls, config=self.config)
+        check_tables(settings.views(), names)
         aws = read_aws(self.endpoint_url)
         first = Operations(settings, aws, names[0])
         others = (Operations(settings, aws, name, beside=first) for name in names[1:])

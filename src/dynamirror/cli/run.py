@@ -28,6 +28,7 @@ from dynamirror.runner.follower import Follower
 from dynamirror.runner.followers import Followers
 from dynamirror.runner.health_endpoint import HealthEndpoint
 from dynamirror.views.batch_result import BatchResult
+from dynamirror.views.key_spaces import check_tables
 
 
 def run(
@@ -115,7 +116,8 @@ def run(
     if page and len(tables) > 1:
         names = ", ".join(tables)
         raise OptionError(f"--page: shows one table; name it with --table, one of {names}")
-    settings = options.read_settings(cache, tls=tls, config=config)
+    settings = options.read_settings(cache, tls=tls, config=config).shared_by(len(tables))
+    check_tables(settings.views(), tables)
     output = RunOutput(tables, as_json=as_json)
     observers: list[Callable[[BatchResult], None]] = [output.count]
     replicator = build(settings, observe=lambda batch: _notify(observers, batch))

@@ -15,7 +15,13 @@ from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
-from dynamirror.cli.table_mirror import TableMirror, named, print_json_of, work_on
+from dynamirror.cli.table_mirror import (
+    TableMirror,
+    closing_caches,
+    named,
+    print_json_of,
+    work_on,
+)
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status, StatusRequest
 from dynamirror.operations.service import OnProgress
@@ -63,7 +69,7 @@ def status(
         return int(not (state.complete and state.live))
 
     if watch:
-        with interruptible():
+        with interruptible(), closing_caches(mirrors):
             _watch(mirrors, max_lag, interval or _INTERVAL_SECONDS, as_json=as_json)
     work_on(mirrors, read, show, as_json=as_json)
 
@@ -77,9 +83,9 @@ def _watch(
         """Return the error where there is no status: an outage must not end the watch."""
         try:
             return mirror.perform(StatusRequest(max_lag), Status)
-        except ConfigError:
-            raise
         except DynamirrorError as error:
+            if isinstance(error, ConfigError) and len(mirrors) == 1:
+                raise
             return error
 
     console = Console()

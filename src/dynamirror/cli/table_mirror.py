@@ -3,8 +3,8 @@
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn, TypeVar
 
@@ -67,6 +67,16 @@ class TableMirror:
         return answer
 
 
+@contextmanager
+def closing_caches(mirrors: Sequence[TableMirror]) -> Iterator[None]:
+    """Close the connections of mirrors at the end."""
+    with ExitStack() as stack:
+        for mirror in mirrors:
+            if mirror.operations is not None:
+                stack.callback(mirror.operations.cache.close)
+        yield
+
+
 def work_on(
     mirrors: Sequence[TableMirror],
     perform: Callable[[TableMirror, OnProgress], A],
@@ -88,10 +98,7 @@ def work_on(
         DynamirrorError: the work on the only table failed.
     """
     statuses: list[int] = []
-    with interruptible(), ExitStack() as stack:
-        for mirror in mirrors:
-            if mirror.operations is not None:
-                stack.callback(mirror.operations.cache.close)
+    with interruptible(), closing_caches(mirrors):
         for mirror in mirrors:
             if statuses and not as_json:
                 typer.echo()

@@ -19,6 +19,7 @@ from dynamirror.records.attribute_value import Item, number_text
 from dynamirror.settings import load_tables, load_views
 from dynamirror.views.event_filter import FilterPattern, patterns_of_views
 from dynamirror.views.explain import Sample, in_words, sample, too_long_keys
+from dynamirror.views.key_spaces import check_tables
 from dynamirror.views.mirror_toml import TableSpec
 from dynamirror.views.unknown_attributes import unknown_attributes
 from dynamirror.views.view import View, ViewSpec, bind_views
@@ -54,6 +55,7 @@ def check(
     specs = load_views(file)
     check_sections(file)
     table_spec = _table(file, specs, table)
+    check_tables(specs, [each.name for each in load_tables(file)])
     path = item or items_path(file, load_tables(file), table_spec.name)
     with assumed_key_named(file):
         items = read_items(path, table_spec.schema) if item is not None or path.exists() else []

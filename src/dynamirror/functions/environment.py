@@ -40,7 +40,8 @@ def operations(table: str | None = None) -> Operations:
         raise ConfigError(
             f"event: table: {table!r} is no table of this mirror; its tables are {', '.join(names)}"
         )
-    return Operations(Settings.from_env(os.environ), Aws(), table or first)
+    settings = Settings.from_env(os.environ).shared_by(len(names))
+    return Operations(settings, Aws(), table or first)
 
 
 def operations_of(event: Any) -> Operations:

@@ -37,6 +37,7 @@ from dynamirror.recovery.rebuild_state import LostError, Progress, RebuildState,
 from dynamirror.recovery.room import room
 from dynamirror.recovery.sweep import SweepStats, sweep
 from dynamirror.settings import QUARANTINE_LIMIT
+from dynamirror.views.batch_result import RejectedEntry
 from dynamirror.views.canary import is_canary
 from dynamirror.views.entry import Entry, entry_of_row
 from dynamirror.views.view import View, fingerprint
@@ -294,14 +295,20 @@ class Rebuild:
 
     def _write(self, page: ScanPage, before: Progress) -> Progress:
         """Apply one page, and return the progress after it."""
+        unmapped: list[ParkedItem] = []
         parked: list[ParkedItem] = []
-        entries = list(self._entries(page, parked))
-        report = apply_all(self.cache, entries, fence_ttl=self._fence_ttl)
-        for trouble in report.quarantined:
-            reason = reason_in_view(trouble.entry.view, trouble.reason)
-            parked.append(self._parked(trouble.entry.item, page, reason))
-        parked = merged(parked)
-        if park(self.cache, parked, at=now(), limit=self._quarantine_limit):
+
+        def set_aside(rejected: Sequence[RejectedEntry]) -> bool:
+            items = (
+                self._parked(each.entry.item, page, reason_in_view(each.entry.view, each.reason))
+                for each in rejected
+            )
+            parked[:] = merged([*unmapped, *items])
+            return not park(self.cache, parked, at=now(), limit=self._quarantine_limit)
+
+        entries = list(self._entries(page, unmapped))
+        report = apply_all(self.cache, entries, fence_ttl=self._fence_ttl, set_aside=set_aside)
+        if not parked and not set_aside(report.quarantined):
             raise CacheError(f"{self.cache}: it did not take what had to be quarantined")
         return Progress(
             start=page.next,

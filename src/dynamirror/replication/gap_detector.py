@@ -59,7 +59,7 @@ class GapDetector:
         now: Callable[[], float] = time,
     ) -> None:
         self._cache = cache
-        self._views = views
+        self.views = views
         self._table = views[0].schema.table
         self._fingerprint = fingerprint(views)
         self._clock = clock
@@ -134,7 +134,7 @@ class GapDetector:
             CacheError: the cache did not take it.
         """
         at = ceil(self._now()) + _CLOCKS_SECONDS
-        record_gap(self._cache, self._views, stream=stream, at=at, reason=reason)
+        record_gap(self._cache, self.views, stream=stream, at=at, reason=reason)
         # A cache without a marker is new, unless this process has seen one.
         is_new = reason == NO_MARKER and not self._has_seen_marker
         level = logging.INFO if is_new else logging.ERROR

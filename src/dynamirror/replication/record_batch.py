@@ -1,6 +1,6 @@
 """A batch of raw records of one stream."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from math import ceil
@@ -12,7 +12,7 @@ from dynamirror.errors import RecordError
 from dynamirror.records import stream_record
 from dynamirror.records.stream_record import Change
 from dynamirror.records.version import ChangeVersion
-from dynamirror.views.batch_result import Report
+from dynamirror.views.batch_result import RejectedEntry, Report
 
 _END_OF_TIME = 10**10
 
@@ -82,13 +82,13 @@ class RecordBatch:
             with suppress(RecordError):
                 yield stream_record.decode(record)
 
-    def parked_items(self, report: Report) -> Iterator[ParkedItem]:
-        """Yield an item to quarantine for each entry that could not be written in its view."""
-        if not report.quarantined:
+    def parked_items(self, entries: Sequence[RejectedEntry]) -> Iterator[ParkedItem]:
+        """Yield an item to quarantine for each entry that cannot be written in its view."""
+        if not entries:
             return
         numbers = ((stream_record.sequence_number(record), record) for record in self.records)
         records = {int(number): record for number, record in numbers if number}
-        for rejected in report.quarantined:
+        for rejected in entries:
             version = rejected.entry.version
             assert isinstance(version, ChangeVersion)
             reason = reason_in_view(rejected.entry.view, rejected.reason)

@@ -3,7 +3,7 @@
 import gc
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from time import monotonic, time
 from typing import Any, Protocol
@@ -20,7 +20,12 @@ from dynamirror.replication.record_batch import RecordBatch
 from dynamirror.replication.record_decoder import OTHER_KEY, entries_of_batch
 from dynamirror.replication.table_keys import TableKeys
 from dynamirror.settings import QUARANTINE_LIMIT, Settings
-from dynamirror.views.batch_result import BatchResult, Report, partial_batch_response
+from dynamirror.views.batch_result import (
+    BatchResult,
+    RejectedEntry,
+    Report,
+    partial_batch_response,
+)
 from dynamirror.views.view import Schema, Views
 
 logger = logging.getLogger("dynamirror")
@@ -127,17 +132,34 @@ class Replicator:
             views = Counter(entry.view.name for entry in entries)
             logger.debug("batch in detail", extra={"entries": views, "seconds_given": seconds})
         clock = self._clock
-        report = apply(self.cache, entries, fence_ttl=self.fence_ttl, in_time=lambda: clock() < end)
+        refused: list[tuple[list[ParkedItem], list[ParkedItem]]] = []
+
+        def set_aside(rejected: Sequence[RejectedEntry]) -> bool:
+            refused.append(self._park([*parked, *batch.parked_items(rejected)]))
+            _parked, unparked = refused[0]
+            return not unparked
+
+        report = apply(
+            *(self.cache, entries),
+            fence_ttl=self.fence_ttl,
+            in_time=lambda: clock() < end,
+            set_aside=set_aside,
+        )
         report.coalesced += coalesced
         has_other_key = any(item.reason == OTHER_KEY for item in parked)
         if has_other_key and self._table_keys.correct(batch.table):
-            self._gap_detectors.pop(batch.table, None)
             return self._apply(batch, begin, context)
-        parked = merged([*parked, *batch.parked_items(report)])
+        if refused:
+            return report, *refused[0]
+        return report, *self._park([*parked, *batch.parked_items(report.quarantined)])
+
+    def _park(self, items: list[ParkedItem]) -> tuple[list[ParkedItem], list[ParkedItem]]:
+        """Quarantine items; return them, each once, and those that were not taken."""
+        parked = merged(items)
         if not parked:
-            return report, [], []
+            return [], []
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        return report, parked, park(self.cache, parked, at=at, limit=self._quarantine_limit)
+        return parked, park(self.cache, parked, at=at, limit=self._quarantine_limit)
 
     def _report_batch(
         self, batch: RecordBatch, begin: float, report: Report, *, parked: int = 0, failed: int
@@ -156,9 +178,12 @@ class Replicator:
 
     def gap_detector(self, table: str) -> GapDetector | None:
         """Return the gap detector of a table; None before the first record of the table."""
-        if table not in self._gap_detectors and (views := self.views.bound(table)):
-            self._gap_detectors[table] = GapDetector(self.cache, views, clock=self._clock)
-        return self._gap_detectors.get(table)
+        detector, views = self._gap_detectors.get(table), self.views.bound(table)
+        if views and (detector is None or detector.views is not views):
+            detector = self._gap_detectors[table] = GapDetector(
+                self.cache, views, clock=self._clock
+            )
+        return detector
 
     def _check_completeness(self, batch: RecordBatch, began: float, *, done: bool) -> None:
         """Record a gap if the batch or the marker shows that the mirror is incomplete.

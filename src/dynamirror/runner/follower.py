@@ -12,6 +12,7 @@ from dynamirror.cache.heartbeat import duration
 from dynamirror.dynamodb.client import Aws, Table, describe_table
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.dynamodb.stream_reader import StreamReader
+from dynamirror.errors import ConfigError
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Replicator
@@ -190,7 +191,12 @@ class Follower:
 
     def _move_on(self, ended: str) -> None:
         """Find the stream that took over from one that was switched off."""
+        views = self._views
         self._source = self._look_up()
+        if self._views is not views:
+            raise ConfigError(
+                f"table {self._table} was created again, with another key; start again"
+            )
         self._rebuild.stream_arn = self._source.stream_arn
         self._notify(
             f"stream {ended} was switched off; going on with {self._source.stream_arn}. Changes "

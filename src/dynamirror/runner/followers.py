@@ -181,6 +181,10 @@ class Followers:
                 table.trouble = error
                 self._report(table)
             return
+        except Exception as error:
+            logger.exception("fault of the program", extra={"table": table.name})
+            table.trouble = error
+            return
         with self._lock:
             if self._halt.is_set():
                 return

@@ -66,6 +66,9 @@ class Healer(threading.Thread):
                 self._check()
             except (CacheError, SourceError) as error:
                 backoff.wait(error)
+            except Exception as error:
+                logger.exception("fault of the program")
+                backoff.wait(error)
             else:
                 backoff.reset()
                 self._halt.wait(_CHECK_SECONDS)

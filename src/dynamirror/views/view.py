@@ -12,6 +12,7 @@ from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.stream_record import Change, check_view_type
 from dynamirror.views.condition import Condition, parse, path, pinned
 from dynamirror.views.encoding import JSON, Encoding, ValueType
+from dynamirror.views.key_spaces import KeySpace, check_apart
 from dynamirror.views.key_template import Collection, KeyTemplate
 from dynamirror.views.projection import Projection
 
@@ -308,36 +309,43 @@ class Views:
             ConfigError: no view is for that table, or one does not fit it.
             SourceError: the table had to be asked for its key, and cannot be.
         """
-        schema = self._schema_of(table, keys)
-        views = self._bound.pop(table, None)
-        if views is not None and views[0].schema.keys == schema.keys:
-            self._bound[table] = views
-        return self.bind(schema)
+        return self.bind(self._schema_of(table, keys))
 
     def bound(self, table: str) -> tuple[View, ...] | None:
         """Return the views of a table, if they are bound."""
         return self._bound.get(table)
 
     def bind(self, schema: Schema) -> tuple[View, ...]:
-        """Fit all views of a table to it, once.
+        """Fit all views of a table to it, once, and again if it was recreated with another key.
 
         Raises:
             ConfigError: no view is for that table, one does not fit, or keys of two could meet.
         """
-        if schema.table in self._bound:
-            return self._bound[schema.table]
+        held = self._bound.get(schema.table)
+        if held is not None and not _is_other_key(held[0].schema, schema):
+            return held
         views = tuple(s.bind(schema) for s in self._specs if s.table in (None, schema.table))
         if not views:
             known = ", ".join(sorted({s.table for s in self._specs if s.table}))
             raise ConfigError(
                 f"no view is for table {schema.table} (there are views for {known}); add a [[view]]"
             )
-        others = [view for bound in list(self._bound.values()) for view in bound]
+        others = [
+            view
+            for table, bound in list(self._bound.items())
+            if table != schema.table
+            for view in bound
+        ]
         for index, view in enumerate(views):
             for other in (*others, *views[:index]):
-                _check_apart(view, other)
+                check_apart(_key_space(view), _key_space(other))
         self._bound[schema.table] = views
         return views
+
+
+def _is_other_key(one: Schema, two: Schema) -> bool:
+    """Return whether the names or the types differ, as far as the types are known."""
+    return one.keys != two.keys or bool(one.types and two.types and one.types != two.types)
 
 
 def bind_views(specs: Sequence[ViewSpec], schema: Schema) -> tuple[View, ...]:
@@ -365,17 +373,5 @@ def check_stream(views: Sequence[View], view_type: str, table: str) -> None:
     check_view_type(view_type, table, needs_old_image=needs_old_image)
 
 
-def _check_apart(view: View, other: View) -> None:
-    one, two = view.template.prefix, other.template.prefix
-    short, long = sorted((one, two), key=len)
-    if long.startswith(short):
-        reason = f"the keys of both begin with {short!r}"
-        if short != long:
-            reason = f"each key that begins with {long!r} begins with {short!r}, too"
-        if not short:
-            reason = "the keys of one begin with an attribute, which can be any text"
-        raise ConfigError(
-            f"views {other.name} (table {other.schema.table}) and {view.name} (table "
-            f"{view.schema.table}) could both write one key, because {reason}; begin their keys "
-            "with words of which none begins with another"
-        )
+def _key_space(view: View) -> KeySpace:
+    return KeySpace(view.name, view.schema.table, view.template.prefix)
