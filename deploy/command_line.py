@@ -8,7 +8,7 @@ from typing import Any
 
 from dynamirror.errors import DynamirrorError
 
-_COMMAND_SECONDS = 120.0
+_COMMAND_SECONDS = 240.0
 
 
 class CommandLine:
@@ -39,10 +39,14 @@ class CommandLine:
         """Wait for a command's end, and return the JSON that it printed.
 
         Raises:
-            DynamirrorError: the command failed.
+            DynamirrorError: the command failed, or took too long.
         """
         try:
             output, errors = process.communicate(timeout=_COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise DynamirrorError(
+                f"`dynamirror {name}` took more than {_COMMAND_SECONDS:g} s"
+            ) from None
         finally:
             process.kill()
             process.wait()

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import chain
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from tests.support.deadlines import done, settle
 from tests.support.fault_proxy import Proxy
+from tests.support.sandboxes import fresh_handler
 from tests.support.world import MakeWorld, World
 
 from dynamirror.cache.client import Cache
@@ -21,6 +22,9 @@ from dynamirror.emulators.process import HOST, ServerProcess, answers
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.settings import Settings
 from dynamirror.views.view import ViewSpec
+
+if TYPE_CHECKING:
+    from tests.support.emulated_account import EmulatedAccount
 
 # What one run tries, the next one tries, and a machine that pauses fails nothing.
 settings.register_profile(
@@ -37,7 +41,7 @@ settings.load_profile("steady")
 
 # Fixtures that start more than one Valkey, DynamoDB or emulated AWS, or that build something.
 _SLOW_FIXTURES = frozenset(
-    {"alarms", "cloud", "cluster_nodes", "dynamodb", "kept", "lambda_code", "synth"}
+    {"account", "alarms", "cloud", "cluster_nodes", "dynamodb", "kept", "lambda_code", "synth"}
 )
 _SERVERS = frozenset({"single_valkey", "valkey"})
 # A test module that imports one of these starts processes, a browser, a demo or CDK.
@@ -110,6 +114,26 @@ def dynamodb() -> Iterator[EmbeddedDynamoDB]:
     """DynamoDB and its streams; tables are told apart by name."""
     with EmbeddedDynamoDB() as server:
         yield server
+
+
+@pytest.fixture
+def lambda_env(
+    valkey: EmbeddedValkey, cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[str, str]]:
+    """A fresh Lambda sandbox whose environment points to the cluster, which is empty."""
+    assert not list(cache.scan("*"))
+    with fresh_handler(valkey.settings(), monkeypatch) as env:
+        yield env
+
+
+@pytest.fixture(scope="session")
+def account() -> Iterator["EmulatedAccount"]:
+    """An AWS account, emulated, with a session that starts one."""
+    from tests.support.emulated_account import EmulatedAccount  # noqa: PLC0415 - few tests need it
+
+    account = EmulatedAccount()
+    yield account
+    account.server.stop()
 
 
 @pytest.fixture(params=["cluster", "single"])

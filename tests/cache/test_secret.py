@@ -1,7 +1,6 @@
 """A password in Secrets Manager: read when a connection begins, and again after a rotation."""
 
 import json
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Barrier, Thread
@@ -13,7 +12,8 @@ from tests.support.strategies import is_one_sentence
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.secret import SecretPassword
-from dynamirror.emulators.process import HOST, ServerProcess, answers
+from dynamirror.emulators.ministack import start_ministack
+from dynamirror.emulators.process import HOST
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError, ConfigError
 from dynamirror.settings import Settings
@@ -26,16 +26,7 @@ ABSENT = f"arn:aws:secretsmanager:{REGION}:000000000000:secret:absent-AbCdEf"
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     """Secrets Manager on this machine."""
-    server = ServerProcess(
-        "ministack",
-        lambda _port, _folder: [sys.executable, "-P", "-m", "ministack"],
-        env=lambda port: {
-            "BIND_HOST": HOST,
-            "GATEWAY_PORT": str(port),
-            "SERVICES": "secretsmanager",
-        },
-        ready=answers,
-    )
+    server = start_ministack("secretsmanager")
     yield f"http://{HOST}:{server.port}"
     server.stop()
 

@@ -1,34 +1,39 @@
 """Fixtures of synthesized templates."""
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.emulated_account import EmulatedAccount
 from tests.support.templates import (  # prepares jsii, before any import of aws_cdk
     Synth,
+    Synthesized,
     build_code,
-    synthesize,
+    stack_and_template,
 )
 
 if TYPE_CHECKING:
     from aws_cdk.assertions import Template
 
-    from dynamirror.cdk import LambdaCode
+    from dynamirror.cdk import DynamirrorStack, LambdaCode
 
 
 @pytest.fixture(scope="session")
-def synth() -> Synth:
-    """Synthesize the stack with options given as context; each set of options once."""
-    templates: dict[tuple[tuple[str, Any], ...], Template] = {}
+def synthesized() -> Synthesized:
+    """Return stack and template for options given as context; each set of options once."""
+    stacks: dict[tuple[tuple[str, Any], ...], tuple[DynamirrorStack, Template]] = {}
 
-    def synthesize_once(**context: str) -> "Template":
+    def synthesize_once(**context: str) -> "tuple[DynamirrorStack, Template]":
         options = tuple(sorted(context.items()))
-        if options not in templates:
-            templates[options] = synthesize(**context)
-        return templates[options]
+        if options not in stacks:
+            stacks[options] = stack_and_template(**context)
+        return stacks[options]
 
     return synthesize_once
+
+
+@pytest.fixture(scope="session")
+def synth(synthesized: Synthesized) -> Synth:
+    """Synthesize the stack with options given as context; each set of options once."""
+    return lambda **context: synthesized(**context)[1]
 
 
 @pytest.fixture
@@ -41,11 +46,3 @@ def template(synth: Synth) -> "Template":
 def lambda_code() -> "LambdaCode":
     """Build the asset once."""
     return build_code()
-
-
-@pytest.fixture(scope="session")
-def account() -> Iterator[EmulatedAccount]:
-    """Emulated AWS, started once."""
-    account = EmulatedAccount()
-    yield account
-    account.server.stop()

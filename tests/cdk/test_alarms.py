@@ -23,6 +23,7 @@ from tests.support.templates import (
     STREAM_ARN,
     TABLE_ARN,
     Synth,
+    Synthesized,
     allowed_actions,
     functions,
     make_stack,
@@ -41,6 +42,8 @@ TOPIC = "arn:aws:sns:eu-west-1:123456789012:ops"
 # Options that create every alarm.
 ALL = {"alarmEmail": "ops@example.com", "cacheMaxEcpu": "5000"}
 OF_CANARY = {"canary-missing", "canary-late"}
+# The slowest checks.
+DAILY = {"mirrorIncompleteMinutes": "720", "auditEvery": "1440", "canary": "false"}
 # Treatment of missing data by section of the runbook.
 MISSING = {
     "iterator-age": "notBreaching",
@@ -99,8 +102,8 @@ def test_every_alarm_treats_missing_data_as_documented_and_says_why(synth: Synth
     )
 
 
-def test_an_alarm_is_named_like_its_section() -> None:
-    _app, stack = make_stack(**ALL)
+def test_an_alarm_is_named_like_its_section(synthesized: Synthesized) -> None:
+    stack, _template = synthesized(**ALL)
     construct = stack.node.find_child("Alarms")
     assert isinstance(construct, Alarms)
     for name in construct.alarms:
@@ -108,7 +111,7 @@ def test_an_alarm_is_named_like_its_section() -> None:
         assert re.sub(r"(operating-errors)-\w+", r"\1", dashed) in MISSING, name
 
 
-@pytest.mark.parametrize("options", [{"alarmTopicArn": TOPIC}, {"alarmEmail": "ops@example.com"}])
+@pytest.mark.parametrize("options", [{"alarmTopicArn": TOPIC}, ALL], ids=["arn", "email"])
 def test_a_topic_is_notified_when_an_alarm_is_raised_and_when_it_ends(
     synth: Synth, options: dict[str, str]
 ) -> None:
@@ -121,9 +124,10 @@ def test_a_topic_is_notified_when_an_alarm_is_raised_and_when_it_ends(
         assert alarm["AlarmActions"] == alarm["OKActions"] == [topic]
 
 
-def test_without_a_topic_alarms_notify_nobody_and_synth_reports_it() -> None:
-    _app, stack = make_stack()
-    template = Template.from_stack(stack)
+def test_without_a_topic_alarms_notify_nobody_and_synth_reports_it(
+    synthesized: Synthesized,
+) -> None:
+    stack, template = synthesized()
     for alarm in resources(template, "AWS::CloudWatch::Alarm"):
         assert "AlarmActions" not in alarm
     message = Match.string_like_regexp("nobody is notified.*alarmTopicArn")
@@ -202,11 +206,7 @@ def test_the_largest_values_stay_within_cloudwatch_s_limits(synth: Synth) -> Non
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_PutMetricAlarm.html
     """
-    longest = {"mirrorIncompleteMinutes": "720"}
-    for options in (
-        longest | {"canaryMissingMinutes": "1440"},
-        longest | {"auditEvery": "1440", "canary": "false"},
-    ):
+    for options in ({"mirrorIncompleteMinutes": "720", "canaryMissingMinutes": "1440"}, DAILY):
         for alarm in resources(synth(**options), "AWS::CloudWatch::Alarm"):
             seconds = alarm["Period"] * alarm["EvaluationPeriods"]
             assert alarm["Period"] % 60 == 0
@@ -214,9 +214,8 @@ def test_the_largest_values_stay_within_cloudwatch_s_limits(synth: Synth) -> Non
             assert alarm.get("DatapointsToAlarm", 1) <= alarm["EvaluationPeriods"]
 
 
-def test_an_existing_table_has_no_canary_by_default() -> None:
-    _app, stack = make_stack(**EXISTING)
-    template = Template.from_stack(stack)
+def test_an_existing_table_has_no_canary_by_default(synthesized: Synthesized) -> None:
+    stack, template = synthesized(**EXISTING)
     assert "dynamirror.functions.canary.handler" not in functions(template)
     assert not any(
         "dynamodb:PutItem" in json.dumps(statement) for statement in statements(template)
@@ -277,9 +276,11 @@ def invoked(template: Template, handler: str) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize(("minutes", "seconds"), [("5", 300), ("1440", 21_600)])
-def test_delayed_audits_do_not_queue_up(synth: Synth, minutes: str, seconds: int) -> None:
-    config = invoked(synth(auditEvery=minutes), "dynamirror.functions.auditor.handler")
+@pytest.mark.parametrize(("options", "seconds"), [({}, 300), (DAILY, 21_600)])
+def test_delayed_audits_do_not_queue_up(
+    synth: Synth, options: dict[str, str], seconds: int
+) -> None:
+    config = invoked(synth(**options), "dynamirror.functions.auditor.handler")
     assert config["MaximumEventAgeInSeconds"] == seconds
 
 
@@ -325,7 +326,7 @@ def test_the_canary_may_encrypt_with_the_table_s_customer_managed_key(synth: Syn
 
 
 def test_only_cloudwatch_of_this_account_may_use_the_topic_and_its_key(synth: Synth) -> None:
-    template = synth(alarmEmail="ops@example.com")
+    template = synth(**ALL)
     (topic,) = resources(template, "AWS::SNS::Topic")
     (key,) = resources(template, "AWS::KMS::Key")
     assert "KmsMasterKeyId" in topic

@@ -1,13 +1,13 @@
 """The subnets of the functions must lead to what the functions need."""
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 
-from dynamirror.emulators.process import HOST, ServerProcess, answers
+from dynamirror.emulators.ministack import start_ministack
+from dynamirror.emulators.process import HOST
 from dynamirror.operations.network_routes import missing_routes, read_routes
 
 REGION = "eu-west-1"
@@ -116,12 +116,7 @@ def test_a_secret_needs_a_way_of_its_own() -> None:
 @pytest.fixture(scope="module")
 def ec2() -> Iterator[Any]:
     """EC2 on this machine."""
-    server = ServerProcess(
-        "ministack",
-        lambda _port, _folder: [sys.executable, "-P", "-m", "ministack"],
-        env=lambda port: {"BIND_HOST": HOST, "GATEWAY_PORT": str(port), "SERVICES": "ec2"},
-        ready=answers,
-    )
+    server = start_ministack("ec2")
     yield boto3.client(
         "ec2",
         endpoint_url=f"http://{HOST}:{server.port}",

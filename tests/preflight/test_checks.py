@@ -111,7 +111,7 @@ def test_a_table_larger_than_the_cache_is_wrong(account: EmulatedAccount) -> Non
     write_items(account.aws.dynamodb(), table, ({"id": {"S": str(n)}} for n in range(50)))
     report = account.report(account.deployment(table, "id"))
     (size,) = [check for check in report.checks if check.what == "size"]
-    assert size.sentence == "50 items make about 0.00 GB of entries, of 5 GB"
+    assert size.sentence == "50 items need at least 0.00 GB, of 5 GB"
 
     def large(**_: Any) -> AWSResponse:
         described = account.aws.dynamodb().describe_table(TableName=table)["Table"]
@@ -119,10 +119,8 @@ def test_a_table_larger_than_the_cache_is_wrong(account: EmulatedAccount) -> Non
         return answered(200, {"Table": {**described, "CreationDateTime": 1, **sizes}})
 
     check = only(intercepted(account, "dynamodb.DescribeTable", large, table), "wrong")
-    assert check.sentence == (
-        "20,000,000 items make about 9.00 GB of entries, and the cache holds 5 GB"
-    )
-    assert check.remedy == "set cache.max_gb to 12 or more, or let views store less"
+    assert check.sentence == ("20,000,000 items need at least 10.80 GB, and the cache holds 5 GB")
+    assert check.remedy == "set cache.max_gb to 14 or more, or let views store less"
 
 
 def test_what_may_not_be_read_is_unknown(account: EmulatedAccount) -> None:

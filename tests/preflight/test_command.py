@@ -79,7 +79,10 @@ def test_views_of_several_tables_are_checked_together_offline(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["-c", "batchSize"], "-c: batchSize: must be NAME=VALUE, as in -c batchSize=2000"),
+        (
+            ["-c", "batchSize"],
+            "-c: batchSize: must be NAME=VALUE, as in -c batchSize=2000; --config names the file",
+        ),
         (["-c", "name=a", "-c", "name=b"], "-c: name: is given twice; give it once"),
         (["--config", "a", "-c", "config=b"], "--config: excludes -c config=; give one"),
     ],

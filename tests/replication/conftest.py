@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
-from tests.support.sandboxes import fresh_handler
 
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -32,13 +31,3 @@ def build_replicator(valkey: EmbeddedValkey, cache: Cache) -> Iterator[Build]:
 def replicator(build_replicator: Build) -> Replicator:
     """The replicator with the default view, for the cluster, which is empty."""
     return build_replicator()
-
-
-@pytest.fixture
-def lambda_env(
-    valkey: EmbeddedValkey, cache: Cache, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[dict[str, str]]:
-    """A fresh Lambda sandbox whose environment points to the cluster, which is empty."""
-    assert not list(cache.scan("*"))
-    with fresh_handler(valkey.settings(), monkeypatch) as env:
-        yield env

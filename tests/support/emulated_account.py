@@ -14,7 +14,8 @@ from tests.support.deadlines import wait_until
 from dynamirror.deployment.file import Deployment, read_deployment
 from dynamirror.dynamodb.client import Aws
 from dynamirror.emulators.dynamodb import REGION, create_table
-from dynamirror.emulators.process import HOST, ServerProcess, answers
+from dynamirror.emulators.ministack import start_ministack
+from dynamirror.emulators.process import HOST
 from dynamirror.preflight.report import Report
 from dynamirror.preflight.run import preflight
 
@@ -25,16 +26,7 @@ class EmulatedAccount:
     """Emulated AWS with stacks, functions and caches."""
 
     def __init__(self) -> None:
-        self.server = ServerProcess(
-            "ministack",
-            lambda _port, _folder: [sys.executable, str(EMULATOR)],
-            env=lambda port: {
-                "BIND_HOST": HOST,
-                "GATEWAY_PORT": str(port),
-                "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
-            },
-            ready=answers,
-        )
+        self.server = start_ministack(script=EMULATOR)
         self.url = f"http://{HOST}:{self.server.port}"
         self.aws = Aws(REGION, self.url, ("local", "local")).shared()
 

@@ -16,7 +16,8 @@ from tests.support.templates import make_stack  # prepares jsii, before any impo
 from dynamirror.cache.completeness_marker import record_gap
 from dynamirror.dynamodb.client import Aws, describe_table
 from dynamirror.emulators.dynamodb import REGION, create_table, write_items
-from dynamirror.emulators.process import HOST, ServerProcess, answers
+from dynamirror.emulators.ministack import start_ministack
+from dynamirror.emulators.process import HOST
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.operations.service import Operations
 
@@ -73,17 +74,10 @@ class Cloud:
 
     def __init__(self, valkey: EmbeddedValkey) -> None:
         self.valkey = valkey
-        self.server = ServerProcess(
-            "ministack",
-            lambda _port, _folder: [sys.executable, str(EMULATOR)],
-            env=lambda port: {
-                "BIND_HOST": HOST,
-                "GATEWAY_PORT": str(port),
-                "SERVICES": "dynamodb,dynamodbstreams,lambda,stepfunctions,iam,logs,events",
-                "SFN_WAIT_SCALE": HURRY,
-                "AWS_ENDPOINT_URL": f"http://{HOST}:{port}",
-            },
-            ready=answers,
+        self.server = start_ministack(
+            "dynamodb,dynamodbstreams,lambda,stepfunctions,iam,logs,events",
+            script=EMULATOR,
+            SFN_WAIT_SCALE=HURRY,
         )
         self.url = f"http://{HOST}:{self.server.port}"
         self.aws = Aws(REGION, self.url, ("local", "local"))

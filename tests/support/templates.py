@@ -16,6 +16,7 @@ from aws_cdk.assertions import Template
 from dynamirror.cdk import DynamirrorStack, LambdaCode, deployment_of
 
 Synth = Callable[..., Template]
+Synthesized = Callable[..., tuple[DynamirrorStack, Template]]
 
 TABLE_ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders"
 STREAM_ARN = f"{TABLE_ARN}/stream/2026-01-02T03:04:05.678"
@@ -29,9 +30,15 @@ def make_stack(**context: str) -> tuple[App, DynamirrorStack]:
     return app, DynamirrorStack(app, deployment_of(app.node))
 
 
+def stack_and_template(**context: str) -> tuple[DynamirrorStack, Template]:
+    """Return the stack and its template, with options given as context."""
+    _app, stack = make_stack(**context)
+    return stack, Template.from_stack(stack)
+
+
 def synthesize(**context: str) -> Template:
     """Return the template of the stack, with options given as context."""
-    return Template.from_stack(make_stack(**context)[1])
+    return stack_and_template(**context)[1]
 
 
 def build_code() -> LambdaCode:

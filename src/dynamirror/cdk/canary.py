@@ -4,14 +4,14 @@ from collections.abc import Sequence
 
 from aws_cdk import Duration
 from aws_cdk import aws_dynamodb as dynamodb
-from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from dynamirror.cache.acl import Role
 from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
-from dynamirror.cdk.mirrored_table import MirroredTable, construct_ids
+from dynamirror.cdk.mirrored_table import MirroredTable
+from dynamirror.cdk.table_rules import add_table_rules
 from dynamirror.views.canary import NAME
 
 _INTERVAL = Duration.minutes(1)
@@ -57,22 +57,17 @@ class Canary(Construct):
             tables=self.tables,
         ).function
         self.function.configure_async_invoke(retry_attempts=_NO_RETRIES, max_event_age=_INTERVAL)
-        for end, table in construct_ids(self.tables).items():
+        for table in self.tables:
             self._grant_canary_item(table.table)
-            events.Rule(
-                self,
-                f"Rule{end}",
-                description="Runs dynamirror's canary",
-                schedule=events.Schedule.rate(_INTERVAL),
-                targets=[
-                    targets.LambdaFunction(
-                        self.function,
-                        event=events.RuleTargetInput.from_object({"table": table.table.table_name}),
-                        retry_attempts=_NO_RETRIES,
-                        max_event_age=_INTERVAL,
-                    )
-                ],
-            )
+        add_table_rules(
+            self,
+            self.tables,
+            description="Runs dynamirror's canary",
+            interval=_INTERVAL,
+            target=lambda event: targets.LambdaFunction(
+                self.function, event=event, retry_attempts=_NO_RETRIES, max_event_age=_INTERVAL
+            ),
+        )
 
     def _grant_canary_item(self, table: dynamodb.ITable) -> None:
         self.function.add_to_role_policy(

@@ -1,15 +1,14 @@
 """The functions and state machines that keep a mirror complete."""
 
 from aws_cdk import Duration
-from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from constructs import Construct
 
 from dynamirror.cache.acl import Role
 from dynamirror.cdk.cache_endpoint import MirrorCache
 from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
-from dynamirror.cdk.mirrored_table import construct_ids
 from dynamirror.cdk.rebuild_machine import RebuildMachine
+from dynamirror.cdk.table_rules import add_table_rules
 from dynamirror.cdk.watchdog import Watchdog
 from dynamirror.settings import FIRST_ECPUS
 
@@ -42,7 +41,6 @@ class Auditor(Construct):
         rate: int | None = None,
     ) -> None:
         super().__init__(scope, id)
-        interval = Duration.minutes(interval_minutes)
         count = parts or max(1, _MINUTES_A_DAY // interval_minutes)
         variables = {"PARTS": str(count), "REPAIR": str(repair).lower()}
         if rate is not None:
@@ -60,19 +58,13 @@ class Auditor(Construct):
         self.function.configure_async_invoke(
             max_event_age=Duration.minutes(min(interval_minutes, _MAX_EVENT_AGE))
         )
-        for end, table in construct_ids(context.tables).items():
-            event = {"table": table.table.table_name}
-            events.Rule(
-                self,
-                f"Rule{end}",
-                description="Runs dynamirror's auditor",
-                schedule=events.Schedule.rate(interval),
-                targets=[
-                    targets.LambdaFunction(
-                        self.function, event=events.RuleTargetInput.from_object(event)
-                    )
-                ],
-            )
+        add_table_rules(
+            self,
+            context.tables,
+            description="Runs dynamirror's auditor",
+            interval=Duration.minutes(interval_minutes),
+            target=lambda event: targets.LambdaFunction(self.function, event=event),
+        )
 
 
 class Recovery(Construct):

@@ -1,7 +1,6 @@
 """The watchdog: a state machine that starts a rebuild when the mirror is incomplete."""
 
 from aws_cdk import Duration
-from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_stepfunctions as sfn
@@ -9,8 +8,8 @@ from aws_cdk import aws_stepfunctions_tasks as tasks
 from constructs import Construct
 
 from dynamirror.cdk.function_context import FunctionContext
-from dynamirror.cdk.mirrored_table import construct_ids
 from dynamirror.cdk.state_machine import LoggedStateMachine
+from dynamirror.cdk.table_rules import add_table_rules
 from dynamirror.cdk.worker_task import worker_task
 
 _EXISTS = "ExecutionAlreadyExists"
@@ -49,19 +48,13 @@ class Watchdog(Construct):
             kind=sfn.StateMachineType.EXPRESS,
             comment="Starts a rebuild of a mirror that is incomplete",
         ).machine
-        for end, table in construct_ids(context.tables).items():
-            event = {"table": table.table.table_name}
-            events.Rule(
-                self,
-                f"Rule{end}",
-                description="Has dynamirror's mirror checked, and rebuilt if it is incomplete",
-                schedule=events.Schedule.rate(interval or Duration.minutes(5)),
-                targets=[
-                    targets.SfnStateMachine(
-                        self.machine, input=events.RuleTargetInput.from_object(event)
-                    )
-                ],
-            )
+        add_table_rules(
+            self,
+            context.tables,
+            description="Has dynamirror's mirror checked, and rebuilt if it is incomplete",
+            interval=interval or Duration.minutes(5),
+            target=lambda event: targets.SfnStateMachine(self.machine, input=event),
+        )
 
     def _definition(self, worker: lambda_.IFunction, rebuild: sfn.IStateMachine) -> sfn.IChainable:
         running = tasks.CallAwsService(

@@ -20,7 +20,7 @@ from dynamirror.cli import (
 from dynamirror.cli.one_value import OneValueCommand
 
 app = typer.Typer(
-    help="Keep a Valkey cache an exact, ordered mirror of a DynamoDB table.",
+    help="Keep a Valkey cache an exact, ordered mirror of DynamoDB tables.",
     invoke_without_command=True,
     add_completion=False,
     rich_markup_mode=None,  # "[default: ...]" in a help text would be lost as markup

@@ -39,7 +39,7 @@ def cost(
         int, typer.Option(min=1, max=100_000, help="Shards of the table's stream.")
     ] = FRESH_SHARDS,
     window: Annotated[
-        float, typer.Option(min=0, max=300, help="Seconds of maxBatchingWindow.")
+        float, typer.Option(min=0, max=10, help="Seconds of maxBatchingWindow.")
     ] = 0.0,
     reads: Annotated[
         float, typer.Option(min=0, max=1e9, help="Entries that applications read a second.")
@@ -53,7 +53,10 @@ def cost(
     table: Annotated[
         str | None,
         typer.Option(
-            "--table", "-t", help="Existing table; its description gives items and bytes."
+            "--table",
+            "-t",
+            metavar="NAME",
+            help="Existing table; its description gives items and bytes.",
         ),
     ] = None,
     endpoint_url: options.EndpointUrl = None,

@@ -17,13 +17,20 @@ from dynamirror.views.key_spaces import check_tables
 
 Table = Annotated[
     str,
-    typer.Option("--table", "-t", envvar="DYNAMODB_TABLE", help="Name of the DynamoDB table."),
+    typer.Option(
+        "--table",
+        "-t",
+        metavar="NAME",
+        envvar="DYNAMODB_TABLE",
+        help="Name of the DynamoDB table.",
+    ),
 ]
 Tables = Annotated[
     list[str] | None,
     typer.Option(
         "--table",
         "-t",
+        metavar="NAME",
         help="Name of a DynamoDB table; may be repeated. [default: DYNAMODB_TABLES, DYNAMODB_TABLE "
         "or all of mirror.toml]",
     ),
@@ -79,6 +86,7 @@ class MirrorOptions:
         typer.Option(
             "--table",
             "-t",
+            metavar="NAME",
             help="Name of a DynamoDB table; may be repeated. [default: DYNAMODB_TABLES, "
             "DYNAMODB_TABLE or all of mirror.toml; with --via all of the stack]",
         ),

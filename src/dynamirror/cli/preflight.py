@@ -63,7 +63,9 @@ def _context(words: list[str]) -> dict[str, str]:
     for word in words:
         name, equals, value = word.partition("=")
         if not equals:
-            raise OptionError(f"-c: {word}: must be NAME=VALUE, as in -c batchSize=2000")
+            raise OptionError(
+                f"-c: {word}: must be NAME=VALUE, as in -c batchSize=2000; --config names the file"
+            )
         if name in values:
             raise OptionError(f"-c: {name}: is given twice; give it once")
         values[name] = value

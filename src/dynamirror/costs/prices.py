@@ -6,7 +6,6 @@ import msgspec
 
 REGION: Final = "us-east-1"
 HOURS: Final = 730  # a month, as AWS's calculator counts
-DAYS: Final = HOURS / 24
 SECONDS: Final = HOURS * 3600
 MILLION: Final = 1_000_000
 GB: Final = 1_000_000_000

@@ -205,11 +205,16 @@ def describe_schema(client: "DynamoDBClient", name: str) -> tuple[Schema, Any]:
     """
     with aws_errors(f"table {name}"):
         description = client.describe_table(TableName=name)["Table"]
+    return schema_of(name, description), description
+
+
+def schema_of(name: str, description: Any) -> Schema:
+    """Return the key attributes in a table's description by AWS."""
     kinds = {key["KeyType"]: key["AttributeName"] for key in description["KeySchema"]}
     keys = tuple(kinds[kind] for kind in ("HASH", "RANGE") if kind in kinds)
     known = description.get("AttributeDefinitions", ())
     types = {attribute["AttributeName"]: attribute["AttributeType"] for attribute in known}
-    return Schema(name, keys, tuple(types[key] for key in keys)), description
+    return Schema(name, keys, tuple(types[key] for key in keys))
 
 
 def describe_table(client: "DynamoDBClient", name: str) -> Table:

@@ -1,11 +1,11 @@
 """DynamoDB and its streams on this machine, emulated by MiniStack."""
 
-import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dynamirror.dynamodb.client import Aws
-from dynamirror.emulators.process import HOST, EmbeddedServer, ServerProcess, answers
+from dynamirror.emulators.ministack import start_ministack
+from dynamirror.emulators.process import HOST, EmbeddedServer
 from dynamirror.extras import check_installed
 
 if TYPE_CHECKING:
@@ -24,17 +24,7 @@ class EmbeddedDynamoDB(EmbeddedServer):
 
     def __init__(self) -> None:
         check_installed("DynamoDB on this machine", "ministack", "local")
-        self._process = ServerProcess(
-            "ministack",
-            lambda _port, _folder: [sys.executable, "-P", "-m", "ministack"],
-            # By default it listens on every address.
-            env=lambda port: {
-                "BIND_HOST": HOST,
-                "GATEWAY_PORT": str(port),
-                "SERVICES": "dynamodb,dynamodbstreams",
-            },
-            ready=answers,
-        )
+        self._process = start_ministack("dynamodb,dynamodbstreams")
         self.aws = Aws(
             region=REGION,
             endpoint_url=f"http://{HOST}:{self._process.port}",

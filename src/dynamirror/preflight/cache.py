@@ -5,16 +5,15 @@ from typing import Any, Final
 
 from dynamirror.deployment.file import Deployment
 from dynamirror.deployment.sections import ExistingCache
-from dynamirror.errors import SourceError
+from dynamirror.errors import ConfigError, SourceError
 from dynamirror.preflight.account import Account, MissingError, unanswered
 from dynamirror.preflight.report import Check, Place
-from dynamirror.preflight.tables import read_size
+from dynamirror.preflight.tables import read_description
+from dynamirror.recovery.room import room
+from dynamirror.views.view import Schema, bind_views
 
-# Bytes of an entry beside its value, which is about as large as the item: key, expiry and the
-# server's own tables. Fences come on top for items that changed in the last 26 hours.
-_ENTRY_BYTES: Final = 150
 _GB: Final = 10**9
-# The share of the limit that entries may take, so that fences have room.
+# The share of the limit that a mirror may take, so that readers and fences have room.
 _ROOM: Final = 0.8
 
 
@@ -100,16 +99,18 @@ def _key(account: Account, place: Place, key: str) -> Iterator[Check]:
 
 
 def _size(account: Account, place: Place, deployment: Deployment) -> Check:
-    sizes = [read_size(account, table) for table in deployment.tables]
-    if None in sizes:
-        return place.unknown("size", "unknown, because a table could not be described")
-    items = sum(size[0] for size in sizes if size)
-    total = 0
-    for table, size in zip(deployment.tables, sizes, strict=True):
-        views = sum(spec.table in (None, table.name) for spec in deployment.views)
-        if size:
-            total += views * (size[0] * _ENTRY_BYTES + size[1])
-    estimate = f"{items:,} items make about {total / _GB:.2f} GB of entries"
+    items = total = 0
+    for table in deployment.tables:
+        schema = Schema(table.name or "new", table.keys)
+        try:
+            description = read_description(account, table)
+            total += room(bind_views(deployment.views, schema), description, None).needed
+        except SourceError:
+            return place.unknown("size", "unknown, because a table could not be described")
+        except ConfigError:
+            return place.unknown("size", "unknown, because a view does not fit its table")
+        items += int(description.get("ItemCount", 0))
+    estimate = f"{items:,} items need at least {total / _GB:.2f} GB"
     limit = _limit(deployment)
     if limit is None:
         return place.ok("size", f"{estimate}; the memory of the nodes is not compared")

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from dynamirror.deployment.file import Deployment
 from dynamirror.deployment.tables import DeployedTable
+from dynamirror.dynamodb.client import schema_of
 from dynamirror.errors import ConfigError, SourceError
 from dynamirror.preflight.account import Account, MissingError, unanswered
 from dynamirror.preflight.report import Check, Place
@@ -37,9 +38,8 @@ def check_table(
     yield located
     if located.result != "ok":
         return
-    assert table.name is not None
     try:
-        description = account.ask("dynamodb", "describe_table", TableName=table.name)["Table"]
+        description = read_description(account, table)
     except MissingError:
         yield place.wrong(
             "name",
@@ -57,18 +57,17 @@ def check_table(
     yield from _readers(account, place, table, description, deployed)
 
 
-def read_size(account: Account, table: DeployedTable) -> tuple[int, int] | None:
-    """Return a table's number of items and bytes, as DynamoDB counts every six hours.
+def read_description(account: Account, table: DeployedTable) -> Mapping[str, Any]:
+    """Return a table's description by AWS; an empty one if the stack creates the table.
 
-    None stands for a table that cannot be described.
+    Raises:
+        SourceError: the table cannot be described.
     """
-    if table.stream_arn is None or table.name is None:
-        return (0, 0)
-    try:
-        description = account.ask("dynamodb", "describe_table", TableName=table.name)["Table"]
-    except SourceError:
-        return None
-    return int(description.get("ItemCount", 0)), int(description.get("TableSizeBytes", 0))
+    if table.stream_arn is None:
+        return {}
+    answer = account.ask("dynamodb", "describe_table", TableName=table.name)
+    description: Mapping[str, Any] = answer["Table"]
+    return description
 
 
 def _place(table: DeployedTable) -> Place:
@@ -127,13 +126,8 @@ def _location(account: Account, place: Place, arn: str) -> Check:
 
 
 def _keys(place: Place, table: DeployedTable, description: Mapping[str, Any]) -> Check:
-    names = {key["KeyType"]: key["AttributeName"] for key in description["KeySchema"]}
-    keys = tuple(names[kind] for kind in ("HASH", "RANGE") if kind in names)
-    known = {
-        attribute["AttributeName"]: attribute["AttributeType"]
-        for attribute in description["AttributeDefinitions"]
-    }
-    types = tuple(known[key] for key in keys)
+    schema = schema_of(table.name or "", description)
+    keys, types = schema.keys, schema.types
     found = ", ".join(f"{key} ({kind})" for key, kind in zip(keys, types, strict=True))
     if keys == table.keys and table.types in (None, types):
         return place.ok("keys", found)

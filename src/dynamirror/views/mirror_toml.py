@@ -199,10 +199,19 @@ def _parse(text: str, source: str) -> _File:
     except RecursionError:
         raise ConfigError(f"{source}: is nested too deeply") from None
     except msgspec.ValidationError as error:
-        fields = (
-            _ViewTable.__struct_fields__ + TableSpec.__struct_fields__ + _File.__struct_fields__
-        )
-        raise ConfigError(f"{source}: {explain_validation_error(str(error), fields)}") from None
+        message = str(error)
+        raise ConfigError(
+            f"{source}: {explain_validation_error(message, _fields_at(message))}"
+        ) from None
+
+
+def _fields_at(message: str) -> tuple[str, ...]:
+    """Return the fields of the struct at the path in msgspec's message."""
+    path = message.partition(" - at `$.")[2]
+    for name, kind in (("view[", _ViewTable), ("table[", TableSpec)):
+        if path.startswith(name):
+            return kind.__struct_fields__
+    return _File.__struct_fields__
 
 
 def parse_tables(text: str, source: str = "mirror.toml") -> tuple[TableSpec, ...]:
