@@ -230,13 +230,6 @@ def test_a_key_that_was_assumed_is_named(fails: Command, tmp_path: Path, command
     )
 
 
-def test_view_check_reads_the_sections_of_a_deployment(fails: Command, tmp_path: Path) -> None:
-    (file := tmp_path / "mirror.toml").write_text('[[view]]\nkey = "u:{id}"\n[cache]\nmaxgb = 2\n')
-    error = fails("view", "check", str(file))
-    assert error.startswith(f"{file}: cache.maxgb: ")
-    assert "max_gb" in error
-
-
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

@@ -54,7 +54,6 @@ def check(
     """Explain views: what they do, a sample entry of each and its cost, and Lambda's filter."""
     check_sections(file)
     specs = load_views(file)
-    check_sections(file)
     table_spec = _table(file, specs, table)
     check_tables(specs, [each.name for each in load_tables(file)])
     path = item or items_path(file, load_tables(file), table_spec.name)
