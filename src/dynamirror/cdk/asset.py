@@ -35,6 +35,8 @@ _PACKAGED = (
     "__init__.py",
     "backoff.py",
     "cache",
+    "costs/__init__.py",
+    "costs/figures.py",
     "deployment/__init__.py",
     "deployment/identity.py",
     "dynamodb",
@@ -148,7 +150,9 @@ def build_asset(
 
 
 def _is_packaged(path: PurePosixPath) -> bool:
-    return path.suffix in _PACKAGED_SUFFIXES and any(path.is_relative_to(one) for one in _PACKAGED)
+    return path.suffix in _PACKAGED_SUFFIXES and any(
+        str(part) in _PACKAGED for part in (path, *path.parents)
+    )
 
 
 def _is_used(path: PurePosixPath) -> bool:
