@@ -53,7 +53,12 @@ def test_a_run_that_does_not_ask_for_the_plugin_loads_nothing_of_ours(tmp_path: 
 
 def test_a_run_that_uses_no_fixture_loads_neither_server_nor_client(tmp_path: Path) -> None:
     modules = loaded(tmp_path, 'pytest_plugins = ["dynamirror.testing"]\n')
-    assert modules == ["dynamirror", "dynamirror.testing"]
+    assert modules == [
+        "dynamirror",
+        "dynamirror.errors",
+        "dynamirror.extras",
+        "dynamirror.testing",
+    ]
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
