@@ -32,6 +32,12 @@ def test_the_identity_is_an_output_and_what_the_guard_compares(synth: Synth) -> 
         "existing_cache": None,
         "created": [],
         "retain": False,
+        "fixed": {
+            "network.vpc_id": "",
+            "network.public": "false",
+            "cache.kms_key_arn": "",
+            "network.max_azs": "2",
+        },
     }
     assert json.loads(properties["Identity"]) == identity
     assert (properties["Mirror"], properties["RemovedTables"]) == ("shop", ["old", "older"])

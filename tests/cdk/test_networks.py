@@ -183,6 +183,20 @@ def test_a_lookup_without_credentials_is_refused_with_the_remedy(
         make_stack(vpcId=VPC)
 
 
+@pytest.mark.usefixtures("account")
+def test_a_new_vpc_has_three_zones_if_asked_to() -> None:
+    assert len(subnets_of(make_stack(maxAzs="3")[1])) == 3
+
+
+def test_three_zones_are_refused_where_the_region_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """CDK would silently take two."""
+    monkeypatch.delenv("CDK_DEFAULT_ACCOUNT", raising=False)
+    with pytest.raises(ConfigError, match=r"^context: network.max_azs: [^\n]+set max_azs to 2"):
+        make_stack(maxAzs="3")
+
+
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [

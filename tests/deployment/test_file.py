@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from dynamirror.deployment.file import Deployment, check_sections, read_deployment
+from dynamirror.deployment.identity import Identity, refused_changes
 from dynamirror.deployment.overrides import FIELDS, check_names
 from dynamirror.errors import ConfigError
 
@@ -282,3 +283,39 @@ def test_an_unknown_name_of_context_is_refused_with_the_nearest_one() -> None:
     check_names(["batchSize", "@aws-cdk/core:x", "stage"], ["stage"])
     with pytest.raises(ConfigError, match="context: vpcid: there is no such option; did you mean"):
         check_names(["vpcid"])
+
+
+SUBNETS = {"vpcId": "vpc-1", "subnetIds": "subnet-1,subnet-2"}
+NODES = {"cacheKind": "node-based"}
+KEY_OF_CACHE = {"cacheKeyArn": "arn:aws:kms:eu-west-1:123456789012:key/1"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "field"),
+    [
+        ({}, {"maxAzs": "1"}, "network.max_azs 2, and 1"),
+        ({}, {"vpcId": "vpc-1"}, "network.vpc_id unset, and vpc-1"),
+        ({}, {"public": "true"}, "network.public false, and true"),
+        ({}, KEY_OF_CACHE, "cache.kms_key_arn unset, and arn:aws:kms"),
+        (KEY_OF_CACHE | NODES, NODES, "cache.kms_key_arn arn:aws:kms"),
+        (SUBNETS, {**SUBNETS, "subnetIds": "subnet-1"}, "network.subnet_ids subnet-1, subnet-2"),
+        # The same subnets, subnets that were looked up, and those of nodes, which may change.
+        (SUBNETS, {**SUBNETS, "subnetIds": "subnet-2,subnet-1"}, None),
+        ({"vpcId": "vpc-1"}, SUBNETS, None),
+        (SUBNETS | NODES, {**SUBNETS, "subnetIds": "subnet-1"} | NODES, None),
+        ({}, {"cacheEngineVersion": "8", "cacheMaxGb": "9"}, None),
+    ],
+    ids=str,
+)
+def test_what_would_replace_the_cache_is_refused(
+    before: dict[str, str], after: dict[str, str], field: str | None
+) -> None:
+    """CloudFormation cannot: it creates the new cache first, whose name the old one has."""
+    deployed, wanted = (read_deployment(None, context).identity for context in (before, after))
+    sentences = refused_changes("demo", Identity.from_json(deployed.to_json()), wanted)
+    if field is None:
+        assert not sentences
+    else:
+        (sentence,) = sentences
+        assert sentence.startswith(f"mirror demo: its cache was created with {field}")
+        assert " needs another cache; change it back, or deploy it under another name" in sentence

@@ -31,8 +31,8 @@ class Cache(MirrorCache):
     ElastiCache evicts entries with an expiry from a full cache: fences, and entries of views with
     `ttl`. Without fences, order may be lost (docs/ordering.md), so leave the cache room.
 
-    A change of the network, of `encryption_key` or of the construct's path replaces the cache; a
-    rebuild then fills the new one.
+    CloudFormation refuses a change of the network's subnets or of `encryption_key`, because the
+    cache has a name. A change of the construct's path makes another cache.
 
     Args:
         network: network of the cache; None for a public endpoint, which admits IAM users only.

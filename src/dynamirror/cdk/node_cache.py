@@ -39,8 +39,9 @@ class NodeCache(MirrorCache):
     With `durability="sync"`, a failover loses no write that the cache acknowledged. Without
     durability, it may lose the newest ones, which the auditor finds later.
 
-    A change of the network's VPC, of `encryption_key` or of the construct's path replaces the
-    cache. Durability cannot be switched on or off later.
+    CloudFormation refuses a change of the network's VPC or of `encryption_key`, because the cache
+    has a name. A change of the construct's path makes another cache. Durability cannot be switched
+    on or off later.
 
     Args:
         network: network of the cache.

@@ -1,6 +1,7 @@
 """The network that a `mirror.toml` describes."""
 
 import os
+from typing import Final
 
 from aws_cdk import Annotations, Environment, Stack, Token
 from aws_cdk import aws_ec2 as ec2
@@ -11,23 +12,32 @@ from dynamirror.deployment.file import Deployment
 from dynamirror.deployment.sections import NetworkSection
 from dynamirror.errors import ConfigError
 
+# CDK uses as many zones where it does not know the region.
+_ZONES_OF_ANY_REGION: Final = 2
+
 
 def lookup_environment(deployment: Deployment) -> Environment | None:
-    """Return the account and region of a stack that looks up subnets; None if it does not.
+    """Return the account and region of a stack that looks something up; None if it does not.
 
     CDK's command line sets both variables from the AWS credentials.
 
     Raises:
-        ConfigError: there are no credentials, so subnets must be named.
+        ConfigError: there are no credentials.
     """
     section = deployment.network
-    if section.vpc_id is None or section.subnet_ids:
+    if section.vpc_id is not None and not section.subnet_ids:
+        field, what = "subnet_ids", f"the subnets of {section.vpc_id}"
+        remedy = "set subnet_ids, or set up credentials"
+    elif section.max_azs > _ZONES_OF_ANY_REGION:
+        field, what = "max_azs", f"{section.max_azs} zones"
+        remedy = f"set max_azs to {_ZONES_OF_ANY_REGION}, or set up credentials"
+    else:
         return None
     account, region = (os.environ.get(f"CDK_DEFAULT_{name}") for name in ("ACCOUNT", "REGION"))
     if not account or not region:
         raise ConfigError(
-            f"{deployment.path or 'context'}: network.subnet_ids: the subnets of {section.vpc_id} "
-            "cannot be looked up without AWS credentials; set subnet_ids, or set up credentials"
+            f"{deployment.path or 'context'}: network.{field}: {what} cannot be looked up without "
+            f"AWS credentials; {remedy}"
         )
     return Environment(account=account, region=region)
 

@@ -78,7 +78,29 @@ class Deployment(Sections, frozen=True, kw_only=True):
                 table.name or CREATED for table in self.tables if table.stream_arn is None
             ),
             retain=self.mirror.retain,
+            fixed=self._fixed(),
         )
+
+    def _fixed(self) -> dict[str, str]:
+        """Return the fields for which CloudFormation would have to replace the cache.
+
+        It refuses to replace a resource that has a name, as the caches have.
+        """
+        if self.cache.existing is not None:
+            return {}
+        network = self.network
+        fixed = {
+            "network.vpc_id": network.vpc_id or "",
+            "network.public": str(network.public).lower(),
+            "cache.kms_key_arn": self.cache.kms_key_arn or "",
+        }
+        if self.cache.kind == "serverless":
+            # Subnets that are looked up are not known here.
+            if network.subnet_ids:
+                fixed["network.subnet_ids"] = ", ".join(sorted(network.subnet_ids))
+            elif not network.vpc_id and not network.public:
+                fixed["network.max_azs"] = str(network.max_azs)
+        return fixed
 
     @property
     def is_demo(self) -> bool:

@@ -18,6 +18,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
         existing_cache: name of a cache that another stack owns; None if the stack creates it.
         created: names of the tables that the stack creates.
         retain: whether those tables outlive their removal from the stack.
+        fixed: fields of the file that a cache of the stack cannot change, with their values.
     """
 
     tables: Mapping[str, tuple[str, ...]]
@@ -25,6 +26,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     existing_cache: str | None = None
     created: tuple[str, ...] = ()
     retain: bool = False
+    fixed: Mapping[str, str] = {}
 
     def to_json(self) -> str:
         """Return the identity as text, the same for the same identity."""
@@ -74,6 +76,14 @@ def refused_changes(
             f"mirror {mirror}: has {_cache(deployed)}, which this deployment would replace by "
             f"{_cache(wanted)}; deploy it under another name, as in [mirror] name or -c name=, "
             "and destroy the old stack once applications read from the new one"
+        )
+    else:
+        sentences.extend(
+            f"mirror {mirror}: its cache was created with {field} {value or 'unset'}, and "
+            f"{wanted.fixed[field] or 'unset'} needs another cache; change it back, or deploy it "
+            "under another name, as in [mirror] name or -c name="
+            for field, value in deployed.fixed.items()
+            if wanted.fixed.get(field, value) != value
         )
     return sentences
 
