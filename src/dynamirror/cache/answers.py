@@ -41,7 +41,7 @@ REFUSED_FOR_GOOD: Final[Mapping[str, str]] = {
     "WRONGTYPE": "The key of the fence is another application's, and may not be replaced.",
 }
 # Errors of the node, the cluster or the user's rights: each may heal, so the write comes again.
-# Those of a command within a script have the code ERR.
+# Some have the code ERR, among them those of commands within a script.
 RETRIED: Final[Mapping[str, str]] = {
     "OOM": "Somebody frees memory, or adds some.",
     "LOADING": "The node has started, and reads its data.",
@@ -55,6 +55,7 @@ RETRIED: Final[Mapping[str, str]] = {
     "NOREPLICAS": "Replicas come back.",
     "MISCONF": "The node can write to its disk again.",
     "NOSCRIPT": "The scripts are loaded again.",
+    "ERR max number of clients reached": "Other clients leave, or the limit is raised.",
     "NOAUTH": "The next connection authenticates.",
     "WRONGPASS": "Somebody corrects the password.",
     "NOPERM": "Somebody corrects the user's rights, which all records need.",
