@@ -66,9 +66,10 @@ class SecretPassword:
             answer = self._client.get_secret_value(SecretId=self._arn)
         except ClientError as error:
             code = error.response["Error"]["Code"]
+            is_denied = code.startswith("AccessDenied")
+            remedy = "; allow secretsmanager:GetSecretValue on it" if is_denied else ""
             raise CacheError(
-                f"Secrets Manager refuses to return {self._arn}: {code}; allow "
-                "secretsmanager:GetSecretValue on it"
+                f"Secrets Manager refuses to return {self._arn}: {code}{remedy}"
             ) from error
         except BotoCoreError as error:
             raise CacheError(
