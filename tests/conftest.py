@@ -29,12 +29,15 @@ if TYPE_CHECKING:
 # What one run tries, the next one tries, and a machine that pauses fails nothing.
 settings.register_profile(
     "steady",
+    max_examples=60,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
 # Each run tries something else: --hypothesis-profile=anew
-settings.register_profile("anew", settings.get_profile("steady"), derandomize=False)
+settings.register_profile(
+    "anew", settings.get_profile("steady"), derandomize=False, max_examples=100
+)
 # `make test-fast` tries less.
 settings.register_profile("quick", settings.get_profile("steady"), max_examples=20)
 settings.load_profile("steady")

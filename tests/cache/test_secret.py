@@ -183,7 +183,7 @@ def test_a_secret_without_a_password_is_named_in_one_sentence(
 def test_a_secret_that_is_not_there_is_named_with_the_remedy(
     manager: Manager, connect: Callable[[str], Cache]
 ) -> None:
-    with pytest.raises(CacheError, match="allow secretsmanager:GetSecretValue") as caught:
+    with pytest.raises(CacheError, match="; set ELASTICACHE_SECRET_ARN to the ARN") as caught:
         connect(ABSENT).broadcast(b"PING")
     assert ABSENT in str(caught.value)
     assert is_one_sentence(caught.value)

@@ -22,7 +22,7 @@ from dynamirror.views.view import Schema, ViewSpec
 _KILLS = 5
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1])
 def test_a_mirror_that_is_killed_over_and_over_ends_as_the_table(
     seed: int, dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path
 ) -> None:

@@ -176,7 +176,7 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("name", VIEWS)
-@settings(max_examples=150)
+@settings(max_examples=80)
 @given(case=cases())
 def test_any_delivery_converges(store: Cache, name: str, case: Case) -> None:
     spec, shown = VIEWS[name]
@@ -185,7 +185,7 @@ def test_any_delivery_converges(store: Cache, name: str, case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", VIEWS)
-@settings(max_examples=100)
+@settings(max_examples=70)
 @given(case=cases(), time_left=st.lists(st.integers(0, 12), max_size=12))
 def test_a_batch_cut_short_and_repeated_from_where_it_says_converges(
     store: Cache, name: str, case: Case, time_left: list[int]
@@ -227,7 +227,7 @@ def snapshots(draw: st.DrawFn, history: Sequence[Step]) -> tuple[int, str, Snaps
 
 
 @pytest.mark.parametrize("name", ["json", "hash"])
-@settings(max_examples=120)
+@settings(max_examples=80)
 @given(data=st.data(), case=cases().filter(lambda case: case.history))
 def test_rows_read_at_any_time_do_not_hinder_convergence(
     store: Cache, name: str, data: st.DataObject, case: Case

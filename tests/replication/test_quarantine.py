@@ -234,7 +234,7 @@ def corrupted(draw: st.DrawFn) -> Any:
     return whole.get("record")
 
 
-@settings(max_examples=250)
+@settings(max_examples=120)
 @given(poison=st.lists(corrupted(), min_size=1, max_size=4))
 def test_no_record_whatever_is_in_it_blocks_its_neighbours(
     hardened: Replicator, cache_of_examples: Cache, poison: list[Any]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from dynamirror.records.version import ChangeVersion, SnapshotVersion
 
-PROMISE = settings(max_examples=80, database=None)
+PROMISE = settings(max_examples=50, database=None)
 # For a promise that is asked of many things in turn.
 PROMISE_OF_EACH = settings(PROMISE, max_examples=25)
 

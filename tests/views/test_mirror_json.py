@@ -166,7 +166,7 @@ def bound(spec: ViewSpec) -> str:
         return str(error)
 
 
-@settings(PROMISE, max_examples=200)
+@settings(PROMISE, max_examples=100)
 @given(documents)
 def test_views_and_fingerprints_from_json_are_those_from_toml(text: str) -> None:
     written = to_json(text).decode()

@@ -11,6 +11,11 @@ from dynamirror.errors import CacheError
 
 _REGION: Final = 3  # in arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME
 _TIMEOUT_SECONDS: Final = 5
+# By the code of the error.
+_REMEDIES: Final = {
+    "AccessDeniedException": "; allow secretsmanager:GetSecretValue on it",
+    "ResourceNotFoundException": "; set ELASTICACHE_SECRET_ARN to the ARN of a secret",
+}
 
 
 class SecretPassword:
@@ -66,10 +71,8 @@ class SecretPassword:
             answer = self._client.get_secret_value(SecretId=self._arn)
         except ClientError as error:
             code = error.response["Error"]["Code"]
-            is_denied = code.startswith("AccessDenied")
-            remedy = "; allow secretsmanager:GetSecretValue on it" if is_denied else ""
             raise CacheError(
-                f"Secrets Manager refuses to return {self._arn}: {code}{remedy}"
+                f"Secrets Manager refuses to return {self._arn}: {code}{_REMEDIES.get(code, '')}"
             ) from error
         except BotoCoreError as error:
             raise CacheError(
