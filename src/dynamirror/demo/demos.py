@@ -4,7 +4,7 @@ from collections.abc import Generator
 from contextlib import ExitStack, nullcontext
 from itertools import islice
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 from dynamirror.demo.contents import MOST_SAMPLES
 from dynamirror.demo.demo import Demo
@@ -13,7 +13,7 @@ from dynamirror.demo.servers import Servers, running_servers
 from dynamirror.demo.totals import Totals
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.settings import load_views
-from dynamirror.views.view import Schema, Views
+from dynamirror.views.key_spaces import check_tables
 
 
 class Demos:
@@ -44,8 +44,7 @@ class Demos:
             )
             for number, table in enumerate(self.tables)
         ]
-        schemas = {demo.schema.table: demo.schema for demo in self.demos}
-        _check_apart(view, schemas)
+        check_tables(load_views(view), self.tables)
         self.loaded: str | None = None
 
     def __enter__(self) -> Self:
@@ -133,18 +132,3 @@ class Demos:
     def sample_command(self) -> tuple[str, ...]:
         """Return the command that reads an entry of the first table that has one."""
         return next((words for demo in self.demos if (words := demo.sample_command())), ())
-
-
-def _check_apart(view: str, schemas: dict[str, Schema]) -> None:
-    """Check that no two tables could write one key.
-
-    Raises:
-        ConfigError: they could.
-    """
-
-    def schema_of(table: str, _keys: Any) -> Schema:
-        return schemas[table]
-
-    views = Views(load_views(view), schema_of)
-    for schema in schemas.values():
-        views.bind(schema)

@@ -89,11 +89,7 @@ def _table(spec: TableSpec, option: Mapping[str, Any], place: str) -> DeployedTa
             f"{spec.name!r}"
         )
     key = spec.kms_key_arn
-    if key is not None and not re.fullmatch(KEY_ARN, key):
-        raise ConfigError(
-            f"{place}.kms_key_arn: must be an ARN like arn:aws:kms:REGION:ACCOUNT:key/ID, not "
-            f"{key!r}"
-        )
+    _check_key_arn(key, f"{place}.kms_key_arn")
     if key is not None and spec.create and not option:
         raise ConfigError(f"{place}.kms_key_arn: applies only with stream_arn")
     table = DeployedTable(
@@ -119,13 +115,15 @@ def _option(table: Mapping[str, Any]) -> Mapping[str, Any]:
             "context: keys: must be the partition key and, if there is one, the sort key, as in "
             f"-c keys=pk,sk, not {','.join(keys)!r}"
         )
-    key = table.get("kms_key_arn")
-    if key is not None and not re.fullmatch(KEY_ARN, key):
-        raise ConfigError(
-            "context: tableKeyArn: must be an ARN like arn:aws:kms:REGION:ACCOUNT:key/ID, not "
-            f"{key!r}"
-        )
+    _check_key_arn(table.get("kms_key_arn"), "context: tableKeyArn")
     return table
+
+
+def _check_key_arn(arn: str | None, place: str) -> None:
+    if arn is not None and not re.fullmatch(KEY_ARN, arn):
+        raise ConfigError(
+            f"{place}: must be an ARN like arn:aws:kms:REGION:ACCOUNT:key/ID, not {arn!r}"
+        )
 
 
 def _check_place(tables: list[DeployedTable], source: str) -> None:

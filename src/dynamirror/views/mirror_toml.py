@@ -126,11 +126,6 @@ class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             )
 
     @property
-    def arn(self) -> str | None:
-        """Return the ARN of an existing table."""
-        return self.stream_arn and self.stream_arn.partition("/stream/")[0]
-
-    @property
     def schema(self) -> Schema:
         """Return the schema that views use."""
         return Schema(self.name, tuple(self.keys), tuple(self.keys.values()))
