@@ -1,20 +1,18 @@
 """A stand-in for ElastiCache Serverless: a real Valkey that takes no key of more than 4 KiB."""
 
 import socket
-import socketserver
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
-HOST = "127.0.0.1"
+from tests.support.tcp_proxy import TcpProxy
+
 LONGEST = 4096
 # As Serverless answers: https://github.com/typeorm/typeorm/issues/11562
 REFUSAL = f"ERR Request contains a key that is longer than the max key size of {LONGEST} bytes"
 
 
-class Serverless:
+class Serverless(TcpProxy):
     """A TCP proxy before a Valkey.
 
     A command with a longer key is replaced by one that is answered with Serverless's error, so that
@@ -28,39 +26,17 @@ class Serverless:
     def __init__(self, target: int, refusals: dict[bytes, str] | None = None) -> None:
         self.refusals = refusals if refusals is not None else {}
         self.refused = 0
-        proxy = self
+        super().__init__(target)
 
-        class Relay(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                with suppress(OSError), socket.create_connection((HOST, target)) as server:
-                    back = threading.Thread(target=_copy, args=(server, self.request))
-                    back.start()
-                    with suppress(OSError):
-                        proxy._relay(self.request, server)
-                    with suppress(OSError):
-                        server.shutdown(socket.SHUT_WR)
-                    back.join()
-
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = True
-
-        self._server = Server((HOST, 0), Relay)
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+    def relay(self, client: socket.socket, server: socket.socket) -> None:
+        """Replace refused commands; the answers come back unchanged."""
+        back = threading.Thread(target=_copy, args=(server, client))
+        back.start()
+        with suppress(OSError):
+            self._relay(client, server)
+        with suppress(OSError):
+            server.shutdown(socket.SHUT_WR)
+        back.join()
 
     def _relay(self, client: socket.socket, server: socket.socket) -> None:
         stream = client.makefile("rb")

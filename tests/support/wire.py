@@ -2,15 +2,14 @@
 
 import select
 import socket
-import socketserver
 import struct
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
 
-HOST = "127.0.0.1"
+from tests.support.tcp_proxy import TcpProxy
+
 _RESET_WHEN_CLOSED = struct.pack("ii", 1, 0)
 
 
@@ -31,30 +30,16 @@ class Direction:
     instead: bytes | None = None
 
 
-class Wire:
-    """A TCP proxy before a port of this machine."""
+class Wire(TcpProxy):
+    """A TCP proxy whose directions can be changed."""
+
+    daemon_threads = False  # so that closing waits for them
 
     def __init__(self, target: int) -> None:
         self.to_server = Direction()
         self.to_client = Direction()
         self._stopped = threading.Event()
-        wire = self
-
-        class Relay(socketserver.BaseRequestHandler):
-            def handle(self) -> None:
-                with suppress(OSError), socket.create_connection((HOST, target)) as server:
-                    wire._relay(self.request, server)
-
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads = False  # so that closing waits for them
-
-        self._server = Server((HOST, 0), Relay)
-        self.port = int(self._server.server_address[1])
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+        super().__init__(target)
 
     def __exit__(
         self,
@@ -63,11 +48,10 @@ class Wire:
         trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__exit__(kind, error, trace)
 
-    def _relay(self, client: socket.socket, server: socket.socket) -> None:
+    def relay(self, client: socket.socket, server: socket.socket) -> None:
+        """Relay the bytes as the directions say."""
         ways = {client: (server, self.to_server), server: (client, self.to_client)}
         while ways and not self._stopped.is_set():
             open_ = [end for end, (_, direction) in ways.items() if not direction.held]
