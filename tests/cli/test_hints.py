@@ -3,6 +3,7 @@
 import shutil
 import signal
 import subprocess
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -60,18 +61,23 @@ def test_every_printed_line_works_as_printed(
     env = environment(tmp_path)
     files = ["--view", str(folder / view), "--env", str(folder / "demo.env")] if view else []
     demo = start("demo", "--no-page", "--seconds", "0.2", "--keep", *files, env=env)
-    try:
+    with ExitStack() as opened:
+        opened.callback(demo.communicate)
+        opened.callback(demo.wait, 60)
+        opened.callback(demo.send_signal, signal.SIGINT)
         first, *lines = printed_lines(demo)
         assert {line.split()[3] for line in lines if " -m dynamirror " in line} == names
         # Several terminals at once: none waits for another.
         shells = {
-            line: subprocess.Popen(
-                ["/bin/sh", "-ec", f"{first}\n{line}"],
-                cwd="/",
-                env=env,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
+            line: opened.enter_context(
+                subprocess.Popen(
+                    ["/bin/sh", "-ec", f"{first}\n{line}"],
+                    cwd="/",
+                    env=env,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
             )
             for line in lines
         }
@@ -80,10 +86,7 @@ def test_every_printed_line_works_as_printed(
             assert shell.returncode == 0, line + output + errors
             assert errors == "", line
             assert "WRONGTYPE" not in output
-    finally:
-        demo.send_signal(signal.SIGINT)
-        assert demo.wait(60) == 130
-        demo.communicate()
+    assert demo.returncode == 130
     assert not (folder / "demo.env").exists()
 
 

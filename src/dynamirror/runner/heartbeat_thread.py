@@ -15,6 +15,8 @@ from dynamirror.errors import CacheError
 from dynamirror.runner.delivery import Delivery
 
 _INTERVAL_SECONDS: Final = 3.0
+# Time to the next try of the first heartbeat: a replicator that has just started is asked for soon.
+_FIRST_TRY_SECONDS: Final = 0.1
 SILENCE_SECONDS: Final = 10.0
 
 
@@ -69,7 +71,8 @@ class HeartbeatThread(threading.Thread):
             begin = monotonic()
             with suppress(CacheError):  # a missing heartbeat is what `status` reports
                 self._beat()
-            self._halt.wait(max(0.0, begin + self._interval - monotonic()))
+            interval = min(self._interval, _FIRST_TRY_SECONDS) if self._first else self._interval
+            self._halt.wait(max(0.0, begin + interval - monotonic()))
 
     def stop(self) -> None:
         """Stop, and wait for the thread."""
