@@ -152,7 +152,7 @@ def test_a_value_without_a_size_fulfils_no_comparison(name: str) -> None:
         ("(n = :yes OR n = :no) AND n = :no", False),
         ("NOT n = :no AND n = :no", False),
         ("NOT (n = :no AND n = :no)", True),
-        ("NOT NOT n = :yes", True),
+        ("NOT (NOT n = :yes)", True),
         ("n BETWEEN :yes AND :yes AND n = :yes", True),
         ("n = :yes\tand\nNoT n = :no", True),
         ("(n = :yes) and (n = :yes oR n = :no)", True),
@@ -208,7 +208,15 @@ CONSTANTS: dict[str, Any] = {
     [
         *("", " ", "n", ":v", "n =", "= :v", "n = :v AND", "AND n = :v", "n = :v n = :v", "()"),
         *("n == :v", "n != :v", "n = :v)", "(n = :v", "n = 1", "n = 'a'", "n = :v;", "n = :v -- a"),
-        *("n IN ()", "n IN :v", "n BETWEEN :v", "n BETWEEN :v, :w", "NOT", "n NOT IN (:v)"),
+        *(
+            "n IN ()",
+            "n IN :v",
+            "n BETWEEN :v",
+            "n BETWEEN :v, :w",
+            "NOT",
+            "NOT NOT n = :v",
+            "n NOT IN (:v)",
+        ),
         # redundant parentheses, and operands in parentheses
         *("((n = :v))", "NOT ((n = :v))", "(((n = :v)) AND n = :v)", "(n) = :v", "((n)) = :v"),
         # reserved words, in any case and at any place

@@ -266,7 +266,8 @@ class Expressions:
 
     def _inside(self, depth: int) -> str:
         inner = self.condition(depth - 1)
-        return f"({inner})" if " AND " in inner or " OR " in inner.upper() else inner
+        is_joined = " AND " in inner.upper() or " OR " in inner.upper()
+        return f"({inner})" if is_joined or inner.startswith("NOT") else inner
 
     def projection(self) -> str:
         """Return a projection, whose paths may overlap or conflict."""

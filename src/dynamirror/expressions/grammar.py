@@ -229,12 +229,12 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Combination("AND", tuple(parts))
 
     def _negation(self) -> Node:
-        odd = False
-        while self.take_if("keyword", "NOT"):
+        negated = self.take_if("keyword", "NOT")
+        if negated:
             self._count()
-            odd = not odd
+        # Reports differ on whether DynamoDB takes a second NOT; here it is a syntax error.
         part = self._group() if self._is_sign("(") else self._test()
-        return Combination("NOT", (part,)) if odd else part
+        return Combination("NOT", (part,)) if negated else part
 
     def _group(self) -> Node:
         opened = self._at
