@@ -75,6 +75,8 @@ def test_a_query_is_read_from_expressions_and_from_their_legacy_forms(body: Any)
         {"ProjectionExpression": ""},
         {"KeyConditionExpression": None},
         {"FilterExpression": 1},
+        {"ExpressionAttributeNames": ["#p"]},
+        {"ExpressionAttributeValues": [":p"]},
     ],
 )
 def test_a_request_that_dynamodb_may_refuse_is_not_understood(change: dict[str, Any]) -> None:
@@ -230,7 +232,17 @@ def test_legacy_conditions_that_dynamodb_may_refuse_are_not_understood(
 
 
 @pytest.mark.parametrize(
-    "given", [None, {}, [], {"": EQUAL}, {"a": None}, {"a": {}}, {"a": {**EQUAL, "Value": ONE}}]
+    "given",
+    [
+        None,
+        {},
+        [],
+        {"": EQUAL},
+        {"a": None},
+        {"a": {}},
+        {"a": {**EQUAL, "Value": ONE}},
+        {"a": {"ComparisonOperator": []}},
+    ],
 )
 def test_a_legacy_filter_of_another_form_is_not_understood(given: Any) -> None:
     with pytest.raises(NotUnderstoodError):

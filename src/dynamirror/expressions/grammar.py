@@ -19,7 +19,7 @@ from dynamirror.expressions.reserved_words import RESERVED_WORDS
 _MOST_BYTES: Final = 4096
 _MOST_OPERATORS: Final = 300
 _LONGEST_PLACEHOLDER: Final = 255
-# DynamoDB has no such limit. Every item runs through the levels, by recursion.
+# Of paths by the documentation. Of parentheses here only: every item runs through them, by recursion.
 _MOST_LEVELS: Final = 32
 # 100 by the documentation, but DynamoDB counts the operand before IN as well.
 _MOST_CANDIDATES: Final = 99
@@ -300,6 +300,8 @@ class _Parser:
         if self._is_sign("("):
             raise NotUnderstoodError("an expression has an unknown function")
         steps = _steps(text)
+        if len(steps) >= _MOST_LEVELS:
+            raise NotUnderstoodError(f"a path has {_MOST_LEVELS} steps or more")
         for step in steps:
             if step.upper() in RESERVED_WORDS or step in FUNCTIONS:
                 raise NotUnderstoodError("an expression has a reserved word as an attribute")
