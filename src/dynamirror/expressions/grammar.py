@@ -19,7 +19,7 @@ from dynamirror.expressions.reserved_words import RESERVED_WORDS
 _MOST_BYTES: Final = 4096
 _MOST_OPERATORS: Final = 300
 _LONGEST_PLACEHOLDER: Final = 255
-# Of paths by the documentation. Of parentheses here only: every item runs through them, by recursion.
+# Of paths by the documentation. Of parentheses only here, as items run through them by recursion.
 _MOST_LEVELS: Final = 32
 # 100 by the documentation, but DynamoDB counts the operand before IN as well.
 _MOST_CANDIDATES: Final = 99
