@@ -200,6 +200,8 @@ CONSTANTS: dict[str, Any] = {
     "flag": {"BOOL": True},
     "ns": {"NS": ["1"]},
     "dog": {"S": "DOG"},
+    "high": {"S": "\uffff"},
+    "astral": {"S": "\U0001d11e"},
 }
 
 
@@ -254,7 +256,14 @@ CONSTANTS: dict[str, Any] = {
         *("n = n", "n <> n", "contains(n, n)", "n IN (:v, n)", "n BETWEEN n AND :v", "#n = n"),
         *(":v = :v", ":v = :w", "attribute_type(:v, :s)"),
         # types of constants
-        *("n < :list", "n BETWEEN :v AND :s", "n BETWEEN :w AND :v", "n >= :flag", "n < :ns"),
+        *(
+            "n < :list",
+            "n BETWEEN :v AND :s",
+            "n BETWEEN :w AND :v",
+            "t BETWEEN :high AND :astral",
+            "n >= :flag",
+            "n < :ns",
+        ),
         *("begins_with(t, :v)", "begins_with(t, :empty)", "contains(t, :empty)", "size(t) = :s"),
         *("attribute_type(n, :dog)", "attribute_type(n, t)", "attribute_type(n, :v)"),
         # values that DynamoDB refuses, or may

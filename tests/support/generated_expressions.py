@@ -231,7 +231,10 @@ class Expressions:
     def _between(self) -> str:
         path, tag = self.path(), self._random.choice(ORDERED)
         bounds = sorted((value(self._random, [tag]) for _ in range(2)), key=ordered)
-        low, high = map(self.constant, bounds)
+        if tag == "S":
+            # UTF-16 has another order for some; a request with them is left to DynamoDB.
+            bounds = [bound for bound in bounds if "\U0001d11e" not in bound["S"]] or [{"S": "a"}]
+        low, high = self.constant(bounds[0]), self.constant(bounds[-1])
         return f"{path} BETWEEN {low} AND {high}"
 
     def _part(self) -> str:

@@ -207,7 +207,11 @@ def check_bounds(low: AttributeValue, high: AttributeValue) -> None:
     Raises:
         NotUnderstoodError: they have two types, or the upper is below the lower.
     """
-    if not _is_ordered(le, comparable(low), comparable(high)):
+    fits = _is_ordered(le, comparable(low), comparable(high))
+    if fits and "S" in low:
+        # DynamoDB orders texts by their UTF-8; whether this check does so, too, is not known.
+        fits = low["S"].encode("utf-16-be") <= high["S"].encode("utf-16-be")
+    if not fits:
         raise NotUnderstoodError("the bounds of BETWEEN have two types, or are the wrong way round")
 
 
