@@ -19,7 +19,7 @@ from dynamirror.records.attribute_value import Item
 from dynamirror.records.key_codec import key_text, sort_bytes
 
 if TYPE_CHECKING:
-    from dynamirror.views.key_template import Collection
+    from dynamirror.views.collection import Collection
 
 # Members of an index, and so entries, that are read at once.
 _AT_ONCE = 200
@@ -143,7 +143,7 @@ class _Reading:
         self._index = collection.index_key(query.condition.item).encode()
         self._range = query.condition.range()
         if query.start is not None:
-            self._begin_after(sort_bytes(query.start[collection.sort]))
+            self._begin_after(sort_bytes(query.start[collection.sort_name]))
         self._left = query.limit
         self.page = QueryPage("cache")
         self._room = Room(self.page.items)
