@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dynamirror.cache.completeness_marker import CompletenessMarker
 from dynamirror.cache.scripts import Command
@@ -16,9 +16,7 @@ from dynamirror.reader.source import Source, fence_command, oldest, version_of
 from dynamirror.reader.values import Values, primary_key, values_of
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.key_codec import key_text, sort_bytes
-
-if TYPE_CHECKING:
-    from dynamirror.views.collection import Collection
+from dynamirror.views.collection import Collection
 
 # Members of an index, and so entries, that are read at once.
 _AT_ONCE = 200
@@ -139,7 +137,7 @@ class _Reading:
         self, source: Source, query: Query, marker: CompletenessMarker, *, dated: bool
     ) -> None:
         collection = source.view.collection
-        assert collection is not None
+        assert isinstance(collection, Collection)
         self._source, self._query, self._dated = source, query, dated
         self._begun = marker
         self.marker: CompletenessMarker | None = marker
