@@ -95,7 +95,7 @@ def is_exact(view: View) -> bool:
 
 def index_views(views: Sequence[View]) -> dict[str, View]:
     """Return the views that are indexes of other attributes than the primary key, by name."""
-    return {view.name: view for view in views if getattr(view, "index", None) is not None}
+    return {view.name: view for view in views if view.index is not None}
 
 
 def named_view(views: Sequence[View], name: str | None) -> View:

@@ -15,6 +15,7 @@ from dynamirror.reader.sizes import Room
 from dynamirror.reader.steps import Reason, Steps
 from dynamirror.records.attribute_value import AttributeValue, Item, utf8
 from dynamirror.records.version import Version
+from dynamirror.views.collection import Collection
 from dynamirror.views.keyspace import SERVERLESS_KEY_BYTES
 from dynamirror.views.ranges import Range
 from dynamirror.views.view import View
@@ -119,7 +120,7 @@ def read_in_order(
 def may_lack(view: View, partition: AttributeValue) -> bool:
     """Return whether an item of a partition may have no entry, since its key is too long."""
     collection = view.collection
-    if collection is None or len(collection.types) <= 1:
+    if not isinstance(collection, Collection) or not collection.types:
         return False
     try:
         index = utf8(collection.index_key({collection.partition_name: partition}))
