@@ -1,5 +1,6 @@
 """The cache as coroutines see it: commands that read in, answers out."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any, Final
@@ -107,15 +108,16 @@ class AsyncCache:
     ) -> None:
         """Send commands to their nodes, all at once, and put the answers in their places."""
         cluster = self.cluster
-        connections = {route.node: cluster.ready(route.node) for route in routes}
-        for node in [node for node, connection in connections.items() if connection is None]:
-            cluster.opening(node)  # all of them at once
+        # All that are not open are opened at once.
+        connections = {
+            route.node: cluster.ready(route.node) or cluster.opening(route.node) for route in routes
+        }
         under_way = []
         for route, indices in routes.items():
             connection = connections[route.node]
-            if connection is None:
+            if not isinstance(connection, AsyncConnection):
                 try:
-                    connection = await cluster.open(route.node)
+                    connection = await asyncio.shield(connection)
                 except (AnswerError, OSError) as error:
                     self._fail(route.node, error, indices, replies)
                     continue

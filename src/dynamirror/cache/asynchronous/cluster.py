@@ -6,6 +6,7 @@ from collections.abc import Coroutine, Iterable
 from functools import partial
 from math import isfinite
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 import libvalkey
 
@@ -49,6 +50,7 @@ class AsyncCluster(SlotMap):
         self._closed = False
         self._connections: dict[Node, AsyncConnection] = {}
         self._opening: dict[Node, Task[AsyncConnection]] = {}
+        self._leaving: WeakSet[AsyncConnection] = WeakSet()
         self._refreshing: Task[None] | None = None
 
     def check_loop(self) -> None:
@@ -106,24 +108,23 @@ class AsyncCluster(SlotMap):
         raise reason
 
     async def _read_slots_of(self, node: Node) -> None:
-        answers: list[Any] = []
-        for _ in range(2):  # the connection may have been closed while it was idle
-            try:
-                connection = self.ready(node) or await self.open(node)
-            except (AnswerError, OSError) as refused:
-                raise CacheError(f"cache {node}: {failure_reason(refused)}") from refused
+        try:
+            connection = self.ready(node) or await asyncio.shield(self.opening(node))
             answers = await connection.ask(_CLUSTER_SLOTS)
-            if answers or isinstance(connection.error, TimeoutError):
-                break
-        if not answers:
-            assert connection.error is not None
-            error = connection.error
+            if not answers and not isinstance(connection.error, TimeoutError):
+                # It was closed while it was idle.
+                connection = await asyncio.shield(self.opening(node))
+                answers = await connection.ask(_CLUSTER_SLOTS)
+            if not answers:
+                assert connection.error is not None
+                raise connection.error
+        except (AnswerError, OSError) as error:
             raise CacheError(f"cache {node}: {failure_reason(error)}") from error
         self.learn(node, answers[0])
         known = {*self.nodes, self.seed}
         for other in [*self._connections]:
             if other not in known:  # it holds nothing any more
-                self._connections.pop(other).close_when_idle()
+                self._leave(self._connections.pop(other))
 
     def ready(self, node: Node) -> AsyncConnection | None:
         """Return the open connection to a node; None if one must be opened."""
@@ -131,21 +132,16 @@ class AsyncCluster(SlotMap):
         return connection if connection is not None and connection.is_open else None
 
     def opening(self, node: Node) -> Task[AsyncConnection]:
-        """Return the task that opens the connection to a node, the same for all who wait."""
+        """Return the task that opens the connection to a node, the same for all who wait.
+
+        Shield it, so that who is cancelled does not cancel it for the others. It raises OSError
+        where the node cannot be reached, AnswerError where it refuses the user, and CacheError
+        where there are no credentials.
+        """
         task = self._opening.get(node)
         if task is None or task.done():
             task = self._opening[node] = self._begin(self._open(node))
         return task
-
-    async def open(self, node: Node) -> AsyncConnection:
-        """Open the connection to a node.
-
-        Raises:
-            OSError: the node cannot be reached.
-            AnswerError: it refuses the user.
-            CacheError: there are no credentials.
-        """
-        return await asyncio.shield(self.opening(node))
 
     async def _open(self, node: Node) -> AsyncConnection:
         connection = await connect(node, self._options)
@@ -158,8 +154,11 @@ class AsyncCluster(SlotMap):
     def _expire(self, node: Node, connection: AsyncConnection) -> None:
         """Replace a connection before the cache cuts it; the answers under way still come."""
         if self._connections.get(node) is connection:
-            del self._connections[node]
-            connection.close_when_idle()
+            self._leave(self._connections.pop(node))
+
+    def _leave(self, connection: AsyncConnection) -> None:
+        self._leaving.add(connection)
+        connection.close_when_idle()
 
     def _begin(self, work: Coroutine[Any, Any, _Result]) -> "Task[_Result]":
         """Start what outlives the coroutine that asks first, which may be cancelled."""
@@ -176,7 +175,7 @@ class AsyncCluster(SlotMap):
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
-        for connection in self._connections.values():
+        for connection in (*self._connections.values(), *self._leaving):
             connection.close()
         self._connections.clear()
 
