@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Any
 from dynamirror.cache.completeness_marker import CompletenessMarker
 from dynamirror.cache.scripts import Command
 from dynamirror.dynamodb.keys import on_the_wire
-from dynamirror.reader import table
 from dynamirror.reader.conditions import KeyCondition
+from dynamirror.reader.freshness import fence_command, oldest, version_of
 from dynamirror.reader.guarded_cache import DOWN
 from dynamirror.reader.refusals import START_INVALID, START_NOT_IN_RANGE, START_OUTSIDE, refusal
 from dynamirror.reader.sizes import Room, item_size
-from dynamirror.reader.source import Source, fence_command, oldest, version_of
+from dynamirror.reader.source import Source
+from dynamirror.reader.steps import Steps, TableRequest
 from dynamirror.reader.values import Values, primary_key, values_of
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.key_codec import key_text, sort_bytes
 
 if TYPE_CHECKING:
-    from dynamirror.views.key_template import Collection
+    from dynamirror.views.collection import Collection
 
 # Members of an index, and so entries, that are read at once.
 _AT_ONCE = 200
@@ -86,20 +87,15 @@ def start_key(given: Any, condition: KeyCondition) -> Item:
     return item
 
 
-def from_table(source: Source, query: Query) -> QueryPage:
-    """Ask the table.
-
-    Raises:
-        ClientError: DynamoDB refused.
-        BotoCoreError: it cannot be reached.
-        SourceError: its answer was damaged.
-    """
-    arguments = {**query.condition.expression(), "ScanIndexForward": query.forward}
+def from_table(source: Source, query: Query) -> Steps[QueryPage]:
+    """Ask the table."""
+    arguments: dict[str, Any] = {**query.condition.expression(), "ScanIndexForward": query.forward}
     if query.limit is not None:
         arguments["Limit"] = query.limit
     if query.start is not None:
         arguments["ExclusiveStartKey"] = on_the_wire(query.start)
-    answer = table.query(source.client, source.view.schema.table, arguments)
+    arguments |= {"TableName": source.view.schema.table, "ConsistentRead": True}
+    answer = yield TableRequest("query", arguments)
     items = (source.as_entry(item) for item in answer["Items"])
     last = answer.get("LastEvaluatedKey")
     shown = [item for item in items if item is not None]
@@ -111,18 +107,18 @@ def from_table(source: Source, query: Query) -> QueryPage:
     )
 
 
-def from_index(source: Source, query: Query, *, dated: bool) -> QueryPage | None:
+def from_index(source: Source, query: Query, *, dated: bool) -> Steps[QueryPage | None]:
     """Ask the partition's index; None if the cache is down or the mirror is not complete.
 
     What was read counts only if the marker said complete before, and says the same after it.
     """
-    marker = source.vouching.begin()
+    marker = yield from source.check.begin()
     for _ in range(_ATTEMPTS):
         if marker is None:
             break
         reading = _Reading(source, query, marker, dated=dated)
         while not reading.done:
-            if not reading.go_on():
+            if not (yield from reading.go_on()):
                 break
         else:
             return reading.page
@@ -147,22 +143,22 @@ class _Reading:
         self._index = collection.index_key(query.condition.item).encode()
         self._range = query.condition.range()
         if query.start is not None:
-            self._begin_after(sort_bytes(query.start[collection.sort]))
+            self._begin_after(sort_bytes(query.start[collection.sort_name]))
         self._left = query.limit
         self.page = QueryPage("cache")
         self._room = Room(self.page.items)
         self.done = False
 
-    def go_on(self) -> bool:
+    def go_on(self) -> Steps[bool]:
         """Read some more; False if that cannot be."""
         count = _AT_ONCE if self._left is None else min(_AT_ONCE, self._left)
         words = self._range.words(forward=self._query.forward)
         command = (b"ZRANGE", self._index, *words, b"LIMIT", b"0", b"%d" % count)
-        members = self._source.cache.ask(Command(self._index, command))
+        (members,) = yield [Command(self._index, command)]
         if members is DOWN or members is None:  # of another kind, it is no index of ours
             return False
         keys = [self._key(member) for member in members]
-        if not self._read(members, [key for key in keys if key is not None]):
+        if not (yield from self._read(members, [key for key in keys if key is not None])):
             return False
         if not self.done and len(members) < count:
             self.page.last, self.done = None, True
@@ -172,7 +168,7 @@ class _Reading:
         tag = self._source.view.schema.types[1]
         return self._collection.item_key(self._query.condition.partition, member, tag)
 
-    def _read(self, members: Sequence[bytes], keys: Sequence[Item]) -> bool:
+    def _read(self, members: Sequence[bytes], keys: Sequence[Item]) -> Steps[bool]:
         """Read the entries of members, and then whether the index can be trusted."""
         if len(keys) < len(members):
             return False  # not ours
@@ -181,7 +177,7 @@ class _Reading:
         if self._dated:
             commands = [fence_command(place.key) for place in places] + commands
         # The marker last: had the cache lost its data before, it would be gone, too.
-        *replies, said = self._source.cache.execute([*commands, self._source.vouching.reading])
+        *replies, said = yield [*commands, self._source.check.reading]
         entries = replies[-len(places) :] if places else []
         if not self._is_vouched(said) or DOWN in replies:
             return False
@@ -190,7 +186,7 @@ class _Reading:
             # A full cache evicts what has an expiry: there, what is missing may be in the table.
             self._source.view.ttl is None
             # Other nodes may have answered after the marker's.
-            and self._is_vouched(self._source.cache.ask(self._source.vouching.reading))
+            and self._is_vouched(*(yield [self._source.check.reading]))
         ):
             return False
         fences = replies[: len(places)] if self._dated else [None] * len(places)
@@ -210,7 +206,7 @@ class _Reading:
         return True
 
     def _is_vouched(self, said: Any) -> bool:
-        self.marker = self._source.vouching.saw(said)
+        self.marker = self._source.check.saw(said)
         return self.marker == self._begun
 
     def _pass(self, member: bytes, key: Item) -> None:

@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from boto3.dynamodb.types import Binary
 
+from dynamirror.records.attribute_value import AttributeValue, Item
+
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
 PAGE_BYTES: Final = 1 << 20
 _OVERHEAD: Final = 3  # of a list or map
@@ -39,6 +41,38 @@ def _size(value: Any) -> int:  # noqa: PLR0911 - one for each type
             return _OVERHEAD + sum(1 + _size(one) for one in value)
         case _:
             return _OVERHEAD + len(value) + item_size(value)
+
+
+def typed_size(item: Item) -> int:
+    """Return the bytes of an item in DynamoDB JSON, binary as base64 text."""
+    return sum(len(name.encode()) + _typed_size(value) for name, value in item.items())
+
+
+def _typed_size(value: AttributeValue) -> int:  # noqa: PLR0911 - one for each type
+    ((tag, content),) = value.items()
+    match tag:
+        case "S":
+            return len(content.encode())
+        case "N":
+            return number_size(Decimal(content))
+        case "B":
+            return _binary_size(content)
+        case "L":
+            return _OVERHEAD + sum(1 + _typed_size(one) for one in content)
+        case "M":
+            return _OVERHEAD + len(content) + typed_size(content)
+        case "SS":
+            return sum(len(text.encode()) for text in content)
+        case "NS":
+            return sum(number_size(Decimal(digits)) for digits in content)
+        case "BS":
+            return sum(map(_binary_size, content))
+        case _:
+            return 1
+
+
+def _binary_size(text: str) -> int:
+    return len(text) // 4 * 3 - text[-2:].count("=")
 
 
 def number_size(number: Decimal) -> int:

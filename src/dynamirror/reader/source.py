@@ -1,10 +1,9 @@
 """A view of a table: how its items are found in the cache, and in the table."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -12,18 +11,14 @@ from dynamirror.cache.entry_state import expected_state, read_command
 from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
 from dynamirror.reader.completeness_check import CompletenessCheck
-from dynamirror.reader.guarded_cache import Counter, GuardedCache
+from dynamirror.reader.guarded_cache import Counter
 from dynamirror.reader.values import Values, decoder, primary_key
-from dynamirror.records.attribute_value import Item, utf8
-from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version, parse
+from dynamirror.records.attribute_value import Item
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version
 from dynamirror.views.canary import is_canary
 from dynamirror.views.encoding import ValueType, unpack_fields
 from dynamirror.views.entry import Put, entry_of_row
-from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import View
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 _ROW: Final = SnapshotVersion(0)  # never written
 # What a value that nobody mirrored may raise.
@@ -53,13 +48,11 @@ class EntryLocation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The cache and the table that a reader reads.
+    """The view that a reader reads, and what it knows of the mirror.
 
     Args:
         view: the view.
         views: fingerprint of all views of the table.
-        cache: the cache.
-        client: boto3's dynamodb client.
         absent: whether what is missing in a complete mirror counts as absent.
         counter: counts look-ups.
         now: seconds since 1970.
@@ -67,17 +60,15 @@ class Source:
 
     view: View
     views: str
-    cache: GuardedCache
-    client: "DynamoDBClient"
     absent: bool = False
     counter: Counter = field(default_factory=Counter)
     now: Callable[[], float] = time
-    vouching: CompletenessCheck = field(init=False)
+    check: CompletenessCheck = field(init=False)
     _decode: Callable[[Any], Values] = field(init=False)
 
     def __post_init__(self) -> None:
-        vouching = CompletenessCheck(self.cache, self.view.schema.table, self.views)
-        object.__setattr__(self, "vouching", vouching)
+        check = CompletenessCheck(self.view.schema.table, self.views)
+        object.__setattr__(self, "check", check)
         object.__setattr__(self, "_decode", decoder(self.view))
 
     @property
@@ -143,22 +134,3 @@ class Source:
             case ChangeVersion(created=seconds) | SnapshotVersion(as_of=seconds):
                 return max(0.0, self.now() - seconds)
         return None
-
-
-def fence_command(key: str) -> Command:
-    """Return the command that reads the fence of an entry."""
-    fence = utf8(fence_key(key))
-    return Command(fence, (b"GET", fence))
-
-
-def version_of(fence: Any) -> Version | None:
-    """Return the version in a fence's text; None if there is none."""
-    with suppress(AttributeError, ValueError):
-        return parse(fence.decode())
-    return None
-
-
-def oldest(ages: Sequence[float | None]) -> float | None:
-    """Return the age of an answer of several parts; None if any age is unknown."""
-    known = [age for age in ages if age is not None]
-    return max(known) if known and len(known) == len(ages) else None

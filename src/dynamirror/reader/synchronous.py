@@ -4,7 +4,8 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from botocore.exceptions import ParamValidationError
 
@@ -13,20 +14,25 @@ from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.dynamodb.keys import identity
 from dynamirror.errors import ConfigError
 from dynamirror.reader import conditions
+from dynamirror.reader import table as table_requests
+from dynamirror.reader.freshness import oldest
 from dynamirror.reader.getting import Answer, ReadOptions, get, missed
 from dynamirror.reader.guarded_cache import DOWN, GuardedCache, ReadCounts
 from dynamirror.reader.metadata import metadata
+from dynamirror.reader.mirrors import named_view
 from dynamirror.reader.querying import Query, QueryPage, from_index, from_table, start_key
 from dynamirror.reader.refusals import DUPLICATES, misfit, refusal
-from dynamirror.reader.source import Source, oldest
+from dynamirror.reader.source import Source
+from dynamirror.reader.steps import Steps, run
 from dynamirror.settings import Settings, load_views
-from dynamirror.views.view import Schema, View, ViewSpec, bind_views, fingerprint
+from dynamirror.views.view import Schema, ViewSpec, bind_views, fingerprint
 
 if TYPE_CHECKING:
     import boto3
     from types_boto3_dynamodb import DynamoDBClient
 
 Response = dict[str, Any]
+_T = TypeVar("_T")
 
 
 class Reader:
@@ -80,16 +86,16 @@ class Reader:
         known = schema
         specs = load_views(settings.config) if views is None else views
         bound = bind_views(specs, known)
-        chosen = _chosen(bound, view)
+        chosen = named_view(bound, view)
         self._cache = cache or Cache(settings)
         self._shares = cache is not None
         self._source = Source(
             view=chosen,
             views=fingerprint(bound),
-            cache=GuardedCache(self._cache, failures=failures, pause=pause),
-            client=client,
             absent=on_miss == "absent",
         )
+        self._guarded = GuardedCache(self._cache, failures=failures, pause=pause)
+        self._ask_table = partial(table_requests.ask, client)
 
     @classmethod
     def from_env(cls, table: str | None = None, **options: Any) -> Self:
@@ -127,6 +133,9 @@ class Reader:
         """Return the number of hits, misses and fallbacks so far."""
         return self._source.counter.counts
 
+    def _run(self, steps: Steps[_T]) -> _T:
+        return run(steps, self._guarded, self._ask_table)
+
     def get_item(
         self,
         *,
@@ -158,13 +167,14 @@ class Reader:
         if place is None:  # the view is for other items
             return _response(Answer(None, "cache"))
         if ConsistentRead or age or min_time is not None:
-            (answer,) = get(source, [place], ReadOptions(ConsistentRead, min_time, wait, age))
+            wish = ReadOptions(ConsistentRead, min_time, wait, age)
+            (answer,) = self._run(get(source, [place], wish))
             return _response(answer)
-        seen = source.vouching.seen
-        reply = source.cache.ask(place.reading)
+        seen = source.check.seen
+        reply = self._guarded.ask(place.reading)
         item = None if reply is DOWN else source.entry(reply)
         if item is None:
-            return _response(missed(source, place, reply, seen))
+            return _response(self._run(missed(source, place, reply, seen)))
         source.counter.add(hits=1)
         return {"Item": item, "ResponseMetadata": metadata("cache")}
 
@@ -198,7 +208,7 @@ class Reader:
         if len({identity(place.item) for place in places}) < len(places):
             raise refusal("BatchGetItem", DUPLICATES)
         wish = ReadOptions(bool(asked.get("ConsistentRead")), min_time, wait, age)
-        answers = get(self._source, places, wish)
+        answers = self._run(get(self._source, places, wish))
         sources = {answer.source for answer in answers}
         return {
             "Responses": {table: [one.item for one in answers if one.item is not None]},
@@ -245,12 +255,12 @@ class Reader:
         condition = conditions.parse(KeyConditionExpression, view.schema)
         start = None if ExclusiveStartKey is None else start_key(ExclusiveStartKey, condition)
         query = Query(condition, ScanIndexForward, Limit, start)
-        page = None if ConsistentRead else from_index(self._source, query, dated=age)
+        page = None if ConsistentRead else self._run(from_index(self._source, query, dated=age))
         if page is not None:
             self._source.counter.add(hits=1)
         else:
             self._source.counter.add(fallbacks=0 if ConsistentRead else 1)
-            page = from_table(self._source, query)
+            page = self._run(from_table(self._source, query))
         return _page_response(page)
 
 
@@ -258,20 +268,6 @@ def written_at(response: Mapping[str, Any]) -> float:
     """Return the time of boto3's response to a write, by DynamoDB's clock, as a `min_time`."""
     date = response["ResponseMetadata"]["HTTPHeaders"]["date"]
     return parsedate_to_datetime(date).timestamp()
-
-
-def _chosen(views: Sequence[View], name: str | None) -> View:
-    known = [view for view in views if name in (None, view.name)]
-    if len(known) != 1:
-        names = ", ".join(view.name for view in views)
-        raise ConfigError(f"view: must be one of {names}, not {name!r}")
-    (view,) = known
-    if view.needs_old_image:
-        raise ConfigError(
-            f"view {view.name}: its keys name more than the primary key, so that its entries "
-            "cannot be found by that; read another view"
-        )
-    return view
 
 
 def _client(

@@ -73,7 +73,7 @@ def entries_of(cache: Cache, view: View) -> Iterator[ScannedEntry]:
 def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
     """Yield the entries that an index lists; none if the key is not an index."""
     assert view.collection is not None
-    partition = view.collection.partition_of(key, view.schema.types[0])
+    partition = view.collection.partition_of(key)
     if partition is None:
         return
     cursor = b"0"
@@ -86,13 +86,12 @@ def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
             raise cache.error(answer.reason)
         cursor, flat = answer
         for member in flat[::2]:
-            item_key = view.collection.item_key(partition, member, view.schema.types[1])
             try:
-                rendered = view.key_of(item_key) if item_key else None
+                found = view.collection.entry_of(partition, member)
             except KeyTooLongError:
                 continue  # nobody could write that entry
-            if item_key is not None and rendered is not None and can_exist(item_key):
-                yield ScannedEntry(view, rendered, item_key)
+            if found is not None and can_exist(found[1]):
+                yield ScannedEntry(view, *found)
         if cursor == b"0":
             return
 

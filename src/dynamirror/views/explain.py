@@ -63,8 +63,8 @@ def in_words(spec: ViewSpec, view: View) -> Iterator[str]:
         yield f"an entry expires at {spec.ttl}, in seconds since 1970"
     if view.collection:
         yield (
-            f"the entries of one {view.collection.partition} can be read in the order of "
-            f"{view.collection.sort}"
+            f"the entries of one {view.collection.partition_name} can be read in the order of "
+            f"{view.collection.sort_name}"
         )
     yield from _cautions(view)
 

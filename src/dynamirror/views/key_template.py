@@ -8,20 +8,11 @@ from math import ceil
 import msgspec
 
 from dynamirror.errors import ConfigError, KeyTooLongError, RecordError
-from dynamirror.records.attribute_value import AttributeValue, Item, utf8
-from dynamirror.records.key_codec import key_text, key_value, sort_bytes, sort_value
+from dynamirror.records.attribute_value import Item, utf8
+from dynamirror.records.key_codec import key_text, key_value
 from dynamirror.views.condition import path
+from dynamirror.views.escaping import any_of, escape, percent, step_aside, step_back, unescaped
 from dynamirror.views.keyspace import FENCE_BYTES, LONGEST_FENCE_BYTES, RESERVED
-
-_ASIDE = f"%{ord(RESERVED[0]):02X}"
-
-
-_ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
-
-
-# Ends the key of a collection's index, behind the partition key.
-_INDEX = "}:%%"
-
 
 # What DynamoDB takes of a partition key and of a sort key, and the longest text of a number.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
@@ -110,40 +101,12 @@ class KeyTemplate(msgspec.Struct, frozen=True):
                 "itself; choose another prefix"
             )
 
-    def collection(self, partition: str, sort: str | None) -> "Collection":
-        """Return the index of one partition's keys, in their own hash slot.
-
-        Args:
-            partition: name of the partition key.
-            sort: name of the sort key.
-
-        Raises:
-            ConfigError: the keys of one partition do not share a slot.
-        """
-        if sort is None or self.names != (partition, sort):
-            raise ConfigError(
-                f"key {self.text!r}: a collection's key names the partition key and the sort key, "
-                "each once, as in order:{{{pk}}}:{sk}"
-            )
-        head, between, tail = self.literals
-        if not head.endswith("{") or not between.startswith("}"):
-            raise ConfigError(
-                f"key {self.text!r}: a collection's entries share a slot, so its key has the "
-                f"partition key alone in a hash tag, as in order:{{{{{{{partition}}}}}}}:{{{sort}}}"
-            )
-        if "%" in between + tail:
-            raise ConfigError(
-                f"key {self.text!r}: % behind the partition key is kept for the index of a "
-                "collection; choose another separator"
-            )
-        return Collection(self, partition, sort)
-
     @property
     def prefix(self) -> str:
         """The text that every key of this template begins with; may be empty."""
         head = self.literals[0]
         if head.startswith(RESERVED):  # a table called dynamirror
-            return _step_aside(head)
+            return step_aside(head)
         return "" if RESERVED.startswith(head) else head
 
     def reader(
@@ -159,7 +122,7 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         """
         constants = {name: {"S": text} for name, text in (pinned or {}).items() if name in types}
         places = {name: self.names.index(name) for name in types if name in self.names}
-        escaped = _any_of(self.escaped)
+        escaped = any_of(self.escaped)
         take_apart, distinct = self._parser(), set(self.names)
 
         def read(key: str) -> Item | None:
@@ -167,8 +130,8 @@ class KeyTemplate(msgspec.Struct, frozen=True):
             if parts is None:
                 return None
             try:
-                values = [_unescaped(part) for part in parts]
-                if [escaped.sub(_percent, value) or "%" for value in values] != list(parts):
+                values = [unescaped(part) for part in parts]
+                if [escape(value, escaped) for value in values] != list(parts):
                     return None
                 if len({*zip(self.names, values, strict=True)}) != len(distinct):
                     return None  # an attribute that is named twice has one value
@@ -193,7 +156,7 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         def take_apart(key: str) -> tuple[str, ...] | None:
             if key.startswith(RESERVED):
                 return None
-            match = pattern.fullmatch(_step_back(key)) or pattern.fullmatch(key)
+            match = pattern.fullmatch(step_back(key)) or pattern.fullmatch(key)
             return match.groups() if match else None
 
         return take_apart
@@ -237,7 +200,7 @@ class KeyTemplate(msgspec.Struct, frozen=True):
             max_key_bytes: the length of the longest key that the cache takes; None for any.
         """
         longest = sys.maxsize if max_key_bytes is None else max_key_bytes - self.fence_bytes
-        replace = _any_of(self.escaped).sub
+        replace = any_of(self.escaped).sub
         head, tail = self.literals[0], self.literals[1:]
         getters = (path(name, keys) for name in self.names)
         parts = tuple(zip(getters, tail, strict=True))
@@ -251,10 +214,10 @@ class KeyTemplate(msgspec.Struct, frozen=True):
                     return None
                 text = key_text(value)
                 if not text.isalnum():  # as no separator and no brace is
-                    text = replace(_percent, text) or "%"
+                    text = replace(percent, text) or "%"
                 key += text + literal
             if may_be_reserved and key.startswith(RESERVED):
-                key = _step_aside(key)
+                key = step_aside(key)
             # A text has no more letters than bytes.
             if (len(key) > longest or not key.isascii()) and (size := len(utf8(key))) > longest:
                 raise KeyTooLongError(
@@ -266,94 +229,9 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         return render
 
 
-class Collection(msgspec.Struct, frozen=True):
-    """The index of the entries of one partition key.
-
-    It is a sorted set, all of whose scores are 0, so that its members stand in their own order:
-    each is a sort key (`attributes.sort_bytes`). No template renders its key, since `%%` stands for
-    no value.
-
-    Args:
-        template: of the entries' keys.
-        partition: name of the partition key.
-        sort: name of the sort key.
-    """
-
-    template: KeyTemplate
-    partition: str
-    sort: str
-
-    def index_key(self, item: Item) -> str:
-        """Return the key of the index of an item's entry; raises RecordError if it has none."""
-        text = _any_of(self.template.escaped).sub(_percent, key_text(item[self.partition])) or "%"
-        key = f"{self.template.literals[0]}{text}{_INDEX}"
-        utf8(key)
-        return _step_aside(key) if key.startswith(RESERVED) else key
-
-    def member(self, item: Item) -> bytes:
-        """Return an item's member in the index; raises RecordError if it can have none."""
-        return sort_bytes(item[self.sort])
-
-    def partition_of(self, key: str, tag: str) -> AttributeValue | None:
-        """Return the partition key of an index; None if the key is not that of an index.
-
-        Args:
-            key: the key.
-            tag: the type of the partition key.
-        """
-        head, plain = self.template.literals[0], _step_back(key)
-        if not (plain.startswith(head) and plain.endswith(_INDEX)):
-            return None
-        part = plain[len(head) : -len(_INDEX)]
-        try:
-            value = key_value(_unescaped(part), tag)
-        except (RecordError, UnicodeDecodeError):
-            return None
-        return value if self.index_key({self.partition: value}) == key else None
-
-    def item_key(self, partition: AttributeValue, member: bytes, tag: str) -> Item | None:
-        """Return the primary key of a member of an index; None if it is no such member.
-
-        Args:
-            partition: the partition key.
-            member: of the index.
-            tag: the type of the sort key.
-        """
-        try:
-            item = {self.partition: partition, self.sort: sort_value(member, tag)}
-            return item if self.member(item) == member else None
-        except (RecordError, ValueError, IndexError):
-            return None
-
-
 def _factor(escaped: frozenset[str], letters: frozenset[str]) -> int:
     return _ESCAPED if escaped & letters else 1
 
 
-def _any_of(letters: frozenset[str]) -> re.Pattern[str]:
-    return re.compile(f"[{re.escape(''.join(sorted(letters)))}]")
-
-
-def _step_aside(key: str) -> str:
-    """Keep a key out of our own name space; nothing else ever escapes its first letter."""
-    return _ASIDE + key[1:]
-
-
-def _step_back(key: str) -> str:
-    aside = _step_aside(RESERVED)
-    return RESERVED + key.removeprefix(aside) if key.startswith(aside) else key
-
-
 def _separators(literals: Sequence[str]) -> frozenset[str]:
     return frozenset(literal[0] for literal in literals[1:-1] if literal)
-
-
-def _unescaped(part: str) -> str:
-    """Return the unescaped text; raises UnicodeDecodeError if it is not UTF-8."""
-    if part == "%":
-        return ""
-    return _ESCAPES.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), part)
-
-
-def _percent(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match.group().encode())

@@ -10,10 +10,11 @@ import msgspec
 from dynamirror.errors import ConfigError, KeyTooLongError
 from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.stream_record import Change, check_view_type
+from dynamirror.views.collection import Collection
 from dynamirror.views.condition import Condition, parse, path, pinned
 from dynamirror.views.encoding import JSON, Encoding, ValueType
 from dynamirror.views.key_spaces import KeySpace, check_apart
-from dynamirror.views.key_template import Collection, KeyTemplate
+from dynamirror.views.key_template import KeyTemplate
 from dynamirror.views.projection import Projection
 
 
@@ -184,7 +185,12 @@ class ViewSpec(msgspec.Struct, frozen=True):
         try:
             template = KeyTemplate.parse(text, table=schema.table)
             when = parse(self.when, keys=schema.keys) if self.when is not None else None
-            collection = template.collection(*self._pair(schema)) if self.collection else None
+            key_of = template.renderer(schema.keys, max_key_bytes=self.max_key_bytes)
+            collection = (
+                Collection.of(template, schema.keys, schema.types, key_of)
+                if self.collection
+                else None
+            )
         except ConfigError as error:
             raise ConfigError(f"view {self.name}: {error}") from None
         constant = pinned(when)
@@ -201,7 +207,7 @@ class ViewSpec(msgspec.Struct, frozen=True):
             schema=schema,
             template=template,
             encoding=self.encoding,
-            key_of=template.renderer(schema.keys, max_key_bytes=self.max_key_bytes),
+            key_of=key_of,
             needs_old_image=not set(template.names) <= set(schema.keys),
             exclusive=self.exclusive,
             when=when,
@@ -219,10 +225,6 @@ class ViewSpec(msgspec.Struct, frozen=True):
         if self.collection:
             names[0] = f"{{{{{names[0]}}}}}"
         return "{table}:" + ":".join(names)
-
-    @staticmethod
-    def _pair(schema: Schema) -> tuple[str, str | None]:
-        return schema.keys[0], schema.keys[1] if len(schema.keys) > 1 else None
 
     def _attributes(
         self, template: KeyTemplate, when: Condition | None, schema: Schema
