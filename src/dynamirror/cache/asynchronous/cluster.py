@@ -109,7 +109,9 @@ class AsyncCluster(SlotMap):
 
     async def _read_slots_of(self, node: Node) -> None:
         try:
-            connection = self.ready(node) or await asyncio.shield(self.opening(node))
+            connection = self.ready(node)
+            if connection is None:
+                connection = await asyncio.shield(self.opening(node))
             answers = await connection.ask(_CLUSTER_SLOTS)
             if not answers and not isinstance(connection.error, TimeoutError):
                 # It was closed while it was idle.
