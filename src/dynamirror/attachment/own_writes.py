@@ -153,9 +153,11 @@ class OwnWrites:
             return None
         name = table, identity(key)
         with self._lock:
-            if self._is_blocked(table) or any(self._remembered(self._partitions.get(name, ()))):
+            if self._is_blocked(table):
                 return NEVER
-            return next((own.visible for own in self._remembered([name])), None)
+            for own in self._remembered([name]):
+                return own.visible
+            return NEVER if any(self._remembered(self._partitions.get(name, ()))) else None
 
     def settle(self, table: str, partition: Item, view: View) -> Steps[bool]:
         """Forget what a view has of a partition's writes; returns whether that is all of them.
