@@ -5,33 +5,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
-
-from botocore.exceptions import ParamValidationError
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import Aws, describe_schema
-from dynamirror.dynamodb.keys import identity
 from dynamirror.errors import ConfigError
-from dynamirror.reader import conditions
+from dynamirror.reader import calls
 from dynamirror.reader import table as table_requests
-from dynamirror.reader.freshness import oldest
-from dynamirror.reader.getting import Answer, ReadOptions, get, missed
+from dynamirror.reader.calls import OnMiss, Parts, Response, check_on_miss, response, source_of
+from dynamirror.reader.getting import Answer, missed
 from dynamirror.reader.guarded_cache import DOWN, GuardedCache, ReadCounts
 from dynamirror.reader.metadata import metadata
-from dynamirror.reader.mirrors import named_view
-from dynamirror.reader.querying import Query, QueryPage, from_index, from_table, start_key
-from dynamirror.reader.refusals import DUPLICATES, misfit, refusal
-from dynamirror.reader.source import Source
 from dynamirror.reader.steps import Steps, run
-from dynamirror.settings import Settings, load_views
-from dynamirror.views.view import Schema, ViewSpec, bind_views, fingerprint
+from dynamirror.settings import Settings
+from dynamirror.views.view import Schema, ViewSpec
 
 if TYPE_CHECKING:
     import boto3
     from types_boto3_dynamodb import DynamoDBClient
 
-Response = dict[str, Any]
 _T = TypeVar("_T")
 
 
@@ -74,28 +66,21 @@ class Reader:
         aws: Aws | None = None,
         cache: Cache | None = None,
         schema: Schema | None = None,
-        on_miss: Literal["table", "absent"] = "table",
+        on_miss: OnMiss = "table",
         failures: int = 3,
         pause: float = 5.0,
     ) -> None:
-        if on_miss not in ("table", "absent"):
-            raise ConfigError(f"on_miss: must be 'table' or 'absent', not {on_miss!r}")
+        check_on_miss(on_miss)
         client = _client(client, session, aws)
         if schema is None or not schema.types:
             schema, _ = describe_schema(client, table)
-        known = schema
-        specs = load_views(settings.config) if views is None else views
-        bound = bind_views(specs, known)
-        chosen = named_view(bound, view)
+        source = source_of(settings, schema, view=view, views=views, on_miss=on_miss)
+        self.parts = Parts(settings, source, failures, pause)
+        self.ask_table = partial(table_requests.ask, client)
         self._cache = cache or Cache(settings)
         self._shares = cache is not None
-        self._source = Source(
-            view=chosen,
-            views=fingerprint(bound),
-            absent=on_miss == "absent",
-        )
+        self._source = source
         self._guarded = GuardedCache(self._cache, failures=failures, pause=pause)
-        self._ask_table = partial(table_requests.ask, client)
 
     @classmethod
     def from_env(cls, table: str | None = None, **options: Any) -> Self:
@@ -112,10 +97,8 @@ class Reader:
             ConfigError: a variable is missing or wrong, or as `Reader`.
             SourceError: the table cannot be described.
         """
-        table = table or os.environ.get("DYNAMODB_TABLE")
-        if not table:
-            raise ConfigError("no table is named; pass its name or set DYNAMODB_TABLE")
-        return cls(Settings.from_env(os.environ), table, **options)
+        name = table_of_env(table)
+        return cls(Settings.from_env(os.environ), name, **options)
 
     def __enter__(self) -> Self:
         return self
@@ -134,7 +117,7 @@ class Reader:
         return self._source.counter.counts
 
     def _run(self, steps: Steps[_T]) -> _T:
-        return run(steps, self._guarded, self._ask_table)
+        return run(steps, self._guarded, self.ask_table)
 
     def get_item(
         self,
@@ -163,18 +146,25 @@ class Reader:
             SourceError: DynamoDB's answer was damaged.
         """
         source = self._source
+        if ConsistentRead or age or min_time is not None:
+            steps = calls.get_item(
+                source,
+                Key=Key,
+                ConsistentRead=ConsistentRead,
+                min_time=min_time,
+                wait=wait,
+                age=age,
+            )
+            return self._run(steps)
+        # The same as `calls.get_item`, without steps: a hit is to cost little more than a GET.
         place = source.place(Key, "GetItem")
         if place is None:  # the view is for other items
-            return _response(Answer(None, "cache"))
-        if ConsistentRead or age or min_time is not None:
-            wish = ReadOptions(ConsistentRead, min_time, wait, age)
-            (answer,) = self._run(get(source, [place], wish))
-            return _response(answer)
+            return response(Answer(None, "cache"))
         seen = source.check.seen
         reply = self._guarded.ask(place.reading)
         item = None if reply is DOWN else source.entry(reply)
         if item is None:
-            return _response(self._run(missed(source, place, reply, seen)))
+            return response(self._run(missed(source, place, reply, seen)))
         source.counter.add(hits=1)
         return {"Item": item, "ResponseMetadata": metadata("cache")}
 
@@ -198,26 +188,10 @@ class Reader:
             ValueError: another table is named, or what a reader does not know.
             ClientError: as `get_item`, as are the others.
         """
-        table = self._source.view.schema.table
-        asked = RequestItems.get(table)
-        if asked is None or len(RequestItems) > 1 or asked.keys() - {"Keys", "ConsistentRead"}:
-            raise ValueError(f'RequestItems must be {{"{table}": {{"Keys": [...]}}}}')
-        places = [
-            place for key in asked["Keys"] if (place := self._source.place(key, "BatchGetItem"))
-        ]
-        if len({identity(place.item) for place in places}) < len(places):
-            raise refusal("BatchGetItem", DUPLICATES)
-        wish = ReadOptions(bool(asked.get("ConsistentRead")), min_time, wait, age)
-        answers = self._run(get(self._source, places, wish))
-        sources = {answer.source for answer in answers}
-        return {
-            "Responses": {table: [one.item for one in answers if one.item is not None]},
-            "UnprocessedKeys": {},
-            "ResponseMetadata": metadata(
-                sources.pop() if len(sources) == 1 else "mixed" if sources else "cache",
-                oldest([one.age for one in answers if one.item is not None]),
-            ),
-        }
+        steps = calls.batch_get_item(
+            self._source, RequestItems=RequestItems, min_time=min_time, wait=wait, age=age
+        )
+        return self._run(steps)
 
     def query(
         self,
@@ -246,22 +220,28 @@ class Reader:
             TypeError: the condition is none of boto3's objects.
             ClientError: as `get_item`, as are the others.
         """
-        view = self._source.view
-        if view.collection is None:
-            raise ConfigError(
-                f"view {view.name} keeps no index to query; set `collection = true` in it"
-            )
-        _check_limit(Limit)
-        condition = conditions.parse(KeyConditionExpression, view.schema)
-        start = None if ExclusiveStartKey is None else start_key(ExclusiveStartKey, condition)
-        query = Query(condition, ScanIndexForward, Limit, start)
-        page = None if ConsistentRead else self._run(from_index(self._source, query, dated=age))
-        if page is not None:
-            self._source.counter.add(hits=1)
-        else:
-            self._source.counter.add(fallbacks=0 if ConsistentRead else 1)
-            page = self._run(from_table(self._source, query))
-        return _page_response(page)
+        steps = calls.query(
+            self._source,
+            KeyConditionExpression=KeyConditionExpression,
+            ScanIndexForward=ScanIndexForward,
+            Limit=Limit,
+            ExclusiveStartKey=ExclusiveStartKey,
+            ConsistentRead=ConsistentRead,
+            age=age,
+        )
+        return self._run(steps)
+
+
+def table_of_env(table: str | None) -> str:
+    """Return a table's name, or that of the environment.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    table = table or os.environ.get("DYNAMODB_TABLE")
+    if not table:
+        raise ConfigError("no table is named; pass its name or set DYNAMODB_TABLE")
+    return table
 
 
 def written_at(response: Mapping[str, Any]) -> float:
@@ -280,44 +260,31 @@ def _client(
         return (aws or Aws.from_env()).dynamodb()
     if aws is not None or session is not None:
         raise ConfigError("client: goes with neither session nor aws, which make another")
-    # A resource's own client converts values of Python, and would convert ours again.
-    probe: Any = {"TableName": "t", "Key": {"id": "text"}}
-    client.meta.events.emit(
-        "before-parameter-build.dynamodb.GetItem",
-        params=probe,
-        model=client.meta.service_model.operation_model("GetItem"),
-        context={},
-    )
+    probe, event = low_level_probe(client)
+    client.meta.events.emit(**event)
+    check_low_level(probe)
+    return client
+
+
+def low_level_probe(client: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a request for `check_low_level`, and the event that a client converts it by."""
+    probe: dict[str, Any] = {"TableName": "t", "Key": {"id": "text"}}
+    event = {
+        "event_name": "before-parameter-build.dynamodb.GetItem",
+        "params": probe,
+        "model": client.meta.service_model.operation_model("GetItem"),
+        "context": {},
+    }
+    return probe, event
+
+
+def check_low_level(probe: Mapping[str, Any]) -> None:
+    """Refuse the client of a resource, which converts values of Python, and would convert ours too.
+
+    Raises:
+        ConfigError: the client has converted the probe.
+    """
     if probe["Key"] != {"id": "text"}:
         raise ConfigError(
             'client: must be made by boto3.client("dynamodb"), not be that of a resource'
         )
-    return client
-
-
-def _check_limit(limit: object) -> None:
-    """Refuse what boto3 refuses.
-
-    Raises:
-        ParamValidationError: it is no number of items.
-    """
-    if limit is None:
-        return
-    if not isinstance(limit, int):
-        raise misfit("Limit", limit, int)
-    if limit < 1:
-        raise ParamValidationError(
-            report=f"Invalid value for parameter Limit, value: {limit}, valid min value: 1"
-        )
-
-
-def _response(answer: Answer) -> Response:
-    response = {"ResponseMetadata": metadata(answer.source, answer.age, answer.own)}
-    return response if answer.item is None else {"Item": answer.item, **response}
-
-
-def _page_response(page: QueryPage) -> Response:
-    response = {"Items": page.items, "Count": len(page.items), "ScannedCount": len(page.items)}
-    if page.last is not None:
-        response["LastEvaluatedKey"] = page.last
-    return {**response, "ResponseMetadata": metadata(page.source, page.age, page.own)}
