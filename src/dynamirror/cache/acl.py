@@ -71,7 +71,10 @@ _CONNECT: Final = frozenset(
     }
 )
 
-_READ: Final = frozenset({"exists", "get", "hget", "hgetall", "hmget", "mget", "strlen", "zrange"})
+# Sent by readers. `time` gives the age of heartbeats, by the clock that dates them.
+_READ: Final = frozenset(
+    {"exists", "get", "hget", "hgetall", "hmget", "mget", "strlen", "time", "zrange"}
+)
 
 COMMANDS: Final[Mapping[Role, frozenset[str]]] = MappingProxyType(
     {
@@ -141,4 +144,4 @@ def _state_rules(role: Role, table: str) -> Iterator[str]:
         case Role.CANARY:
             yield from (f"%R~{key}" for key in (mirror, quarantine, canary))
         case Role.READER:
-            yield f"%R~{mirror}"
+            yield from (f"%R~{key}" for key in (mirror, keyspace.heartbeats_key(table)))
