@@ -152,7 +152,7 @@ def test_a_value_without_a_size_fulfils_no_comparison(name: str) -> None:
         ("(n = :yes OR n = :no) AND n = :no", False),
         ("NOT n = :no AND n = :no", False),
         ("NOT (n = :no AND n = :no)", True),
-        ("NOT NOT n = :yes", True),
+        ("NOT (NOT n = :yes)", True),
         ("n BETWEEN :yes AND :yes AND n = :yes", True),
         ("n = :yes\tand\nNoT n = :no", True),
         ("(n = :yes) and (n = :yes oR n = :no)", True),
@@ -200,6 +200,8 @@ CONSTANTS: dict[str, Any] = {
     "flag": {"BOOL": True},
     "ns": {"NS": ["1"]},
     "dog": {"S": "DOG"},
+    "high": {"S": "\uffff"},
+    "astral": {"S": "\U0001d11e"},
 }
 
 
@@ -208,7 +210,15 @@ CONSTANTS: dict[str, Any] = {
     [
         *("", " ", "n", ":v", "n =", "= :v", "n = :v AND", "AND n = :v", "n = :v n = :v", "()"),
         *("n == :v", "n != :v", "n = :v)", "(n = :v", "n = 1", "n = 'a'", "n = :v;", "n = :v -- a"),
-        *("n IN ()", "n IN :v", "n BETWEEN :v", "n BETWEEN :v, :w", "NOT", "n NOT IN (:v)"),
+        *(
+            "n IN ()",
+            "n IN :v",
+            "n BETWEEN :v",
+            "n BETWEEN :v, :w",
+            "NOT",
+            "NOT NOT n = :v",
+            "n NOT IN (:v)",
+        ),
         # redundant parentheses, and operands in parentheses
         *("((n = :v))", "NOT ((n = :v))", "(((n = :v)) AND n = :v)", "(n) = :v", "((n)) = :v"),
         # reserved words, in any case and at any place
@@ -246,7 +256,14 @@ CONSTANTS: dict[str, Any] = {
         *("n = n", "n <> n", "contains(n, n)", "n IN (:v, n)", "n BETWEEN n AND :v", "#n = n"),
         *(":v = :v", ":v = :w", "attribute_type(:v, :s)"),
         # types of constants
-        *("n < :list", "n BETWEEN :v AND :s", "n BETWEEN :w AND :v", "n >= :flag", "n < :ns"),
+        *(
+            "n < :list",
+            "n BETWEEN :v AND :s",
+            "n BETWEEN :w AND :v",
+            "t BETWEEN :high AND :astral",
+            "n >= :flag",
+            "n < :ns",
+        ),
         *("begins_with(t, :v)", "begins_with(t, :empty)", "contains(t, :empty)", "size(t) = :s"),
         *("attribute_type(n, :dog)", "attribute_type(n, t)", "attribute_type(n, :v)"),
         # values that DynamoDB refuses, or may

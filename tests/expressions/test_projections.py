@@ -73,7 +73,7 @@ def test_a_projection_keeps_the_structure(text: str, expected: dict[str, Any]) -
             "*",
             "x" * 4097,
         ),
-        "a[100000]",
+        *("a[100000]", "a" + ".a" * 32, "a" + "[0]" * 1300),
     ],
 )
 def test_what_dynamodb_may_refuse_is_not_understood(text: str) -> None:

@@ -63,6 +63,10 @@ def test_a_query_is_read_from_expressions_and_from_their_legacy_forms(body: Any)
         {"FilterExpression": "#a > :a AND c = :a"},
         {"FilterExpression": "#a > :a OR a = c"},
         {"FilterExpression": "#a > :a OR size(c.x) = :a"},
+        # into a key attribute, which is a scalar
+        {"ProjectionExpression": "#a, #b, p.x"},
+        {"ProjectionExpression": "#a, #b, created[0]"},
+        {"FilterExpression": "#a > :a AND attribute_not_exists(created.x)"},
         # expressions and legacy forms together
         *({name: value} for name, value in LEGACY.items()),
         {"ConditionalOperator": "AND"},
@@ -71,11 +75,13 @@ def test_a_query_is_read_from_expressions_and_from_their_legacy_forms(body: Any)
         {"ProjectionExpression": ""},
         {"KeyConditionExpression": None},
         {"FilterExpression": 1},
+        {"ExpressionAttributeNames": ["#p"]},
+        {"ExpressionAttributeValues": [":p"]},
     ],
 )
 def test_a_request_that_dynamodb_may_refuse_is_not_understood(change: dict[str, Any]) -> None:
     with pytest.raises(NotUnderstoodError):
-        read_query({**EXPRESSIONS, **change}, KEYS)
+        read_query({**EXPRESSIONS, **change}, KEYS, scalars=["created"])
 
 
 @pytest.mark.parametrize(
@@ -122,11 +128,13 @@ def test_a_get_is_read_with_its_projection() -> None:
         {"ProjectionExpression": "a", "AttributesToGet": ["a"]},
         {"ProjectionExpression": "a", "ExpressionAttributeValues": {":a": P}},
         {"AttributesToGet": []},
+        {"ProjectionExpression": "p.x"},
+        {"ProjectionExpression": "a, p[0]"},
     ],
 )
 def test_a_get_that_dynamodb_may_refuse_is_not_understood(body: dict[str, Any]) -> None:
     with pytest.raises(NotUnderstoodError):
-        read_projection(body)
+        read_projection(body, KEYS)
 
 
 VALUES: dict[str, Any] = {
@@ -224,7 +232,17 @@ def test_legacy_conditions_that_dynamodb_may_refuse_are_not_understood(
 
 
 @pytest.mark.parametrize(
-    "given", [None, {}, [], {"": EQUAL}, {"a": None}, {"a": {}}, {"a": {**EQUAL, "Value": ONE}}]
+    "given",
+    [
+        None,
+        {},
+        [],
+        {"": EQUAL},
+        {"a": None},
+        {"a": {}},
+        {"a": {**EQUAL, "Value": ONE}},
+        {"a": {"ComparisonOperator": []}},
+    ],
 )
 def test_a_legacy_filter_of_another_form_is_not_understood(given: Any) -> None:
     with pytest.raises(NotUnderstoodError):

@@ -231,7 +231,10 @@ class Expressions:
     def _between(self) -> str:
         path, tag = self.path(), self._random.choice(ORDERED)
         bounds = sorted((value(self._random, [tag]) for _ in range(2)), key=ordered)
-        low, high = map(self.constant, bounds)
+        if tag == "S":
+            # UTF-16 has another order for some; a request with them is left to DynamoDB.
+            bounds = [bound for bound in bounds if "\U0001d11e" not in bound["S"]] or [{"S": "a"}]
+        low, high = self.constant(bounds[0]), self.constant(bounds[-1])
         return f"{path} BETWEEN {low} AND {high}"
 
     def _part(self) -> str:
@@ -266,7 +269,8 @@ class Expressions:
 
     def _inside(self, depth: int) -> str:
         inner = self.condition(depth - 1)
-        return f"({inner})" if " AND " in inner or " OR " in inner.upper() else inner
+        is_joined = " AND " in inner.upper() or " OR " in inner.upper()
+        return f"({inner})" if is_joined or inner.startswith("NOT") else inner
 
     def projection(self) -> str:
         """Return a projection, whose paths may overlap or conflict."""

@@ -9,6 +9,7 @@ from dynamirror.expressions.requests import (
     QueryExpressions,
     check_filter,
     check_placeholders,
+    check_scalars,
     read_projection,
     read_query,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "attributes_to_get",
     "check_filter",
     "check_placeholders",
+    "check_scalars",
     "key_conditions",
     "parse_condition",
     "parse_key_condition",

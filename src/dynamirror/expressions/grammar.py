@@ -19,7 +19,7 @@ from dynamirror.expressions.reserved_words import RESERVED_WORDS
 _MOST_BYTES: Final = 4096
 _MOST_OPERATORS: Final = 300
 _LONGEST_PLACEHOLDER: Final = 255
-# DynamoDB has no such limit. Every item runs through the levels, by recursion.
+# Of paths by the documentation. Of parentheses only here, as items run through them by recursion.
 _MOST_LEVELS: Final = 32
 # 100 by the documentation, but DynamoDB counts the operand before IN as well.
 _MOST_CANDIDATES: Final = 99
@@ -229,12 +229,12 @@ class _Parser:
         return parts[0] if len(parts) == 1 else Combination("AND", tuple(parts))
 
     def _negation(self) -> Node:
-        odd = False
-        while self.take_if("keyword", "NOT"):
+        negated = self.take_if("keyword", "NOT")
+        if negated:
             self._count()
-            odd = not odd
+        # Reports differ on whether DynamoDB takes a second NOT; here it is a syntax error.
         part = self._group() if self._is_sign("(") else self._test()
-        return Combination("NOT", (part,)) if odd else part
+        return Combination("NOT", (part,)) if negated else part
 
     def _group(self) -> Node:
         opened = self._at
@@ -300,6 +300,8 @@ class _Parser:
         if self._is_sign("("):
             raise NotUnderstoodError("an expression has an unknown function")
         steps = _steps(text)
+        if len(steps) >= _MOST_LEVELS:
+            raise NotUnderstoodError(f"a path has {_MOST_LEVELS} steps or more")
         for step in steps:
             if step.upper() in RESERVED_WORDS or step in FUNCTIONS:
                 raise NotUnderstoodError("an expression has a reserved word as an attribute")

@@ -102,7 +102,7 @@ def _condition(given: Any) -> tuple[str, tuple[AttributeValue, ...]]:
     }:
         raise NotUnderstoodError("a condition has an unknown parameter")
     operator, listed = given.get("ComparisonOperator"), given.get("AttributeValueList") or []
-    if operator not in _OPERATORS and operator != "NOT_CONTAINS":
+    if not isinstance(operator, str) or operator not in (*_OPERATORS, "NOT_CONTAINS"):
         raise NotUnderstoodError("a condition has an unknown operator")
     if not isinstance(listed, list):
         raise NotUnderstoodError("AttributeValueList must be a list")
@@ -114,7 +114,7 @@ def _condition(given: Any) -> tuple[str, tuple[AttributeValue, ...]]:
         fits = len(values) == _COUNTS.get(operator, 1)
     if not fits or (operator not in _OF_ALL_TYPES and not tags <= ORDERED):
         raise NotUnderstoodError("a condition has values that its operator does not take")
-    return str(operator), values
+    return operator, values
 
 
 def _test(name: str, operator: str, values: tuple[AttributeValue, ...]) -> Holds:

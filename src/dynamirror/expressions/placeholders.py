@@ -24,7 +24,7 @@ def bind_path(path: Path, names: Mapping[str, Any] | None) -> Steps:
 
 
 def _name(placeholder: str, names: Mapping[str, Any] | None) -> str:
-    name = (names or {}).get(placeholder)
+    name = names.get(placeholder) if isinstance(names, Mapping) else None
     if not is_name(name):
         raise NotUnderstoodError("an expression attribute name is not defined, or is no name")
     assert isinstance(name, str)
@@ -47,4 +47,4 @@ def bind_value(value: Value, values: Mapping[str, Any] | None) -> AttributeValue
     Raises:
         NotUnderstoodError: it is not defined, or DynamoDB may refuse it.
     """
-    return constant((values or {}).get(value.placeholder))
+    return constant(values.get(value.placeholder) if isinstance(values, Mapping) else None)

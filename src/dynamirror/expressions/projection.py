@@ -41,6 +41,11 @@ class Projection:
         """Return the top-level attributes that it reads."""
         return frozenset(map(str, self.branches))
 
+    @property
+    def nested(self) -> frozenset[str]:
+        """Return the top-level attributes into which it reads."""
+        return frozenset(str(name) for name, inner in self.branches.items() if inner)
+
 
 def parse_projection(text: str, names: Mapping[str, str] | None) -> Projection:
     """Read a projection expression.

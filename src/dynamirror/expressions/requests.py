@@ -41,7 +41,10 @@ class _Parsed(Protocol):
 
 
 def read_query(
-    body: Mapping[str, Any], keys: Sequence[str], types: Sequence[str] = ()
+    body: Mapping[str, Any],
+    keys: Sequence[str],
+    types: Sequence[str] = (),
+    scalars: Iterable[str] = (),
 ) -> QueryExpressions:
     """Read the expressions of a Query, or their legacy forms.
 
@@ -49,6 +52,7 @@ def read_query(
         body: the request.
         keys: names of the key attributes of the table or index that is queried.
         types: their type tags, if known.
+        scalars: key attributes of the table and of all its indexes.
 
     Raises:
         NotUnderstoodError: they are not understood, or DynamoDB may refuse them.
@@ -71,11 +75,16 @@ def read_query(
     check_placeholders(names, values, (key, condition, projection))
     if condition:
         check_filter(condition, keys)
+    check_scalars((condition, projection), (*keys, *scalars))
     return QueryExpressions(key.for_keys(keys, types), condition, projection)
 
 
-def read_projection(body: Mapping[str, Any]) -> Projection | None:
+def read_projection(body: Mapping[str, Any], scalars: Iterable[str] = ()) -> Projection | None:
     """Read the projection of a GetItem, or of one table in a BatchGetItem; None for whole items.
+
+    Args:
+        body: the request, or its part for the table.
+        scalars: key attributes of the table and of all its indexes.
 
     Raises:
         NotUnderstoodError: it is not understood, or DynamoDB may refuse it.
@@ -83,6 +92,7 @@ def read_projection(body: Mapping[str, Any]) -> Projection | None:
     _check_mix(body)
     projection = _projection(body)
     check_placeholders(body.get(_NAMES), body.get(_VALUES), (projection,))
+    check_scalars((projection,), scalars)
     return projection
 
 
@@ -121,6 +131,23 @@ def check_filter(condition: Condition, keys: Iterable[str]) -> None:
     """
     if not condition.names().isdisjoint(keys):
         raise NotUnderstoodError("a filter reads a key attribute")
+
+
+def check_scalars(
+    expressions: Iterable[Condition | Projection | None], attributes: Iterable[str]
+) -> None:
+    """Check that no expression reads into a key attribute, which is a scalar.
+
+    Args:
+        expressions: those of one request.
+        attributes: key attributes of the table and of all its indexes.
+
+    Raises:
+        NotUnderstoodError: one does.
+    """
+    keys = tuple(attributes)
+    if not all(each is None or each.nested.isdisjoint(keys) for each in expressions):
+        raise NotUnderstoodError("an expression reads into a key attribute")
 
 
 def _projection(body: Mapping[str, Any]) -> Projection | None:

@@ -136,8 +136,6 @@ def _is_valid_number(content: Any) -> bool:
     if not isinstance(content, str) or not _is_number(content):
         return False
     number = Decimal(content)
-    if not number:
-        return True
     _sign, digits, _exponent = number.as_tuple()
     text = "".join(map(str, digits)).strip("0")
     return number.adjusted() in _EXPONENTS and len(text) <= _MOST_DIGITS

@@ -12,8 +12,9 @@ from dynamirror.cache.asynchronous.client import AsyncCache
 from dynamirror.dynamodb.client import aws_errors, schema_of
 from dynamirror.reader import calls
 from dynamirror.reader.async_guarded_cache import AsyncGuardedCache, run_async
-from dynamirror.reader.calls import OnMiss, Parts, Response, check_on_miss, source_of
+from dynamirror.reader.calls import Parts, Response, check_on_miss, parts_of
 from dynamirror.reader.guarded_cache import ReadCounts
+from dynamirror.reader.mirrors import OnMiss
 from dynamirror.reader.steps import Steps, TableRequest
 from dynamirror.reader.synchronous import (
     Reader,
@@ -51,10 +52,10 @@ class AsyncReader:
         threads: int = _THREADS,
     ) -> None:
         self._table = _ThreadedTable(reader, threads) if isinstance(reader, Reader) else reader
-        settings, self._source, failures, pause = self._table.parts
-        self._cache = cache or AsyncCache(settings)
+        parts = self._parts = self._table.parts
+        self._cache = cache or AsyncCache(parts.settings)
         self._shares = cache is not None
-        self._guarded = AsyncGuardedCache(self._cache, failures=failures, pause=pause)
+        self._guarded = AsyncGuardedCache(self._cache, failures=parts.failures, pause=parts.pause)
         self._under_way = 0
         self._is_closed = False
         self._idle: asyncio.Future[None] | None = None
@@ -130,19 +131,19 @@ class AsyncReader:
     @property
     def counts(self) -> ReadCounts:
         """Return the number of hits, misses and fallbacks so far."""
-        return self._source.counter.counts
+        return self._parts.source.counter.counts
 
     async def get_item(self, **arguments: Any) -> Response:
         """As `Reader.get_item`."""
-        return await self._run(calls.get_item(self._source, **arguments))
+        return await self._run(calls.get_item(self._parts, **arguments))
 
     async def batch_get_item(self, **arguments: Any) -> Response:
         """As `Reader.batch_get_item`."""
-        return await self._run(calls.batch_get_item(self._source, **arguments))
+        return await self._run(calls.batch_get_item(self._parts, **arguments))
 
     async def query(self, **arguments: Any) -> Response:
         """As `Reader.query`."""
-        return await self._run(calls.query(self._source, **arguments))
+        return await self._run(calls.query(self._parts, **arguments))
 
     async def _run(self, steps: Steps[_T]) -> _T:
         if self._is_closed:
@@ -196,8 +197,16 @@ class NativeTable:
             with aws_errors(f"table {table}"):
                 description = (await client.describe_table(TableName=table))["Table"]
             schema = schema_of(table, description)
-        source = source_of(settings, schema, view=view, views=views, on_miss=on_miss)
-        return cls(Parts(settings, source, failures, pause), client)
+        parts = parts_of(
+            settings,
+            schema,
+            view=view,
+            views=views,
+            on_miss=on_miss,
+            failures=failures,
+            pause=pause,
+        )
+        return cls(parts, client)
 
     async def ask(self, request: TableRequest) -> Any:
         """Carry out a request; returns DynamoDB's answer.

@@ -1,7 +1,6 @@
 """Reading items by their primary keys."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -12,7 +11,6 @@ from dynamirror.reader.freshness import fence_command, is_visible, version_of
 from dynamirror.reader.guarded_cache import DOWN
 from dynamirror.reader.source import EntryLocation, Source
 from dynamirror.reader.steps import Pause, Steps
-from dynamirror.reader.values import Values
 from dynamirror.records.version import Version
 
 _SHORTEST_PAUSE = 0.002
@@ -23,20 +21,19 @@ class Answer(NamedTuple):
     """The answer for one key.
 
     Args:
-        item: the item; None if there is none.
+        item: the item, with values of Python or in DynamoDB JSON; None if there is none.
         source: cache or table.
         age: seconds since what it shows was written or read; None if not known or not asked for.
         own: metadata of DynamoDB's answer; None if there is not just one.
     """
 
-    item: Values | None
+    item: Any
     source: str
     age: float | None = None
     own: Mapping[str, Any] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ReadOptions:
+class ReadOptions(NamedTuple):
     """How fresh an answer must be.
 
     Args:
@@ -44,12 +41,14 @@ class ReadOptions:
         min_time: seconds since 1970 of a write that must be visible; None for none.
         wait: seconds to wait for that.
         age: whether to return the answer's age.
+        typed: whether items are wanted in DynamoDB JSON.
     """
 
     consistent: bool = False
     min_time: float | None = None
     wait: float = 0.0
     age: bool = False
+    typed: bool = False
 
 
 def get(source: Source, places: Sequence[EntryLocation], wish: ReadOptions) -> Steps[list[Answer]]:
@@ -58,7 +57,7 @@ def get(source: Source, places: Sequence[EntryLocation], wish: ReadOptions) -> S
     if not wish.consistent:
         found = yield from _from_cache(source, places, wish)
     left = [index for index in range(len(places)) if index not in found]
-    read = yield from _from_table(source, [places[index] for index in left])
+    read = yield from _from_table(source, [places[index] for index in left], wish)
     found |= zip(left, read, strict=True)
     return [found[index] for index in range(len(places))]
 
@@ -78,7 +77,7 @@ def missed(
         source.counter.add(fallbacks=1)
     elif found := (yield from _second_look(source, [place], ReadOptions(), seen)):
         return found[0]
-    (answer,) = yield from _from_table(source, [place])
+    (answer,) = yield from _from_table(source, [place], ReadOptions())
     return answer
 
 
@@ -100,7 +99,7 @@ def _from_cache(
                 down.append(index)
             elif not is_visible(version, wish.min_time):
                 still.append(index)
-            elif (item := source.entry(reply)) is None:
+            elif (item := _shown(source, reply, wish)) is None:
                 missing.append(index)
             else:
                 found[index] = Answer(item, "cache", source.age(version))
@@ -136,7 +135,7 @@ def _second_look(
         for index, (reply, version) in enumerate(again):
             if reply is DOWN or not is_visible(version, wish.min_time):
                 continue
-            if (item := source.entry(reply)) is None:
+            if (item := _shown(source, reply, wish)) is None:
                 missing.append(index)
             else:
                 found[index] = Answer(item, "cache", source.age(version))
@@ -163,12 +162,18 @@ def _look(
     return ((DOWN if fence is DOWN else reply, version_of(fence)) for reply, fence in both)
 
 
-def _from_table(source: Source, places: Sequence[EntryLocation]) -> Steps[list[Answer]]:
+def _shown(source: Source, reply: Any, wish: ReadOptions) -> Any:
+    return source.item(reply) if wish.typed else source.entry(reply)
+
+
+def _from_table(
+    source: Source, places: Sequence[EntryLocation], wish: ReadOptions
+) -> Steps[list[Answer]]:
     name = source.view.schema.table
     if len(places) == 1:
         answer = yield table.read_request(name, places[0].item)
-        item = source.as_entry(answer.get("Item"))
+        item = source.as_entry(answer.get("Item"), typed=wish.typed)
         return [Answer(item, "table", 0.0, answer["ResponseMetadata"])]
     found = yield from table.read_many(name, [place.item for place in places])
     items = (found.get(identity(place.item)) for place in places)
-    return [Answer(source.as_entry(item), "table", 0.0) for item in items]
+    return [Answer(source.as_entry(item, typed=wish.typed), "table", 0.0) for item in items]

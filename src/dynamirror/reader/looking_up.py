@@ -13,8 +13,9 @@ from dynamirror.reader.freshness import fence_command, is_visible, version_of
 from dynamirror.reader.guarded_cache import DOWN
 from dynamirror.reader.mirrors import MirroredTable
 from dynamirror.reader.steps import Reason, Steps
-from dynamirror.records.attribute_value import Item
+from dynamirror.records.attribute_value import Item, utf8
 from dynamirror.views.canary import is_canary
+from dynamirror.views.keyspace import SERVERLESS_KEY_BYTES
 from dynamirror.views.view import View
 
 # So often the marker may change while a read is under way.
@@ -79,10 +80,12 @@ def _place(table: MirroredTable, key: Item) -> _Place | Reason:
         text = view.possible_key(key)
     except RecordError:
         return Reason.NOT_UNDERSTOOD
-    if text is None or any(key[name] != {"S": held} for name, held in view.pinned.items()):
+    if text is None or len(utf8(text)) + view.template.fence_bytes > SERVERLESS_KEY_BYTES:
+        return Reason.VIEW  # the cache may take no such key
+    if any(key[name] != {"S": held} for name, held in view.pinned.items()):
         return Reason.VIEW
     min_time = table.min_time(key) if table.min_time else None
-    reading = read_command(text.encode(), view)
+    reading = read_command(utf8(text), view)
     # The fence first: what is read after it is no older.
     commands = (reading,) if min_time is None else (fence_command(text), reading)
     return _Place(table, view, commands, min_time)

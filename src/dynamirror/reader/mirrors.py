@@ -51,7 +51,7 @@ class MirroredTable:
         self.absent = on_miss == "absent"
         self.min_time = min_time
         self.check = CompletenessCheck(schema.table, self.fingerprint)
-        self.indexes: Mapping[str, View] = {}
+        self.indexes: Mapping[str, View] = index_views(views)
         candidates = [one for one in views if one.name not in self.indexes]
         if view is None:
             candidates = [one for one in candidates if is_exact(one)]
@@ -91,6 +91,11 @@ class Mirrors:
 def is_exact(view: View) -> bool:
     """Return whether the view keeps its items just as they are, found by their primary keys."""
     return view.encoding is DYNAMODB_JSON and view.make is None and not view.needs_old_image
+
+
+def index_views(views: Sequence[View]) -> dict[str, View]:
+    """Return the views that are indexes of other attributes than the primary key, by name."""
+    return {view.name: view for view in views if view.index is not None}
 
 
 def named_view(views: Sequence[View], name: str | None) -> View:

@@ -3,7 +3,7 @@
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
@@ -96,14 +96,16 @@ class Room:
 
     Args:
         items: those in the page.
+        measure: returns the bytes of one.
     """
 
-    items: list[dict[str, Any]]
+    items: list[Any]
+    measure: Callable[[Any], int]
     _measured: int = 0
     _bytes: int = 0
     _sent: int = field(default=0)
 
-    def holds(self, item: dict[str, Any], sent: int) -> bool:
+    def holds(self, item: Any, sent: int) -> bool:
         """Return whether the page can take one item more; the first always.
 
         Args:
@@ -114,6 +116,6 @@ class Room:
         self._sent += 2 * sent
         if self._sent <= PAGE_BYTES:
             return True
-        self._bytes += sum(map(item_size, self.items[self._measured :]))
+        self._bytes += sum(map(self.measure, self.items[self._measured :]))
         self._measured = len(self.items)
-        return not self.items or self._bytes + item_size(item) <= PAGE_BYTES
+        return not self.items or self._bytes + self.measure(item) <= PAGE_BYTES

@@ -12,17 +12,17 @@ from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
 from dynamirror.reader.completeness_check import CompletenessCheck
 from dynamirror.reader.guarded_cache import Counter
-from dynamirror.reader.values import Values, decoder, primary_key
+from dynamirror.reader.values import Values, decoder, parse_item, primary_key
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version
 from dynamirror.views.canary import is_canary
-from dynamirror.views.encoding import ValueType, unpack_fields
+from dynamirror.views.encoding import DYNAMODB_JSON, ValueType, unpack_fields
 from dynamirror.views.entry import Put, entry_of_row
 from dynamirror.views.view import View
 
 _ROW: Final = SnapshotVersion(0)  # never written
 # What a value that nobody mirrored may raise.
-_FOREIGN: Final = (
+FOREIGN: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -52,23 +52,28 @@ class Source:
 
     Args:
         view: the view.
-        views: fingerprint of all views of the table.
+        check: the table's completeness marker.
         absent: whether what is missing in a complete mirror counts as absent.
         counter: counts look-ups.
         now: seconds since 1970.
     """
 
     view: View
-    views: str
+    check: CompletenessCheck
     absent: bool = False
     counter: Counter = field(default_factory=Counter)
     now: Callable[[], float] = time
-    check: CompletenessCheck = field(init=False)
+    is_typed: bool = field(init=False)
+    is_whole: bool = field(init=False)
     _decode: Callable[[Any], Values] = field(init=False)
 
     def __post_init__(self) -> None:
-        check = CompletenessCheck(self.view.schema.table, self.views)
-        object.__setattr__(self, "check", check)
+        view = self.view
+        typed = view.encoding is DYNAMODB_JSON
+        object.__setattr__(self, "is_typed", typed)
+        # Whether an entry is the item itself, and every item has one.
+        whole = typed and view.make is None and view.when is None and view.ttl is None
+        object.__setattr__(self, "is_whole", whole)
         object.__setattr__(self, "_decode", decoder(self.view))
 
     @property
@@ -110,11 +115,20 @@ class Source:
             return None
         try:
             return self._decode(reply)
-        except _FOREIGN:
+        except FOREIGN:
             return None
 
-    def as_entry(self, item: Item | None) -> Values | None:
-        """Return the item as its entry would show it; None without an entry in this view."""
+    def item(self, reply: Any) -> Item | None:
+        """Return the same in DynamoDB JSON; the view's encoding must keep the types."""
+        return None if self.entry(reply) is None else parse_item(reply)
+
+    def as_entry(self, item: Item | None, *, typed: bool = False) -> Any:
+        """Return the item as its entry would show it; None without an entry in this view.
+
+        Args:
+            item: the item; None for none.
+            typed: whether it is shown in DynamoDB JSON, rather than in values of Python.
+        """
         if item is None or is_canary(item, self.view.schema):
             return None
         try:
@@ -126,7 +140,7 @@ class Source:
         value: Any = expected_state(put).value
         if self.view.encoding.layout is ValueType.HASH and value is not None:
             value = unpack_fields(value)
-        return self.entry(value)
+        return self.item(value) if typed else self.entry(value)
 
     def age(self, version: Version | None) -> float | None:
         """Return the age of a version in seconds; None if it is unknown."""

@@ -12,11 +12,13 @@ from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.errors import ConfigError
 from dynamirror.reader import calls
 from dynamirror.reader import table as table_requests
-from dynamirror.reader.calls import OnMiss, Parts, Response, check_on_miss, response, source_of
-from dynamirror.reader.getting import Answer, missed
+from dynamirror.reader.calls import Response, check_on_miss, parts_of
+from dynamirror.reader.getting import missed
 from dynamirror.reader.guarded_cache import DOWN, GuardedCache, ReadCounts
 from dynamirror.reader.metadata import metadata
+from dynamirror.reader.mirrors import OnMiss
 from dynamirror.reader.steps import Steps, run
+from dynamirror.reader.table_items import item_response
 from dynamirror.settings import Settings
 from dynamirror.views.view import Schema, ViewSpec
 
@@ -74,12 +76,19 @@ class Reader:
         client = _client(client, session, aws)
         if schema is None or not schema.types:
             schema, _ = describe_schema(client, table)
-        source = source_of(settings, schema, view=view, views=views, on_miss=on_miss)
-        self.parts = Parts(settings, source, failures, pause)
+        self.parts = parts_of(
+            settings,
+            schema,
+            view=view,
+            views=views,
+            on_miss=on_miss,
+            failures=failures,
+            pause=pause,
+        )
         self.ask_table = partial(table_requests.ask, client)
+        self._source = self.parts.source
         self._cache = cache or Cache(settings)
         self._shares = cache is not None
-        self._source = source
         self._guarded = GuardedCache(self._cache, failures=failures, pause=pause)
 
     @classmethod
@@ -127,6 +136,10 @@ class Reader:
         min_time: float | None = None,
         wait: float = 0.0,
         age: bool = False,
+        ProjectionExpression: str | None = None,
+        ExpressionAttributeNames: Mapping[str, str] | None = None,
+        AttributesToGet: Sequence[str] | None = None,
+        ReturnConsumedCapacity: str | None = None,
     ) -> Response:
         """Read one item: `{"Item": ...}`, without `Item` if there is none.
 
@@ -137,34 +150,51 @@ class Reader:
                 within `wait`, the table is read. Streams date to the second (docs/reading.md).
             wait: seconds.
             age: whether to return the seconds since the item shown was written.
+            ProjectionExpression: the parts of the item to return.
+            ExpressionAttributeNames: names in the expression.
+            AttributesToGet: the older form of a projection.
+            ReturnConsumedCapacity: whether to return what DynamoDB would have charged.
 
         Raises:
             ClientError: DynamoDB refused, or would refuse, the request.
             BotoCoreError: boto3 would not send it, or the table had to be read and cannot be.
+            ConfigError: the view cannot answer such a request.
             TypeError: DynamoDB has no such values.
             ValueError: a text is not valid Unicode.
             SourceError: DynamoDB's answer was damaged.
         """
-        source = self._source
-        if ConsistentRead or age or min_time is not None:
+        if (
+            ConsistentRead
+            or age
+            or min_time is not None
+            or ProjectionExpression is not None
+            or ExpressionAttributeNames is not None
+            or AttributesToGet is not None
+            or ReturnConsumedCapacity is not None
+        ):
             steps = calls.get_item(
-                source,
+                self.parts,
                 Key=Key,
                 ConsistentRead=ConsistentRead,
                 min_time=min_time,
                 wait=wait,
                 age=age,
+                ProjectionExpression=ProjectionExpression,
+                ExpressionAttributeNames=ExpressionAttributeNames,
+                AttributesToGet=AttributesToGet,
+                ReturnConsumedCapacity=ReturnConsumedCapacity,
             )
             return self._run(steps)
         # The same as `calls.get_item`, without steps: a hit is to cost little more than a GET.
+        source = self._source
         place = source.place(Key, "GetItem")
         if place is None:  # the view is for other items
-            return response(Answer(None, "cache"))
+            return {"ResponseMetadata": metadata("cache")}
         seen = source.check.seen
         reply = self._guarded.ask(place.reading)
         item = None if reply is DOWN else source.entry(reply)
         if item is None:
-            return response(self._run(missed(source, place, reply, seen)))
+            return item_response(self._run(missed(source, place, reply, seen)))
         source.counter.add(hits=1)
         return {"Item": item, "ResponseMetadata": metadata("cache")}
 
@@ -172,35 +202,55 @@ class Reader:
         self,
         *,
         RequestItems: Mapping[str, Mapping[str, Any]],
+        ReturnConsumedCapacity: str | None = None,
         min_time: float | None = None,
         wait: float = 0.0,
         age: bool = False,
     ) -> Response:
-        """Read any number of items of the table; they come in the order of their keys.
+        """Read any number of items; those of the reader's table come in the order of their keys.
+
+        Items of other tables are read from these.
 
         Args:
-            RequestItems: `{table: {"Keys": [...]}}`, with `"ConsistentRead": True` if wanted.
-            min_time: as in `get_item`; of a write to each.
+            RequestItems: `{table: {"Keys": [...]}}`, with `"ConsistentRead": True` or a projection
+                if wanted.
+            ReturnConsumedCapacity: whether to return what DynamoDB would have charged.
+            min_time: as in `get_item`; of a write to each item of the reader's table.
             wait: seconds.
             age: whether to return the seconds since the oldest item shown was written.
 
         Raises:
-            ValueError: another table is named, or what a reader does not know.
             ClientError: as `get_item`, as are the others.
         """
         steps = calls.batch_get_item(
-            self._source, RequestItems=RequestItems, min_time=min_time, wait=wait, age=age
+            self.parts,
+            RequestItems=RequestItems,
+            ReturnConsumedCapacity=ReturnConsumedCapacity,
+            min_time=min_time,
+            wait=wait,
+            age=age,
         )
         return self._run(steps)
 
     def query(
         self,
         *,
-        KeyConditionExpression: object,
+        KeyConditionExpression: object = None,
+        FilterExpression: object = None,
+        ProjectionExpression: str | None = None,
+        ExpressionAttributeNames: Mapping[str, str] | None = None,
+        ExpressionAttributeValues: Mapping[str, Any] | None = None,
+        Select: str | None = None,
         ScanIndexForward: bool = True,
         Limit: int | None = None,
         ExclusiveStartKey: Mapping[str, Any] | None = None,
+        IndexName: str | None = None,
         ConsistentRead: bool = False,
+        ReturnConsumedCapacity: str | None = None,
+        KeyConditions: Mapping[str, Any] | None = None,
+        QueryFilter: Mapping[str, Any] | None = None,
+        ConditionalOperator: str | None = None,
+        AttributesToGet: Sequence[str] | None = None,
         age: bool = False,
     ) -> Response:
         """Read the items of one partition in the order of their sort keys.
@@ -208,25 +258,47 @@ class Reader:
         While the mirror is complete, the cache's index lists the items; else the table does.
 
         Args:
-            KeyConditionExpression: as in `Key("pk").eq("a") & Key("sk").between(1, 5)`.
+            KeyConditionExpression: text, or as in `Key("pk").eq("a") & Key("sk").between(1, 5)`.
+            FilterExpression: text, or as in `Attr("n").gt(1)`; which items to return.
+            ProjectionExpression: the parts of items to return.
+            ExpressionAttributeNames: names in the expressions.
+            ExpressionAttributeValues: values in them.
+            Select: COUNT for the number of items alone.
             ScanIndexForward: whether in ascending order.
-            Limit: how many at the most; default a page of 1 MB.
+            Limit: how many at the most, before the filter; default a page of 1 MB.
             ExclusiveStartKey: the LastEvaluatedKey of the page before.
+            IndexName: a view that is an index, or an index of the table, which then answers.
             ConsistentRead: ask the table.
+            ReturnConsumedCapacity: whether to return what DynamoDB would have charged.
+            KeyConditions: the older form of a key condition.
+            QueryFilter: that of a filter.
+            ConditionalOperator: that of its AND and OR.
+            AttributesToGet: that of a projection.
             age: whether to return the seconds since the oldest item shown was written.
 
         Raises:
-            ConfigError: the view keeps no index.
-            TypeError: the condition is none of boto3's objects.
+            ConfigError: the view keeps no index, or cannot answer such a query.
+            TypeError: an expression is neither text nor one of boto3's objects.
             ClientError: as `get_item`, as are the others.
         """
         steps = calls.query(
-            self._source,
+            self.parts,
             KeyConditionExpression=KeyConditionExpression,
+            FilterExpression=FilterExpression,
+            ProjectionExpression=ProjectionExpression,
+            ExpressionAttributeNames=ExpressionAttributeNames,
+            ExpressionAttributeValues=ExpressionAttributeValues,
+            Select=Select,
             ScanIndexForward=ScanIndexForward,
             Limit=Limit,
             ExclusiveStartKey=ExclusiveStartKey,
+            IndexName=IndexName,
             ConsistentRead=ConsistentRead,
+            ReturnConsumedCapacity=ReturnConsumedCapacity,
+            KeyConditions=KeyConditions,
+            QueryFilter=QueryFilter,
+            ConditionalOperator=ConditionalOperator,
+            AttributesToGet=AttributesToGet,
             age=age,
         )
         return self._run(steps)

@@ -1,6 +1,6 @@
 """The table itself: what DynamoDB is asked. Its errors are left as boto3 raises them."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -78,26 +78,50 @@ def _length(answer: Any) -> int:
     return int(answer["ResponseMetadata"]["HTTPHeaders"].get("content-length", _NOTHING))
 
 
-def read_request(table: str, key: Item, **options: Any) -> TableRequest:
+def read_request(table: str, key: Item, options: Mapping[str, Any] | None = None) -> TableRequest:
     """Return the request that reads one item, consistently."""
     arguments = {"TableName": table, "Key": on_the_wire(key), "ConsistentRead": True}
-    return TableRequest("get_item", arguments | options)
+    return TableRequest("get_item", {**arguments, **(options or {})})
 
 
 def read_many(table: str, keys: Sequence[Item]) -> Steps[Found]:
-    """Read items, a hundred at a time, consistently; returns those that there are."""
-    found: Found = {}
-    for first in range(0, len(keys), _KEYS_AT_ONCE):
-        left: Any = [on_the_wire(key) for key in keys[first : first + _KEYS_AT_ONCE]]
-        names = keys[first].keys()
+    """Read items, consistently; returns those that there are."""
+    if not keys:
+        return {}
+    names = keys[0].keys()
+    asked = {table: {"Keys": list(map(on_the_wire, keys)), "ConsistentRead": True}}
+    answer = yield from read_tables(asked)
+    items = answer["Responses"].get(table, [])
+    return {identity({name: item[name] for name in names}): item for item in items}
+
+
+def read_tables(
+    asked: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any] | None = None
+) -> Steps[dict[str, Any]]:
+    """Read items of several tables, a hundred at a time; what is left undone is asked for again.
+
+    Args:
+        asked: the RequestItems.
+        options: further arguments.
+    """
+    responses: dict[str, list[Any]] = {name: [] for name in asked}
+    capacity: list[Any] = []
+    pairs = [(name, key) for name, one in asked.items() for key in one["Keys"]]
+    for first in range(0, len(pairs), _KEYS_AT_ONCE):
+        left: Any = {}
+        for name, key in pairs[first : first + _KEYS_AT_ONCE]:
+            left.setdefault(name, {**asked[name], "Keys": []})["Keys"].append(key)
         pause = 0.0
         while left:
             if pause:
                 yield Pause(pause)
             pause = min(2 * pause, _LONGEST_PAUSE) or _SHORTEST_PAUSE
-            asked = {table: {"Keys": left, "ConsistentRead": True}}
-            answer: Any = yield TableRequest("batch_get_item", {"RequestItems": asked})
-            items = answer["Responses"].get(table, [])
-            left = answer["UnprocessedKeys"].get(table, {}).get("Keys", [])
-            found |= {identity({name: item[name] for name in names}): item for item in items}
-    return found
+            answer: Any = yield TableRequest(
+                "batch_get_item", {"RequestItems": left, **(options or {})}
+            )
+            for name, items in answer["Responses"].items():
+                responses[name] += items
+            capacity += answer.get("ConsumedCapacity", ())
+            left = answer["UnprocessedKeys"]
+    result: dict[str, Any] = {"Responses": responses}
+    return result | ({"ConsumedCapacity": capacity} if capacity else {})

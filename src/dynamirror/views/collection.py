@@ -8,9 +8,8 @@ import msgspec
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.records.attribute_value import AttributeValue, Item, utf8
 from dynamirror.records.key_codec import key_text, key_value, sort_bytes, sort_value
-from dynamirror.views.escaping import any_of, escape, step_aside, step_back, unescaped
+from dynamirror.views.escaping import any_of, escape, own_space, step_back, unescaped
 from dynamirror.views.key_template import KeyTemplate
-from dynamirror.views.keyspace import RESERVED
 from dynamirror.views.ranges import Bound, Range, following
 
 # Ends the key of an index, behind the partition key.
@@ -64,6 +63,14 @@ class Collection(msgspec.Struct, frozen=True):
             )
         check_slot(template, keys[0], keys[1])
         return cls(template, keys[0], keys[1], types, key_of)
+
+    def holds(self, item: Item) -> bool:  # noqa: ARG002 - as other members have it
+        """Return whether an item can be in it."""
+        return True
+
+    def score(self, item: Item) -> bytes:  # noqa: ARG002 - as other members have it
+        """Return the score of an item's member."""
+        return b"0"
 
     def index_key(self, item: Item) -> str:
         """Return the key of the index of an item's entry; raises RecordError if it has none."""
@@ -139,10 +146,10 @@ class Collection(msgspec.Struct, frozen=True):
 
         The types of the table's key attributes must be known.
         """
-        text = partition_text(self.template, key)
+        part = partition_part(self.template, key)
         try:
-            value = None if text is None else key_value(text, self.types[0])
-        except RecordError:
+            value = None if part is None else key_value(unescaped(part), self.types[0])
+        except (RecordError, UnicodeDecodeError):
             return None
         return value if value and self.index_key({self.partition_name: value}) == key else None
 
@@ -180,15 +187,12 @@ def index_key(template: KeyTemplate, text: str) -> str:
     """
     key = f"{template.literals[0]}{text}{_END}"
     utf8(key)
-    return step_aside(key) if key.startswith(RESERVED) else key
+    return own_space(key)
 
 
-def partition_text(template: KeyTemplate, key: str) -> str | None:
-    """Return the text of the partition key of an index; None if the key is not that of an index."""
+def partition_part(template: KeyTemplate, key: str) -> str | None:
+    """Return what stands for the partition key in an index's key; None if it is no such key."""
     head, plain = template.literals[0], step_back(key)
     if not (plain.startswith(head) and plain.endswith(_END)):
         return None
-    try:
-        return unescaped(plain[len(head) : -len(_END)])
-    except UnicodeDecodeError:
-        return None
+    return plain[len(head) : -len(_END)]

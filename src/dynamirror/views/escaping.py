@@ -39,3 +39,8 @@ def step_back(key: str) -> str:
     """Return the key that stepped aside; any other as it is."""
     aside = step_aside(RESERVED)
     return RESERVED + key.removeprefix(aside) if key.startswith(aside) else key
+
+
+def own_space(key: str) -> str:
+    """Return a key that is not in our own name space."""
+    return step_aside(key) if key.startswith(RESERVED) else key

@@ -8,7 +8,7 @@ from math import ceil
 import msgspec
 
 from dynamirror.errors import ConfigError, KeyTooLongError, RecordError
-from dynamirror.records.attribute_value import Item, utf8
+from dynamirror.records.attribute_value import AttributeValue, Item, utf8
 from dynamirror.records.key_codec import key_text, key_value
 from dynamirror.views.condition import path
 from dynamirror.views.escaping import any_of, escape, percent, step_aside, step_back, unescaped
@@ -21,6 +21,8 @@ _MOST_NUMBER_BYTES = 46
 # The letters of a byte that is escaped, and the letters of two types' texts that may be.
 _ESCAPED = len("%XX")
 _NUMBER, _BASE64URL = frozenset("+-.E"), frozenset("-_")
+_MARKS = {"S": "", "N": "%n", "B": "%b"}
+_TYPE_OF_MARK = {text: tag for tag, text in _MARKS.items()}
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]+)\}|([{}])")
 
 
@@ -36,10 +38,17 @@ class KeyTemplate(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     literals: tuple[str, ...]
     escaped: frozenset[str]
+    typed: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, text: str, *, table: str) -> "KeyTemplate":
+    def parse(cls, text: str, *, table: str, typed: frozenset[str] = frozenset()) -> "KeyTemplate":
         """Read a template; `{table}` becomes the table's name.
+
+        Args:
+            text: the template.
+            table: the table's name.
+            typed: names of attributes before whose values a number is marked with `%n`, and binary
+                with `%b`, so that values of two types never have one text.
 
         Raises:
             ConfigError: the template is not well-formed or two values could have one key.
@@ -65,7 +74,7 @@ class KeyTemplate(msgspec.Struct, frozen=True):
                 literals.append("")
         literals[-1] += text[end:]
         template = cls(
-            text, tuple(names), tuple(literals), frozenset("%{}") | _separators(literals)
+            text, tuple(names), tuple(literals), frozenset("%{}") | _separators(literals), typed
         )
         template._check()
         return template
@@ -102,6 +111,20 @@ class KeyTemplate(msgspec.Struct, frozen=True):
             )
 
     @property
+    def before_tag(self) -> str | None:
+        """The text before the hash tag if no attribute stands before it; None without a hash tag.
+
+        No value has a brace, so two keys with different such texts differ.
+        """
+        head, brace, _ = self.literals[0].partition("{")
+        return head if brace else None
+
+    @property
+    def is_tagged(self) -> bool:
+        """Whether the keys have a hash tag of their own."""
+        return "{" in "".join(self.literals)
+
+    @property
     def prefix(self) -> str:
         """The text that every key of this template begins with; may be empty."""
         head = self.literals[0]
@@ -110,18 +133,24 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         return "" if RESERVED.startswith(head) else head
 
     def reader(
-        self, types: Mapping[str, str], pinned: Mapping[str, str] | None = None
+        self,
+        types: Mapping[str, str],
+        pinned: Mapping[str, str] | None = None,
+        *,
+        others: Sequence[str] = (),
     ) -> Callable[[str], Item | None]:
-        """Return a function from a key to its item's primary key.
+        """Return a function from a key to its item's primary key, and to other attributes.
 
         It returns None if this template cannot have rendered the key.
 
         Args:
             types: of the primary-key attributes, all of which the template names or are pinned.
             pinned: texts of primary-key attributes that the template does not name.
+            others: other names of the template; where they are not typed, their values come as S.
         """
         constants = {name: {"S": text} for name, text in (pinned or {}).items() if name in types}
         places = {name: self.names.index(name) for name in types if name in self.names}
+        other_places = {name: self.names.index(name) for name in others}
         escaped = any_of(self.escaped)
         take_apart, distinct = self._parser(), set(self.names)
 
@@ -130,8 +159,13 @@ class KeyTemplate(msgspec.Struct, frozen=True):
             if parts is None:
                 return None
             try:
-                values = [unescaped(part) for part in parts]
-                if [escape(value, escaped) for value in values] != list(parts):
+                marks = [_mark_of(part) for part in parts]
+                values = [
+                    unescaped(part[len(mark) :]) for part, mark in zip(parts, marks, strict=True)
+                ]
+                if [
+                    mark + escape(value, escaped) for mark, value in zip(marks, values, strict=True)
+                ] != list(parts):
                     return None
                 if len({*zip(self.names, values, strict=True)}) != len(distinct):
                     return None  # an attribute that is named twice has one value
@@ -140,6 +174,9 @@ class KeyTemplate(msgspec.Struct, frozen=True):
                     if name in places
                     else constants[name]
                     for name, tag in types.items()
+                } | {
+                    name: key_value(values[place], _TYPE_OF_MARK[marks[place]])
+                    for name, place in other_places.items()
                 }
             except (RecordError, UnicodeDecodeError):
                 return None
@@ -150,8 +187,11 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         """Make the function that finds what stands for the values in a key, still escaped."""
         escaped = re.escape("".join(sorted(self.escaped)))
         value = f"((?:[^{escaped}]|%[0-9A-F]{{2}})+|%)"
+        typed = f"((?:%[bn])?{value[1:-1].join(('(?:', ')'))})"
+        values = (typed if name in self.typed else value for name in self.names)
         head, *tail = map(re.escape, self.literals)
-        pattern = re.compile(head + "".join(value + literal for literal in tail), re.DOTALL)
+        parts = (part + literal for part, literal in zip(values, tail, strict=True))
+        pattern = re.compile(head + "".join(parts), re.DOTALL)
 
         def take_apart(key: str) -> tuple[str, ...] | None:
             if key.startswith(RESERVED):
@@ -164,7 +204,7 @@ class KeyTemplate(msgspec.Struct, frozen=True):
     @property
     def fence_bytes(self) -> int:
         """How much longer the key of a fence is than that of its entry, in bytes."""
-        return FENCE_BYTES if "{" in "".join(self.literals) else LONGEST_FENCE_BYTES
+        return FENCE_BYTES if self.is_tagged else LONGEST_FENCE_BYTES
 
     def longest_key(self, keys: Sequence[str], types: Mapping[str, str]) -> int | None:
         """Return the length in bytes of the longest key that an item can have; None for any length.
@@ -203,18 +243,21 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         replace = any_of(self.escaped).sub
         head, tail = self.literals[0], self.literals[1:]
         getters = (path(name, keys) for name in self.names)
-        parts = tuple(zip(getters, tail, strict=True))
+        typed = (name in self.typed for name in self.names)
+        parts = tuple(zip(getters, tail, typed, strict=True))
         may_be_reserved = RESERVED.startswith(head) or head.startswith(RESERVED)
 
         def render(item: Item) -> str | None:
             key = head
-            for get, literal in parts:
+            for get, literal, is_typed in parts:
                 value = get(item)
                 if value is None:
                     return None
                 text = key_text(value)
                 if not text.isalnum():  # as no separator and no brace is
                     text = replace(percent, text) or "%"
+                if is_typed:
+                    text = mark(value) + text
                 key += text + literal
             if may_be_reserved and key.startswith(RESERVED):
                 key = step_aside(key)
@@ -227,6 +270,17 @@ class KeyTemplate(msgspec.Struct, frozen=True):
             return key
 
         return render
+
+
+def mark(value: AttributeValue) -> str:
+    """Return what stands before the text of a typed value."""
+    (tag,) = value
+    return _MARKS[tag]
+
+
+def _mark_of(part: str) -> str:
+    # No escaped byte is written in small letters.
+    return part[:2] if part[:2] in ("%n", "%b") else ""
 
 
 def _factor(escaped: frozenset[str], letters: frozenset[str]) -> int:
