@@ -103,6 +103,30 @@ def test_a_read_after_ones_own_write_shows_it(
         assert (source_of(answer), answer["Item"]) == ("cache", item)
 
 
+def test_a_query_after_ones_own_write_shows_it(
+    make: MakeMirrored, client: Any, attached: Attached
+) -> None:
+    world = make(ViewSpec(encoding=DYNAMODB_JSON, collection=True), keys={"pk": "S", "sk": "S"})
+    world.put({"pk": "p", "sk": "1"})
+    world.mirror({"pk": "p", "sk": "1"})
+    world.is_complete()
+    attachment = attached(client, world, min_time="own-writes")
+    request = {
+        "TableName": world.name,
+        "KeyConditionExpression": "pk = :p",
+        "ExpressionAttributeValues": {":p": {"S": "p"}},
+    }
+    assert source_of(client.query(**request)) == "cache"
+    client.put_item(TableName=world.name, Item={"pk": {"S": "p"}, "sk": {"S": "2"}})
+    answer = client.query(**request)
+    assert (source_of(answer), answer["Count"]) == ("table", 2)
+    world.mirror({"pk": "p", "sk": "2"}, version=SnapshotVersion(int(time.time()) + 5))
+    for _ in range(2):
+        answer = client.query(**request)
+        assert (source_of(answer), answer["Count"]) == ("cache", 2)
+    assert attachment.counts["Query"].reasons == {"too-new": 1}
+
+
 def test_a_write_that_was_refused_is_not_waited_for(
     world: Mirrored, client: Any, attached: Attached
 ) -> None:

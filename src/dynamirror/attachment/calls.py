@@ -1,6 +1,7 @@
 """The calls of an attachment: which of them the cache answers, as steps without any I/O."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import copy
 from typing import Any, Final, NamedTuple, TypeAlias
 
 from dynamirror.attachment.mirror_age import MirrorAge
@@ -19,9 +20,9 @@ BEHIND: Final = "behind"
 OWN_WRITE: Final = "own-write"
 OPERATION: Final = "operation"
 
-READS: Final = frozenset({"BatchGetItem", "GetItem"})
+READS: Final = frozenset({"BatchGetItem", "GetItem", "Query"})
 # Reads that no mirror answers, which are counted.
-PASSED_ON: Final = frozenset({"Query", "Scan", "TransactGetItems"})
+PASSED_ON: Final = frozenset({"Scan", "TransactGetItems"})
 WRITES: Final = frozenset(
     {"BatchWriteItem", "DeleteItem", "PutItem", "TransactWriteItems", "UpdateItem"}
 )
@@ -126,8 +127,36 @@ class Calls:
             if batch.left:
                 return Partly(batch, {**body, "RequestItems": batch.left})
             return Answered(batch.body)
-        answer = yield from wire.get_item(Mirrors(found), body)
+        (table,) = found
+        if operation == "GetItem":
+            answer = yield from wire.get_item(Mirrors(found), body)
+        elif self.own_writes is None:
+            answer = yield from wire.query(Mirrors(found), body)
+        else:
+            answer = yield from self._query(self.own_writes, body, table)
         return TablePart(answer.reason) if isinstance(answer, PassedOn) else Answered(answer)
+
+    def _query(
+        self, own_writes: OwnWrites, body: Body, table: MirroredTable
+    ) -> Steps[dict[str, Any] | PassedOn]:
+        """Answer a query unless its partition has own writes that the collection lacks."""
+        partitions: list[Item] = []
+
+        def min_time(partition: Item) -> float | None:
+            partitions.append(partition)
+            return None if table.min_time is None else table.min_time(partition)
+
+        noted = copy(table)
+        noted.min_time = min_time
+        answer = yield from wire.query(Mirrors([noted]), body)
+        if not (isinstance(answer, PassedOn) and answer.reason == Reason.TOO_NEW and partitions):
+            return answer
+        view = table.by_order or table.by_key
+        if view is None or not (
+            yield from own_writes.settle(table.schema.table, partitions[0], view)
+        ):
+            return answer
+        return (yield from wire.query(Mirrors([table]), body))
 
     def written(self, own_writes: OwnWrites, operation: str, body: Body) -> Steps[Sequence[Any]]:
         """Remember the items of a write that is sent now; returns their names for its end."""
