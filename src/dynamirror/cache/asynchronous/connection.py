@@ -247,12 +247,17 @@ async def connect(node: Node, options: Options) -> AsyncConnection:
 
 async def _connected_socket(loop: AbstractEventLoop, node: Node) -> socket.socket:
     """Connect to the first address that a name has and that accepts."""
+    kind = socket.SOCK_STREAM
     try:
-        addresses = await loop.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM)
+        try:  # an address needs no thread, on which asyncio looks up names
+            numeric = socket.AI_NUMERICHOST
+            addresses = socket.getaddrinfo(node.host, node.port, type=kind, flags=numeric)
+        except socket.gaierror:
+            addresses = await loop.getaddrinfo(node.host, node.port, type=kind)
     except UnicodeError:  # `a..b`, for one
         raise OSError(None, "That is not a host name") from None
     reason = OSError(None, "The name has no address")
-    for family, kind, protocol, _name, address in addresses:
+    for family, _kind, protocol, _name, address in addresses:
         found = socket.socket(family, kind, protocol)
         try:
             found.setblocking(False)  # noqa: FBT003 - its only argument
