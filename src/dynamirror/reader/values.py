@@ -143,7 +143,7 @@ _PYTHON: Mapping[str, Callable[[Any], Any]] = {
     "BS": lambda content: {_binary(text) for text in content},
 }
 
-_parse = msgspec.json.Decoder().decode
+parse_item: Callable[[Any], Any] = msgspec.json.Decoder().decode
 
 
 def decoder(view: View) -> Callable[[Any], Values]:
@@ -154,7 +154,7 @@ def decoder(view: View) -> Callable[[Any], Values]:
     """
     match view.encoding:
         case encoding if encoding is DYNAMODB_JSON:
-            return lambda entry: values_of(_parse(entry))
+            return lambda entry: values_of(parse_item(entry))
         case encoding if encoding is JSON:
             loads = json.JSONDecoder(parse_int=Decimal, parse_float=Decimal).decode
             return lambda entry: loads(entry.decode())
