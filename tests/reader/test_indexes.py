@@ -149,7 +149,7 @@ def _pages(ask: Callable[..., Any], call: Call) -> list[Any]:
 
 def _spelt(value: Any) -> str:
     if isinstance(value, Binary):
-        return repr(bytes(value))
+        return repr(value)
     return str(sorted(value) if isinstance(value, set) else value)
 
 
