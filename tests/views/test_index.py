@@ -202,7 +202,7 @@ def test_an_index_view_keeps_its_keys_and_types() -> None:
 
 def test_views_beside_it_may_begin_with_the_table_s_name() -> None:
     other = UNSORTED.replace("by-customer", "other")
-    specs = parse_views("[[view]]\n" + "\n[[view]]\n".join(("", KEYED, other)))
+    specs = parse_views("[[view]]\n" + f"\n[[view]]\n{KEYED}\n[[view]]\n{other}")
     assert len(Views.for_schema(specs, SCHEMA).bind(SCHEMA)) == 3
 
 
