@@ -9,9 +9,6 @@ SEEDS ?= 5
 SECONDS ?= 20
 WORLDS ?= 1000
 
-# Without compiled modules, each command and server that a test starts takes thrice as long.
-unexport PYTHONDONTWRITEBYTECODE
-
 .PHONY: help demo test test-fast check bench chaos worlds docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
@@ -20,6 +17,9 @@ help: ## show this help
 
 demo: $(VENV)/.demo ## mirror a live DynamoDB table into Valkey, here, and prove that both agree
 	@$(BIN)/dynamirror demo $(ARGS)
+
+# Without compiled modules, each command and server that a test starts takes thrice as long.
+test test-fast: export PYTHONDONTWRITEBYTECODE =
 
 test: check tests/clients/node_modules/.installed ## run every check and every test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)

@@ -30,7 +30,10 @@ from dynamirror.views.view import View, ViewSpec
 ORIGINAL = Path(__file__).parents[2] / "examples/original/mirror.toml"
 # More than one request writes, and more than one batch of the stream.
 AIRPORTS = 3_000
-SHORT = ("demo", "--seconds", "1", "--rate", "200", "--ids", "20", "--seed", "7", "--json")
+SHORT = (
+    *("demo", "--no-page", "--json", "--seconds", "1"),
+    *("--rate", "200", "--ids", "20", "--seed", "7"),
+)
 
 
 def last_line(process: subprocess.CompletedProcess[str]) -> dict[str, Any]:
