@@ -1,6 +1,7 @@
 """Which node of a cache holds which slots, for threads and coroutines alike; pure."""
 
 from binascii import crc_hqx
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from dynamirror.cache.answers import failure_reason
@@ -86,12 +87,13 @@ class SlotMap:
         else:
             if not answer:
                 raise CacheError(f"cache {node}: no node holds any slot (is the cluster set up?)")
-            slots: list[Node | None] = [None] * _SLOTS
-            for first, last, primary, *_replicas in answer:
-                host = (primary[0] or b"").decode().replace("?", "") or node.host
-                slots[first : last + 1] = [Node(host, primary[1])] * (last + 1 - first)
-            self.nodes = tuple(dict.fromkeys(holder for holder in slots if holder))
-            self._slots = slots if len(self.nodes) > 1 or None in slots else []
+            ranges = sorted(
+                (first, last, Node(_host(primary[0]) or node.host, primary[1]))
+                for first, last, primary, *_replicas in answer
+            )
+            self.nodes = tuple(dict.fromkeys(holder for _first, _last, holder in ranges))
+            held = sum(last + 1 - first for first, last, _holder in ranges)
+            self._slots = _by_slot(ranges) if len(self.nodes) > 1 or held < _SLOTS else []
             self.is_clustered = True
         self.is_stale = False
         self._suspects.clear()
@@ -114,6 +116,18 @@ class SlotMap:
         if error.code in ("NOSCRIPT", "TRYAGAIN") and node is not None:
             return Route(node)
         return None
+
+
+def _host(name: bytes | None) -> str:
+    """Return the host in an answer to `CLUSTER SLOTS`; empty where the node does not know it."""
+    return (name or b"").decode().replace("?", "")
+
+
+def _by_slot(ranges: Iterable[tuple[int, int, Node]]) -> list[Node | None]:
+    slots: list[Node | None] = [None] * _SLOTS
+    for first, last, holder in ranges:
+        slots[first : last + 1] = [holder] * (last + 1 - first)
+    return slots
 
 
 def _key_slot(key: bytes) -> int:
