@@ -60,6 +60,7 @@ class Mirrored:
             self.client.create_table(TableName=self.name, BillingMode="PAY_PER_REQUEST", **indexes)
         self.schema, _ = describe_schema(self.client, self.name)
         self.views = [spec.bind(self.schema) for spec in specs]
+        self.resource: Any = resource
         self.table: Any = resource.Table(self.name)
 
     @property
