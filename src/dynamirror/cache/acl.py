@@ -71,7 +71,28 @@ _CONNECT: Final = frozenset(
     }
 )
 
-_READ: Final = frozenset({"exists", "get", "hget", "hgetall", "hmget", "mget", "strlen", "zrange"})
+# The sorted sets of collections, indexes and boards have commands of their own.
+_READ: Final = frozenset(
+    {
+        "exists",
+        "get",
+        "hget",
+        "hgetall",
+        "hmget",
+        "mget",
+        "strlen",
+        "zcard",
+        "zcount",
+        "zlexcount",
+        "zrange",
+        "zrangebyscore",
+        "zrank",
+        "zrevrange",
+        "zrevrangebyscore",
+        "zrevrank",
+        "zscore",
+    }
+)
 
 COMMANDS: Final[Mapping[Role, frozenset[str]]] = MappingProxyType(
     {
