@@ -8,8 +8,9 @@ WORKERS ?= 3
 SEEDS ?= 5
 SECONDS ?= 20
 WORLDS ?= 1000
+CALLS ?= 3000
 
-.PHONY: help demo test test-fast check bench chaos worlds docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test test-fast check bench chaos worlds conformance docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -39,6 +40,9 @@ chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SEC
 
 worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cannot be written among them
 	@$(BIN)/python -m chaos.worlds --worlds $(WORLDS) $(ARGS)
+
+conformance: $(VENV)/.dev ## compare CALLS generated reads in each of 8 states of a mirror with the table's answers
+	@CONFORMANCE_CALLS=$(CALLS) $(BIN)/python -m pytest tests/reader/test_conformance.py -q -n 2 $(ARGS)
 
 docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
 	@$(BIN)/python docs/reference.py

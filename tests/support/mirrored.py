@@ -56,6 +56,7 @@ class Mirrored:
         create_table(self.client, self.name, keys or {"id": "S"}, view_type=None)
         self.schema, _ = describe_schema(self.client, self.name)
         self.views = [spec.bind(self.schema) for spec in specs]
+        self.resource: Any = resource
         self.table: Any = resource.Table(self.name)
 
     @property

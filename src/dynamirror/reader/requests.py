@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
@@ -49,6 +49,17 @@ def check_members(body: Mapping[str, Any], known: AbstractSet[str]) -> None:
     """
     if not body.keys() <= known:
         raise NotUnderstoodError(f"members {', '.join(sorted(body.keys() - known))}")
+
+
+def check_mix(bodies: Iterable[Any]) -> None:
+    """Refuse a batch with expressions for one table beside their older forms for another.
+
+    Raises:
+        NotUnderstoodError: DynamoDB refuses them.
+    """
+    members = {name for body in bodies if isinstance(body, Mapping) for name in body}
+    if "AttributesToGet" in members and "ProjectionExpression" in members:
+        raise NotUnderstoodError("expressions and their older forms")
 
 
 def consistent(body: Mapping[str, Any]) -> bool:

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dynamirror.dynamodb.keys import identity
-from dynamirror.errors import ConfigError
+from dynamirror.errors import ConfigError, NotUnderstoodError
 from dynamirror.reader import table
 from dynamirror.reader.freshness import oldest
 from dynamirror.reader.getting import Answer, ReadOptions, get
 from dynamirror.reader.metadata import metadata
 from dynamirror.reader.refusals import DUPLICATES, refusal
+from dynamirror.reader.requests import check_mix
 from dynamirror.reader.selection import Selection, selection
 from dynamirror.reader.source import EntryLocation, Source
 from dynamirror.reader.steps import Steps
@@ -104,7 +105,7 @@ def read_batch(
     answers: list[Answer] = []
     if mine is not None:
         given = {key: value for key, value in mine.items() if key not in ("Keys", "ConsistentRead")}
-        selected = selection(source, given | options)
+        selected = None if _is_mixed(asked) else selection(source, given | options)
         if selected is None:  # DynamoDB says what is wrong
             _check_keys(source, mine["Keys"])
             others[name] = _low(mine)
@@ -132,6 +133,14 @@ def read_batch(
     where = sources.pop() if len(sources) == 1 else "mixed" if sources else "cache"
     age = oldest([answer.age for answer in answers if answer.item is not None])
     return {**response, "ResponseMetadata": metadata(where, age)}
+
+
+def _is_mixed(asked: Mapping[str, Any]) -> bool:
+    try:
+        check_mix(asked.values())
+    except NotUnderstoodError:
+        return True
+    return False
 
 
 def _check_keys(source: Source, keys: Sequence[Mapping[str, Any]]) -> list[EntryLocation]:

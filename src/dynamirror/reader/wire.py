@@ -17,6 +17,7 @@ from dynamirror.reader.requests import (
     QueryRequest,
     capacity_kind,
     check_members,
+    check_mix,
     consistent,
     primary_key,
     query_request,
@@ -173,6 +174,7 @@ def _parts(mirrors: Mirrors, asked: Any) -> tuple[list[_Asked], dict[str, tuple[
     """
     if not isinstance(asked, Mapping) or not asked:
         raise NotUnderstoodError("RequestItems")
+    check_mix(asked.values())
     parts: list[_Asked] = []
     left: dict[str, tuple[Reason, Body]] = {}
     count = 0
