@@ -13,6 +13,7 @@ from tests.support.attaching import Attached, source_of
 from tests.support.deadlines import wait_until
 from tests.support.mirrored import MakeMirrored, Mirrored
 
+from dynamirror.attachment.attachment import ThreadedAttachment
 from dynamirror.attachment.gate import Gate
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
@@ -143,6 +144,7 @@ def test_a_forked_process_reads_although_a_thread_held_a_lock(
     world: Mirrored, client: Any, attached: Attached
 ) -> None:
     attachment = attached(client, world)
+    assert isinstance(attachment, ThreadedAttachment)
     request = {"TableName": world.name, "Key": KEY}
     assert source_of(client.get_item(**request)) == "cache"
     with attachment._gate._lock, attachment._counts._lock, attachment._lock:

@@ -1,6 +1,7 @@
 """`attach` and `detach`: DynamoDB's reads of an existing client, answered by its mirror."""
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from itertools import count
@@ -23,7 +24,14 @@ from dynamirror.attachment.later import Later
 from dynamirror.attachment.options import MinTime, Options, check
 from dynamirror.attachment.own_writes import OwnWrites
 from dynamirror.attachment.tables import Tables
-from dynamirror.attachment.targets import Place, Target, place_of, resolve
+from dynamirror.attachment.targets import (
+    Place,
+    Target,
+    is_asynchronous,
+    place_of,
+    resolve,
+)
+from dynamirror.cache.asynchronous.client import AsyncCache
 from dynamirror.cache.client import Cache
 from dynamirror.errors import ConfigError
 from dynamirror.reader.mirrors import MirroredTable, OnMiss
@@ -39,10 +47,8 @@ _numbers = count(1)
 _ATTACHED: Final = "_dynamirror_attached"
 
 
-class Attachment:
+class Attachment(ABC):
     """Calls of a client that the cache answers; `attach` makes it.
-
-    Safe for use by several threads at once, and in processes that are forked later.
 
     Args:
         target: whose calls they are.
@@ -54,7 +60,6 @@ class Attachment:
         self._target = target
         self._id = f"dynamirror-attached-{next(_numbers)}"
         self._is_attached = False
-        self._cache = options.cache or Cache(options.settings)
         self._counts = Counts()
         self._handlers = Handlers(self._counts, shadow=options.shadow)
         self._calls: dict[Place, Calls] = {}
@@ -67,14 +72,6 @@ class Attachment:
 
     def renew(self) -> None:
         """Begin again in a forked process: locks may be held by threads that it does not have."""
-        options = self.options
-        self._gate = Gate(
-            self._cache,
-            timeout=self._cache.timeout,
-            failures=options.failures,
-            pause=options.pause,
-        )
-        self._later = Later(self._compare)
         self._lock = Lock()
         self._counts.renew_lock()
         for calls in self._calls.values():
@@ -135,51 +132,32 @@ class Attachment:
         emitter.unregister("after-call-error.dynamodb", unique_id=f"{self._id}-error")
         with suppress(ValueError):
             _attached_to(emitter).remove(self)
-        if self.options.cache is None:
-            self._cache.close()
+        self._end()
 
+    @abstractmethod
+    def _end(self) -> None:
+        """Close what the attachment has opened."""
+
+    @abstractmethod
     def _before_call(
         self, *, model: Any, params: dict[str, Any], context: dict[str, Any], **_rest: Any
-    ) -> Reply | None:
-        operation = model.name
-        if not self._handles(operation) or is_seen(context):
-            return None
-        own_writes: OwnWrites | None = None
-        try:
-            place = place_of(params, context) if self._target.of_session else None
-            calls = self._calls_of(place)
-            own_writes = calls.own_writes
+    ) -> Any:
+        """Return the reply to a call, or None, or a coroutine of either."""
 
-            def ask_table(request: TableRequest) -> Any:
-                client = self._target.client(place, context["client_config"])
-                return ask(client, request)
-
-            steps = self._handlers.before(calls, operation, params, context)
-            return run(steps, self._gate, ask_table)
-        except Exception as error:  # noqa: BLE001 - a fault of ours must not be the caller's
-            if own_writes is not None and operation in WRITE_OPERATIONS:
-                own_writes.block("")
-            self._handlers.fault(error)
-        return None
-
+    @abstractmethod
     def _after_call(
         self, *, http_response: Any, parsed: dict[str, Any], context: dict[str, Any], **_rest: Any
-    ) -> None:
-        try:
-            steps = self._handlers.after(http_response.status_code, parsed, context)
-            if steps is not None:
-                self._later.submit(steps)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._handlers.fault(error)
+    ) -> Any:
+        """Complete DynamoDB's answer."""
 
     def _after_error(self, *, context: dict[str, Any], **_rest: Any) -> None:
         self._handlers.failed(context)
 
-    def _compare(self, steps: Steps[None]) -> None:
-        try:
-            run(steps, self._gate)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._handlers.fault(error)
+    def _fault(self, error: Exception, operation: str, calls: Calls | None) -> None:
+        """Take note of an exception of this package."""
+        if calls is not None and calls.own_writes is not None and operation in WRITE_OPERATIONS:
+            calls.own_writes.block("")
+        self._handlers.fault(error)
 
     def _handles(self, operation: str) -> bool:
         return self._is_attached and (
@@ -211,6 +189,76 @@ class Attachment:
 
         tables = Tables(options.specs, options.tables, options.schemas, mirrored)
         return Calls(tables, max_age=options.max_age, own_writes=own_writes)
+
+
+class ThreadedAttachment(Attachment):
+    """Calls of a client of boto3 or botocore.
+
+    Safe for use by several threads at once, and in processes that are forked later.
+
+    Args:
+        target: whose calls they are.
+        options: the arguments of `attach`.
+    """
+
+    def __init__(self, target: Target, options: Options) -> None:
+        if isinstance(options.cache, AsyncCache):
+            raise ConfigError("cache: must be a Cache, since the target's calls are no coroutines")
+        self._cache = options.cache or Cache(options.settings)
+        super().__init__(target, options)
+
+    def renew(self) -> None:
+        """Begin again in a forked process: locks may be held by threads that it does not have."""
+        super().renew()
+        options = self.options
+        self._gate = Gate(
+            self._cache,
+            timeout=self._cache.timeout,
+            failures=options.failures,
+            pause=options.pause,
+        )
+        self._later = Later(self._compare)
+
+    def _end(self) -> None:
+        if self.options.cache is None:
+            self._cache.close()
+
+    def _before_call(
+        self, *, model: Any, params: dict[str, Any], context: dict[str, Any], **_rest: Any
+    ) -> Reply | None:
+        operation = model.name
+        if not self._handles(operation) or is_seen(context):
+            return None
+        calls: Calls | None = None
+        try:
+            place = place_of(params, context) if self._target.of_session else None
+            calls = self._calls_of(place)
+
+            def ask_table(request: TableRequest) -> Any:
+                client = self._target.client(place, context["client_config"])
+                return ask(client, request)
+
+            steps = self._handlers.before(calls, operation, params, context)
+            return run(steps, self._gate, ask_table)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not be the caller's
+            self._fault(error, operation, calls)
+        return None
+
+    def _after_call(
+        self, *, http_response: Any, parsed: dict[str, Any], context: dict[str, Any], **_rest: Any
+    ) -> None:
+        try:
+            steps = self._handlers.after(http_response.status_code, parsed, context)
+            if steps is not None:
+                self._later.submit(steps)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._handlers.fault(error)
+
+    def _compare(self, steps: Steps[None]) -> None:
+        try:
+            run(steps, self._gate)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._handlers.fault(error)
 
 
 _attachments: WeakSet[Attachment] = WeakSet()
@@ -246,7 +294,7 @@ def attach(
     failures: int = 3,
     pause: float = 5.0,
     schemas: Iterable[Schema] = (),
-    cache: Cache | None = None,
+    cache: Cache | AsyncCache | None = None,
     registry: "CollectorRegistry | None" = None,
 ) -> Attachment:
     """Answer DynamoDB's reads of an existing client from the cache, where that is exact.
@@ -256,8 +304,8 @@ def attach(
 
     Args:
         target: boto3's Table, resource, client or Session for DynamoDB, botocore's client or
-            session, or a model or connection of PynamoDB. Of a session, it is the clients that are
-            made later.
+            session, those of aioboto3 and aiobotocore, or a model or connection of PynamoDB. Of a
+            session, it is the clients that are made later.
         settings: where the cache is; default that of the environment.
         tables: names of the tables to answer for; default all that the cache mirrors.
         view: name of the view that answers, even if it changes items; default those that keep
@@ -272,7 +320,8 @@ def attach(
         failures: of a node of the cache, in a row, after which it is left alone.
         pause: seconds for which it is; then one caller tries again.
         schemas: the keys of tables, with their types, that DynamoDB need not be asked for.
-        cache: connections to the cache that attachments share, and that are not closed with this.
+        cache: connections to the cache that attachments share, and that are not closed with this:
+            a `Cache`, or an `AsyncCache` where the target's calls are coroutines.
         registry: serves the counters of `Attachment.counts`, too.
 
     Returns:
@@ -308,9 +357,19 @@ def attach(
             return other
         if names is None or other.options.tables is None or names & other.options.tables:
             raise ConfigError("target: is attached already, with other arguments; detach it first")
-    attachment = Attachment(resolved, options)
+    attachment = _kind(resolved)(resolved, options)
     attachment.attach()
     return attachment
+
+
+def _kind(target: Target) -> type[Attachment]:
+    if not is_asynchronous(target.emitter):
+        return ThreadedAttachment
+    from dynamirror.attachment.asynchronous import (  # noqa: PLC0415 - it imports this module
+        AsyncAttachment,
+    )
+
+    return AsyncAttachment
 
 
 def detach(target: Any) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from dynamirror.cache.asynchronous.client import AsyncCache
 from dynamirror.cache.client import Cache
 from dynamirror.errors import ConfigError
 from dynamirror.reader.mirrors import ON_MISS, OnMiss
@@ -30,7 +31,7 @@ class Options(NamedTuple):
     failures: int
     pause: float
     schemas: tuple[Schema, ...]
-    cache: Cache | None
+    cache: Cache | AsyncCache | None
     registry: "CollectorRegistry | None"
 
 

@@ -84,7 +84,7 @@ class Tables:
             self._under_way.add(name)
         try:
             found = yield from self._look(name, named)
-        except BaseException:
+        except Exception:  # not that of a coroutine that is cancelled
             self._refuse(name, Reason.UNKNOWN_TABLE)
             raise
         finally:

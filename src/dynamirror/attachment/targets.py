@@ -88,6 +88,12 @@ def _of_pynamodb(target: Any) -> Target:
     return _of_client(inner.client, None if name is None else frozenset({name}))
 
 
+def is_asynchronous(emitter: Any) -> bool:
+    """Return whether an emitter awaits its handlers, as that of aiobotocore and aioboto3 does."""
+    inner = getattr(emitter, "_emitter", emitter)
+    return type(inner).__module__.startswith("aiobotocore.")
+
+
 def place_of(params: Mapping[str, Any], context: Mapping[str, Any]) -> Place:
     """Return the place of a call of a session's client."""
     return context["client_region"], params["url"]

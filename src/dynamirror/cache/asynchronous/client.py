@@ -45,6 +45,7 @@ class AsyncCache:
         single: bool = False,
     ) -> None:
         self.cluster = AsyncCluster(settings, single=single)
+        self.timeout = settings.timeout
 
     def __str__(self) -> str:
         return f"cache {self.cluster.seed}"

@@ -2,7 +2,7 @@
 
 import asyncio
 from asyncio import AbstractEventLoop, Task
-from collections.abc import Coroutine, Iterable
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from functools import partial
 from math import isfinite
 from typing import Any, Final, TypeVar
@@ -52,6 +52,7 @@ class AsyncCluster(SlotMap):
         self._opening: dict[Node, Task[AsyncConnection]] = {}
         self._leaving: WeakSet[AsyncConnection] = WeakSet()
         self._refreshing: Task[None] | None = None
+        self._shutdown: AsyncGenerator[None] | None = None
 
     def check_loop(self) -> None:
         """Bind to the running event loop, unless bound to it before.
@@ -146,6 +147,9 @@ class AsyncCluster(SlotMap):
         return task
 
     async def _open(self, node: Node) -> AsyncConnection:
+        if self._shutdown is None:
+            self._shutdown = self._until_shutdown()
+            await anext(self._shutdown)
         connection = await connect(node, self._options)
         self._connections[node] = connection
         if isfinite(self._options.session_seconds):
@@ -168,8 +172,20 @@ class AsyncCluster(SlotMap):
         task.add_done_callback(_retrieve)
         return task
 
+    async def _until_shutdown(self) -> AsyncGenerator[None]:
+        """Close the connections when the event loop ends, as `asyncio.run` ends generators."""
+        try:
+            yield
+        finally:
+            await self._shut()
+
     async def close(self) -> None:
         """Close the connections; calls under way get no answers."""
+        await self._shut()
+        if self._shutdown is not None:
+            await self._shutdown.aclose()
+
+    async def _shut(self) -> None:
         self._closed = True
         tasks: Iterable[Task[Any] | None] = (self._refreshing, *self._opening.values())
         if self._loop is asyncio.get_running_loop():
@@ -177,8 +193,8 @@ class AsyncCluster(SlotMap):
             for task in under_way:
                 task.cancel()
             await asyncio.gather(*under_way, return_exceptions=True)
-        for connection in (*self._connections.values(), *self._leaving):
-            connection.close()
+            for connection in (*self._connections.values(), *self._leaving):
+                connection.close()
         self._connections.clear()
 
 

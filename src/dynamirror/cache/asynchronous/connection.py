@@ -20,6 +20,7 @@ from dynamirror.cache.connection import (
 )
 from dynamirror.cache.slot_map import Node
 
+_BUFFER: Final = 1 << 16
 _NOT_YET: Final = object()
 # A timer that fires so much later than it should, as part of the timeout: the loop was held up.
 _HELD_UP: Final = 0.25
@@ -27,7 +28,7 @@ _HELD_UP: Final = 0.25
 Answers = list[Any]
 
 
-class AsyncConnection(asyncio.Protocol):
+class AsyncConnection(asyncio.BufferedProtocol):
     """Sends commands in the order of the calls, and gives each call its own answers.
 
     A coroutine that is cancelled leaves its place in the queue: its answers are read and dropped.
@@ -43,6 +44,7 @@ class AsyncConnection(asyncio.Protocol):
         self._loop = loop
         self._timeout = timeout
         self._reader = libvalkey.Reader(replyError=AnswerError, notEnoughData=_NOT_YET)
+        self._buffer = bytearray(_BUFFER)
         self._transport: Transport | None = None
         self._unsent: list[bytes] = []
         # For each call its future, how many answers it gets, and those that it has.
@@ -105,14 +107,18 @@ class AsyncConnection(asyncio.Protocol):
             self._lose(TimeoutError())
 
     def connection_made(self, transport: Any) -> None:
-        """Take the transport (called by asyncio, as are the next two)."""
+        """Take the transport (called by asyncio, as are the next three)."""
         self._transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, _sizehint: int) -> bytearray:
+        """Return where to put received bytes: always the same place, which takes no allocation."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Give the answers that have come to those who wait for them."""
         pending, next_answer = self._pending, self._reader.gets
         self._progress = self._loop.time()
-        self._reader.feed(data)
+        self._reader.feed(self._buffer, 0, nbytes)  # type: ignore[arg-type] # it takes any bytes
         try:
             while (answer := next_answer()) is not _NOT_YET:
                 if not pending:
@@ -241,12 +247,17 @@ async def connect(node: Node, options: Options) -> AsyncConnection:
 
 async def _connected_socket(loop: AbstractEventLoop, node: Node) -> socket.socket:
     """Connect to the first address that a name has and that accepts."""
+    kind = socket.SOCK_STREAM
     try:
-        addresses = await loop.getaddrinfo(node.host, node.port, type=socket.SOCK_STREAM)
+        try:  # an address needs no thread, on which asyncio looks up names
+            numeric = socket.AI_NUMERICHOST
+            addresses = socket.getaddrinfo(node.host, node.port, type=kind, flags=numeric)
+        except socket.gaierror:
+            addresses = await loop.getaddrinfo(node.host, node.port, type=kind)
     except UnicodeError:  # `a..b`, for one
         raise OSError(None, "That is not a host name") from None
     reason = OSError(None, "The name has no address")
-    for family, kind, protocol, _name, address in addresses:
+    for family, _kind, protocol, _name, address in addresses:
         found = socket.socket(family, kind, protocol)
         try:
             found.setblocking(False)  # noqa: FBT003 - its only argument
