@@ -1,12 +1,19 @@
 """Boards: the entries of a view in the order of a number, for plain clients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, Self
 
 import msgspec
 
 from dynamirror.errors import ConfigError, RecordError
-from dynamirror.records.attribute_value import AttributeValue, Item, utf8
+from dynamirror.records.attribute_value import (
+    AttributeValue,
+    Item,
+    number_text,
+    string_content,
+    tag_and_content,
+    utf8,
+)
 from dynamirror.records.key_codec import key_text
 from dynamirror.views.collection import check_slot, index_key, partition_part
 from dynamirror.views.condition import path
@@ -15,6 +22,7 @@ from dynamirror.views.index import is_indexed
 from dynamirror.views.key_template import KeyTemplate
 
 _WHOLE: Final[AttributeValue] = {"NULL": True}
+_NO_NUMBERS: Final = ({"S"}, {"B"})
 # Ends the key of the sorted set of a whole table, behind what all keys begin with.
 _END: Final = "%%"
 
@@ -85,7 +93,7 @@ class Board(msgspec.Struct, frozen=True):
     def holds(self, item: Item) -> bool:
         """Return whether an item is on the board: it has the number, and the partition."""
         value = self.points(item)
-        if not isinstance(value, dict) or "N" not in value:
+        if not is_indexed(value) or (isinstance(value, Mapping) and value.keys() in _NO_NUMBERS):
             return False
         return self.partition_name is None or is_indexed(item.get(self.partition_name))
 
@@ -105,13 +113,15 @@ class Board(msgspec.Struct, frozen=True):
         """Return the score of an item's member, as the cache reads it.
 
         Raises:
-            RecordError: the number is malformed.
+            RecordError: the number is damaged.
         """
         value = self.points(item)
-        try:
-            return repr(float(value["N"])).encode() if value else b"0"
-        except (TypeError, ValueError):
-            raise RecordError("a DynamoDB N must be a finite number") from None
+        if value is None:  # of a deleted item, the score does not matter
+            return b"0"
+        tag, content = tag_and_content(value)
+        if tag != "N":
+            raise RecordError(f"a score must be a number, and not of the unknown type {tag}")
+        return repr(float(number_text(string_content(content, tag)))).encode()
 
     def entry_of(self, partition: AttributeValue, member: bytes) -> tuple[str, Item] | None:
         """Return a member's entry, with the attributes that its key names; None if it is none.

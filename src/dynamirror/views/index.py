@@ -17,7 +17,7 @@ from dynamirror.views.ranges import Bound, Range, following
 # In the order in which they stand where a sort attribute has several types.
 _TYPES: Final = {"B": b"b", "N": b"n", "S": b"s"}
 _TAGS: Final = {code[0]: tag for tag, code in _TYPES.items()}
-_INDEXED: Final = frozenset(_TYPES)
+_OTHER_TYPES: Final = frozenset({"BOOL", "NULL", "M", "L", "SS", "NS", "BS"})
 # Ends a part of a member. It and the next byte are escaped in the part, so that no part begins with
 # another and its end, and the order stays.
 _END: Final = b"\0"
@@ -255,10 +255,10 @@ def check_name(name: str) -> None:
 
 
 def is_indexed(value: AttributeValue | None) -> bool:
-    """Return whether a value can stand in an index; a malformed one does, and is refused there."""
+    """Return whether a value can stand in an index; a damaged one does, and is refused there."""
     if value is None:
         return False
-    return not isinstance(value, Mapping) or len(value) != 1 or not _INDEXED.isdisjoint(value)
+    return not isinstance(value, Mapping) or len(value) != 1 or _OTHER_TYPES.isdisjoint(value)
 
 
 def _typed(value: AttributeValue) -> bytes:

@@ -13,7 +13,7 @@ from dynamirror.records.stream_record import Change, check_view_type
 from dynamirror.views.board import Board
 from dynamirror.views.collection import Collection
 from dynamirror.views.condition import Condition, parse, path, pinned
-from dynamirror.views.encoding import JSON, Encoding, ValueType
+from dynamirror.views.encoding import DYNAMODB_JSON, JSON, Encoding, ValueType
 from dynamirror.views.index import Index, IndexSpec
 from dynamirror.views.key_spaces import KeySpace, check_apart
 from dynamirror.views.key_template import KeyTemplate
@@ -66,8 +66,9 @@ class View(msgspec.Struct, frozen=True):
 
     @property
     def index(self) -> Index | None:
-        """The index of other attributes than the table's key; None for none."""
-        return self.members if isinstance(self.members, Index) else None
+        """The index of other attributes than the table's key that a query names; None for none."""
+        is_exact = self.encoding is DYNAMODB_JSON  # no other keeps the types
+        return self.members if isinstance(self.members, Index) and is_exact else None
 
     @property
     def board(self) -> Board | None:
