@@ -121,6 +121,8 @@ class Calls:
 
     def _answer(self, operation: str, body: Body, found: Sequence[MirroredTable]) -> Steps[Outcome]:
         if operation == "BatchGetItem":
+            if len(_ways_to_project(body)) > 1:  # DynamoDB refuses that, in whichever tables
+                return TablePart(Reason.NOT_UNDERSTOOD)
             batch = yield from wire.batch_get_item(Mirrors(found), body)
             if isinstance(batch, PassedOn):
                 return TablePart(batch.reason)
@@ -183,6 +185,16 @@ def tables_of(body: Body) -> Iterable[str]:
         return tuple(body["RequestItems"])
     gets = (action["Get"]["TableName"] for action in body.get("TransactItems", ()))
     return tuple(dict.fromkeys(gets))
+
+
+def _ways_to_project(body: Body) -> set[bool]:
+    """Return in which ways parts of a BatchGetItem name attributes: by expressions, or the old."""
+    return {
+        name != "AttributesToGet"
+        for asked in body["RequestItems"].values()
+        for name in asked
+        if name not in ("ConsistentRead", "Keys")
+    }
 
 
 def min_time_of(
