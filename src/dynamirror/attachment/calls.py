@@ -163,7 +163,8 @@ class Calls:
     def written(self, own_writes: OwnWrites, operation: str, body: Body) -> Steps[Sequence[Any]]:
         """Remember the items of a write that is sent now; returns their names for its end."""
         if operation in STATEMENTS:
-            own_writes.block("")
+            if not _only_reads(body):
+                own_writes.block("")
             return ()
         writes: list[Write] = []
         for named, item in writes_of(operation, body):
@@ -185,6 +186,13 @@ def tables_of(body: Body) -> Iterable[str]:
         return tuple(body["RequestItems"])
     gets = (action["Get"]["TableName"] for action in body.get("TransactItems", ()))
     return tuple(dict.fromkeys(gets))
+
+
+def _only_reads(body: Body) -> bool:
+    """Return whether no statement in PartiQL of a request writes."""
+    statements = body.get("Statements") or body.get("TransactStatements") or [body]
+    texts = (statement["Statement"].lstrip().upper() for statement in statements)
+    return all(text.startswith("SELECT") for text in texts)
 
 
 def _ways_to_project(body: Body) -> set[bool]:
