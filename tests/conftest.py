@@ -16,7 +16,8 @@ from tests.support.sandboxes import fresh_handler
 from tests.support.world import MakeWorld, World
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.cluster import Cluster, Node
+from dynamirror.cache.cluster import Cluster
+from dynamirror.cache.slot_map import Node
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.process import HOST, ServerProcess, answers
 from dynamirror.emulators.valkey import EmbeddedValkey

@@ -71,7 +71,8 @@ _CONNECT: Final = frozenset(
     }
 )
 
-# The sorted sets of collections, indexes and boards have commands of their own.
+# Sent by readers. `time` gives the age of heartbeats, by the clock that dates them. The sorted sets
+# of collections, indexes and boards have commands of their own.
 _READ: Final = frozenset(
     {
         "exists",
@@ -81,6 +82,7 @@ _READ: Final = frozenset(
         "hmget",
         "mget",
         "strlen",
+        "time",
         "zcard",
         "zcount",
         "zlexcount",
@@ -162,4 +164,4 @@ def _state_rules(role: Role, table: str) -> Iterator[str]:
         case Role.CANARY:
             yield from (f"%R~{key}" for key in (mirror, quarantine, canary))
         case Role.READER:
-            yield f"%R~{mirror}"
+            yield from (f"%R~{key}" for key in (mirror, keyspace.heartbeats_key(table)))

@@ -5,20 +5,20 @@ from email.utils import formatdate
 from functools import lru_cache
 from random import getrandbits
 from time import time
-from typing import Any
+from typing import Any, Final
+
+_CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 
 
 def synthetic(status: int = 200) -> dict[str, Any]:
     """Return metadata of an answer that no request to DynamoDB stands behind."""
     request_id = f"{getrandbits(128):032X}"
+    date = _date(int(time()))
+    headers = {"content-type": _CONTENT_TYPE, "date": date, "x-amzn-requestid": request_id}
     return {
         "RequestId": request_id,
         "HTTPStatusCode": status,
-        "HTTPHeaders": {
-            "content-type": "application/x-amz-json-1.0",
-            "date": _date(int(time())),
-            "x-amzn-requestid": request_id,
-        },
+        "HTTPHeaders": headers,
         "RetryAttempts": 0,
     }
 

@@ -90,7 +90,7 @@ def run(
                     sleep(seconds)
                     answer = None
                 case TableRequest() as request:
-                    answer = (ask_table or _no_table)(request)
+                    answer = (ask_table or no_table)(request)
                 case [command]:
                     answer = [cache.ask(command)]
                 case commands:
@@ -100,5 +100,6 @@ def run(
         return result
 
 
-def _no_table(request: TableRequest) -> NoReturn:
+def no_table(request: TableRequest) -> NoReturn:
+    """Refuse a request to the table, where there is none to ask."""
     raise AssertionError(f"{request.operation}: no table can be asked here")

@@ -5,30 +5,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.errors import ConfigError
+from dynamirror.reader import calls
 from dynamirror.reader import table as table_requests
-from dynamirror.reader.arguments import query_arguments
-from dynamirror.reader.completeness_check import CompletenessCheck
-from dynamirror.reader.getting import ReadOptions, missed
+from dynamirror.reader.calls import Response, check_on_miss, parts_of
+from dynamirror.reader.getting import missed
 from dynamirror.reader.guarded_cache import DOWN, GuardedCache, ReadCounts
 from dynamirror.reader.metadata import metadata
-from dynamirror.reader.mirrors import index_views, named_view
-from dynamirror.reader.source import Source
+from dynamirror.reader.mirrors import OnMiss
 from dynamirror.reader.steps import Steps, run
-from dynamirror.reader.table_items import item_response, read_batch, read_item
-from dynamirror.reader.table_query import read_other_index, read_query
-from dynamirror.settings import Settings, load_views
-from dynamirror.views.view import Schema, ViewSpec, bind_views, fingerprint
+from dynamirror.reader.table_items import item_response
+from dynamirror.settings import Settings
+from dynamirror.views.view import Schema, ViewSpec
 
 if TYPE_CHECKING:
     import boto3
     from types_boto3_dynamodb import DynamoDBClient
 
-Response = dict[str, Any]
 _T = TypeVar("_T")
 
 
@@ -71,28 +68,28 @@ class Reader:
         aws: Aws | None = None,
         cache: Cache | None = None,
         schema: Schema | None = None,
-        on_miss: Literal["table", "absent"] = "table",
+        on_miss: OnMiss = "table",
         failures: int = 3,
         pause: float = 5.0,
     ) -> None:
-        if on_miss not in ("table", "absent"):
-            raise ConfigError(f"on_miss: must be 'table' or 'absent', not {on_miss!r}")
+        check_on_miss(on_miss)
         client = _client(client, session, aws)
         if schema is None or not schema.types:
             schema, _ = describe_schema(client, table)
-        known = schema
-        specs = load_views(settings.config) if views is None else views
-        bound = bind_views(specs, known)
-        indexes = index_views(bound)
-        chosen = named_view([one for one in bound if one.name not in indexes] or bound, view)
+        self.parts = parts_of(
+            settings,
+            schema,
+            view=view,
+            views=views,
+            on_miss=on_miss,
+            failures=failures,
+            pause=pause,
+        )
+        self.ask_table = partial(table_requests.ask, client)
+        self._source = self.parts.source
         self._cache = cache or Cache(settings)
         self._shares = cache is not None
-        check = CompletenessCheck(known.table, fingerprint(bound))
-        self._source = Source(chosen, check, absent=on_miss == "absent")
-        counter = self._source.counter
-        self._indexes = {name: Source(one, check, counter=counter) for name, one in indexes.items()}
         self._guarded = GuardedCache(self._cache, failures=failures, pause=pause)
-        self._ask_table = partial(table_requests.ask, client)
 
     @classmethod
     def from_env(cls, table: str | None = None, **options: Any) -> Self:
@@ -109,10 +106,8 @@ class Reader:
             ConfigError: a variable is missing or wrong, or as `Reader`.
             SourceError: the table cannot be described.
         """
-        table = table or os.environ.get("DYNAMODB_TABLE")
-        if not table:
-            raise ConfigError("no table is named; pass its name or set DYNAMODB_TABLE")
-        return cls(Settings.from_env(os.environ), table, **options)
+        name = table_of_env(table)
+        return cls(Settings.from_env(os.environ), name, **options)
 
     def __enter__(self) -> Self:
         return self
@@ -131,7 +126,7 @@ class Reader:
         return self._source.counter.counts
 
     def _run(self, steps: Steps[_T]) -> _T:
-        return run(steps, self._guarded, self._ask_table)
+        return run(steps, self._guarded, self.ask_table)
 
     def get_item(
         self,
@@ -168,27 +163,33 @@ class Reader:
             ValueError: a text is not valid Unicode.
             SourceError: DynamoDB's answer was damaged.
         """
-        source = self._source
-        place = source.place(Key, "GetItem")
-        # A text or a mapping that is given is never false, but for what DynamoDB refuses.
-        selecting = (
-            ProjectionExpression is not None
+        if (
+            ConsistentRead
+            or age
+            or min_time is not None
+            or ProjectionExpression is not None
             or ExpressionAttributeNames is not None
             or AttributesToGet is not None
             or ReturnConsumedCapacity is not None
-        )
-        if place is None and not selecting:  # the view is for other items
+        ):
+            steps = calls.get_item(
+                self.parts,
+                Key=Key,
+                ConsistentRead=ConsistentRead,
+                min_time=min_time,
+                wait=wait,
+                age=age,
+                ProjectionExpression=ProjectionExpression,
+                ExpressionAttributeNames=ExpressionAttributeNames,
+                AttributesToGet=AttributesToGet,
+                ReturnConsumedCapacity=ReturnConsumedCapacity,
+            )
+            return self._run(steps)
+        # The same as `calls.get_item`, without steps: a hit is to cost little more than a GET.
+        source = self._source
+        place = source.place(Key, "GetItem")
+        if place is None:  # the view is for other items
             return {"ResponseMetadata": metadata("cache")}
-        if selecting or ConsistentRead or age or min_time is not None:
-            given = {
-                "ProjectionExpression": ProjectionExpression,
-                "ExpressionAttributeNames": ExpressionAttributeNames,
-                "AttributesToGet": AttributesToGet,
-                "ReturnConsumedCapacity": ReturnConsumedCapacity,
-            }
-            wish = ReadOptions(ConsistentRead, min_time, wait, age)
-            return self._run(read_item(source, place, Key, wish, given))
-        assert place is not None
         seen = source.check.seen
         reply = self._guarded.ask(place.reading)
         item = None if reply is DOWN else source.entry(reply)
@@ -221,8 +222,15 @@ class Reader:
         Raises:
             ClientError: as `get_item`, as are the others.
         """
-        wish = ReadOptions(min_time=min_time, wait=wait, age=age)
-        return self._run(read_batch(self._source, RequestItems, wish, ReturnConsumedCapacity))
+        steps = calls.batch_get_item(
+            self.parts,
+            RequestItems=RequestItems,
+            ReturnConsumedCapacity=ReturnConsumedCapacity,
+            min_time=min_time,
+            wait=wait,
+            age=age,
+        )
+        return self._run(steps)
 
     def query(
         self,
@@ -273,30 +281,39 @@ class Reader:
             TypeError: an expression is neither text nor one of boto3's objects.
             ClientError: as `get_item`, as are the others.
         """
-        low = query_arguments(
-            {
-                "KeyConditionExpression": KeyConditionExpression,
-                "FilterExpression": FilterExpression,
-                "ProjectionExpression": ProjectionExpression,
-                "ExpressionAttributeNames": ExpressionAttributeNames,
-                "ExpressionAttributeValues": ExpressionAttributeValues,
-                "Select": Select,
-                "ScanIndexForward": ScanIndexForward,
-                "Limit": Limit,
-                "ExclusiveStartKey": ExclusiveStartKey,
-                "IndexName": IndexName,
-                "ReturnConsumedCapacity": ReturnConsumedCapacity,
-                "KeyConditions": KeyConditions,
-                "QueryFilter": QueryFilter,
-                "ConditionalOperator": ConditionalOperator,
-                "AttributesToGet": AttributesToGet,
-            }
+        steps = calls.query(
+            self.parts,
+            KeyConditionExpression=KeyConditionExpression,
+            FilterExpression=FilterExpression,
+            ProjectionExpression=ProjectionExpression,
+            ExpressionAttributeNames=ExpressionAttributeNames,
+            ExpressionAttributeValues=ExpressionAttributeValues,
+            Select=Select,
+            ScanIndexForward=ScanIndexForward,
+            Limit=Limit,
+            ExclusiveStartKey=ExclusiveStartKey,
+            IndexName=IndexName,
+            ConsistentRead=ConsistentRead,
+            ReturnConsumedCapacity=ReturnConsumedCapacity,
+            KeyConditions=KeyConditions,
+            QueryFilter=QueryFilter,
+            ConditionalOperator=ConditionalOperator,
+            AttributesToGet=AttributesToGet,
+            age=age,
         )
-        source = self._source if IndexName is None else self._indexes.get(IndexName)
-        if source is None:
-            table = self._source.view.schema.table
-            return self._run(read_other_index(table, low, consistent=ConsistentRead))
-        return self._run(read_query(source, low, consistent=ConsistentRead, dated=age))
+        return self._run(steps)
+
+
+def table_of_env(table: str | None) -> str:
+    """Return a table's name, or that of the environment.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    table = table or os.environ.get("DYNAMODB_TABLE")
+    if not table:
+        raise ConfigError("no table is named; pass its name or set DYNAMODB_TABLE")
+    return table
 
 
 def written_at(response: Mapping[str, Any]) -> float:
@@ -315,16 +332,31 @@ def _client(
         return (aws or Aws.from_env()).dynamodb()
     if aws is not None or session is not None:
         raise ConfigError("client: goes with neither session nor aws, which make another")
-    # A resource's own client converts values of Python, and would convert ours again.
-    probe: Any = {"TableName": "t", "Key": {"id": "text"}}
-    client.meta.events.emit(
-        "before-parameter-build.dynamodb.GetItem",
-        params=probe,
-        model=client.meta.service_model.operation_model("GetItem"),
-        context={},
-    )
+    probe, event = low_level_probe(client)
+    client.meta.events.emit(**event)
+    check_low_level(probe)
+    return client
+
+
+def low_level_probe(client: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a request for `check_low_level`, and the event that a client converts it by."""
+    probe: dict[str, Any] = {"TableName": "t", "Key": {"id": "text"}}
+    event = {
+        "event_name": "before-parameter-build.dynamodb.GetItem",
+        "params": probe,
+        "model": client.meta.service_model.operation_model("GetItem"),
+        "context": {},
+    }
+    return probe, event
+
+
+def check_low_level(probe: Mapping[str, Any]) -> None:
+    """Refuse the client of a resource, which converts values of Python, and would convert ours too.
+
+    Raises:
+        ConfigError: the client has converted the probe.
+    """
     if probe["Key"] != {"id": "text"}:
         raise ConfigError(
             'client: must be made by boto3.client("dynamodb"), not be that of a resource'
         )
-    return client
