@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from patterns import Patterns
 
+import dynamirror
+
 
 @pytest.fixture
 def orders(dynamodb: Any, mirror: Any) -> Any:
@@ -85,3 +87,18 @@ def test_bestsellers_and_the_rank_of_a_product(
     mirror.wait()
     assert patterns.rank_of("mugs", "m1") == 0
     assert patterns.bestsellers("mugs", 1) == [("m1", 107.0)]
+
+
+def test_a_table_that_is_attached_answers_by_an_index_that_it_does_not_have(
+    orders: Any, valkey: Any
+) -> None:
+    del valkey  # its fixture names the cache to `attach`
+    dynamirror.attach(orders)
+    answer = orders.query(
+        IndexName="by-customer",
+        KeyConditionExpression="customer = :c",
+        ExpressionAttributeValues={":c": "ann"},
+        ScanIndexForward=False,
+    )
+    assert [order["id"] for order in answer["Items"]] == ["o4", "o3", "o1"]
+    dynamirror.detach(orders)

@@ -402,4 +402,4 @@ def test_each_access_pattern_is_answered_by_the_mirror() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout
