@@ -1,0 +1,49 @@
+"""What DynamoDB refuses is passed on before the cache is asked, so that DynamoDB says what is wrong."""
+
+from typing import Any
+
+import pytest
+from tests.support.generated_expressions import Value
+
+from dynamirror.reader import wire
+from dynamirror.reader.mirrors import MirroredTable, Mirrors
+from dynamirror.reader.steps import PassedOn, Reason
+from dynamirror.views.encoding import DYNAMODB_JSON
+from dynamirror.views.index import IndexSpec
+from dynamirror.views.view import Schema, ViewSpec, bind_views
+
+PLAIN = ViewSpec(name="plain", encoding=DYNAMODB_JSON, collection=True)
+GROUPED = ViewSpec(name="by-group", encoding=DYNAMODB_JSON, index=IndexSpec("grp", "num"))
+SCHEMAS = (
+    Schema("numbers", ("pk", "sk"), ("S", "N")),
+    Schema("bytes", ("pk", "sk"), ("S", "B")),
+)
+VALUES: Value = {":p": {"S": "p"}}
+QUERY: Value = {"KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": VALUES}
+GROUP: Value = {
+    "IndexName": "by-group",
+    "KeyConditionExpression": "grp = :p",
+    "ExpressionAttributeValues": VALUES,
+}
+
+
+def is_passed_on(operation: Any, body: Value, table: str = "numbers") -> bool:
+    """Return whether a request goes to DynamoDB at once, not understood."""
+    mirrors = Mirrors(MirroredTable(one, bind_views((PLAIN, GROUPED), one)) for one in SCHEMAS)
+    try:
+        next(operation(mirrors, {"TableName": table, **body}))
+    except StopIteration as stop:
+        return bool(stop.value == PassedOn(Reason.NOT_UNDERSTOOD))
+    return False  # the cache is asked
+
+
+def key(**sort: str) -> Value:
+    """Return a request for one item."""
+    return {"Key": {"pk": {"S": "p"}, "sk": sort}}
+
+
+@pytest.mark.parametrize("number", ["1e200", "1E200", "1e-131", "1" * 39, "1_0", "", "NaN"])
+def test_a_number_that_is_none_of_dynamodb_s(number: str) -> None:
+    assert not is_passed_on(wire.get_item, key(N="1e2"))
+    assert is_passed_on(wire.get_item, key(N=number))
+    assert is_passed_on(wire.query, QUERY | {"ExclusiveStartKey": key(N=number)["Key"]})
