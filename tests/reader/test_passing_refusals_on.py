@@ -47,3 +47,15 @@ def test_a_number_that_is_none_of_dynamodb_s(number: str) -> None:
     assert not is_passed_on(wire.get_item, key(N="1e2"))
     assert is_passed_on(wire.get_item, key(N=number))
     assert is_passed_on(wire.query, QUERY | {"ExclusiveStartKey": key(N=number)["Key"]})
+
+
+@pytest.mark.parametrize("text", ["YR==", "YQ", "Y", "@@==", "YQ==\n"])
+def test_binary_that_is_no_base64(text: str) -> None:
+    assert not is_passed_on(wire.get_item, key(B="YQ=="), "bytes")
+    assert is_passed_on(wire.get_item, key(B=text), "bytes")
+    for values in ({"B": text}, {"BS": ["YQ==", text]}, {"L": [{"B": text}]}):
+        body = QUERY | {
+            "FilterExpression": "n = :n",
+            "ExpressionAttributeValues": {**VALUES, ":n": values},
+        }
+        assert is_passed_on(wire.query, body, "bytes")

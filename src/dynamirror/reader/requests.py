@@ -1,13 +1,13 @@
 """Reads the members of requests to DynamoDB, and refuses those that DynamoDB may refuse."""
 
 import re
-from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from dynamirror.errors import NotUnderstoodError, RecordError
 from dynamirror.expressions import Condition, KeyCondition, Projection, read_query
+from dynamirror.expressions.values import is_base64
 from dynamirror.reader.capacity import KINDS
 from dynamirror.reader.querying import Ordered
 from dynamirror.reader.refusals import check_key
@@ -122,14 +122,9 @@ def check_value(name: str, value: AttributeValue, tag: str, place: int) -> None:
         NotUnderstoodError: DynamoDB would refuse it.
     """
     content = value.get(tag) if isinstance(value, Mapping) and len(value) == 1 else None
-    if tag == "B" and isinstance(content, str):
-        try:
-            b64decode(content, validate=True)
-        except ValueError:
-            raise NotUnderstoodError(name) from None
-    elif not isinstance(content, str):
+    if not isinstance(content, str):
         raise NotUnderstoodError(name)
-    if tag == "N" and not _NUMBER.fullmatch(content):
+    if (tag == "N" and not _NUMBER.fullmatch(content)) or (tag == "B" and not is_base64(content)):
         raise NotUnderstoodError(name)
     try:
         reason = check_key(name, value, place)
