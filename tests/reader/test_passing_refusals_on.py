@@ -59,3 +59,11 @@ def test_binary_that_is_no_base64(text: str) -> None:
             "ExpressionAttributeValues": {**VALUES, ":n": values},
         }
         assert is_passed_on(wire.query, body, "bytes")
+
+
+@pytest.mark.parametrize("value", [{}, {"S": "a", "N": "1"}, {"BOOL": True}, {"N": "x"}, None, "1"])
+def test_a_start_key_whose_index_attribute_has_no_value_of_a_key(value: Any) -> None:
+    start = {"pk": {"S": "p"}, "sk": {"N": "1"}, "grp": {"S": "p"}, "num": {"N": "1"}}
+    assert not is_passed_on(wire.query, GROUP | {"ExclusiveStartKey": start})
+    for name in ("num", "grp"):
+        assert is_passed_on(wire.query, GROUP | {"ExclusiveStartKey": {**start, name: value}})

@@ -244,7 +244,7 @@ def _start(body: Mapping[str, Any], ordered: Ordered, names: Sequence[str]) -> b
     start = {name: given[name] for name in known}
     primary_key({name: start[name] for name in schema.keys}, schema)
     for place, name in enumerate(names):
-        (tag,) = start[name] if isinstance(start[name], Mapping) else ("",)
+        tag = next(iter(start[name]), "") if isinstance(start[name], Mapping) else ""
         if tag not in _KEY_TYPES:
             raise NotUnderstoodError("ExclusiveStartKey")
         check_value(name, start[name], tag, place)
