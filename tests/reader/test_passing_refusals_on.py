@@ -17,6 +17,7 @@ GROUPED = ViewSpec(name="by-group", encoding=DYNAMODB_JSON, index=IndexSpec("grp
 SCHEMAS = (
     Schema("numbers", ("pk", "sk"), ("S", "N")),
     Schema("bytes", ("pk", "sk"), ("S", "B")),
+    Schema("indexed", ("pk", "sk"), ("S", "N"), (("grp", "S"), ("num", "N")), ("by-group",)),
 )
 VALUES: Value = {":p": {"S": "p"}}
 QUERY: Value = {"KeyConditionExpression": "pk = :p", "ExpressionAttributeValues": VALUES}
@@ -31,10 +32,16 @@ def is_passed_on(operation: Any, body: Value, table: str = "numbers") -> bool:
     """Return whether a request goes to DynamoDB at once, not understood."""
     mirrors = Mirrors(MirroredTable(one, bind_views((PLAIN, GROUPED), one)) for one in SCHEMAS)
     try:
-        next(operation(mirrors, {"TableName": table, **body}))
+        name = {} if "RequestItems" in body else {"TableName": table}
+        next(operation(mirrors, {**name, **body}))
     except StopIteration as stop:
         return bool(stop.value == PassedOn(Reason.NOT_UNDERSTOOD))
     return False  # the cache is asked
+
+
+def group(value: Value, **more: Any) -> Value:
+    """Return a query of the index."""
+    return GROUP | {"ExpressionAttributeValues": {":p": value, **more}}
 
 
 def key(**sort: str) -> Value:
@@ -67,3 +74,39 @@ def test_a_start_key_whose_index_attribute_has_no_value_of_a_key(value: Any) -> 
     assert not is_passed_on(wire.query, GROUP | {"ExclusiveStartKey": start})
     for name in ("num", "grp"):
         assert is_passed_on(wire.query, GROUP | {"ExclusiveStartKey": {**start, name: value}})
+
+
+def test_a_value_of_another_type_than_the_index_has() -> None:
+    """The types of an index that the table has are declared; no other index has any."""
+    number = group({"N": "1"})
+    assert is_passed_on(wire.query, number, "indexed")
+    assert not is_passed_on(wire.query, number)
+    sorted_text = group({"S": "p"}, **{":n": {"S": "1"}}) | {
+        "KeyConditionExpression": "grp = :p AND num > :n"
+    }
+    assert is_passed_on(wire.query, sorted_text, "indexed")
+    assert not is_passed_on(wire.query, sorted_text)
+    equal = {"ComparisonOperator": "EQ", "AttributeValueList": [{"B": "YQ=="}]}
+    legacy = {"IndexName": "by-group", "KeyConditions": {"grp": equal}}
+    assert is_passed_on(wire.query, legacy, "indexed")
+    start = {"pk": {"S": "p"}, "sk": {"N": "1"}, "grp": {"S": "p"}, "num": {"S": "1"}}
+    assert is_passed_on(wire.query, GROUP | {"ExclusiveStartKey": start}, "indexed")
+    assert not is_passed_on(wire.query, GROUP | {"ExclusiveStartKey": start})
+
+
+@pytest.mark.parametrize("path", ["pk.a", "sk[0]", "grp.a", "num[1].b"])
+def test_a_path_into_a_key_of_the_table_or_of_an_index(path: str) -> None:
+    """Keys are scalars."""
+    projection = {"ProjectionExpression": f"n, {path}"}
+    requests = [(wire.get_item, key(N="1") | projection), (wire.query, QUERY | projection)]
+    requests += [
+        (wire.query, GROUP | projection),
+        (wire.query, GROUP | {"FilterExpression": f"attribute_exists({path})"}),
+    ]
+    for operation, body in requests:
+        assert is_passed_on(operation, body, "indexed")
+    batch = {"RequestItems": {"indexed": {"Keys": [key(N="1")["Key"]], **projection}}}
+    assert is_passed_on(wire.batch_get_item, batch)
+    # Not known to be a key there.
+    if path[:2] in ("gr", "nu"):
+        assert not is_passed_on(wire.get_item, key(N="1") | projection)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from dynamirror.errors import NotUnderstoodError, RecordError
 from dynamirror.expressions import Condition, KeyCondition, Projection, read_query
 from dynamirror.expressions.values import is_base64
-from dynamirror.reader.capacity import KINDS
+from dynamirror.reader.capacity import KINDS, consumed
 from dynamirror.reader.querying import Ordered
 from dynamirror.reader.refusals import check_key
 from dynamirror.records.attribute_value import AttributeValue, Item
@@ -159,6 +159,16 @@ class QueryRequest(NamedTuple):
     index_name: str | None
     placeholders: frozenset[str]
 
+    def consumed(self, table: str, charged: float) -> Any:
+        """Return `ConsumedCapacity`; None if it is not asked for.
+
+        Args:
+            table: the table, as the request names it.
+            charged: units.
+        """
+        is_local = self.index_name in self.ordered.view.schema.local_indexes
+        return consumed(self.kind, table, charged, self.index_name, is_local=is_local)
+
 
 def query_request(body: Mapping[str, Any], view: View) -> QueryRequest:
     """Read the body of a Query that a view shall answer.
@@ -173,11 +183,9 @@ def query_request(body: Mapping[str, Any], view: View) -> QueryRequest:
     check_members(body, _QUERY)
     collection, schema = view.collection, view.schema
     names: Sequence[str] = schema.keys
-    types: Sequence[str] = schema.types
     if collection is not None:
         names = tuple(filter(None, (collection.partition_name, collection.sort_name)))
-        types = types if names == schema.keys else ()
-    expressions = read_query(body, names, types)
+    expressions = read_query(body, names, schema.types_of(names), schema.scalars)
     key, projection = expressions.key, expressions.projection
     is_count = _is_count(body, view, projection)
     limit = body.get("Limit")
@@ -243,11 +251,11 @@ def _start(body: Mapping[str, Any], ordered: Ordered, names: Sequence[str]) -> b
         raise NotUnderstoodError("ExclusiveStartKey")
     start = {name: given[name] for name in known}
     primary_key({name: start[name] for name in schema.keys}, schema)
-    for place, name in enumerate(names):
-        tag = next(iter(start[name]), "") if isinstance(start[name], Mapping) else ""
-        if tag not in _KEY_TYPES:
+    for place, (name, tag) in enumerate(zip(names, schema.types_of(names), strict=True)):
+        own = next(iter(start[name]), "") if isinstance(start[name], Mapping) else ""
+        if own not in _KEY_TYPES:
             raise NotUnderstoodError("ExclusiveStartKey")
-        check_value(name, start[name], tag, place)
+        check_value(name, start[name], tag or own, place)
     if not _is_same(start[names[0]], ordered.partition):
         raise NotUnderstoodError("ExclusiveStartKey is of another partition")
     if collection is None:

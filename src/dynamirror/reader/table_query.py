@@ -5,7 +5,7 @@ from typing import Any
 
 from dynamirror.errors import ConfigError, NotUnderstoodError
 from dynamirror.reader.arguments import Arguments, on_the_wire
-from dynamirror.reader.capacity import consumed, units
+from dynamirror.reader.capacity import units
 from dynamirror.reader.metadata import metadata
 from dynamirror.reader.querying import Page, Shape, read_in_order
 from dynamirror.reader.requests import NoIndexError, QueryRequest, query_request
@@ -87,8 +87,7 @@ def _from_cache(source: Source, request: QueryRequest, page: Page) -> dict[str, 
         answer["LastEvaluatedKey"] = values_of(page.last)
     if request.kind:
         charged = units(sum(map(shape.measure, page.items)))
-        table = source.view.schema.table
-        answer["ConsumedCapacity"] = consumed(request.kind, table, charged, request.index_name)
+        answer["ConsumedCapacity"] = request.consumed(source.view.schema.table, charged)
     age = page.age(source.age)
     return {**answer, "ResponseMetadata": metadata("cache", age)}
 

@@ -73,7 +73,7 @@ def get_item(mirrors: Mirrors, body: Body) -> Steps[Answer | PassedOn]:
             return PassedOn(Reason.CONSISTENT)
         check_members(body, _GET)
         key = primary_key(body.get("Key"), table.schema)
-        projection = read_projection(body)
+        projection = read_projection(body, table.schema.scalars)
         kind = capacity_kind(body)
     except NotUnderstoodError:
         return PassedOn(Reason.NOT_UNDERSTOOD)
@@ -190,7 +190,7 @@ def _parts(mirrors: Mirrors, asked: Any) -> tuple[list[_Asked], dict[str, tuple[
         check_members(body, _BATCH_OF_TABLE)
         read = [primary_key(key, table.schema) for key in keys]
         _check_distinct(read)
-        part = _Asked(name, body, table, read, read_projection(body))
+        part = _Asked(name, body, table, read, read_projection(body, table.schema.scalars))
         if consistent(body):
             left[name] = Reason.CONSISTENT, body
         else:
@@ -295,5 +295,5 @@ def query_answer(request: QueryRequest, page: Page, table: str) -> Answer:
         answer["LastEvaluatedKey"] = {n: last.get(n, value) for n, value in page.last.items()}
     if request.kind:
         charged = units(sum(map(typed_size, page.items)))
-        answer["ConsumedCapacity"] = consumed(request.kind, table, charged, request.index_name)
+        answer["ConsumedCapacity"] = request.consumed(table, charged)
     return answer
