@@ -8,6 +8,7 @@ from typing import Any
 
 from boto3.dynamodb.conditions import Attr, Key
 from boto3.dynamodb.types import Binary
+from botocore.exceptions import ClientError
 from tests.support.mirrored import MakeMirrored, Mirrored, source_of
 
 from dynamirror.reader.guarded_cache import GuardedCache
@@ -195,6 +196,43 @@ def test_a_view_of_an_index_s_name_answers_as_that_index(make: MakeMirrored) -> 
         assert _shown(ours, sort, exactly=exactly) == _shown(theirs, sort, exactly=exactly), call
         tried[call["IndexName"]] += 1
     assert min(tried[name] for name in SCHEMAS) > CALLS / 10
+
+
+def test_what_the_table_s_index_answers_otherwise_is_left_to_the_table(make: MakeMirrored) -> None:
+    mirrored = _mirrored(make)
+    reader = mirrored.reader(view="default")
+
+    def source(name: str, condition: Any, **more: Any) -> str:
+        try:
+            return source_of(reader.query(IndexName=name, KeyConditionExpression=condition, **more))
+        except ClientError:
+            return "refused"
+
+    ann = Key("customer").eq("ann")
+    assert source("keys-gsi", ann, FilterExpression=Attr("pk").exists()) == "cache"
+    # Not in the index: DynamoDB refuses this of a global index, and fetches it for a local one.
+    assert source("keys-gsi", ann, FilterExpression=Attr("total").exists()) != "cache"
+    assert source("keys-gsi", ann, ProjectionExpression="total") != "cache"
+    # Of another type than the index declares: DynamoDB refuses it.
+    assert source("all-gsi", Key("customer").eq(1)) != "cache"
+    assert source("all-gsi", ann & Key("created").eq("1")) != "cache"
+    assert source("bytes-lsi", Key("pk").eq("p0") & Key("raw").gt("a")) != "cache"
+
+
+def test_the_capacity_of_a_local_index_is_reported_as_such(make: MakeMirrored) -> None:
+    reader = _mirrored(make).reader(view="default")
+    for name, kind in (("bytes-lsi", "Local"), ("all-gsi", "Global")):
+        partition = SCHEMAS[name][0]
+        value = PARTITIONS[partition or ""][0]
+        answer = reader.query(
+            IndexName=name,
+            KeyConditionExpression=Key(partition or "").eq(value),
+            ReturnConsumedCapacity="INDEXES",
+        )
+        assert source_of(answer) == "cache"
+        report = answer["ConsumedCapacity"]
+        assert report[f"{kind}SecondaryIndexes"].keys() == {name}
+        assert len(report.keys() & {"LocalSecondaryIndexes", "GlobalSecondaryIndexes"}) == 1
 
 
 def test_an_index_that_the_table_does_not_have_answers_on_the_wire(

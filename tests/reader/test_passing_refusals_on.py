@@ -1,4 +1,4 @@
-"""What DynamoDB refuses is passed on before the cache is asked, so that DynamoDB says what is wrong."""
+"""What DynamoDB refuses is passed on before the cache is asked, so that DynamoDB refuses it."""
 
 from typing import Any
 

@@ -159,6 +159,18 @@ class QueryRequest(NamedTuple):
     index_name: str | None
     placeholders: frozenset[str]
 
+    @property
+    def is_kept(self) -> bool:
+        """Return whether the view keeps the attributes that the query names."""
+        make = self.ordered.view.make
+        if make is None:
+            return True
+        value = {"S": ""}
+        parts = filter(None, (self.keeps, self.projection))
+        return all(
+            make({name: value}).get(name) is value for part in parts for name in part.names()
+        )
+
     def consumed(self, table: str, charged: float) -> Any:
         """Return `ConsumedCapacity`; None if it is not asked for.
 

@@ -61,6 +61,8 @@ def _understood(source: Source, low: Arguments) -> QueryRequest | None:
         ) from None
     except NotUnderstoodError:
         return None
+    if request.index_name is not None and not request.is_kept:
+        return None  # DynamoDB refuses the query of a global index, and fetches for a local one
     if not source.is_typed and (request.keeps or request.projection):
         raise ConfigError(
             f"view {source.view.name}: its encoding, {source.view.encoding.name}, keeps no types, "

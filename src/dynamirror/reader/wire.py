@@ -256,21 +256,12 @@ def _why_not(table: MirroredTable, request: QueryRequest) -> Reason | None:
     """Return why a query that was understood must be passed on."""
     view, partition = request.ordered.view, request.ordered.partition
     # The canary is in the table, and in no view.
-    if partition == CANARY_PARTITION or not keeps_names(view, request):
+    if partition == CANARY_PARTITION or not request.is_kept:
         return Reason.VIEW
     name = view.collection.partition_name if view.collection else table.schema.keys[0]
     if table.min_time and table.min_time({name: partition}) is not None:
         return Reason.TOO_NEW
     return None
-
-
-def keeps_names(view: View, request: QueryRequest) -> bool:
-    """Return whether a view keeps the attributes that a query names."""
-    if view.make is None:
-        return True
-    names = {name for part in (request.keeps, request.projection) if part for name in part.names()}
-    value = {"S": ""}
-    return all(view.make({name: value}).get(name) is value for name in names)
 
 
 # Entries of the encoding `dynamodb-json`.
