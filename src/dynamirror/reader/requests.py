@@ -166,10 +166,9 @@ class QueryRequest(NamedTuple):
         if make is None:
             return True
         value = {"S": ""}
-        parts = filter(None, (self.keeps, self.projection))
-        return all(
-            make({name: value}).get(name) is value for part in parts for name in part.names()
-        )
+        names = self.keeps.names() if self.keeps else frozenset[str]()
+        names |= self.projection.names() if self.projection else frozenset()
+        return all(make({name: value}).get(name) is value for name in names)
 
     def consumed(self, table: str, charged: float) -> Any:
         """Return `ConsumedCapacity`; None if it is not asked for.
