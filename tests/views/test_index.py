@@ -239,6 +239,23 @@ def test_what_cannot_be_an_index_is_refused(text: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("k:{id}", "as in order:{{{id}}}"),
+        ("k:{{a}}:{id}", "in a hash tag"),
+        ("k:{{{id}}}:%%", "% behind the partition key"),  # the key of the sorted set itself
+    ],
+)
+def test_an_entry_that_is_alone_in_its_index_shares_a_slot_with_it(key: str, said: str) -> None:
+    schema = Schema("users", ("id",), ("S",))
+    text = 'name = "own"\nindex = { partition = "id" }'
+    with pytest.raises(ConfigError) as error:
+        bound(f'{text}\nkey = "{key}"', schema)
+    assert said in str(error.value)
+    assert bound(text, schema).template.text == "{table}:own:{{{id}}}"
+
+
+@pytest.mark.parametrize(
     ("text", "said", "member"),
     [
         (KEYED, "finds the entries of one customer in the order of created; an item without", 19),

@@ -93,8 +93,7 @@ class Index(msgspec.Struct, frozen=True):
                 f"key {template.text!r}: an index view's key names the attributes of the index and "
                 f"of the primary key, each once, and no other: {wanted}"
             )
-        if len(names) > 1:
-            check_slot(template, spec.partition, names[1])
+        check_slot(template, *names[:2])
         rest = tuple(key for key in keys if key not in spec.names)
         return cls(name, template, spec.partition, spec.sort, rest, types, key_of)
 
