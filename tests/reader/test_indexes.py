@@ -237,3 +237,39 @@ def test_an_index_that_the_table_does_not_have_answers_on_the_wire(
     }  # fmt: skip
     # An encoding without types is never an answer.
     assert isinstance(ask({"S": "1"}, IndexName="text"), PassedOn)
+
+
+def test_a_value_of_another_type_than_the_table_s_key_is_left_to_dynamodb(
+    make: MakeMirrored, cache: Any
+) -> None:
+    """The keys of entries do not show that type, so that "5" would find the items of 5."""
+    specs = parse_views(
+        '[[view]]\nname = "inverted"\nindex = { partition = "sk", sort = "pk" }\n'
+        '[[view]]\nname = "by-pk"\nindex = { partition = "pk", sort = "made" }\n'
+    )
+    mirrored = make(*specs, keys={"pk": "S", "sk": "N"})
+    mirrored.put({"pk": "7", "sk": 5, "made": 1})
+    mirrored.mirror({"pk": "7", "sk": 5})
+    mirrored.is_complete()
+    mirrors = Mirrors([MirroredTable(mirrored.schema, mirrored.views)])
+    guarded = GuardedCache(cache, failures=3, pause=5)
+
+    def ask(index: str, condition: str, **values: Any) -> Any:
+        body = {
+            "TableName": mirrored.name,
+            "IndexName": index,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()},
+        }
+        return run(query(mirrors, body), guarded)
+
+    assert ask("inverted", "sk = :k", k={"N": "5"})["Count"] == 1
+    assert ask("by-pk", "pk = :k", k={"S": "7"})["Count"] == 1
+    for index, condition, values in (
+        ("inverted", "sk = :k", {"k": {"S": "5"}}),
+        ("inverted", "sk = :k AND pk = :p", {"k": {"N": "5"}, "p": {"N": "7"}}),
+        ("by-pk", "pk = :k", {"k": {"N": "7"}}),
+    ):
+        assert isinstance(ask(index, condition, **values), PassedOn), condition
+    # The types of other attributes are not declared.
+    assert ask("by-pk", "pk = :k AND made = :a", k={"S": "7"}, a={"S": "1"})["Count"] == 0

@@ -178,11 +178,10 @@ def query_request(body: Mapping[str, Any], view: View) -> QueryRequest:
     check_members(body, _QUERY)
     collection, schema = view.collection, view.schema
     names: Sequence[str] = schema.keys
-    types: Sequence[str] = schema.types
     if collection is not None:
         names = tuple(filter(None, (collection.partition_name, collection.sort_name)))
-        types = types if names == schema.keys else ()
-    expressions = read_query(body, names, types)
+    types = dict(zip(schema.keys, schema.types, strict=False))
+    expressions = read_query(body, names, [types.get(name, "") for name in names])
     key, projection = expressions.key, expressions.projection
     is_count = _is_count(body, view, projection)
     limit = body.get("Limit")
