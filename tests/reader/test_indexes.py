@@ -197,6 +197,30 @@ def test_a_view_of_an_index_s_name_answers_as_that_index(make: MakeMirrored) -> 
     assert min(tried[name] for name in SCHEMAS) > CALLS / 10
 
 
+def test_what_an_index_view_leaves_out_is_left_to_the_table(make: MakeMirrored) -> None:
+    """The table's LSI would fetch it, and a GSI refuse the query: none answers without it."""
+    indexes = _indexes()
+    indexes["LocalSecondaryIndexes"][0]["Projection"] = {"ProjectionType": "KEYS_ONLY"}
+    specs = parse_views(
+        '[[view]]\nname = "default"\nencoding = "dynamodb-json"\n[[view]]\nname = "bytes-lsi"\n'
+        'index = { partition = "pk", sort = "raw" }\ninclude = ["pk"]\n'
+    )
+    mirrored = make(*specs, indexes=indexes)
+    mirrored.put({"pk": "a", "sk": 1, "raw": b"x", "extra": 5})
+    mirrored.mirror({"pk": "a", "sk": 1})
+    mirrored.is_complete()
+    call: Call = {"IndexName": "bytes-lsi", "KeyConditionExpression": Key("pk").eq("a")}
+    reader = mirrored.reader(view="default")
+    for more, source in (
+        ({}, "cache"),
+        ({"FilterExpression": Attr("extra").gt(1)}, "table"),
+        ({"ProjectionExpression": "extra"}, "table"),
+    ):
+        answer = reader.query(**call, **more)
+        assert source_of(answer) == source
+        assert answer["Count"] == mirrored.table.query(**call, **more)["Count"] == 1
+
+
 def test_an_index_that_the_table_does_not_have_answers_on_the_wire(
     make: MakeMirrored, cache: Any
 ) -> None:

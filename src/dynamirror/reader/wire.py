@@ -19,6 +19,7 @@ from dynamirror.reader.requests import (
     check_members,
     check_mix,
     consistent,
+    keeps_names,
     primary_key,
     query_request,
 )
@@ -262,15 +263,6 @@ def _why_not(table: MirroredTable, request: QueryRequest) -> Reason | None:
     if table.min_time and table.min_time({name: partition}) is not None:
         return Reason.TOO_NEW
     return None
-
-
-def keeps_names(view: View, request: QueryRequest) -> bool:
-    """Return whether a view keeps the attributes that a query names."""
-    if view.make is None:
-        return True
-    names = {name for part in (request.keeps, request.projection) if part for name in part.names()}
-    value = {"S": ""}
-    return all(view.make({name: value}).get(name) is value for name in names)
 
 
 # Entries of the encoding `dynamodb-json`.
