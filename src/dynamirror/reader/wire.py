@@ -19,6 +19,7 @@ from dynamirror.reader.requests import (
     check_members,
     check_mix,
     consistent,
+    keeps_names,
     primary_key,
     query_request,
 )
