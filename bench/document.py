@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.cost import GB_SECOND, MILLION_REQUESTS, PRICES_AS_OF, Bill, bills
+from bench.flights import FLIGHTS
 from bench.ratios import Ratio
+from bench.reading import PAGES
 from bench.results import Record, Results, read
 from bench.small import BATCHES as SMALL
 
@@ -126,19 +128,59 @@ def _encodings(results: Results) -> str:
 
 
 def _reading(results: Results) -> str:
-    get, mget = results.median("read.plain.get"), results.median("read.plain.mget")
     rows = [
-        (label, _three(rate := results.median(name)), f"{rate / base:.2f}" if base else "")
+        (label, _three(results.median(name)), f"{results.median(name) / results.median(base):.2f}")
         for label, name, base in (
-            ("the plain client's GET", "read.plain.get", get),
-            ("`Reader.get_item`", "read.get_item", get),
-            ("the emulator's GetItem", "emulator.get_item", get),
-            ("the plain client's MGET of 100", "read.plain.mget", mget),
-            ("`Reader.batch_get_item` of 100", "read.batch_get_item", mget),
-            ("`Reader.query` of 100", "read.query", mget),
+            ("the plain client's MGET of 100", "read.plain.mget", "read.plain.mget"),
+            ("`Reader.batch_get_item` of 100", "read.batch_get_item", "read.plain.mget"),
+            *(
+                (label.format(count), f"{name}.{count}", f"read.plain.zrange_mget.{count}")
+                for count in PAGES
+                for label, name in (
+                    ("the plain client's ZRANGE and MGET of {}", "read.plain.zrange_mget"),
+                    ("`Reader.query` of {}", "read.query"),
+                )
+            ),
         )
     ]
     return _table(("", "items a second", "of the plain client"), rows)
+
+
+def _latency(results: Results) -> str:
+    rows = []
+    for label, name, last, base in (
+        ("GET over the reader's own connections", "read.raw.get.p50", True, "read.plain.get.p50"),
+        ("the plain client's GET", "read.plain.get.p50", True, "read.plain.get.p50"),
+        ("`Reader.get_item`", "read.get_item.p50", True, "read.plain.get.p50"),
+        ("botocore alone, GetItem", "attached.floor.p50", False, "emulator.get_item.p50"),
+        ("attached client, GetItem", "attached.get_item.p50", True, "emulator.get_item.p50"),
+        ("the emulator, GetItem", "emulator.get_item.p50", False, "emulator.get_item.p50"),
+        ("its fastest", "emulator.get_item.fastest", False, "emulator.get_item.p50"),
+        (
+            "attached client, Query of 20",
+            "attached.query.20.p50",
+            True,
+            "emulator.query.20.p50",
+        ),
+        ("the emulator, Query of 20", "emulator.query.20.p50", False, "emulator.query.20.p50"),
+        ("its fastest", "emulator.query.20.fastest", False, "emulator.query.20.p50"),
+    ):
+        microseconds = results.median(name)
+        slow = f"{results.median(name.replace('p50', 'p99')):,.0f} µs" if last else ""
+        times = microseconds / results.median(base)
+        rows.append((label, f"{microseconds:,.0f} µs", slow, f"{times:.2f}"))
+    return _table(("", "median", "p99", "times the plain client, or the emulator"), rows)
+
+
+def _flights(results: Results) -> str:
+    rows = []
+    for flights in FLIGHTS:
+        threads, coroutines = (
+            results.median(f"read.{name}.{flights}") for name in ("threads", "asyncio")
+        )
+        ratio = f"{coroutines / threads:.2f}"
+        rows.append((f"{flights}", _three(threads), _three(coroutines), ratio))
+    return _table(("under way", "threads, a second", "asyncio, a second", "of threads"), rows)
 
 
 def _whole(results: Results) -> str:
@@ -301,6 +343,8 @@ _PARTS: dict[str, Callable[[Results], str]] = {
     "small": _small,
     "encodings": _encodings,
     "reading": _reading,
+    "latency": _latency,
+    "flights": _flights,
     "whole": _whole,
     "start": _start,
     "imports": _imports,

@@ -2,11 +2,12 @@
 
 from base64 import b64decode
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, Final
 from zlib import crc32
 
 import msgspec
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSResponse, HeadersDict
 
 from dynamirror.reader.metadata import CONTENT_TYPE, date_of_now, request_id
 from dynamirror.records.attribute_value import AttributeValue, Item
@@ -24,9 +25,18 @@ class CacheResponse(AWSResponse):
         content: the answer in JSON.
     """
 
-    def __init__(self, url: str, headers: Any, content: bytes) -> None:
-        super().__init__(url, _OK, headers, raw=None)
+    def __init__(self, url: str, headers: Mapping[str, str], content: bytes) -> None:
+        # The base class would convert the headers, which few look at here.
+        self.url = url
+        self.status_code = _OK
+        self.raw = None
+        self._headers = headers
         self._content = content
+
+    @cached_property
+    def headers(self) -> HeadersDict:  # type: ignore[override]
+        """The headers, whose names are found in capital letters, too."""
+        return HeadersDict(self._headers)
 
 
 def answer(url: str, body: Mapping[str, Any]) -> tuple[CacheResponse, dict[str, Any]]:

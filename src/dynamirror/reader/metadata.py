@@ -13,7 +13,7 @@ _ID_LENGTH: Final = 52
 
 def request_id() -> str:
     """Return a name for an answer, as long as DynamoDB's own: capital letters and digits."""
-    return f"{getrandbits(4 * _ID_LENGTH):0{_ID_LENGTH}X}"
+    return f"{getrandbits(4 * _ID_LENGTH):052X}"
 
 
 def synthetic(status: int = 200) -> dict[str, Any]:
