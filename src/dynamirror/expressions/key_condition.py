@@ -156,7 +156,7 @@ def _part(
     if len(steps) != 1 or len(constants) != len(operands) - 1:
         raise NotUnderstoodError("a key condition compares an attribute with constants")
     return SortCondition(
-        str(steps[0]), operator, tuple(bind_value(each, values) for each in constants)
+        str(steps[0]), operator, tuple([bind_value(each, values) for each in constants])
     )
 
 

@@ -1,8 +1,6 @@
 """All expressions of one request, with the rules that concern them together."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -20,7 +18,6 @@ _LEGACY: Final = ("KeyConditions", "QueryFilter", "AttributesToGet", "Conditiona
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 _MOST_BYTES: Final = 2 << 20
 _SELECTING: Final = frozenset((*_EXPRESSIONS, *_LEGACY, _NAMES, _VALUES))
-_is_placeholder = re.compile(r"[#:][A-Za-z0-9_]{1,254}").fullmatch
 
 
 class QueryExpressions(NamedTuple):
@@ -110,17 +107,20 @@ def check_placeholders(
     """
     if names is None and values is None:
         return
-    given: set[str] = set()
+    used: set[str] = set()
+    for each in expressions:
+        if each is not None:
+            used |= each.placeholders
     for placeholders, sign in ((names, "#"), (values, ":")):
         if placeholders is None:
             continue
         if not isinstance(placeholders, Mapping) or not placeholders:
             raise NotUnderstoodError("a request's names and values must not be empty")
-        if not all(name[:1] == sign and _is_placeholder(name) for name in placeholders):
+        # Those that expressions use have the form that their grammar demands.
+        if not placeholders.keys() <= used:
+            raise NotUnderstoodError("a request has names or values that no expression uses")
+        if any(name[0] != sign for name in placeholders):
             raise NotUnderstoodError("a request has a placeholder of another form")
-        given.update(placeholders)
-    if not given.issubset(chain.from_iterable(each.placeholders for each in expressions if each)):
-        raise NotUnderstoodError("a request has names or values that no expression uses")
     # In JSON they are never smaller than as DynamoDB counts them.
     if len(msgspec.json.encode((names, values))) > _MOST_BYTES:
         raise NotUnderstoodError("a request's names and values are too large")

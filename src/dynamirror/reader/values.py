@@ -30,6 +30,8 @@ def attribute_of(value: object) -> AttributeValue:
     Raises:
         TypeError: DynamoDB has no such values.
     """
+    if type(value) is str:  # the usual one first
+        return {"S": value}
     match value:
         case str():
             return {"S": value}
