@@ -76,6 +76,7 @@ class Attached:
                 yield Sample(f"emulator.{name}.p50", "us", taken.percentile(50))
                 yield Sample(f"emulator.{name}.fastest", "us", taken.fastest)
                 taken = Times.of(lambda: read(self._client), times)  # noqa: B023 - run at once
+                yield Sample(f"attached.{name}.fastest", "us", taken.fastest)
                 yield Sample(f"attached.{name}.p50", "us", taken.percentile(50))
                 yield Sample(f"attached.{name}.p99", "us", taken.percentile(99))
             taken = Times.of(lambda: get(self._floor), times)

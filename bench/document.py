@@ -147,29 +147,24 @@ def _reading(results: Results) -> str:
 
 
 def _latency(results: Results) -> str:
-    rows = []
-    for label, name, last, base in (
-        ("GET over the reader's own connections", "read.raw.get.p50", True, "read.plain.get.p50"),
-        ("the plain client's GET", "read.plain.get.p50", True, "read.plain.get.p50"),
-        ("`Reader.get_item`", "read.get_item.p50", True, "read.plain.get.p50"),
-        ("botocore alone, GetItem", "attached.floor.p50", False, "emulator.get_item.p50"),
-        ("attached client, GetItem", "attached.get_item.p50", True, "emulator.get_item.p50"),
-        ("the emulator, GetItem", "emulator.get_item.p50", False, "emulator.get_item.p50"),
-        ("its fastest", "emulator.get_item.fastest", False, "emulator.get_item.p50"),
-        (
-            "attached client, Query of 20",
-            "attached.query.20.p50",
-            True,
-            "emulator.query.20.p50",
-        ),
-        ("the emulator, Query of 20", "emulator.query.20.p50", False, "emulator.query.20.p50"),
-        ("its fastest", "emulator.query.20.fastest", False, "emulator.query.20.p50"),
+    gets, rows = "read.plain.get.p50", []
+    for label, name, base in (
+        ("GET over the reader's own connections", "read.raw.get", gets),
+        ("the plain client's GET", "read.plain.get", gets),
+        ("`Reader.get_item`", "read.get_item", gets),
+        ("the emulator's GetItem", "emulator.get_item", "emulator.get_item.fastest"),
+        ("that of an attached client", "attached.get_item", "emulator.get_item.fastest"),
+        ("botocore alone", "attached.floor", "emulator.get_item.fastest"),
+        ("the emulator's Query of 20", "emulator.query.20", "emulator.query.20.fastest"),
+        ("that of an attached client", "attached.query.20", "emulator.query.20.fastest"),
     ):
-        microseconds = results.median(name)
-        slow = f"{results.median(name.replace('p50', 'p99')):,.0f} µs" if last else ""
-        times = microseconds / results.median(base)
-        rows.append((label, f"{microseconds:,.0f} µs", slow, f"{times:.2f}"))
-    return _table(("", "median", "p99", "times the plain client, or the emulator"), rows)
+        fastest, median, slow = (
+            results.figures.get(f"{name}.{which}") for which in ("fastest", "p50", "p99")
+        )
+        columns = (f"{one.median:,.0f} µs" if one else "" for one in (fastest, median, slow))
+        times = results.median(f"{name}.p50") / results.median(base)
+        rows.append((label, *columns, f"{times:.2f}"))
+    return _table(("", "fastest", "median", "p99", "median, of the base"), rows)
 
 
 def _flights(results: Results) -> str:
