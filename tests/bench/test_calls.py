@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 from bench.apply import ENCODINGS, Plenty, replicator
 from bench.records import HOT_ITEMS, Feed
+from tests.support.counted_calls import counted
 
 from dynamirror.cache.client import Cache
 from dynamirror.views.encoding import Encoding
-from tests.support.counted_calls import counted
 
 RECORDS = 1_000
 # Calls of Python's functions and of built-in ones, a record: what it takes, and a twentieth for

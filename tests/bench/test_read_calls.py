@@ -1,4 +1,4 @@
-"""What a read that finds its entries costs in calls of functions: a measure that no noise touches."""
+"""What a read that finds its entries costs in calls: a measure that no noise touches."""
 
 from collections.abc import Callable, Iterator
 from itertools import islice
@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from bench.records import Feed
 from boto3.dynamodb.conditions import Key
+from tests.support.counted_calls import counted
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
@@ -18,7 +19,6 @@ from dynamirror.records.version import SnapshotVersion
 from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import Schema, ViewSpec
-from tests.support.counted_calls import counted
 
 ITEMS = 100
 # Calls of Python's functions and of built-in ones: what it takes, and a twentieth for what differs
