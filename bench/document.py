@@ -153,10 +153,10 @@ def _latency(results: Results) -> str:
         ("the plain client's GET", "read.plain.get", gets),
         ("`Reader.get_item`", "read.get_item", gets),
         ("the emulator's GetItem", "emulator.get_item", "emulator.get_item.fastest"),
-        ("that of an attached client", "attached.get_item", "emulator.get_item.fastest"),
+        ("an attached client's GetItem", "attached.get_item", "emulator.get_item.fastest"),
         ("botocore alone", "attached.floor", "emulator.get_item.fastest"),
         ("the emulator's Query of 20", "emulator.query.20", "emulator.query.20.fastest"),
-        ("that of an attached client", "attached.query.20", "emulator.query.20.fastest"),
+        ("an attached client's Query of 20", "attached.query.20", "emulator.query.20.fastest"),
     ):
         fastest, median, slow = (
             results.figures.get(f"{name}.{which}") for which in ("fastest", "p50", "p99")
