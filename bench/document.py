@@ -10,7 +10,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench.cost import GB_SECOND, MILLION_REQUESTS, PRICES_AS_OF, Bill, bills
+from bench.flights import FLIGHTS
 from bench.ratios import Ratio
+from bench.reading import PAGES
 from bench.results import Record, Results, read
 from bench.small import BATCHES as SMALL
 
@@ -126,19 +128,54 @@ def _encodings(results: Results) -> str:
 
 
 def _reading(results: Results) -> str:
-    get, mget = results.median("read.plain.get"), results.median("read.plain.mget")
     rows = [
-        (label, _three(rate := results.median(name)), f"{rate / base:.2f}" if base else "")
+        (label, _three(results.median(name)), f"{results.median(name) / results.median(base):.2f}")
         for label, name, base in (
-            ("the plain client's GET", "read.plain.get", get),
-            ("`Reader.get_item`", "read.get_item", get),
-            ("the emulator's GetItem", "emulator.get_item", get),
-            ("the plain client's MGET of 100", "read.plain.mget", mget),
-            ("`Reader.batch_get_item` of 100", "read.batch_get_item", mget),
-            ("`Reader.query` of 100", "read.query", mget),
+            ("the plain client's MGET of 100", "read.plain.mget", "read.plain.mget"),
+            ("`Reader.batch_get_item` of 100", "read.batch_get_item", "read.plain.mget"),
+            *(
+                (label.format(count), f"{name}.{count}", f"read.plain.zrange_mget.{count}")
+                for count in PAGES
+                for label, name in (
+                    ("the plain client's ZRANGE and MGET of {}", "read.plain.zrange_mget"),
+                    ("`Reader.query` of {}", "read.query"),
+                )
+            ),
         )
     ]
     return _table(("", "items a second", "of the plain client"), rows)
+
+
+def _latency(results: Results) -> str:
+    gets, rows = "read.plain.get.p50", []
+    for label, name, base in (
+        ("GET over the reader's own connections", "read.raw.get", gets),
+        ("the plain client's GET", "read.plain.get", gets),
+        ("`Reader.get_item`", "read.get_item", gets),
+        ("the emulator's GetItem", "emulator.get_item", "emulator.get_item.fastest"),
+        ("an attached client's GetItem", "attached.get_item", "emulator.get_item.fastest"),
+        ("botocore alone", "attached.floor", "emulator.get_item.fastest"),
+        ("the emulator's Query of 20", "emulator.query.20", "emulator.query.20.fastest"),
+        ("an attached client's Query of 20", "attached.query.20", "emulator.query.20.fastest"),
+    ):
+        fastest, median, slow = (
+            results.figures.get(f"{name}.{which}") for which in ("fastest", "p50", "p99")
+        )
+        columns = (f"{one.median:,.0f} µs" if one else "" for one in (fastest, median, slow))
+        times = results.median(f"{name}.p50") / results.median(base)
+        rows.append((label, *columns, f"{times:.2f}"))
+    return _table(("", "fastest", "median", "p99", "median, of the base"), rows)
+
+
+def _flights(results: Results) -> str:
+    rows = []
+    for flights in FLIGHTS:
+        threads, coroutines = (
+            results.median(f"read.{name}.{flights}") for name in ("threads", "asyncio")
+        )
+        ratio = f"{coroutines / threads:.2f}"
+        rows.append((f"{flights}", _three(threads), _three(coroutines), ratio))
+    return _table(("under way", "threads, a second", "asyncio, a second", "of threads"), rows)
 
 
 def _whole(results: Results) -> str:
@@ -301,6 +338,8 @@ _PARTS: dict[str, Callable[[Results], str]] = {
     "small": _small,
     "encodings": _encodings,
     "reading": _reading,
+    "latency": _latency,
+    "flights": _flights,
     "whole": _whole,
     "start": _start,
     "imports": _imports,

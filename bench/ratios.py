@@ -152,6 +152,20 @@ REQUIRED = (
         at_least=False,
     ),
     Required("Reader.get_item, of the plain client's GET", "read.get_item", "read.plain.get", 0.7),
+    Required(
+        "Reader.get_item, median time, times the plain client's GET",
+        "read.get_item.p50",
+        "read.plain.get.p50",
+        1.5,
+        at_least=False,
+    ),
+    Required(
+        "an attached client's GetItem, fastest call, of the emulator's fastest",
+        "attached.get_item.fastest",
+        "emulator.get_item.fastest",
+        0.25,
+        at_least=False,
+    ),
 )
 
 

@@ -3,19 +3,23 @@
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import cycle, islice
 from typing import Any
 
-import boto3
 from boto3.dynamodb.conditions import Key
 from valkey import Valkey
 
+from bench.attached import Attached
+from bench.flights import Flights
+from bench.latency import Times
 from bench.results import Sample
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
+from dynamirror.cache.scripts import Command
 from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.client import describe_schema
-from dynamirror.emulators.dynamodb import REGION, EmbeddedDynamoDB, create_table, write_items
+from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.reader import Reader
 from dynamirror.records.version import SnapshotVersion
@@ -28,8 +32,10 @@ _ITEMS = 1_000
 _PARTITIONS = 10
 _GETS = 5_000  # at most
 _PAIRS = 3  # of a promised figure and its base, in turn
-_FEW = 16  # times fewer of the emulator
 _HUNDREDS = 100  # times fewer, of a hundred
+_FLIGHTS = 3  # times fewer, of each number that are under way at once
+PAGES = (20, 100)  # items of a query
+_SORT_LENGTH = 6
 
 
 class Reading:
@@ -50,7 +56,11 @@ class Reading:
         client = database.aws.dynamodb()
         create_table(client, _TABLE, {"pk": "S", "sk": "S"})
         mine: list[Any] = [
-            {**item, "pk": {"S": f"p{number % _PARTITIONS}"}, "sk": {"S": f"{number:06d}"}}
+            {
+                **item,
+                "pk": {"S": f"p{number % _PARTITIONS}"},
+                "sk": {"S": f"{number:0{_SORT_LENGTH}d}"},
+            }
             for number, item in enumerate(islice(items, _ITEMS))
         ]
         write_items(client, _TABLE, mine)
@@ -69,24 +79,45 @@ class Reading:
         )
         self._gets = min(_GETS, len(items))
         self._plain: Any = Valkey(port=server.port)
-        key, secret = database.aws.credentials or ("", "")
-        session = boto3.Session(key, secret, region_name=REGION)
-        resource = session.resource("dynamodb", endpoint_url=database.endpoint_url)
-        self._table = resource.Table(_TABLE)
+        self._cache = Cache(server.settings())
         self._keys = [{"pk": one["pk"]["S"], "sk": one["sk"]["S"]} for one in mine]
         self._names = [str(view.key_of(one)) for one in mine]
+        collection = view.collection
+        assert collection is not None
+        self._indexes = [collection.index_key(one) for one in mine[:_PARTITIONS]]
+        self._flights = Flights(self._reader, self._keys, self._gets // _FLIGHTS)
+        self._attached = Attached(database, server.settings(), spec, schema, self._keys)
 
     def take(self) -> Iterator[Sample]:
-        """Take each figure once, in items a second."""
+        """Take each figure, in items a second, or in microseconds a call."""
+        reader = self._reader
+        yield from self._gets_one_by_one()
+        yield from self._attached.take(self._gets)
+        yield from self._batches()
+        yield from self._queries()
+        yield from self._flights.take()
+        if reader.counts.misses or reader.counts.fallbacks:
+            sys.exit(f"bench: not all was read from the cache: {reader.counts}")
+
+    def _gets_one_by_one(self) -> Iterator[Sample]:
         keys, names = cycle(self._keys), cycle(self._names)
-        batches, groups = cycle(_hundreds(self._keys)), cycle(_hundreds(self._names))
-        partitions = cycle([Key("pk").eq(f"p{number}") for number in range(_PARTITIONS)])
-        plain, reader, table = self._plain, self._reader, self._table
+        plain, reader, cache = self._plain, self._reader, self._cache
+        raw = (Command(name.encode(), (b"GET", name.encode())) for name in cycle(self._names))
         for _ in range(_PAIRS):
             gets = self._gets // _PAIRS
-            yield _rate("read.plain.get", lambda: plain.get(next(names)), gets)
-            yield _rate("read.get_item", lambda: reader.get_item(Key=next(keys)), gets)
-        yield _rate("emulator.get_item", lambda: table.get_item(Key=next(keys)), self._gets // _FEW)
+            for name, read in (
+                ("read.raw.get", lambda: cache.read_one(next(raw))),
+                ("read.plain.get", lambda: plain.get(next(names))),
+                ("read.get_item", lambda: reader.get_item(Key=next(keys))),
+            ):
+                taken = Times.of(read, gets)
+                yield Sample(name, "items/s", gets / taken.total)
+                yield Sample(f"{name}.p50", "us", taken.percentile(50))
+                yield Sample(f"{name}.p99", "us", taken.percentile(99))
+
+    def _batches(self) -> Iterator[Sample]:
+        plain, reader = self._plain, self._reader
+        batches, groups = cycle(_hundreds(self._keys)), cycle(_hundreds(self._names))
         yield _rate(
             "read.plain.mget", lambda: plain.mget(next(groups)), self._gets // _HUNDREDS, 100
         )
@@ -96,17 +127,33 @@ class Reading:
             self._gets // _HUNDREDS,
             100,
         )
-        yield _rate(
-            "read.query",
-            lambda: reader.query(KeyConditionExpression=next(partitions)),
-            self._gets // _HUNDREDS,
-            _ITEMS // _PARTITIONS,
-        )
-        if reader.counts.misses or reader.counts.fallbacks:
-            sys.exit(f"bench: not all was read from the cache: {reader.counts}")
+
+    def _queries(self) -> Iterator[Sample]:
+        plain, reader = self._plain, self._reader
+        partitions = cycle([Key("pk").eq(f"p{number}") for number in range(_PARTITIONS)])
+        indexes = cycle(zip(self._indexes, self._names, strict=False))
+
+        def by_index(count: int) -> None:
+            index, name = next(indexes)
+            head = name.removesuffix(name[-_SORT_LENGTH:])
+            members = plain.zrange(index, 0, count - 1)
+            plain.mget([head + member.decode() for member in members])
+
+        for count in PAGES:
+            times = self._gets // _HUNDREDS
+            yield _rate(f"read.plain.zrange_mget.{count}", partial(by_index, count), times, count)
+            yield _rate(
+                f"read.query.{count}",
+                lambda: reader.query(KeyConditionExpression=next(partitions), Limit=count),  # noqa: B023 - run at once
+                times,
+                count,
+            )
 
     def close(self) -> None:
         """Close the connections."""
+        self._flights.close()
+        self._attached.close()
+        self._cache.close()
         self._reader.close()
         self._plain.close()
 

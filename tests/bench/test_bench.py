@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bench.latency import Times
 from bench.ratios import REQUIRED, Ratio, Required, worst
 from bench.records import Feed
 from bench.results import KEPT_RUNS, Record, Results, Sample, read
@@ -118,6 +119,22 @@ def test_the_readme_claims_what_is_promised_and_what_the_worst_run_kept() -> Non
     assert claimed <= {required.bound for required in REQUIRED}
     kept = {ratio.name: ratio.is_kept for ratio in read(document.RESULTS).ratios}
     assert all(kept.get(one.name, True) for one in REQUIRED if one.bound in claimed)
+
+
+def test_a_percentile_is_the_time_that_so_many_calls_take_at_the_most() -> None:
+    times = Times([number / 1e6 for number in range(1, 101)])
+    assert times.fastest == pytest.approx(1)
+    assert times.percentile(50) == pytest.approx(50)
+    assert times.percentile(99) == pytest.approx(99)
+    assert Times([3e-6]).percentile(99) == pytest.approx(3)
+
+
+def test_an_attached_client_answers_faster_than_the_emulator(tiny: Results) -> None:
+    attached, emulator = (
+        tiny.figures[f"{name}.get_item.fastest"].low for name in ("attached", "emulator")
+    )
+    assert tiny.figures["attached.floor.p50"].low < emulator
+    assert attached < emulator
 
 
 def test_a_ratio_is_the_median_of_each_round_s() -> None:

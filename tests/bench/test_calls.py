@@ -1,14 +1,12 @@
 """What applying a record costs in calls of functions: a measure that no noise touches."""
 
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from bench.apply import ENCODINGS, Plenty, replicator
 from bench.records import HOT_ITEMS, Feed
+from tests.support.counted_calls import counted
 
 from dynamirror.cache.client import Cache
 from dynamirror.views.encoding import Encoding
@@ -16,23 +14,8 @@ from dynamirror.views.encoding import Encoding
 RECORDS = 1_000
 # Calls of Python's functions and of built-in ones, a record: what it takes, and a twentieth for
 # what differs between versions of Python. To be lowered by whoever makes it less.
-MOST = {"json": 60, "dynamodb-json": 98, "hash": 202, "attribute": 51}
+MOST = {"json": 59, "dynamodb-json": 97, "hash": 201, "attribute": 50}
 MOST_HOT = 9
-
-
-@contextmanager
-def counted() -> Iterator[Counter[str]]:
-    """Count this thread's calls, of Python's functions and of built-in ones."""
-    calls: Counter[str] = Counter()
-
-    def note(_frame: Any, event: str, _argument: Any) -> None:
-        calls[event] += 1
-
-    sys.setprofile(note)
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
 
 
 def calls_a_record(handle: Callable[..., Any], feed: Feed) -> float:

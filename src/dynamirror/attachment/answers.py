@@ -1,22 +1,19 @@
 """The cache's answer in the form in which botocore returns DynamoDB's own."""
 
-from base64 import b32encode, b64decode
+from base64 import b64decode
 from collections.abc import Callable, Mapping
-from email.utils import formatdate
-from functools import lru_cache
-from os import urandom
-from time import time
+from functools import cached_property
 from typing import Any, Final
 from zlib import crc32
 
 import msgspec
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSResponse, HeadersDict
 
+from dynamirror.reader.metadata import CONTENT_TYPE, date_of_now, request_id
 from dynamirror.records.attribute_value import AttributeValue, Item
 
 _encode = msgspec.json.Encoder().encode
 _OK: Final = 200
-_REQUEST_ID_BYTES: Final = 32  # 52 letters and digits, as DynamoDB's own
 
 
 class CacheResponse(AWSResponse):
@@ -28,9 +25,18 @@ class CacheResponse(AWSResponse):
         content: the answer in JSON.
     """
 
-    def __init__(self, url: str, headers: Any, content: bytes) -> None:
-        super().__init__(url, _OK, headers, raw=None)
+    def __init__(self, url: str, headers: Mapping[str, str], content: bytes) -> None:
+        # The base class would convert the headers, which few look at here.
+        self.url = url
+        self.status_code = _OK
+        self.raw = None
+        self._headers = headers
         self._content = content
+
+    @cached_property
+    def headers(self) -> HeadersDict:  # type: ignore[override]
+        """The headers, whose names are found in capital letters, too."""
+        return HeadersDict(self._headers)
 
 
 def answer(url: str, body: Mapping[str, Any]) -> tuple[CacheResponse, dict[str, Any]]:
@@ -41,19 +47,19 @@ def answer(url: str, body: Mapping[str, Any]) -> tuple[CacheResponse, dict[str, 
         body: the answer on the wire, binary as base64 text.
     """
     content = _encode(body)
-    request_id = b32encode(urandom(_REQUEST_ID_BYTES)).decode().rstrip("=")
+    name = request_id()
     headers = {
         "server": "dynamirror",
-        "date": _date(int(time())),
-        "content-type": "application/x-amz-json-1.0",
+        "date": date_of_now(),
+        "content-type": CONTENT_TYPE,
         "content-length": str(len(content)),
         "connection": "keep-alive",
-        "x-amzn-requestid": request_id,
+        "x-amzn-requestid": name,
         "x-amz-crc32": str(crc32(content)),
     }
     answered = parsed(body)
     answered["ResponseMetadata"] = {
-        "RequestId": request_id,
+        "RequestId": name,
         "HTTPStatusCode": _OK,
         "HTTPHeaders": headers,
         "RetryAttempts": 0,
@@ -65,11 +71,6 @@ def answer(url: str, body: Mapping[str, Any]) -> tuple[CacheResponse, dict[str, 
 def parsed(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return an answer as botocore parses it, binary as bytes."""
     return {name: _MEMBERS.get(name, _same)(value) for name, value in body.items()}
-
-
-@lru_cache(maxsize=1)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)
 
 
 def _same(value: Any) -> Any:
@@ -86,9 +87,9 @@ def _items(items: list[Item]) -> list[dict[str, AttributeValue]]:
 
 
 def _value(value: AttributeValue) -> AttributeValue:
-    ((tag, content),) = value.items()
+    (tag,) = value
     convert = _CONTENTS.get(tag)
-    return value if convert is None else {tag: convert(content)}
+    return value if convert is None else {tag: convert(value[tag])}
 
 
 def _unprocessed(tables: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ _NOBODY: Final = -1
 _UNREACHED: Final = Failure("not sent")
 # After a protocol error the node closes the connection: it has not read what came behind.
 _CUT_OFF: Final = Failure("the node closed the connection, because it refused another command")
+_pack: Final = libvalkey.pack_command
 _SCRIPT_LOADS: Final = tuple((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL)
 
 
@@ -164,7 +165,7 @@ class NodePipeline:
     def _write(self, connection: Connection, words: list[tuple[Word, ...] | bytes]) -> None:
         try:
             connection.send(
-                b"".join([each if type(each) is bytes else packed(each) for each in words])
+                b"".join([each if isinstance(each, bytes) else _pack(each) for each in words])
             )
         except TimeoutError as error:
             self._break(error)
@@ -236,4 +237,4 @@ class NodePipeline:
 
 def packed(words: tuple[Word, ...] | bytes) -> bytes:
     """Return a command as it goes over the wire."""
-    return words if isinstance(words, bytes) else libvalkey.pack_command(words)
+    return words if isinstance(words, bytes) else _pack(words)

@@ -106,11 +106,17 @@ def parse_key_condition(
     """
     tree = condition_tree(text)
     parts = [_part(test, names, values) for test in _tests(tree.root)]
-    return replace(key_condition(parts), placeholders=tree.placeholders)
+    return key_condition(parts, tree.placeholders)
 
 
-def key_condition(parts: Sequence[SortCondition]) -> KeyCondition:
+def key_condition(
+    parts: Sequence[SortCondition], placeholders: frozenset[str] = frozenset()
+) -> KeyCondition:
     """Join the conditions on the attributes of a key.
+
+    Args:
+        parts: the conditions.
+        placeholders: those that their text uses.
 
     Raises:
         NotUnderstoodError: none is an equality, or there are too many.
@@ -126,7 +132,7 @@ def key_condition(parts: Sequence[SortCondition]) -> KeyCondition:
         raise NotUnderstoodError("a key condition needs one equality, and one other at the most")
     partition = equalities[0]
     sort = next((part for part in parts if part is not partition), None)
-    return KeyCondition((partition.name, partition.operands[0]), sort)
+    return KeyCondition((partition.name, partition.operands[0]), sort, placeholders)
 
 
 def _tests(node: Node) -> Iterator[Test]:
@@ -150,7 +156,7 @@ def _part(
     if len(steps) != 1 or len(constants) != len(operands) - 1:
         raise NotUnderstoodError("a key condition compares an attribute with constants")
     return SortCondition(
-        str(steps[0]), operator, tuple(bind_value(each, values) for each in constants)
+        str(steps[0]), operator, tuple([bind_value(each, values) for each in constants])
     )
 
 
@@ -166,16 +172,16 @@ def _check(part: SortCondition) -> None:
     Raises:
         NotUnderstoodError: DynamoDB may refuse them.
     """
-    match part:
-        case SortCondition(_, "BETWEEN", (low, high)):
-            check_bounds(low, high)
-        case SortCondition(_, "begins_with", (prefix,)):
-            check_prefix(prefix)
-        case SortCondition(_, operator, (_,)) if operator == "=" or operator in ORDERINGS:
-            pass
-        case _:
-            raise NotUnderstoodError("a key condition has an operator that is not for keys")
-    for operand in part.operands:
+    _, operator, operands = part
+    if len(operands) == 1 and (operator == "=" or operator in ORDERINGS):
+        pass
+    elif len(operands) == 1 and operator == "begins_with":
+        check_prefix(operands[0])
+    elif len(operands) == 2 and operator == "BETWEEN":  # noqa: PLR2004 - both ends
+        check_bounds(*operands)
+    else:
+        raise NotUnderstoodError("a key condition has an operator that is not for keys")
+    for operand in operands:
         ((tag, content),) = operand.items()
         if tag not in ORDERED or not content:
             raise NotUnderstoodError("a key condition has a value that can be no key")

@@ -18,8 +18,10 @@ def bind_path(path: Path, names: Mapping[str, Any] | None) -> Steps:
         NotUnderstoodError: a name is not defined, or is no name of an attribute.
     """
     return tuple(
-        _name(step, names) if isinstance(step, str) and step[0] == "#" else step
-        for step in path.steps
+        [
+            _name(step, names) if isinstance(step, str) and step[0] == "#" else step
+            for step in path.steps
+        ]
     )
 
 

@@ -1,7 +1,6 @@
 """All expressions of one request, with the rules that concern them together."""
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 import msgspec
@@ -18,7 +17,7 @@ _EXPRESSIONS: Final = ("KeyConditionExpression", "FilterExpression", "Projection
 _LEGACY: Final = ("KeyConditions", "QueryFilter", "AttributesToGet", "ConditionalOperator")
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 _MOST_BYTES: Final = 2 << 20
-_is_placeholder = re.compile(r"[#:][A-Za-z0-9_]{1,254}").fullmatch
+_SELECTING: Final = frozenset((*_EXPRESSIONS, *_LEGACY, _NAMES, _VALUES))
 
 
 class QueryExpressions(NamedTuple):
@@ -44,7 +43,7 @@ def read_query(
     body: Mapping[str, Any],
     keys: Sequence[str],
     types: Sequence[str] = (),
-    scalars: Iterable[str] = (),
+    scalars: Collection[str] = (),
 ) -> QueryExpressions:
     """Read the expressions of a Query, or their legacy forms.
 
@@ -79,7 +78,7 @@ def read_query(
     return QueryExpressions(key.for_keys(keys, types), condition, projection)
 
 
-def read_projection(body: Mapping[str, Any], scalars: Iterable[str] = ()) -> Projection | None:
+def read_projection(body: Mapping[str, Any], scalars: Collection[str] = ()) -> Projection | None:
     """Read the projection of a GetItem, or of one table in a BatchGetItem; None for whole items.
 
     Args:
@@ -89,6 +88,8 @@ def read_projection(body: Mapping[str, Any], scalars: Iterable[str] = ()) -> Pro
     Raises:
         NotUnderstoodError: it is not understood, or DynamoDB may refuse it.
     """
+    if _SELECTING.isdisjoint(body):  # as most requests
+        return None
     _check_mix(body)
     projection = _projection(body)
     check_placeholders(body.get(_NAMES), body.get(_VALUES), (projection,))
@@ -106,18 +107,20 @@ def check_placeholders(
     """
     if names is None and values is None:
         return
-    given: set[str] = set()
+    used: set[str] = set()
+    for each in expressions:
+        if each is not None:
+            used |= each.placeholders
     for placeholders, sign in ((names, "#"), (values, ":")):
         if placeholders is None:
             continue
         if not isinstance(placeholders, Mapping) or not placeholders:
             raise NotUnderstoodError("a request's names and values must not be empty")
-        if not all(name[:1] == sign and _is_placeholder(name) for name in placeholders):
+        # Those that expressions use have the form that their grammar demands.
+        if not placeholders.keys() <= used:
+            raise NotUnderstoodError("a request has names or values that no expression uses")
+        if any(name[0] != sign for name in placeholders):
             raise NotUnderstoodError("a request has a placeholder of another form")
-        given.update(placeholders)
-    used = frozenset[str]().union(*(each.placeholders for each in expressions if each))
-    if not given <= used:
-        raise NotUnderstoodError("a request has names or values that no expression uses")
     # In JSON they are never smaller than as DynamoDB counts them.
     if len(msgspec.json.encode((names, values))) > _MOST_BYTES:
         raise NotUnderstoodError("a request's names and values are too large")
@@ -134,7 +137,7 @@ def check_filter(condition: Condition, keys: Iterable[str]) -> None:
 
 
 def check_scalars(
-    expressions: Iterable[Condition | Projection | None], attributes: Iterable[str]
+    expressions: Iterable[Condition | Projection | None], attributes: Collection[str]
 ) -> None:
     """Check that no expression reads into a key attribute, which is a scalar.
 
@@ -145,9 +148,9 @@ def check_scalars(
     Raises:
         NotUnderstoodError: one does.
     """
-    keys = tuple(attributes)
-    if not all(each is None or each.nested.isdisjoint(keys) for each in expressions):
-        raise NotUnderstoodError("an expression reads into a key attribute")
+    for each in expressions:
+        if each is not None and not each.nested.isdisjoint(attributes):
+            raise NotUnderstoodError("an expression reads into a key attribute")
 
 
 def _projection(body: Mapping[str, Any]) -> Projection | None:
@@ -158,6 +161,6 @@ def _projection(body: Mapping[str, Any]) -> Projection | None:
 
 
 def _check_mix(body: Mapping[str, Any]) -> None:
-    legacy = any(body.get(name) is not None for name in _LEGACY)
-    if legacy and any(body.get(name) is not None for name in _EXPRESSIONS):
+    given = {name for name, value in body.items() if value is not None}
+    if not (given.isdisjoint(_LEGACY) or given.isdisjoint(_EXPRESSIONS)):
         raise NotUnderstoodError("a request mixes expressions with their legacy forms")

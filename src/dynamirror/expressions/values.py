@@ -181,15 +181,17 @@ _CHECKS: Final[Mapping[str, Callable[[Any, int], bool]]] = {
 }
 
 
-def constant(value: object, levels: int = _MOST_LEVELS) -> AttributeValue:
+def constant(value: Any, levels: int = _MOST_LEVELS) -> AttributeValue:
     """Return a value of a request, if DynamoDB surely takes it.
 
     Raises:
         NotUnderstoodError: it may refuse it.
     """
-    if not isinstance(value, Mapping) or len(value) != 1 or levels < 0:
+    is_map = type(value) is dict or isinstance(value, Mapping)
+    if not is_map or len(value) != 1 or levels < 0:
         raise NotUnderstoodError("a value must be an object with one type tag, and not too deep")
     ((tag, content),) = value.items()
     if tag not in _CHECKS or not _CHECKS[tag](content, levels):
         raise NotUnderstoodError("a value is not one of its type, or DynamoDB may refuse it")
-    return value
+    result: AttributeValue = value
+    return result

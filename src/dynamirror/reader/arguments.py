@@ -68,7 +68,7 @@ def on_the_wire(low: Mapping[str, Any]) -> Arguments:
 
 
 def _low(name: str, given: Any) -> dict[str, AttributeValue]:
-    if not isinstance(given, Mapping):
+    if type(given) is not dict and not isinstance(given, Mapping):
         raise misfit(name, given, dict)
     return {key: attribute_of(value) for key, value in given.items()}
 

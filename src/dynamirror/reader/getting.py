@@ -98,12 +98,13 @@ def _from_cache(
         for index, (reply, version) in zip(late, looked, strict=True):
             if reply is DOWN:
                 down.append(index)
-            elif not is_visible(version, wish.min_time):
+            elif wish.min_time is not None and not is_visible(version, wish.min_time):
                 still.append(index)
             elif (item := shown(reply)) is None:
                 missing.append(index)
             else:
-                found[index] = Answer(item, "cache", source.age(version))
+                age = None if version is None else source.age(version)
+                found[index] = Answer(item, "cache", age)
         late = still
         if not late or (left := end - monotonic()) <= 0:
             break

@@ -70,15 +70,21 @@ class Guard:
 
     def admit(self, commands: Sequence[Command]) -> "Admission":
         """Return which of several commands may be sent now."""
-        nodes = [self._slot_map.node_of(command.key) for command in commands]
-        admitted = {node for node in set(nodes) if self.breaker(node).admits()}
+        node_of = self._slot_map.node_of
+        nodes = [node_of(command.key) for command in commands]
+        asked = set(nodes)
+        admitted = {node for node in asked if self.breaker(node).admits()}
+        if len(admitted) == len(asked):
+            return Admission(nodes, admitted, commands)
         sent = [one for one, node in zip(commands, nodes, strict=True) if node in admitted]
         return Admission(nodes, admitted, sent)
 
     def judge_all(self, admission: "Admission", replies: Iterator[Any]) -> list[Any]:
         """Return the answers to commands, after the replies to those that were sent."""
         nodes, admitted, _sent = admission
-        answers = [self.judge(next(replies)) if node in admitted else DOWN for node in nodes]
+        answers = [next(replies) if node in admitted else DOWN for node in nodes]
+        if Failure in set(map(type, answers)):
+            answers = [one if one is DOWN else self.judge(one) for one in answers]
         down = {node for node, one in zip(nodes, answers, strict=True) if one is DOWN}
         for node in admitted:
             self.note(node, node in down)
@@ -119,7 +125,7 @@ class Admission(NamedTuple):
 
     nodes: list[Node | None]
     admitted: set[Node | None]
-    sent: list[Command]
+    sent: Sequence[Command]
 
 
 class GuardedCache(Guard):

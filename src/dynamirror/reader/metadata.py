@@ -7,20 +7,30 @@ from random import getrandbits
 from time import time
 from typing import Any, Final
 
-_CONTENT_TYPE: Final = "application/x-amz-json-1.0"
+CONTENT_TYPE: Final = "application/x-amz-json-1.0"
+_ID_LENGTH: Final = 52
+
+
+def request_id() -> str:
+    """Return a name for an answer, as long as DynamoDB's own: capital letters and digits."""
+    return f"{getrandbits(4 * _ID_LENGTH):052X}"
 
 
 def synthetic(status: int = 200) -> dict[str, Any]:
     """Return metadata of an answer that no request to DynamoDB stands behind."""
-    request_id = f"{getrandbits(128):032X}"
-    date = _date(int(time()))
-    headers = {"content-type": _CONTENT_TYPE, "date": date, "x-amzn-requestid": request_id}
+    name = request_id()
+    headers = {"content-type": CONTENT_TYPE, "date": date_of_now(), "x-amzn-requestid": name}
     return {
-        "RequestId": request_id,
+        "RequestId": name,
         "HTTPStatusCode": status,
         "HTTPHeaders": headers,
         "RetryAttempts": 0,
     }
+
+
+def date_of_now() -> str:
+    """Return this moment as HTTP writes it."""
+    return _date(int(time()))
 
 
 @lru_cache(maxsize=2)

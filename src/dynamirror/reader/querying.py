@@ -166,11 +166,10 @@ class _Reading:
         members = yield from self._list(count)
         if isinstance(members, Reason):
             return members
-        places = [self._place(member) for member in members]
-        found = [place for place in places if place is not None]
-        if len(found) < len(places):
+        places = self._places(members)
+        if places is None:
             return Reason.VIEW  # none of ours
-        reason = yield from self._read(members, found)
+        reason = yield from self._read(members, places)
         if reason is None and not self.done and len(members) < count:
             self.page.last, self.done = None, True
         return reason
@@ -189,23 +188,34 @@ class _Reading:
             return Reason.DOWN
         return Reason.VIEW if members is None else members  # of another kind, it is none of ours
 
-    def _place(self, member: bytes) -> tuple[str, Item] | None:
-        ordered = self._ordered
+    def _places(self, members: Sequence[bytes]) -> list[tuple[str, Item]] | None:
+        """Return the keys of the members' entries, and their items' keys; None if one has none."""
+        view, only, partition = self._ordered.view, self._ordered.key, self._ordered.partition
+        collection = view.collection
+        places: list[tuple[str, Item]] = []
         try:
-            if ordered.key is not None:
-                key = ordered.view.possible_key(ordered.key)
-                return None if key is None else (key, ordered.key)
-            assert ordered.view.collection is not None
-            return ordered.view.collection.entry_of(ordered.partition, member)
+            for member in members:
+                if only is not None:
+                    key = view.possible_key(only)
+                    place = None if key is None else (key, only)
+                else:
+                    assert collection is not None
+                    place = collection.entry_of(partition, member)
+                if place is None:
+                    return None
+                places.append(place)
         except RecordError:
             return None
+        return places
 
     def _read(
         self, members: Sequence[bytes], places: Sequence[tuple[str, Item]]
     ) -> Steps[Reason | None]:
         """Read the entries of members, and then whether the index can be trusted."""
         view = self._ordered.view
-        commands = [read_command(utf8(name), view) for name, _ in places]
+        word = read_command(b"", view).words[0]
+        names = [utf8(name) for name, _ in places]
+        commands = [Command(name, (word, name)) for name in names]
         if self._dated:
             commands = [fence_command(name) for name, _ in places] + commands
         # The marker last: had the cache lost its data before, it would be gone, too.
@@ -224,8 +234,7 @@ class _Reading:
             if reason := self._doubt(*(yield [self._check.reading])):
                 return reason
         fences = replies[: len(places)] if self._dated else [None] * len(places)
-        keys = [key for _, key in places]
-        self._take_all(zip(members, keys, items, entries, fences, strict=True))
+        self._take_all(zip(members, places, items, entries, fences, strict=True))
         return None
 
     def _doubt(self, said: Any) -> Reason | None:
@@ -235,33 +244,33 @@ class _Reading:
             return None
         return Reason.DOWN if said is DOWN else Reason.INCOMPLETE
 
-    def _take_all(self, found: Iterable[tuple[bytes, Item, Any, Any, Any]]) -> None:
-        for member, key, item, entry, fence in found:
+    def _take_all(self, found: Iterable[tuple[bytes, tuple[str, Item], Any, Any, Any]]) -> None:
+        page, room, is_text = self.page, self._room, self._shape.is_text
+        last = None
+        for member, place, item, entry, fence in found:
             if item is None:  # it has just been deleted
                 self._gone += 1
-            elif self._room.holds(item, self._sent(item, entry)):
-                self._take(item, key, fence)
+            elif room.holds(item, _length(entry) if is_text else self._shape.measure(item)):
+                page.items.append(item)
+                page.last = place[1]
+                if self._dated:
+                    page.versions.append(version_of(fence))
+                if self._left is not None:
+                    self._left -= 1
+                self.done = self._left == 0
             else:
                 self.done = True  # the next page begins with it
                 break
-            self._begin_after(member)
+            last = member
             if self.done:
                 break
-
-    def _take(self, item: Any, key: Item, fence: Any) -> None:
-        self.page.items.append(item)
-        self.page.last = key
-        if self._dated:
-            self.page.versions.append(version_of(fence))
-        if self._left is not None:
-            self._left -= 1
-        self.done = self._left == 0
-
-    def _sent(self, item: Any, entry: Any) -> int:
-        """Return the number of bytes of an item's answer, names included."""
-        if not self._shape.is_text:
-            return self._shape.measure(item)
-        return len(entry) if isinstance(entry, bytes) else sum(map(len, entry))
+        if last is not None:
+            self._begin_after(last)
 
     def _begin_after(self, member: bytes) -> None:
         self._range = self._range.after(member, forward=self._ordered.forward)
+
+
+def _length(entry: Any) -> int:
+    """Return the number of bytes of an entry, names included."""
+    return len(entry) if type(entry) is bytes else sum(map(len, entry))

@@ -13,6 +13,7 @@ from dynamirror.reader.querying import Ordered
 from dynamirror.reader.refusals import check_key
 from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.key_codec import key_text
+from dynamirror.views.ranges import Range
 from dynamirror.views.view import Schema, View
 
 _QUERY = frozenset(
@@ -204,17 +205,20 @@ def query_request(body: Mapping[str, Any], view: View) -> QueryRequest:
         raise NotUnderstoodError("Limit")
     partition = key.partition[1]
     operator, operands = (key.sort.operator, key.sort.operands) if key.sort else ("", ())
-    ordered = Ordered(view, partition, forward=flag(body, "ScanIndexForward", default=True))
+    forward = flag(body, "ScanIndexForward", default=True)
+    members, only = Range(), None
     try:
         if collection is None:
-            ordered = ordered._replace(key=_only_key(key, schema))
+            only = _only_key(key, schema)
         else:
-            ordered = ordered._replace(members=collection.range_of(operator, operands))
-        start = _start(body, ordered, names)
+            members = collection.range_of(operator, operands)
+        ordered = Ordered(view, partition, members, only, forward, limit)
+        if body.get("ExclusiveStartKey") is not None:
+            ordered = ordered._replace(start=_start(body, ordered, names))
     except RecordError as error:
         raise NotUnderstoodError(str(error)) from None
     return QueryRequest(
-        ordered._replace(limit=limit, start=start),
+        ordered,
         expressions.filter,
         projection,
         is_count,
@@ -260,11 +264,9 @@ def _only_key(key: KeyCondition, schema: Schema) -> Item:
     return only
 
 
-def _start(body: Mapping[str, Any], ordered: Ordered, names: Sequence[str]) -> bytes | None:
-    """Return the member after which to begin; None for the beginning."""
-    given, view = body.get("ExclusiveStartKey"), ordered.view
-    if given is None:
-        return None
+def _start(body: Mapping[str, Any], ordered: Ordered, names: Sequence[str]) -> bytes:
+    """Return the member after which to begin."""
+    given, view = body["ExclusiveStartKey"], ordered.view
     schema, collection = view.schema, view.collection
     known = dict.fromkeys((*names, *schema.keys))
     if not isinstance(given, Mapping) or given.keys() != known.keys():

@@ -45,14 +45,15 @@ def _size(value: Any) -> int:  # noqa: PLR0911 - one for each type
 
 def typed_size(item: Item) -> int:
     """Return the bytes of an item in DynamoDB JSON, binary as base64 text."""
-    return sum(len(name.encode()) + _typed_size(value) for name, value in item.items())
+    return len("".join(item).encode()) + sum(map(_typed_size, item.values()))
 
 
 def _typed_size(value: AttributeValue) -> int:  # noqa: PLR0911 - one for each type
-    ((tag, content),) = value.items()
+    (tag,) = value
+    content = value[tag]
     match tag:
         case "S":
-            return len(content.encode())
+            return len(content) if content.isascii() else len(content.encode())
         case "N":
             return number_size(Decimal(content))
         case "B":
@@ -78,8 +79,8 @@ def _binary_size(text: str) -> int:
 def number_size(number: Decimal) -> int:
     """Return a number's size: one byte, one for two digits, and one for a minus sign."""
     sign, digits, exponent = number.as_tuple()
-    text = "".join(map(str, digits)).lstrip("0")
-    kept = text.rstrip("0")
+    text = bytes(digits).lstrip(b"\0")  # a byte a digit
+    kept = text.rstrip(b"\0")
     if not kept:
         return 1
     assert isinstance(exponent, int)  # DynamoDB has no infinities

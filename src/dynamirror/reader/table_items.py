@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dynamirror.dynamodb.keys import identity
 from dynamirror.errors import ConfigError, NotUnderstoodError
 from dynamirror.reader import table
 from dynamirror.reader.freshness import oldest
@@ -153,7 +152,7 @@ def _check_keys(source: Source, keys: Sequence[Mapping[str, Any]]) -> list[Entry
     """
     found = (source.place(key, "BatchGetItem") for key in keys)
     places = [place for place in found if place is not None]
-    if len({identity(place.item) for place in places}) < len(places):
+    if len({place.key for place in places}) < len(places):  # no two items share one
         raise refusal("BatchGetItem", DUPLICATES)
     return places
 

@@ -38,7 +38,7 @@ def read_query(
         shape = _shape(source, request)
         page = yield from read_in_order(source.check, request.ordered, shape, dated=dated)
         if isinstance(page, Page):
-            answer = _from_cache(source, request, page)
+            answer = _from_cache(source, request, page, shape)
             if answer is not None:
                 source.counter.add(hits=1)
                 return answer
@@ -83,9 +83,10 @@ def _shape(source: Source, request: QueryRequest) -> Shape:
     return Shape(source.entry, item_size, is_text=source.view.encoding.attributes is None)
 
 
-def _from_cache(source: Source, request: QueryRequest, page: Page) -> dict[str, Any] | None:
+def _from_cache(
+    source: Source, request: QueryRequest, page: Page, shape: Shape
+) -> dict[str, Any] | None:
     """Return the answer of the cache; None if it cannot be known."""
-    shape = _shape(source, request)
     try:
         answer = _finished(request, page.items, typed=shape.measure is typed_size)
     except NotUnderstoodError:

@@ -30,6 +30,8 @@ def attribute_of(value: object) -> AttributeValue:
     Raises:
         TypeError: DynamoDB has no such values.
     """
+    if type(value) is str:  # the usual one first
+        return {"S": value}
     match value:
         case str():
             return {"S": value}
@@ -107,16 +109,18 @@ def _bad_number(given: Mapping[str, Any]) -> str:
 
 def value_of(value: AttributeValue) -> Any:
     """Return a value in DynamoDB JSON as boto3's resource returns it."""
-    ((tag, content),) = value.items()
-    return _PYTHON[tag](content)
+    (tag,) = value
+    return _PYTHON[tag](value[tag])
 
 
 def values_of(item: Item) -> Values:
     """Return an item in DynamoDB JSON as boto3's resource returns it."""
-    # A function call less an attribute, for the two types that most are of.
+    # A function call less an attribute of the type that most are of. To take the tag alone halves
+    # the time of taking both from `items()`.
     result = {}
     for name, value in item.items():
-        ((tag, content),) = value.items()
+        (tag,) = value
+        content = value[tag]
         result[name] = content if tag == "S" else _PYTHON[tag](content)
     return result
 

@@ -24,7 +24,8 @@ def key_text(value: AttributeValue) -> str:
         RecordError: the value is of another type, for which no key is defined.
     """
     try:
-        ((tag, content),) = value.items()
+        (tag,) = value
+        content = value[tag]
     except MALFORMED:
         raise malformed_value(value) from None
     match tag:

@@ -137,7 +137,8 @@ class Collection(msgspec.Struct, frozen=True):
         """
         try:
             item = {self.partition_name: partition, self.sort_name: sort_value(member, tag)}
-            return item if self.member(item) == member else None
+            # Numbers alone have bytes that are no member.
+            return item if tag != "N" or self.member(item) == member else None
         except (RecordError, ValueError, IndexError):
             return None
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
+from operator import methodcaller
 from typing import Any, Protocol
 
 import msgspec
@@ -143,7 +144,7 @@ def path(name: str, keys: Sequence[str] = ()) -> Get:
         keys: names of the primary-key attributes.
     """
     if name in keys or "." not in name:
-        return lambda item: item.get(name)
+        return methodcaller("get", name)  # which takes no frame of Python's
     first, *rest = name.split(".")
 
     def get(item: Item) -> AttributeValue | None:
