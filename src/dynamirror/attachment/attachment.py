@@ -177,11 +177,11 @@ class Attachment(ABC):
         options = self.options
         own_writes = OwnWrites() if options.min_time == "own-writes" else None
 
-        def mirrored(schema: Schema, views: Sequence[View], arn: str) -> MirroredTable:
+        def mirrored(schema: Schema, views: Sequence[View], **described: Any) -> MirroredTable:
             return MirroredTable(
                 schema,
                 views,
-                arn=arn,
+                **described,
                 view=options.view,
                 on_miss=options.on_miss,
                 min_time=min_time_of(schema.table, options.min_time, own_writes),

@@ -123,8 +123,8 @@ class Handlers:
             return None
         outcome = yield from calls.read(operation, body)
         match outcome:
-            case Answered(answered):
-                if self._shadow and self._chance() < self._shadow:
+            case Answered(answered, can_compare):
+                if can_compare and self._shadow and self._chance() < self._shadow:
                     context[_STATE] = _State(calls, Comparison(operation, body, answered))
                     self.counts.read(operation, "table", "shadow")
                     return None
