@@ -8,7 +8,7 @@ from dynamirror.attachment.async_gate import AsyncGate
 from dynamirror.attachment.attachment import Attachment
 from dynamirror.attachment.handlers import Reply
 from dynamirror.attachment.options import Options
-from dynamirror.attachment.targets import Place, Target, place_of
+from dynamirror.attachment.targets import Place, Target
 from dynamirror.cache.asynchronous.client import AsyncCache
 from dynamirror.errors import ConfigError
 from dynamirror.reader.async_guarded_cache import run_async
@@ -64,14 +64,20 @@ class AsyncAttachment(Attachment):
         self._gates = {}
 
     async def _before_call(
-        self, *, model: Any, params: dict[str, Any], context: dict[str, Any], **_rest: Any
+        self,
+        *,
+        model: Any,
+        params: dict[str, Any],
+        request_signer: Any,
+        context: dict[str, Any],
+        **_rest: Any,
     ) -> Reply | None:
         operation = model.name
-        if not self._handles(operation, context):
+        if not self._handles(operation, context, request_signer):
             return None
         calls = None
         try:
-            place = place_of(params, context) if self._target.of_session else None
+            place = self._place_of(params, context, request_signer)
             calls = self._calls_of(place)
 
             async def ask_table(request: TableRequest) -> Any:

@@ -134,7 +134,13 @@ class Attachment(ABC):
 
     @abstractmethod
     def _before_call(
-        self, *, model: Any, params: dict[str, Any], context: dict[str, Any], **_rest: Any
+        self,
+        *,
+        model: Any,
+        params: dict[str, Any],
+        request_signer: Any,
+        context: dict[str, Any],
+        **_rest: Any,
     ) -> Any:
         """Return the reply to a call, or None, or a coroutine of either."""
 
@@ -148,12 +154,17 @@ class Attachment(ABC):
             calls.own_writes.block("")
         self._handlers.fault(error)
 
-    def _handles(self, operation: str, context: Mapping[str, Any]) -> bool:
-        if not self._is_attached:
+    def _handles(self, operation: str, context: Mapping[str, Any], signer: Any) -> bool:
+        if not self._is_attached or not self._target.is_own(signer):
             return False
         if operation in READ_OPERATIONS:
             return not is_seen(context)  # by another attachment
         return operation in WRITE_OPERATIONS and self.options.min_time == "own-writes"
+
+    def _place_of(
+        self, params: Mapping[str, Any], context: Mapping[str, Any], signer: Any
+    ) -> Place:
+        return place_of(params, context, signer) if self._target.of_session else None
 
     def _calls_of(self, place: Place) -> Calls:
         calls = self._calls.get(place)
@@ -214,14 +225,20 @@ class ThreadedAttachment(Attachment):
             self._cache.close()
 
     def _before_call(
-        self, *, model: Any, params: dict[str, Any], context: dict[str, Any], **_rest: Any
+        self,
+        *,
+        model: Any,
+        params: dict[str, Any],
+        request_signer: Any,
+        context: dict[str, Any],
+        **_rest: Any,
     ) -> Reply | None:
         operation = model.name
-        if not self._handles(operation, context):
+        if not self._handles(operation, context, request_signer):
             return None
         calls: Calls | None = None
         try:
-            place = place_of(params, context) if self._target.of_session else None
+            place = self._place_of(params, context, request_signer)
             calls = self._calls_of(place)
 
             def ask_table(request: TableRequest) -> Any:
