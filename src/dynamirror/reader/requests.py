@@ -228,15 +228,6 @@ def query_request(body: Mapping[str, Any], view: View) -> QueryRequest:
     )
 
 
-def keeps_names(view: View, request: QueryRequest) -> bool:
-    """Return whether a view keeps the attributes that a query names."""
-    if view.make is None:
-        return True
-    names = {name for part in (request.keeps, request.projection) if part for name in part.names()}
-    value = {"S": ""}
-    return all(view.make({name: value}).get(name) is value for name in names)
-
-
 def _is_count(body: Mapping[str, Any], view: View, projection: Projection | None) -> bool:
     """Return whether the number of items alone is wanted, and check what else may be."""
     select, is_indexed = body.get("Select"), body.get("IndexName") is not None

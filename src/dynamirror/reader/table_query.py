@@ -8,7 +8,7 @@ from dynamirror.reader.arguments import Arguments, on_the_wire
 from dynamirror.reader.capacity import units
 from dynamirror.reader.metadata import metadata
 from dynamirror.reader.querying import Page, Shape, read_in_order
-from dynamirror.reader.requests import NoIndexError, QueryRequest, keeps_names, query_request
+from dynamirror.reader.requests import NoIndexError, QueryRequest, query_request
 from dynamirror.reader.sizes import item_size, typed_size
 from dynamirror.reader.source import Source
 from dynamirror.reader.steps import Steps, TableRequest
@@ -34,7 +34,7 @@ def read_query(
         ValueError: a text is not valid Unicode.
     """
     request = _understood(source, low)
-    if request is not None and not consistent and _is_kept(source, request):
+    if request is not None and not consistent:
         shape = _shape(source, request)
         page = yield from read_in_order(source.check, request.ordered, shape, dated=dated)
         if isinstance(page, Page):
@@ -69,11 +69,6 @@ def _understood(source: Source, low: Arguments) -> QueryRequest | None:
             "which filters and projections need; use dynamodb-json"
         )
     return request
-
-
-def _is_kept(source: Source, request: QueryRequest) -> bool:
-    """Return whether the view keeps what the query of an index names; the table's may have more."""
-    return request.index_name is None or keeps_names(source.view, request)
 
 
 def _shape(source: Source, request: QueryRequest) -> Shape:

@@ -19,7 +19,6 @@ from dynamirror.reader.requests import (
     check_members,
     check_mix,
     consistent,
-    keeps_names,
     primary_key,
     query_request,
 )
@@ -221,8 +220,10 @@ def query(mirrors: Mirrors, body: Body) -> Steps[Answer | PassedOn]:
     request = _request(table, body)
     if isinstance(request, Reason):
         return PassedOn(request)
+    # Of an index that the table does not have, DynamoDB knows nothing.
+    absent = table.absent or not table.can_ask(request.index_name)
     try:
-        page = yield from read_in_order(table.check, request.ordered, TYPED)
+        page = yield from read_in_order(table.check, request.ordered, TYPED, absent=absent)
         if isinstance(page, Reason):
             return PassedOn(page)
         return query_answer(request, page, body["TableName"])
