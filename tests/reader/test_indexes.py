@@ -297,8 +297,36 @@ def test_an_index_that_the_table_does_not_have_answers_on_the_wire(
     assert page["LastEvaluatedKey"] == {
         "kind": {"S": "1"}, "at": {"N": "0"}, "id": {"S": "i0"},
     }  # fmt: skip
+    counted = ask({"S": "1"}, Select="COUNT")
+    assert counted == {"Count": 4, "ScannedCount": 4}
+    late = {"KeyConditionExpression": "kind = :k AND #a > :a", "Select": "COUNT"}
+    names = {"ExpressionAttributeNames": {"#a": "at"}}
+    values = {"ExpressionAttributeValues": {":k": {"N": "1"}, ":a": {"N": "0"}}}
+    assert ask(None, **late, **names, **values)["Count"] == 2
     # An encoding without types is never an answer.
     assert isinstance(ask({"S": "1"}, IndexName="text"), PassedOn)
+
+
+def test_an_index_of_our_own_is_counted_without_its_entries(make: MakeMirrored, cache: Any) -> None:
+    specs = parse_views('[[view]]\nname = "by-kind"\nindex = { partition = "kind" }\n')
+    mirrored = make(*specs, keys={"id": "S"})
+    mirrored.put(*({"id": f"i{n}", "kind": "a"} for n in range(5)))
+    mirrored.mirror(*({"id": f"i{n}"} for n in range(5)))
+    mirrors = Mirrors([MirroredTable(mirrored.schema, bind_views(specs, mirrored.schema))])
+    guarded = GuardedCache(cache, failures=3, pause=5)
+    body = {
+        "TableName": mirrored.name,
+        "IndexName": "by-kind",
+        "KeyConditionExpression": "kind = :k",
+        "ExpressionAttributeValues": {":k": {"S": "a"}},
+        "Select": "COUNT",
+    }
+    assert isinstance(run(query(mirrors, body), guarded), PassedOn), "the mirror is incomplete"
+    mirrored.is_complete()
+    for n in range(5):
+        entry = f"{mirrored.name}:by-kind:{{a}}:i{n}"
+        assert cache.call(entry, b"UNLINK", entry) == 1
+    assert run(query(mirrors, body), guarded) == {"Count": 5, "ScannedCount": 5}, "no entry is read"
 
 
 def test_a_value_of_another_type_than_the_table_s_key_is_left_to_dynamodb(

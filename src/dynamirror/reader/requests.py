@@ -171,6 +171,13 @@ class QueryRequest(NamedTuple):
         names |= self.projection.names() if self.projection else frozenset()
         return all(make({name: value}).get(name) is value for name in names)
 
+    @property
+    def is_whole_count(self) -> bool:
+        """Return whether the index alone tells the answer: the number of all its entries."""
+        ordered = self.ordered
+        is_part = self.keeps is not None or ordered.limit is not None or ordered.start is not None
+        return self.is_count and not is_part and not self.kind and ordered.view.ttl is None
+
     def consumed(self, table: str, charged: float) -> Any:
         """Return `ConsumedCapacity`; None if it is not asked for.
 

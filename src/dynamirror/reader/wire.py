@@ -12,7 +12,7 @@ from dynamirror.expressions import Projection, read_projection
 from dynamirror.reader.capacity import consumed, units
 from dynamirror.reader.looking_up import Outcome, Wanted, decoded, look_up
 from dynamirror.reader.mirrors import MirroredTable, Mirrors
-from dynamirror.reader.querying import Page, Shape, read_in_order
+from dynamirror.reader.querying import Page, Shape, count_in_order, read_in_order
 from dynamirror.reader.requests import (
     QueryRequest,
     capacity_kind,
@@ -220,17 +220,25 @@ def query(mirrors: Mirrors, body: Body) -> Steps[Answer | PassedOn]:
     request = _request(table, body)
     if isinstance(request, Reason):
         return PassedOn(request)
-    # Of an index that the table does not have, DynamoDB knows nothing.
-    absent = table.absent or not table.can_ask(request.index_name)
     try:
-        page = yield from read_in_order(table.check, request.ordered, TYPED, absent=absent)
-        if isinstance(page, Reason):
-            return PassedOn(page)
-        return query_answer(request, page, body["TableName"])
+        return (yield from _read(table, request, body["TableName"]))
     except NotUnderstoodError:
         return PassedOn(Reason.NOT_UNDERSTOOD)
     except FOREIGN:
         return PassedOn(Reason.VIEW)
+
+
+def _read(table: MirroredTable, request: QueryRequest, name: str) -> Steps[Answer | PassedOn]:
+    # Of an index that the table does not have, DynamoDB knows nothing.
+    is_ours = not table.can_ask(request.index_name)
+    if is_ours and request.is_whole_count:
+        count = yield from count_in_order(table.check, request.ordered)
+        if isinstance(count, Reason):
+            return PassedOn(count)
+        return {"Count": count, "ScannedCount": count}
+    absent = table.absent or is_ours
+    page = yield from read_in_order(table.check, request.ordered, TYPED, absent=absent)
+    return PassedOn(page) if isinstance(page, Reason) else query_answer(request, page, name)
 
 
 def _request(table: MirroredTable, body: Body) -> QueryRequest | Reason:
