@@ -110,3 +110,20 @@ def test_a_path_into_a_key_of_the_table_or_of_an_index(path: str) -> None:
     # Not known to be a key there.
     if path[:2] in ("gr", "nu"):
         assert not is_passed_on(wire.get_item, key(N="1") | projection)
+
+
+@pytest.mark.parametrize("limit", [0, -1, 2**31, True, 1.0, "1"])
+def test_a_limit_that_is_no_positive_integer_of_32_bits(limit: Any) -> None:
+    assert not is_passed_on(wire.query, QUERY | {"Limit": 2**31 - 1})
+    assert is_passed_on(wire.query, QUERY | {"Limit": limit})
+
+
+@pytest.mark.parametrize("nothing", [0, False, "", []])
+def test_a_legacy_condition_of_another_type_that_is_empty(nothing: Any) -> None:
+    equal = {"ComparisonOperator": "EQ", "AttributeValueList": [{"S": "p"}]}
+    legacy: Value = {"KeyConditions": {"pk": equal}}
+    assert not is_passed_on(wire.query, legacy | {"QueryFilter": {}})
+    assert is_passed_on(wire.query, legacy | {"QueryFilter": nothing})
+    if nothing != []:
+        exists = {"ComparisonOperator": "NOT_NULL", "AttributeValueList": nothing}
+        assert is_passed_on(wire.query, legacy | {"QueryFilter": {"n": exists}})

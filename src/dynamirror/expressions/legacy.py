@@ -101,7 +101,9 @@ def _condition(given: Any) -> tuple[str, tuple[AttributeValue, ...]]:
         "AttributeValueList",
     }:
         raise NotUnderstoodError("a condition has an unknown parameter")
-    operator, listed = given.get("ComparisonOperator"), given.get("AttributeValueList") or []
+    operator, listed = given.get("ComparisonOperator"), given.get("AttributeValueList")
+    if listed is None:
+        listed = []
     if not isinstance(operator, str) or operator not in (*_OPERATORS, "NOT_CONTAINS"):
         raise NotUnderstoodError("a condition has an unknown operator")
     if not isinstance(listed, list):

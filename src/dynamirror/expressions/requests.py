@@ -66,7 +66,7 @@ def read_query(
     condition = None
     if filter_text is not None:
         condition = parse_condition(filter_text, names, values)
-    elif body.get("QueryFilter"):
+    elif body.get("QueryFilter") not in (None, {}):
         condition = query_filter(body["QueryFilter"], body.get("ConditionalOperator"))
     elif body.get("ConditionalOperator") is not None:
         raise NotUnderstoodError("ConditionalOperator is for two conditions and more")

@@ -37,6 +37,7 @@ _QUERY = frozenset(
         "TableName",
     }
 )
+_MOST_ITEMS = 2**31 - 1  # DynamoDB reads Limit as an integer of 32 bits
 _KEY_TYPES = frozenset({"S", "N", "B"})
 # Python's Decimal takes more than DynamoDB does, such as underscores and infinities.
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?", re.ASCII)
@@ -208,7 +209,7 @@ def query_request(body: Mapping[str, Any], view: View) -> QueryRequest:
     key, projection = expressions.key, expressions.projection
     is_count = _is_count(body, view, projection)
     limit = body.get("Limit")
-    if limit is not None and (type(limit) is not int or limit < 1):
+    if limit is not None and (type(limit) is not int or not 1 <= limit <= _MOST_ITEMS):
         raise NotUnderstoodError("Limit")
     partition = key.partition[1]
     operator, operands = (key.sort.operator, key.sort.operands) if key.sort else ("", ())
