@@ -21,6 +21,7 @@ _MOST_NUMBER_BYTES = 46
 # The letters of a byte that is escaped, and the letters of two types' texts that may be.
 _ESCAPED = len("%XX")
 _NUMBER, _BASE64URL = frozenset("+-.E"), frozenset("-_")
+_MARK_BYTES = len("%n")
 _MARKS = {"S": "", "N": "%n", "B": "%b"}
 _TYPE_OF_MARK = {text: tag for tag, text in _MARKS.items()}
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]+)\}|([{}])")
@@ -216,6 +217,10 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         most = dict(zip(keys, MOST_KEY_BYTES, strict=False))
         length = len(utf8("".join(self.literals)))
         for name in self.names:
+            if name in self.typed:  # an attribute of an index, whose values are as short as keys
+                most_bytes = MOST_KEY_BYTES[self.names.index(name) > 0]
+                length += _MARK_BYTES + most_bytes * _ESCAPED
+                continue
             if name not in most:
                 return None  # any other attribute is limited by its item's size only
             match types.get(name, "S"):
