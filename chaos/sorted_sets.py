@@ -53,7 +53,11 @@ class SortedSets:
         if self.score is not None and not _is_of("N", find(self.score, item)):
             return False
         named = [name for name in (self.partition, self.sort) if name]
-        return all(_is_of("SNB", item.get(name)) for name in named)
+        if not all(_is_of("SNB", item.get(name)) for name in named):
+            return False
+        # As in a GSI, no key is empty.
+        may_be_empty = self.score is not None or self.is_collection
+        return may_be_empty or all(any(item[name].values()) for name in named)
 
     @property
     def names(self) -> tuple[str, ...]:

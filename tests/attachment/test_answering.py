@@ -129,6 +129,28 @@ def test_of_a_batch_dynamodb_is_asked_only_for_what_the_cache_lacks(
     assert attachment.counts["BatchGetItem"].partly == 1
 
 
+def test_a_batch_is_completed_although_its_attachment_is_detached_meanwhile(
+    make: MakeMirrored, client: Any, attached: Attached
+) -> None:
+    def detach_it(**_event: Any) -> None:
+        attachment.detach()
+
+    world = make()
+    keys = [{"id": "1"}, {"id": "2"}]
+    world.put(*keys)
+    world.mirror(keys[0])
+    world.is_complete()
+    attachment = attached(client, world)
+    client.meta.events.register("before-send.dynamodb", detach_it)
+    asked = {world.name: {"Keys": [{"id": {"S": "1"}}, {"id": {"S": "2"}}]}}
+    try:
+        answer = client.batch_get_item(RequestItems=asked)
+    finally:
+        client.meta.events.unregister("before-send.dynamodb", detach_it)
+    assert len(answer["Responses"][world.name]) == 2
+    assert attachment.counts["BatchGetItem"].partly == 1
+
+
 def test_the_capacity_of_both_parts_of_a_batch_is_added() -> None:
     def capacity(units: float) -> dict[str, Any]:
         return {"TableName": "t", "CapacityUnits": units, "Table": {"CapacityUnits": units}}

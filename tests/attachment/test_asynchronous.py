@@ -31,7 +31,9 @@ KEYS = {"aws_access_key_id": "local", "aws_secret_access_key": "local"}
 async def client_of(database: EmbeddedDynamoDB, session: Any = None) -> AsyncIterator[Any]:
     """A client of aiobotocore."""
     options = {"region_name": REGION, "endpoint_url": database.endpoint_url}
-    async with (session or get_session()).create_client("dynamodb", **options, **KEYS) as client:
+    if session is None:
+        session, options = get_session(), options | KEYS
+    async with session.create_client("dynamodb", **options) as client:
         yield client
 
 

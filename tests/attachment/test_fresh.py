@@ -127,6 +127,22 @@ def test_a_query_after_ones_own_write_shows_it(
     assert attachment.counts["Query"].reasons == {"too-new": 1}
 
 
+def test_each_attachment_of_a_client_remembers_the_writes_to_its_table(
+    make: MakeMirrored, client: Any, attached: Attached
+) -> None:
+    worlds = [make(), make()]
+    for world in worlds:
+        world.put({"id": "1"})
+        world.mirror({"id": "1"}, version=SnapshotVersion(100))
+        world.is_complete()
+        attached(client, world, tables=[world.name], min_time="own-writes")
+    item = {**KEY, "v": {"S": "new"}}
+    requests = {world.name: [{"PutRequest": {"Item": item}}] for world in worlds}
+    client.batch_write_item(RequestItems=requests)
+    for world in worlds:
+        assert client.get_item(TableName=world.name, Key=KEY)["Item"] == item
+
+
 def test_a_statement_that_only_reads_is_no_write(
     world: Mirrored, client: Any, attached: Attached
 ) -> None:

@@ -10,7 +10,7 @@ from tests.support.mirrored import MakeMirrored, Mirrored
 
 from dynamirror import detach
 from dynamirror.cache.completeness_marker import record_complete, record_gap
-from dynamirror.emulators.dynamodb import REGION, EmbeddedDynamoDB
+from dynamirror.emulators.dynamodb import REGION, EmbeddedDynamoDB, create_table
 from dynamirror.records.version import SnapshotVersion
 
 KEY = {"id": {"S": "1"}}
@@ -53,6 +53,33 @@ def test_clients_that_an_attached_session_makes_read_from_the_cache(
     assert detach(client)
     assert detach(session)
     assert source_of(client.get_item(**request)) == "table"
+
+
+@pytest.mark.parametrize("way", ["client", "session"])
+def test_a_client_with_credentials_of_its_own_reads_its_own_account(
+    world: Mirrored,
+    dynamodb: EmbeddedDynamoDB,
+    attached: Attached,
+    way: str,
+) -> None:
+    here: Any = boto3.Session("local", "local", region_name=REGION)
+    options: Any = {"endpoint_url": dynamodb.endpoint_url}
+    request = {"TableName": world.name, "Key": KEY}
+    attached(here, world)
+    assert source_of(here.client("dynamodb", **options).get_item(**request)) == "cache"
+    other = "111111111111"  # an access key of that account, for the emulator
+    if way == "client":
+        client = here.client(
+            "dynamodb", aws_access_key_id=other, aws_secret_access_key="x", **options
+        )
+    else:
+        here._session.set_credentials(other, "x")
+        client = here.client("dynamodb", **options)
+    create_table(client, world.name, {"id": "S"}, view_type=None)
+    try:
+        assert "Item" not in client.get_item(**request)
+    finally:
+        client.delete_table(TableName=world.name)
 
 
 def test_a_table_of_another_account_or_region_is_not_mistaken_for_the_mirrors(

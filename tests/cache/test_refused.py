@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.builders import Time, item, record, view
@@ -20,8 +21,9 @@ from dynamirror.settings import Settings
 from dynamirror.views.batch_result import Report
 from dynamirror.views.encoding import HASH
 from dynamirror.views.entry import Delete, Entry, Put
+from dynamirror.views.index import IndexSpec
 from dynamirror.views.keyspace import fence_key
-from dynamirror.views.view import View, Views, ViewSpec
+from dynamirror.views.view import Schema, View, Views, ViewSpec
 
 FENCE_TTL = 93_600
 DEFAULT = view()
@@ -195,6 +197,38 @@ def test_a_fence_that_another_application_wrote_takes_the_entry_away(cache: Cach
     assert "WRONGTYPE" in reason
     assert list(cache.scan("users:*")) == []
     assert cache.call(fence, b"ZSCORE", fence, b"theirs") is not None
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"collection": True},
+        {"index": IndexSpec("c"), "score": "n"},
+        {"index": IndexSpec("c", "n")},
+    ],
+)
+def test_a_fence_that_another_application_wrote_takes_the_member_away(
+    cache: Cache, words: dict[str, Any]
+) -> None:
+    """A sorted set never lists an item that has no entry."""
+    ranked = ViewSpec(name="ranked", **words).bind(Schema("users", ("id", "sk"), ("S", "S")))
+    assert ranked.members is not None
+    stored = {"id": {"S": "a"}, "sk": {"S": "b"}, "c": {"S": "x"}, "n": {"N": "5"}}
+    key, index = ranked.key_of(stored), ranked.members.index_key(stored)
+    assert key is not None
+    versions = [ChangeVersion(1, sequence, 1) for sequence in (1, 2, 3)]
+    assert apply(cache, [Put(ranked, key, versions[0], stored)], fence_ttl=FENCE_TTL).applied == 1
+    fence = fence_key(key)
+    cache.call(fence, b"UNLINK", fence)
+    cache.call(fence, b"ZADD", fence, 0, b"theirs")
+    report = apply(cache, [Put(ranked, key, versions[1], stored)], fence_ttl=FENCE_TTL)
+    assert (len(report.quarantined), len(report.failed)) == (1, 0)
+    assert cache.call(key, b"EXISTS", key) == 0
+    assert cache.call(index, b"ZCARD", index) == 0
+    # Where something else stands in place of the set, there is nothing to take away.
+    cache.call(index, b"SET", index, b"theirs")
+    report = apply(cache, [Delete(ranked, key, versions[2], stored)], fence_ttl=FENCE_TTL)
+    assert (len(report.quarantined), len(report.failed)) == (1, 0)
 
 
 def test_an_item_that_cannot_be_encoded_for_a_key_too_long_has_both_reasons(limited: Cache) -> None:

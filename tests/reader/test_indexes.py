@@ -8,6 +8,7 @@ from typing import Any
 
 from boto3.dynamodb.conditions import Attr, Key
 from boto3.dynamodb.types import Binary
+from botocore.exceptions import ClientError
 from tests.support.mirrored import MakeMirrored, Mirrored, source_of
 
 from dynamirror.reader.guarded_cache import GuardedCache
@@ -197,6 +198,67 @@ def test_a_view_of_an_index_s_name_answers_as_that_index(make: MakeMirrored) -> 
     assert min(tried[name] for name in SCHEMAS) > CALLS / 10
 
 
+def test_what_the_table_s_index_answers_otherwise_is_left_to_the_table(make: MakeMirrored) -> None:
+    mirrored = _mirrored(make)
+    reader = mirrored.reader(view="default")
+
+    def source(name: str, condition: Any, **more: Any) -> str:
+        try:
+            return source_of(reader.query(IndexName=name, KeyConditionExpression=condition, **more))
+        except ClientError:
+            return "refused"
+
+    ann = Key("customer").eq("ann")
+    assert source("keys-gsi", ann, FilterExpression=Attr("pk").exists()) == "cache"
+    # Not in the index: DynamoDB refuses this of a global index, and fetches it for a local one.
+    assert source("keys-gsi", ann, FilterExpression=Attr("total").exists()) != "cache"
+    assert source("keys-gsi", ann, ProjectionExpression="total") != "cache"
+    # Of another type than the index declares: DynamoDB refuses it.
+    assert source("all-gsi", Key("customer").eq(1)) != "cache"
+    assert source("all-gsi", ann & Key("created").eq("1")) != "cache"
+    assert source("bytes-lsi", Key("pk").eq("p0") & Key("raw").gt("a")) != "cache"
+
+
+def test_the_capacity_of_a_local_index_is_reported_as_such(make: MakeMirrored) -> None:
+    reader = _mirrored(make).reader(view="default")
+    for name, kind in (("bytes-lsi", "Local"), ("all-gsi", "Global")):
+        partition = SCHEMAS[name][0]
+        value = PARTITIONS[partition or ""][0]
+        answer = reader.query(
+            IndexName=name,
+            KeyConditionExpression=Key(partition or "").eq(value),
+            ReturnConsumedCapacity="INDEXES",
+        )
+        assert source_of(answer) == "cache"
+        report = answer["ConsumedCapacity"]
+        assert report[f"{kind}SecondaryIndexes"].keys() == {name}
+        assert len(report.keys() & {"LocalSecondaryIndexes", "GlobalSecondaryIndexes"}) == 1
+
+
+def test_what_an_index_view_leaves_out_is_left_to_the_table(make: MakeMirrored) -> None:
+    """The table's LSI would fetch it, and a GSI refuse the query: none answers without it."""
+    indexes = _indexes()
+    indexes["LocalSecondaryIndexes"][0]["Projection"] = {"ProjectionType": "KEYS_ONLY"}
+    specs = parse_views(
+        '[[view]]\nname = "default"\nencoding = "dynamodb-json"\n[[view]]\nname = "bytes-lsi"\n'
+        'index = { partition = "pk", sort = "raw" }\ninclude = ["pk"]\n'
+    )
+    mirrored = make(*specs, indexes=indexes)
+    mirrored.put({"pk": "a", "sk": 1, "raw": b"x", "extra": 5})
+    mirrored.mirror({"pk": "a", "sk": 1})
+    mirrored.is_complete()
+    call: Call = {"IndexName": "bytes-lsi", "KeyConditionExpression": Key("pk").eq("a")}
+    reader = mirrored.reader(view="default")
+    for more, source in (
+        ({}, "cache"),
+        ({"FilterExpression": Attr("extra").gt(1)}, "table"),
+        ({"ProjectionExpression": "extra"}, "table"),
+    ):
+        answer = reader.query(**call, **more)
+        assert source_of(answer) == source
+        assert answer["Count"] == mirrored.table.query(**call, **more)["Count"] == 1
+
+
 def test_an_index_that_the_table_does_not_have_answers_on_the_wire(
     make: MakeMirrored, cache: Any
 ) -> None:
@@ -237,3 +299,39 @@ def test_an_index_that_the_table_does_not_have_answers_on_the_wire(
     }  # fmt: skip
     # An encoding without types is never an answer.
     assert isinstance(ask({"S": "1"}, IndexName="text"), PassedOn)
+
+
+def test_a_value_of_another_type_than_the_table_s_key_is_left_to_dynamodb(
+    make: MakeMirrored, cache: Any
+) -> None:
+    """The keys of entries do not show that type, so that "5" would find the items of 5."""
+    specs = parse_views(
+        '[[view]]\nname = "inverted"\nindex = { partition = "sk", sort = "pk" }\n'
+        '[[view]]\nname = "by-pk"\nindex = { partition = "pk", sort = "made" }\n'
+    )
+    mirrored = make(*specs, keys={"pk": "S", "sk": "N"})
+    mirrored.put({"pk": "7", "sk": 5, "made": 1})
+    mirrored.mirror({"pk": "7", "sk": 5})
+    mirrored.is_complete()
+    mirrors = Mirrors([MirroredTable(mirrored.schema, mirrored.views)])
+    guarded = GuardedCache(cache, failures=3, pause=5)
+
+    def ask(index: str, condition: str, **values: Any) -> Any:
+        body = {
+            "TableName": mirrored.name,
+            "IndexName": index,
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": {f":{name}": value for name, value in values.items()},
+        }
+        return run(query(mirrors, body), guarded)
+
+    assert ask("inverted", "sk = :k", k={"N": "5"})["Count"] == 1
+    assert ask("by-pk", "pk = :k", k={"S": "7"})["Count"] == 1
+    for index, condition, values in (
+        ("inverted", "sk = :k", {"k": {"S": "5"}}),
+        ("inverted", "sk = :k AND pk = :p", {"k": {"N": "5"}, "p": {"N": "7"}}),
+        ("by-pk", "pk = :k", {"k": {"N": "7"}}),
+    ):
+        assert isinstance(ask(index, condition, **values), PassedOn), condition
+    # The types of other attributes are not declared.
+    assert ask("by-pk", "pk = :k AND made = :a", k={"S": "7"}, a={"S": "1"})["Count"] == 0

@@ -1,7 +1,7 @@
 """Queries: the index of a partition, read in order."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -9,6 +9,8 @@ import pytest
 from boto3.dynamodb.conditions import Key
 from tests.support.mirrored import MakeMirrored, Mirrored, age_of, source_of
 
+from dynamirror.cache.client import Cache
+from dynamirror.cache.scripts import Command
 from dynamirror.errors import ConfigError
 from dynamirror.reader import Reader
 from dynamirror.reader.guarded_cache import ReadCounts
@@ -150,7 +152,21 @@ def test_the_table_is_asked_where_that_is_wanted(make: MakeMirrored) -> None:
     assert page_of(world.reader(), ConsistentRead=True) == ([0, 1, 2], "table")
 
 
-def test_entries_that_have_gone_are_left_out_and_paging_goes_on(make: MakeMirrored) -> None:
+def test_entries_that_have_gone_are_left_out_and_paging_goes_on(
+    make: MakeMirrored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(cache: Cache, commands: Iterable[Command]) -> list[Any]:
+        commands = list(commands)
+        scores: list[Any] = [one.words for one in commands if one.words[0] == b"ZSCORE"]
+        for _word, index, member in scores:
+            cache.call(index.decode(), b"ZREM", index, member)  # deleted after it was listed
+        answers = real(cache, commands)
+        for _word, index, member in scores:
+            cache.call(index.decode(), b"ZADD", index, b"0", member)
+        return answers
+
+    real = Cache.execute
+    monkeypatch.setattr(Cache, "execute", execute)
     world = partition(make, "N", list(range(450)))
     gone = {3, 4, 5, *range(100, 350)}
     keys = [world.view.key_of({"pk": {"S": "p"}, "sk": {"N": str(number)}}) for number in gone]
@@ -165,6 +181,16 @@ def test_entries_that_have_gone_are_left_out_and_paging_goes_on(make: MakeMirror
     assert {len(items) for items, last in found if last} == {3}, "others are in their place"
     back = pages(reader.query, Limit=300, ScanIndexForward=False, **key)
     assert [int(item["n"]) for items, _ in back for item in items] == left[::-1]
+
+
+def test_an_entry_that_is_lost_while_its_member_stands_is_read_from_the_table(
+    make: MakeMirrored,
+) -> None:
+    world = partition(make, "N", [1, 2])
+    name = world.view.key_of({"pk": {"S": "p"}, "sk": {"N": "1"}})
+    assert name is not None
+    world.cache.call(name, b"UNLINK", name)
+    assert page_of(world.reader()) == ([0, 1], "table")
 
 
 @pytest.mark.parametrize("encoding", [JSON, DYNAMODB_JSON, HASH, attribute("n")])

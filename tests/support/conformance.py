@@ -1,7 +1,7 @@
 """Reads of a mirror beside the same reads of the table."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from dynamirror.views.encoding import DYNAMODB_JSON
 from dynamirror.views.index import IndexSpec
 from dynamirror.views.view import ViewSpec
 
+_PAGING = frozenset({"ExclusiveStartKey", "Limit"})
 GROUPED = IndexSpec(partition="group", sort="rank")
 WIRE = {
     "GetItem": wire.get_item,
@@ -111,26 +112,108 @@ class Tally(NamedTuple):
 def compare_wire(
     given: Fleet, mirrors: Mirrors, cache: GuardedCache, reads: Reads, count: int
 ) -> Tally:
-    """Make reads of the mirror; assert that what it answers is what the table answers."""
+    """Make reads of the mirror; assert that what it answers is what the table answers.
+
+    Of every third, if it is a query with Limit, all pages are read.
+    """
     tally = Tally(Counter(), Counter())
-    for _ in range(count):
+    for number in range(count):
         operation, body = reads.read()
         mine: Any = run(WIRE[operation](mirrors, body), cache)
         if isinstance(mine, PassedOn):
             tally.passed[mine.reason] += 1
             continue
+        is_whole = not isinstance(mine, wire.PartialBatch) or not mine.left
         if isinstance(mine, wire.PartialBatch):
             tally.passed.update(mine.reasons)
             mine = _completed(given.requests, mine)
         tally.answered[operation] += 1
         status, answer = given.requests.call(operation, body)
         assert status == 200, (operation, body, answer, mine)
+        if is_whole:
+            compare_capacity(operation, body, mine, answer)
         mine, answer = settled_answer(operation, mine), settled_answer(operation, answer)
         if "IndexName" in body:
             compare_ties(body, mine, answer)
         else:
             assert mine == answer, (operation, body)
+        if operation == "Query" and "Limit" in body and number % 3 == 0:
+            tally.answered["page"] += _compare_pages(given, mirrors, cache, body)
     return tally
+
+
+def _compare_pages(given: Fleet, mirrors: Mirrors, cache: GuardedCache, body: Value) -> int:
+    """Read a query to its end, each side by its own start keys; returns the number of pages.
+
+    Items with one index key may come in any order, and so on any page: all pages together agree.
+    """
+
+    def of_mirror(page: Value) -> Value | None:
+        answer: Any = run(wire.query(mirrors, page), cache)
+        return None if isinstance(answer, PassedOn) else answer
+
+    def of_table(page: Value) -> Value:
+        status, answer = given.requests.call("Query", page)
+        assert status == 200, (page, answer)
+        return answer  # type: ignore[no-any-return]
+
+    mine, theirs = _pages(of_mirror, body), _pages(of_table, body)
+    if mine is None:  # passed on, part of the way
+        return 0
+    assert theirs is not None
+    sizes = [[page["ScannedCount"] for page in pages] for pages in (mine, theirs)]
+    assert sizes[0] == sizes[1], body
+    if "IndexName" in body:
+        compare_ties(_whole(body), _joined(mine), _joined(theirs))
+    else:
+        settled = [[settled_answer("Query", page) for page in pages] for pages in (mine, theirs)]
+        assert settled[0] == settled[1], body
+    return len(mine)
+
+
+def _pages(ask: Callable[[Value], Value | None], body: Value) -> list[Value] | None:
+    """Return all pages of a query; None if one has no answer."""
+    pages: list[Value] = []
+    start: Value = {}
+    while not pages or start:
+        answer = ask({**body, **start})
+        if answer is None:
+            return None
+        pages.append(answer)
+        last = answer.get("LastEvaluatedKey")
+        start = {} if last is None else {"ExclusiveStartKey": last}
+    return pages
+
+
+def _whole(body: Value) -> Value:
+    return {name: part for name, part in body.items() if name not in _PAGING}
+
+
+def _joined(pages: list[Value]) -> Value:
+    """Return pages as one answer."""
+    items = [item for page in pages for item in page.get("Items", ())]
+    counts = {name: sum(page[name] for page in pages) for name in ("Count", "ScannedCount")}
+    return settled_answer("Query", {"Items": items, **counts})
+
+
+def compare_capacity(operation: str, body: Value, mine: Value, answer: Value) -> None:
+    """Assert that the capacity is reported that DynamoDB charges.
+
+    The emulator reports none for a batch, and another one for an index. Each item here is smaller
+    than 4 KB.
+    """
+    found, expected = mine.get("ConsumedCapacity"), answer.get("ConsumedCapacity")
+    if operation == "BatchGetItem":
+        found = {report["TableName"]: report["CapacityUnits"] for report in found or ()}
+        keys = {name: one["Keys"] for name, one in body["RequestItems"].items()}
+        is_asked = body.get("ReturnConsumedCapacity", "NONE") != "NONE"
+        expected = {name: len(each) / 2 for name, each in keys.items()} if is_asked else {}
+    elif found is not None and "IndexName" in body:
+        most = max(1, mine["ScannedCount"]) / 2
+        assert 0.5 <= found["CapacityUnits"] <= most, (body, found)
+        assert ("GlobalSecondaryIndexes" in found) == (body["ReturnConsumedCapacity"] == "INDEXES")
+        return
+    assert found == expected, (operation, body)
 
 
 def _completed(requests: Requests, mine: wire.PartialBatch) -> Value:

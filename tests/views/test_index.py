@@ -11,6 +11,9 @@ from tests.support.key_templates import hostile
 from tests.support.strategies import PROMISE, binaries, is_one_sentence, numbers
 
 from dynamirror.errors import ConfigError
+from dynamirror.records.stream_record import Change
+from dynamirror.records.version import ChangeVersion
+from dynamirror.views.entry import entries_of_change
 from dynamirror.views.explain import in_words, sample
 from dynamirror.views.index import Index
 from dynamirror.views.mirror_toml import parse_views
@@ -41,6 +44,10 @@ def b64(value: bytes) -> dict[str, str]:
     return {"B": b64encode(value).decode()}
 
 
+def has_content(value: dict[str, str]) -> bool:
+    return all(value.values())
+
+
 # Of three types, with the texts of one type among those of the others.
 keys: st.SearchStrategy[dict[str, str]] = st.one_of(
     st.fixed_dictionaries({"S": hostile | st.sampled_from(["1", "Nw", "%n1", "\0", "\1", "a\0b"])}),
@@ -51,8 +58,8 @@ images = st.fixed_dictionaries(
     {
         "PK": st.fixed_dictionaries({"S": hostile.filter(bool)}),
         "SK": st.fixed_dictionaries({"N": numbers}),
-        "customer": keys,
-        "created": keys,
+        "customer": keys.filter(has_content),
+        "created": keys.filter(has_content),
     }
 )
 
@@ -172,11 +179,37 @@ def test_a_page_goes_on_behind_its_last_member(items: list[Any], forward: bool) 
         {"customer": {"S": "c"}, "created": {"BOOL": True}},
         {"customer": {"SS": ["c"]}, "created": {"N": "1"}},
         {"customer": {"NULL": True}, "created": {"N": "1"}},
+        {"customer": {"S": ""}, "created": {"N": "1"}},
+        {"customer": {"S": "c"}, "created": {"B": ""}},
+        {"customer": {"S": "é" * 1024 + "c"}, "created": {"N": "1"}},
+        {"customer": {"S": "c"}, "created": {"S": "c" * 1025}},
+        {"customer": {"S": "c"}, "created": b64(bytes(1025))},
+        {"customer": {"S": "c"}, "created": {"B": bytes(1025)}},
     ],
 )
 def test_an_item_without_an_attribute_of_the_index_is_not_in_it(attributes: Any) -> None:
     view = bound(KEYED)
     assert view.render({"PK": {"S": "p"}, "SK": {"N": "1"}, **attributes}) is None
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"customer": {"S": "é" * 1024}, "created": {"S": "c" * 1024}},
+        {"customer": b64(bytes(2048)), "created": b64(bytes(1024))},
+        {"customer": {"B": bytes(2048)}, "created": {"B": bytes(1)}},
+    ],
+)
+def test_the_longest_keys_of_dynamodb_are_in_an_index(attributes: Any) -> None:
+    assert bound(KEYED).render({"PK": {"S": "p"}, "SK": {"N": "1"}, **attributes}) is not None
+
+
+def test_a_partition_key_too_long_to_sort_by_is_not_in_an_inverted_index() -> None:
+    view = bound(INVERTED)
+    for length, count in ((1024, 1), (1025, 0)):
+        key: Any = {"PK": {"S": "p" * length}, "SK": {"N": "1"}}
+        change = Change("orders", key, ChangeVersion(1, 1, 1), key, None)
+        assert len(list(entries_of_change(view, change))) == count
 
 
 def test_the_default_key_names_index_and_primary_key() -> None:
@@ -236,6 +269,23 @@ def test_what_cannot_be_an_index_is_refused(text: str, said: str) -> None:
         bound(text)
     assert said in str(error.value)
     assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("k:{id}", "as in order:{{{id}}}"),
+        ("k:{{a}}:{id}", "in a hash tag"),
+        ("k:{{{id}}}:%%", "% behind the partition key"),  # the key of the sorted set itself
+    ],
+)
+def test_an_entry_that_is_alone_in_its_index_shares_a_slot_with_it(key: str, said: str) -> None:
+    schema = Schema("users", ("id",), ("S",))
+    text = 'name = "own"\nindex = { partition = "id" }'
+    with pytest.raises(ConfigError) as error:
+        bound(f'{text}\nkey = "{key}"', schema)
+    assert said in str(error.value)
+    assert bound(text, schema).template.text == "{table}:own:{{{id}}}"
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,10 @@ KEYS_ONLY = {"ProjectionType": "KEYS_ONLY"}
 INCLUDE = {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["total", "status"]}
 TABLE: Any = {
     "TableName": "orders",
+    "KeySchema": [
+        {"AttributeName": "PK", "KeyType": "HASH"},
+        {"AttributeName": "SK", "KeyType": "RANGE"},
+    ],
     "LocalSecondaryIndexes": [described("HASH", projection=KEYS_ONLY, name="local")],
     "GlobalSecondaryIndexes": [
         described("HASH", "RANGE"),
@@ -46,8 +50,45 @@ def test_each_proposal_is_a_view_that_answers_as_the_index() -> None:
     indexes = indexes_of(TABLE)
     for spec in specs:
         assert difference(spec, spec.bind(SCHEMA), indexes[spec.name]) is None
-    views = [spec.bind(SCHEMA) for spec in specs]
-    assert [text[:1] for text in proposals(TABLE, views)] == ["#"]
+    assert [text[:1] for text in proposals(TABLE, specs)] == ["#"]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "is_view"),
+    [
+        ("é", True),
+        ('q"\\\n\x7f', True),
+        ("PK", True),
+        ("address.city", False),
+        ("table", False),  # in a key, {table} is the table's name
+        ("a{b", False),
+        ("{a}", False),
+    ],
+)
+def test_a_proposal_can_be_pasted_or_is_a_comment(attribute: str, is_view: bool) -> None:  # noqa: FBT001
+    key = [{"AttributeName": attribute, "KeyType": "HASH"}]
+    index = {"IndexName": "own", "KeySchema": key, "Projection": KEYS_ONLY}
+    (text,) = proposals({**TABLE, "LocalSecondaryIndexes": [], "GlobalSecondaryIndexes": [index]})
+    if is_view:
+        (spec,) = parse_views(text)
+        assert difference(spec, spec.bind(SCHEMA), index) is None
+    else:
+        assert text.startswith("# own: no view is like it: ")
+        assert "\n" not in text
+
+
+def test_a_name_that_another_view_has_is_not_proposed_again() -> None:
+    specs = parse_views(
+        '[[view]]\nname = "by-customer"\ntable = "carts"\nindex = { partition = "customer" }\n'
+        '[[view]]\nname = "some"\nkey = "some:{PK}:{SK}"\n'
+        '[[view]]\nname = "local"\nindex = { partition = "x" }\n'
+    )
+    texts = list(proposals(TABLE, specs))
+    assert [text.partition(":")[0] for text in texts] == ["# by-customer", "# some", "# several"]
+    assert all("has the name" in text for text in texts[:2])
+    text = '[[view]]\nname = "all"\nkey = "orders:by-customer:{{{PK}}}:{SK}"'
+    clash, *_ = [text for text in proposals(TABLE, parse_views(text)) if "by-customer" in text]
+    assert "could both write one key" in clash
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from dynamirror.attachment.async_gate import AsyncGate
 from dynamirror.attachment.attachment import Attachment
-from dynamirror.attachment.handlers import Reply, is_seen
+from dynamirror.attachment.handlers import Reply
 from dynamirror.attachment.options import Options
-from dynamirror.attachment.targets import Place, Target, place_of
+from dynamirror.attachment.targets import Place, Target
 from dynamirror.cache.asynchronous.client import AsyncCache
 from dynamirror.errors import ConfigError
 from dynamirror.reader.async_guarded_cache import run_async
@@ -64,14 +64,20 @@ class AsyncAttachment(Attachment):
         self._gates = {}
 
     async def _before_call(
-        self, *, model: Any, params: dict[str, Any], context: dict[str, Any], **_rest: Any
+        self,
+        *,
+        model: Any,
+        params: dict[str, Any],
+        request_signer: Any,
+        context: dict[str, Any],
+        **_rest: Any,
     ) -> Reply | None:
         operation = model.name
-        if not self._handles(operation) or is_seen(context):
+        if not self._handles(operation, context, request_signer):
             return None
         calls = None
         try:
-            place = place_of(params, context) if self._target.of_session else None
+            place = self._place_of(params, context, request_signer)
             calls = self._calls_of(place)
 
             async def ask_table(request: TableRequest) -> Any:
@@ -93,16 +99,6 @@ class AsyncAttachment(Attachment):
                 return await getattr(made, request.operation)(**request.arguments)
         except Exception as error:  # noqa: BLE001 - its caller decides
             return error
-
-    async def _after_call(
-        self, *, http_response: Any, parsed: dict[str, Any], context: dict[str, Any], **_rest: Any
-    ) -> None:
-        try:
-            steps = self._handlers.after(http_response.status_code, parsed, context)
-            if steps is not None:
-                self._compare_later(steps)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._handlers.fault(error)
 
     def _compare_later(self, steps: Steps[None]) -> None:
         if len(self._comparisons) >= _MOST_COMPARED:

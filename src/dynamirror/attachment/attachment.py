@@ -2,7 +2,7 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from itertools import count
 from threading import Lock
@@ -18,6 +18,8 @@ from dynamirror.attachment.handlers import (
     WRITE_OPERATIONS,
     Handlers,
     Reply,
+    after_call,
+    after_error,
     is_seen,
 )
 from dynamirror.attachment.later import Later
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
 _numbers = count(1)
 # Set on an emitter; a copy of the emitter lacks it.
 _ATTACHED: Final = "_dynamirror_attached"
+_AFTER: Final = "dynamirror-after"
 
 
 class Attachment(ABC):
@@ -61,7 +64,7 @@ class Attachment(ABC):
         self._id = f"dynamirror-attached-{next(_numbers)}"
         self._is_attached = False
         self._counts = Counts()
-        self._handlers = Handlers(self._counts, shadow=options.shadow)
+        self._handlers = Handlers(self._counts, self._compare_later, shadow=options.shadow)
         self._calls: dict[Place, Calls] = {}
         self.renew()
         if options.registry is not None:
@@ -108,15 +111,11 @@ class Attachment(ABC):
             "before-call.dynamodb", self._before_call, unique_id=f"{self._id}-before"
         )
         # Before those of boto3, which convert the answer's values.
-        for operation in sorted(READ_OPERATIONS | WRITE_OPERATIONS):
+        for operation in READ_OPERATIONS | WRITE_OPERATIONS:
             emitter.register_first(
-                f"after-call.dynamodb.{operation}",
-                self._after_call,
-                unique_id=f"{self._id}-after-{operation}",
+                f"after-call.dynamodb.{operation}", after_call, unique_id=f"{_AFTER}-{operation}"
             )
-        emitter.register(
-            "after-call-error.dynamodb", self._after_error, unique_id=f"{self._id}-error"
-        )
+        emitter.register("after-call-error.dynamodb", after_error, unique_id=_AFTER)
         _attached_to(emitter).append(self)
         self._is_attached = True
 
@@ -125,11 +124,6 @@ class Attachment(ABC):
         emitter = self._target.emitter
         self._is_attached = False
         emitter.unregister("before-call.dynamodb", unique_id=f"{self._id}-before")
-        for operation in READ_OPERATIONS | WRITE_OPERATIONS:
-            emitter.unregister(
-                f"after-call.dynamodb.{operation}", unique_id=f"{self._id}-after-{operation}"
-            )
-        emitter.unregister("after-call-error.dynamodb", unique_id=f"{self._id}-error")
         with suppress(ValueError):
             _attached_to(emitter).remove(self)
         self._end()
@@ -140,18 +134,19 @@ class Attachment(ABC):
 
     @abstractmethod
     def _before_call(
-        self, *, model: Any, params: dict[str, Any], context: dict[str, Any], **_rest: Any
+        self,
+        *,
+        model: Any,
+        params: dict[str, Any],
+        request_signer: Any,
+        context: dict[str, Any],
+        **_rest: Any,
     ) -> Any:
         """Return the reply to a call, or None, or a coroutine of either."""
 
     @abstractmethod
-    def _after_call(
-        self, *, http_response: Any, parsed: dict[str, Any], context: dict[str, Any], **_rest: Any
-    ) -> Any:
-        """Complete DynamoDB's answer."""
-
-    def _after_error(self, *, context: dict[str, Any], **_rest: Any) -> None:
-        self._handlers.failed(context)
+    def _compare_later(self, steps: Steps[None]) -> None:
+        """Carry out the steps of a comparison, for which no caller waits."""
 
     def _fault(self, error: Exception, operation: str, calls: Calls | None) -> None:
         """Take note of an exception of this package."""
@@ -159,11 +154,17 @@ class Attachment(ABC):
             calls.own_writes.block("")
         self._handlers.fault(error)
 
-    def _handles(self, operation: str) -> bool:
-        return self._is_attached and (
-            operation in READ_OPERATIONS
-            or (operation in WRITE_OPERATIONS and self.options.min_time == "own-writes")
-        )
+    def _handles(self, operation: str, context: Mapping[str, Any], signer: Any) -> bool:
+        if not self._is_attached or not self._target.is_own(signer):
+            return False
+        if operation in READ_OPERATIONS:
+            return not is_seen(context)  # by another attachment
+        return operation in WRITE_OPERATIONS and self.options.min_time == "own-writes"
+
+    def _place_of(
+        self, params: Mapping[str, Any], context: Mapping[str, Any], signer: Any
+    ) -> Place:
+        return place_of(params, context, signer) if self._target.of_session else None
 
     def _calls_of(self, place: Place) -> Calls:
         calls = self._calls.get(place)
@@ -177,11 +178,11 @@ class Attachment(ABC):
         options = self.options
         own_writes = OwnWrites() if options.min_time == "own-writes" else None
 
-        def mirrored(schema: Schema, views: Sequence[View], arn: str) -> MirroredTable:
+        def mirrored(schema: Schema, views: Sequence[View], **described: Any) -> MirroredTable:
             return MirroredTable(
                 schema,
                 views,
-                arn=arn,
+                **described,
                 view=options.view,
                 on_miss=options.on_miss,
                 min_time=min_time_of(schema.table, options.min_time, own_writes),
@@ -224,14 +225,20 @@ class ThreadedAttachment(Attachment):
             self._cache.close()
 
     def _before_call(
-        self, *, model: Any, params: dict[str, Any], context: dict[str, Any], **_rest: Any
+        self,
+        *,
+        model: Any,
+        params: dict[str, Any],
+        request_signer: Any,
+        context: dict[str, Any],
+        **_rest: Any,
     ) -> Reply | None:
         operation = model.name
-        if not self._handles(operation) or is_seen(context):
+        if not self._handles(operation, context, request_signer):
             return None
         calls: Calls | None = None
         try:
-            place = place_of(params, context) if self._target.of_session else None
+            place = self._place_of(params, context, request_signer)
             calls = self._calls_of(place)
 
             def ask_table(request: TableRequest) -> Any:
@@ -244,15 +251,8 @@ class ThreadedAttachment(Attachment):
             self._fault(error, operation, calls)
         return None
 
-    def _after_call(
-        self, *, http_response: Any, parsed: dict[str, Any], context: dict[str, Any], **_rest: Any
-    ) -> None:
-        try:
-            steps = self._handlers.after(http_response.status_code, parsed, context)
-            if steps is not None:
-                self._later.submit(steps)
-        except Exception as error:  # noqa: BLE001 - as above
-            self._handlers.fault(error)
+    def _compare_later(self, steps: Steps[None]) -> None:
+        self._later.submit(steps)
 
     def _compare(self, steps: Steps[None]) -> None:
         try:

@@ -35,9 +35,11 @@ class Answered(NamedTuple):
 
     Args:
         body: the answer on the wire.
+        can_compare: whether DynamoDB answers such a call, too.
     """
 
     body: Body
+    can_compare: bool = True
 
 
 class Partly(NamedTuple):
@@ -136,7 +138,9 @@ class Calls:
             answer = yield from wire.query(Mirrors(found), body)
         else:
             answer = yield from self._query(self.own_writes, body, table)
-        return TablePart(answer.reason) if isinstance(answer, PassedOn) else Answered(answer)
+        if isinstance(answer, PassedOn):
+            return TablePart(answer.reason)
+        return Answered(answer, table.can_ask(body.get("IndexName")))
 
     def _query(
         self, own_writes: OwnWrites, body: Body, table: MirroredTable

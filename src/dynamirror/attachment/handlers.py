@@ -69,15 +69,14 @@ class _State(NamedTuple):
     """What is kept of a call until it is answered.
 
     Args:
+        handlers: of the attachment that has looked at the call.
         calls: decided the call.
-        what: what is left to do; None if no other attachment need look at the call.
+        what: what is left to do; None for nothing.
     """
 
-    calls: Calls | None = None
+    handlers: "Handlers"
+    calls: Calls
     what: _Written | PartialBatch | Comparison | None = None
-
-
-_NOTHING: Final = _State()
 
 
 class Handlers:
@@ -85,6 +84,7 @@ class Handlers:
 
     Args:
         counts: counts the outcomes.
+        compare_later: carries out the steps of a comparison, for which no caller waits.
         shadow: the share of answers that are compared with DynamoDB's.
         chance: returns a number from 0 to 1.
         clock: monotonic seconds.
@@ -93,12 +93,14 @@ class Handlers:
     def __init__(
         self,
         counts: Counts,
+        compare_later: Callable[[Steps[None]], None],
         *,
         shadow: float = 0.0,
         chance: Callable[[], float] = random,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self.counts = counts
+        self._compare_later = compare_later
         self._shadow = shadow
         self._chance = chance
         self._clock = clock
@@ -119,13 +121,13 @@ class Handlers:
         if operation in WRITE_OPERATIONS:
             if calls.own_writes is not None:
                 names = yield from calls.written(calls.own_writes, operation, body)
-                context[_STATE] = _State(calls, _Written(calls.own_writes, names))
+                self._keep(context, calls, _Written(calls.own_writes, names))
             return None
         outcome = yield from calls.read(operation, body)
         match outcome:
-            case Answered(answered):
-                if self._shadow and self._chance() < self._shadow:
-                    context[_STATE] = _State(calls, Comparison(operation, body, answered))
+            case Answered(answered, can_compare):
+                if can_compare and self._shadow and self._chance() < self._shadow:
+                    self._keep(context, calls, Comparison(operation, body, answered))
                     self.counts.read(operation, "table", "shadow")
                     return None
                 reply = answer(params["url"], answered)
@@ -133,46 +135,35 @@ class Handlers:
                 return reply
             case Partly(partial, rest):
                 params["body"] = _encode(rest)
-                context[_STATE] = _State(calls, partial)
+                self._keep(context, calls, partial)
                 self.counts.read(operation, "partly")
             case TablePart(reason) if reason:
-                context[_STATE] = _State(calls, None)
+                self._keep(context, calls)
                 self.counts.read(operation, "table", reason)
         return None
 
-    def after(
-        self, status: int, parsed: dict[str, Any], context: dict[str, Any]
-    ) -> Steps[None] | None:
+    def _keep(self, context: dict[str, Any], calls: Calls, what: Any = None) -> None:
+        context.setdefault(_STATE, []).append(_State(self, calls, what))
+
+    def after(self, state: _State, status: int, parsed: dict[str, Any]) -> None:
         """Take note of DynamoDB's answer to a call, and complete it.
 
         Args:
+            state: what was kept of the call.
             status: the status of the answer.
             parsed: the answer as botocore parsed it; it is completed.
-            context: botocore's context of the call.
-
-        Returns:
-            Steps that compare the answer again, which no caller needs to wait for; None for none.
         """
-        calls, what = context.pop(_STATE, _NOTHING)
-        if calls is None or what is None:
-            return None
+        what = state.what
         if isinstance(what, _Written):
             what.end(_second(status, parsed))
-        elif status >= _ERROR:
-            return None
+        elif what is None or status >= _ERROR:
+            return
         elif isinstance(what, PartialBatch):
             merge(what, parsed)
         elif what.agrees(parsed):
             self.counts.shadow(what.operation, AGREED)
         else:
-            return self._compare_again(calls, what, deepcopy(parsed))
-        return None
-
-    def failed(self, context: dict[str, Any]) -> None:
-        """Take note that a call has no answer."""
-        _, what = context.pop(_STATE, _NOTHING)
-        if isinstance(what, _Written):
-            what.end(NEVER)
+            self._compare_later(self._compare_again(state.calls, what, deepcopy(parsed)))
 
     def _compare_again(
         self, calls: Calls, comparison: Comparison, parsed: Mapping[str, Any]
@@ -197,6 +188,27 @@ class Handlers:
 def is_seen(context: Mapping[str, Any]) -> bool:
     """Return whether an attachment has looked at a call."""
     return _STATE in context
+
+
+def after_call(
+    *, http_response: Any, parsed: dict[str, Any], context: dict[str, Any], **_rest: Any
+) -> None:
+    """Complete DynamoDB's answer to a call for all attachments that have looked at it.
+
+    Calls may be under way while their attachment is detached. So each emitter keeps this function.
+    """
+    for state in context.pop(_STATE, ()):
+        try:
+            state.handlers.after(state, http_response.status_code, parsed)
+        except Exception as error:  # noqa: BLE001 - a fault of ours must not be the caller's
+            state.handlers.fault(error)
+
+
+def after_error(*, context: dict[str, Any], **_rest: Any) -> None:
+    """Take note that a call has no answer."""
+    for state in context.pop(_STATE, ()):
+        if isinstance(state.what, _Written):
+            state.what.end(NEVER)
 
 
 def _second(status: int, parsed: Mapping[str, Any]) -> int | None:

@@ -34,7 +34,7 @@ class Tables:
         specs: all views of the cache.
         only: names of the tables to answer for; None for all.
         schemas: the keys of tables that DynamoDB need not be asked for.
-        make: makes the mirrored table of a schema, its views and its ARN.
+        make: makes the mirrored table of a schema, its views, its ARN and its indexes.
         clock: monotonic seconds.
     """
 
@@ -108,17 +108,21 @@ class Tables:
             return Reason.UNKNOWN_TABLE
         stream = parse_marker(reply).stream
         schema, arn = self._schemas.get(name), ""
+        indexes: Collection[str] = ()
         if schema is None:
             description: Any = yield TableRequest("describe_table", {"TableName": named})
             if isinstance(description, Exception):
                 _warn(name, f"DynamoDB does not describe it: {type(description).__name__}")
                 return Reason.UNKNOWN_TABLE
-            schema, arn = schema_of(name, description["Table"]), description["Table"]["TableArn"]
+            described = description["Table"]
+            schema, arn = schema_of(name, described), described["TableArn"]
+            indexes = _indexes(described)
             if stream and _place(stream) != _place(arn):
                 _warn(name, "the mirror is of a table in another region or account")
                 return Reason.UNKNOWN_TABLE
         try:
-            return self._make(schema, bind_views(self._specs, schema), arn=arn)
+            views = bind_views(self._specs, schema)
+            return self._make(schema, views, arn=arn, own_indexes=indexes)
         except ConfigError as error:
             _warn(name, str(error))
             return Reason.VIEW
@@ -132,6 +136,13 @@ def table_names(named: Iterable[str] | None) -> frozenset[str] | None:
 def table_name(named: str) -> str:
     """Return the name of a table that a request names by name or ARN."""
     return named.rpartition(":table/")[2] if named.startswith("arn:") else named
+
+
+def _indexes(table: Mapping[str, Any]) -> Collection[str]:
+    """Return the names of the indexes by which a table can be queried now."""
+    local, other = (table.get(f"{kind}SecondaryIndexes", ()) for kind in ("Local", "Global"))
+    ready = [index for index in other if index.get("IndexStatus", "ACTIVE") == "ACTIVE"]
+    return [index["IndexName"] for index in (*local, *ready)]
 
 
 def _place(arn: str) -> Sequence[str]:

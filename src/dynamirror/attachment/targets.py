@@ -11,8 +11,8 @@ _KINDS: Final = (
     "model or connection of PynamoDB"
 )
 
-# The place of a call: region and URL of the client, where a session has several.
-Place = tuple[str, str] | None
+# The place of a call: region, URL and credentials of the client, where a session has several.
+Place = tuple[str, str, Any] | None
 
 
 class Target(NamedTuple):
@@ -23,12 +23,14 @@ class Target(NamedTuple):
         tables: names of the tables; None for all.
         client: makes, or returns, the client that describes tables of a place.
         of_session: whether clients of several places share the emitter.
+        is_own: from the signer of a call, returns whether it has the target's credentials.
     """
 
     emitter: Any
     tables: frozenset[str] | None
     client: Callable[[Place, Any], Any]
     of_session: bool = False
+    is_own: Callable[[Any], bool] = lambda _signer: True
 
 
 def resolve(target: Any) -> Target:
@@ -74,10 +76,15 @@ def _of_session(session: Any) -> Target:
 
     def client(place: Place, config: Any) -> Any:
         assert place is not None
-        region, url = place
+        region, url, _credentials = place
         return make(_SERVICE, region_name=region, endpoint_url=url, config=config)
 
-    return Target(inner.get_component("event_emitter"), None, client, of_session=True)
+    def is_own(signer: Any) -> bool:
+        # With others, the client may read another account, which `client` would not describe.
+        return signer._credentials is inner._credentials  # noqa: SLF001 - botocore shows them nowhere else
+
+    emitter = inner.get_component("event_emitter")
+    return Target(emitter, None, client, of_session=True, is_own=is_own)
 
 
 def _of_pynamodb(target: Any) -> Target:
@@ -94,6 +101,6 @@ def is_asynchronous(emitter: Any) -> bool:
     return type(inner).__module__.startswith("aiobotocore.")
 
 
-def place_of(params: Mapping[str, Any], context: Mapping[str, Any]) -> Place:
+def place_of(params: Mapping[str, Any], context: Mapping[str, Any], signer: Any) -> Place:
     """Return the place of a call of a session's client."""
-    return context["client_region"], params["url"]
+    return context["client_region"], params["url"], signer._credentials  # noqa: SLF001 - as above

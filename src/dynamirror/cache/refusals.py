@@ -1,7 +1,7 @@
 """Entries that the cache refused: which are quarantined, and which come again."""
 
 from collections.abc import Callable, Sequence
-from itertools import compress
+from itertools import chain, compress, islice
 from typing import Any, Final
 
 import msgspec
@@ -55,6 +55,7 @@ def settle_refusals(
     *,
     write: Callable[[Entry], Command],
     delete: Callable[[Entry], Command],
+    remove: Callable[[Entry], Sequence[Command]],
     set_aside: SetAside,
 ) -> None:
     """Add each refused entry to the report: quarantined, without an entry, or failed.
@@ -65,6 +66,7 @@ def settle_refusals(
         report: holds the outcomes of the others.
         write: returns the command that was refused.
         delete: returns the command that deletes an entry through its fence.
+        remove: returns the commands that delete an entry, and its member, whatever its fence is.
         set_aside: quarantines all items that cannot be written; returns whether it took all.
 
     Raises:
@@ -90,7 +92,7 @@ def settle_refusals(
             doomed.append(refusal)
     # Deleted first, an item that is not listed would come again, stale, and be lost.
     if doomed and set_aside([*report.quarantined, *(refusal.rejected for refusal in doomed)]):
-        _delete(cache, doomed, report, delete)
+        _delete(cache, doomed, report, delete, remove)
     else:
         report.failed += [RejectedEntry(refusal.entry, _NOT_LISTED) for refusal in doomed]
 
@@ -110,17 +112,28 @@ def _is_lasting(
 
 
 def _delete(
-    cache: Cache, doomed: Sequence[Refusal], report: Report, delete: Callable[[Entry], Command]
+    cache: Cache,
+    doomed: Sequence[Refusal],
+    report: Report,
+    delete: Callable[[Entry], Command],
+    remove: Callable[[Entry], Sequence[Command]],
 ) -> None:
     """Delete what the cache holds of the entries: it is out of date, and nothing replaces it."""
     answers = cache.execute([delete(refusal.entry) for refusal in doomed])
     refused = [isinstance(answer, Failure) and answer.is_final for answer in answers]
     # A fence that cannot be read guards nothing: without it, no entry is the only safe one.
-    keys = [refusal.entry.key.encode() for refusal in compress(doomed, refused)]
-    unlinked = iter(cache.execute([Command(key, (b"UNLINK", key)) for key in keys]) if keys else ())
+    removals = [remove(refusal.entry) for refusal in compress(doomed, refused)]
+    removed = iter(cache.execute(chain.from_iterable(removals)) if removals else ())
+    sizes = iter(map(len, removals))
     for refusal, answer, is_refused in zip(doomed, answers, refused, strict=True):
-        last = next(unlinked) if is_refused else answer
-        if isinstance(last, Failure) and not last.is_of_key:
-            report.failed.append(RejectedEntry(refusal.entry, last.reason))
+        last = list(islice(removed, next(sizes))) if is_refused else [answer]
+        failures = [one for one in last if isinstance(one, Failure) and not _has_nothing(one)]
+        if failures:
+            report.failed.append(RejectedEntry(refusal.entry, failures[0].reason))
         else:
             report.quarantined.append(refusal.rejected)
+
+
+def _has_nothing(failure: Failure) -> bool:
+    """Return whether there was nothing to delete: no such key, or no sorted set."""
+    return failure.is_of_key or failure.code == "WRONGTYPE"

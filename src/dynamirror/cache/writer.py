@@ -75,6 +75,7 @@ def apply(
             *(cache, refusals, report),
             write=outbox.command,
             delete=outbox.deletion,
+            remove=_removal,
             set_aside=set_aside,
         )
     return report
@@ -222,6 +223,16 @@ def _delete(entry: Entry, fence_ttl: bytes) -> Command:
         return DELETE.command(*_keys(entry), str(entry.version), fence_ttl)
     index, member = _place(entry)
     return DELETE.indexed(*_keys(entry), index, str(entry.version), fence_ttl, member)
+
+
+def _removal(entry: Entry) -> list[Command]:
+    """Return the commands that delete an entry, and its member, whatever its fence is."""
+    key = entry.key.encode()
+    commands = [Command(key, (b"UNLINK", key))]
+    if entry.view.members is not None:
+        index, member = _place(entry)
+        commands.append(Command(index, (b"ZREM", index, member)))
+    return commands
 
 
 def _place(entry: Entry) -> tuple[bytes, bytes]:

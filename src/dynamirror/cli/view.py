@@ -85,7 +85,7 @@ def check(
         }
         for spec, view in zip(specs_of_table, views, strict=True)
     ]
-    proposed = _proposed(specs_of_table, views, endpoint_url) if indexes else []
+    proposed = _proposed(specs, views, endpoint_url) if indexes else []
     if as_json:
         filters = [pattern for pattern, _names in found]
         found_indexes = {"indexes": proposed} if indexes else {}
@@ -111,13 +111,14 @@ def _proposed(
     table = views[0].schema.table
     _, description = describe_schema(options.read_aws(endpoint_url).dynamodb(), table)
     found = indexes_of(description)
+    specs_of_table = [spec for spec in specs if spec.table in (None, table)]
     lines = [
         f"# {spec.name}: {reason}"
-        for spec, view in zip(specs, views, strict=True)
+        for spec, view in zip(specs_of_table, views, strict=True)
         if spec.index is not None and spec.name in found
         if (reason := difference(spec, view, found[spec.name]))
     ]
-    return [*lines, *proposals(description, views)] or [
+    return [*lines, *proposals(description, specs)] or [
         f"# table {table} has no index that a view does not replace already"
     ]
 

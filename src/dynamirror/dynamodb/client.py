@@ -209,12 +209,18 @@ def describe_schema(client: "DynamoDBClient", name: str) -> tuple[Schema, Any]:
 
 
 def schema_of(name: str, description: Any) -> Schema:
-    """Return the key attributes in a table's description by AWS."""
+    """Return the key attributes in a table's description by AWS, and those of its indexes."""
     kinds = {key["KeyType"]: key["AttributeName"] for key in description["KeySchema"]}
     keys = tuple(kinds[kind] for kind in ("HASH", "RANGE") if kind in kinds)
     known = description.get("AttributeDefinitions", ())
     types = {attribute["AttributeName"]: attribute["AttributeType"] for attribute in known}
-    return Schema(name, keys, tuple(types[key] for key in keys))
+    return Schema(
+        name,
+        keys,
+        tuple(types[key] for key in keys),
+        tuple((other, tag) for other, tag in types.items() if other not in keys),
+        tuple(index["IndexName"] for index in description.get("LocalSecondaryIndexes", ())),
+    )
 
 
 def describe_table(client: "DynamoDBClient", name: str) -> Table:

@@ -63,7 +63,7 @@ class KeyCondition:
 
         Args:
             names: the partition key's, and the sort key's if there is one.
-            types: their type tags, if known.
+            types: their type tags; empty where they are not known.
 
         Raises:
             NotUnderstoodError: it is not a condition on this key.
@@ -85,7 +85,7 @@ class KeyCondition:
             if attribute != names[place]:
                 raise NotUnderstoodError("a key condition is on another attribute than the key's")
             for operand in operands:
-                if types and types[place] not in operand:
+                if types and types[place] and types[place] not in operand:
                     raise NotUnderstoodError("a key condition has a value of another type")
                 _check_length(operand, _LONGEST[place])
         return condition

@@ -50,7 +50,7 @@ def read_query(
     Args:
         body: the request.
         keys: names of the key attributes of the table or index that is queried.
-        types: their type tags, if known.
+        types: their type tags; empty where they are not known.
         scalars: key attributes of the table and of all its indexes.
 
     Raises:

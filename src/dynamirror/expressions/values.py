@@ -4,7 +4,7 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.Nami
 """
 
 import re
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
@@ -126,8 +126,13 @@ def _is_text(content: Any) -> bool:
 def _is_binary(content: Any) -> bool:
     if isinstance(content, bytes | bytearray):
         return True
+    return isinstance(content, str) and is_base64(content)
+
+
+def is_base64(text: str) -> bool:
+    """Return whether DynamoDB takes a text for binary: other bits at its end are refused."""
     try:
-        return isinstance(content, str) and isinstance(b64decode(content, validate=True), bytes)
+        return b64encode(b64decode(text, validate=True)).decode() == text
     except ValueError:
         return False
 

@@ -29,7 +29,7 @@ def check_indexes(
         try:
             view = spec.bind(schema)
         except ConfigError:
-            return  # the check of the views has reported it
+            continue  # the check of the views has reported it
         what = f"index {spec.name}"
         if finding := difference(spec, view, index):
             yield place.wrong(

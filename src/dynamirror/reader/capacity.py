@@ -15,7 +15,14 @@ def units(size: int) -> float:
     return max(1, -(-size // _UNIT_BYTES)) * _EVENTUAL
 
 
-def consumed(kind: str | None, table: str, charged: float, index: str | None = None) -> Any:
+def consumed(
+    kind: str | None,
+    table: str,
+    charged: float,
+    index: str | None = None,
+    *,
+    is_local: bool = False,
+) -> Any:
     """Return `ConsumedCapacity`; None if it is not asked for.
 
     Args:
@@ -23,6 +30,7 @@ def consumed(kind: str | None, table: str, charged: float, index: str | None = N
         table: the table, as the request names it.
         charged: units.
         index: the index that was read; None for the table.
+        is_local: whether the index is a local one.
     """
     if kind in (None, "NONE"):
         return None
@@ -30,5 +38,6 @@ def consumed(kind: str | None, table: str, charged: float, index: str | None = N
     if kind == "INDEXES":
         report["Table"] = {"CapacityUnits": 0.0 if index else charged}
         if index:
-            report["GlobalSecondaryIndexes"] = {index: {"CapacityUnits": charged}}
+            indexes = "LocalSecondaryIndexes" if is_local else "GlobalSecondaryIndexes"
+            report[indexes] = {index: {"CapacityUnits": charged}}
     return report

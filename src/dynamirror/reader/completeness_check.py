@@ -5,7 +5,7 @@ from typing import Any
 from dynamirror.cache.completeness_marker import CompletenessMarker, parse_marker
 from dynamirror.cache.scripts import Command
 from dynamirror.reader.guarded_cache import DOWN
-from dynamirror.reader.steps import Steps
+from dynamirror.reader.steps import Reason, Steps
 from dynamirror.views.keyspace import completeness_marker_key
 
 
@@ -31,6 +31,11 @@ class CompletenessCheck:
     def seen(self) -> CompletenessMarker | None:
         """Return the marker as it was read last; None unless it was complete."""
         return self._last[1]
+
+    @property
+    def reason(self) -> Reason:
+        """Return why nothing can be read while `seen` is None."""
+        return Reason.DOWN if self._last[0] is DOWN else Reason.INCOMPLETE
 
     def look(self) -> Steps[CompletenessMarker | None]:
         """Read the marker; returns None unless it is complete."""

@@ -1,6 +1,6 @@
 """The tables that a cache mirrors, and which of their views answers which read."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 from dynamirror.errors import ConfigError
@@ -20,6 +20,7 @@ class MirroredTable:
         schema: the table, with the types of its keys.
         views: all views of the table that the cache holds, bound to it.
         arn: the table's ARN, by which requests may name it; empty where it is not known.
+        own_indexes: names of the indexes that the table itself has, as far as they are known.
         view: name of the view that answers all reads but those of an index, whatever it makes of
             an item; None for the views that keep items as they are.
         on_miss: what an entry that the cache lacks means: the `table` is asked, or the item is
@@ -38,6 +39,7 @@ class MirroredTable:
         views: Sequence[View],
         *,
         arn: str = "",
+        own_indexes: Collection[str] = (),
         view: str | None = None,
         on_miss: OnMiss = "table",
         min_time: Callable[[Item], float | None] | None = None,
@@ -46,6 +48,7 @@ class MirroredTable:
             raise ConfigError(f"on_miss: must be 'table' or 'absent', not {on_miss!r}")
         self.schema = schema
         self.arn = arn
+        self._own_indexes = frozenset(own_indexes)
         self.views = tuple(views)
         self.fingerprint = fingerprint(views)
         self.absent = on_miss == "absent"
@@ -67,6 +70,10 @@ class MirroredTable:
         self.by_order = next(
             (one for one in candidates if one.collection and (view or one.when is None)), None
         )
+
+    def can_ask(self, index: object) -> bool:
+        """Return whether the table, too, answers a query of an index; None is the table itself."""
+        return index is None or index in self._own_indexes
 
 
 class Mirrors:

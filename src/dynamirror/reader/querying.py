@@ -85,7 +85,12 @@ class Page:
 
 
 def read_in_order(
-    check: CompletenessCheck, ordered: Ordered, shape: Shape, *, dated: bool = False
+    check: CompletenessCheck,
+    ordered: Ordered,
+    shape: Shape,
+    *,
+    absent: bool = True,
+    dated: bool = False,
 ) -> Steps[Page | Reason]:
     """Read a page of entries; returns why that cannot be done where it cannot.
 
@@ -95,12 +100,13 @@ def read_in_order(
         check: the table's marker.
         ordered: the entries.
         shape: what they become.
+        absent: whether an empty page of a complete mirror is believed.
         dated: whether the versions are wanted.
     """
     if may_lack(ordered.view, ordered.partition):
         return Reason.VIEW
     marker = yield from check.begin()
-    reason = Reason.INCOMPLETE
+    reason = check.reason
     for _ in range(_ATTEMPTS):
         if marker is None:
             break
@@ -109,7 +115,7 @@ def read_in_order(
         while not reading.done and not failure:
             failure = yield from reading.go_on()
         if failure is None:
-            return reading.page
+            return reading.page if reading.page.items or absent else Reason.MISSING
         reason = failure
         if reading.marker == marker:  # something else was in the way
             break
@@ -178,15 +184,19 @@ class _Reading:
         ordered = self._ordered
         if ordered.key is not None:
             return [b""] if ordered.start is None else []
-        collection = ordered.view.collection
-        assert collection is not None
-        index = utf8(collection.index_key({collection.partition_name: ordered.partition}))
+        index = self._index
         words = self._range.words(forward=ordered.forward)
         command = (b"ZRANGE", index, *words, b"LIMIT", b"0", b"%d" % count)
         (members,) = yield [Command(index, command)]
         if members is DOWN:
             return Reason.DOWN
         return Reason.VIEW if members is None else members  # of another kind, it is none of ours
+
+    @property
+    def _index(self) -> bytes:
+        collection = self._ordered.view.collection
+        assert collection is not None
+        return utf8(collection.index_key({collection.partition_name: self._ordered.partition}))
 
     def _places(self, members: Sequence[bytes]) -> list[tuple[str, Item]] | None:
         """Return the keys of the members' entries, and their items' keys; None if one has none."""
@@ -230,12 +240,27 @@ class _Reading:
             # A full cache evicts what has an expiry: there, what is missing may be in the table.
             if view.ttl is not None:
                 return Reason.MISSING
-            # Other nodes may have answered after the marker's.
-            if reason := self._doubt(*(yield [self._check.reading])):
+            gone = [member for member, item in zip(members, items, strict=True) if item is None]
+            if reason := (yield from self._why_gone(gone)):
                 return reason
         fences = replies[: len(places)] if self._dated else [None] * len(places)
         self._take_all(zip(members, places, items, entries, fences, strict=True))
         return None
+
+    def _why_gone(self, members: Sequence[bytes]) -> Steps[Reason | None]:
+        """Return why members without an entry are not taken for deleted; None if they are."""
+        commands = []
+        if self._ordered.key is None:
+            index = self._index
+            commands = [Command(index, (b"ZSCORE", index, member)) for member in members]
+        # The marker again: other nodes may have answered after its own.
+        *scores, said = yield [*commands, self._check.reading]
+        if reason := self._doubt(said):
+            return reason
+        if DOWN in scores:
+            return Reason.DOWN
+        # A delete removes both at once. Of an entry that is lost, the member stays.
+        return None if scores.count(None) == len(scores) else Reason.MISSING
 
     def _doubt(self, said: Any) -> Reason | None:
         """Return why what was read does not count, by the marker as it was read after it."""

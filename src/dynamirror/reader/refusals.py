@@ -56,7 +56,7 @@ def check_number(text: str) -> str:
     number = Decimal(text)
     if not number.is_finite():
         return f"The parameter cannot be converted to a numeric value: {text}"
-    if len(text) <= _MOST_DIGITS and "E" not in text:
+    if len(text) <= _MOST_DIGITS and "E" not in text and "e" not in text:
         return ""
     if number.adjusted() >= _EXPONENTS.stop:
         return (

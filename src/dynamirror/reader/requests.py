@@ -1,14 +1,14 @@
 """Reads the members of requests to DynamoDB, and refuses those that DynamoDB may refuse."""
 
 import re
-from base64 import b64decode
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 from dynamirror.errors import NotUnderstoodError, RecordError
 from dynamirror.expressions import Condition, KeyCondition, Projection, read_query
-from dynamirror.reader.capacity import KINDS
+from dynamirror.expressions.values import is_base64
+from dynamirror.reader.capacity import KINDS, consumed
 from dynamirror.reader.querying import Ordered
 from dynamirror.reader.refusals import check_key
 from dynamirror.records.attribute_value import AttributeValue, Item
@@ -123,14 +123,9 @@ def check_value(name: str, value: AttributeValue, tag: str, place: int) -> None:
         NotUnderstoodError: DynamoDB would refuse it.
     """
     content = value.get(tag) if isinstance(value, Mapping) and len(value) == 1 else None
-    if tag == "B" and isinstance(content, str):
-        try:
-            b64decode(content, validate=True)
-        except ValueError:
-            raise NotUnderstoodError(name) from None
-    elif not isinstance(content, str):
+    if not isinstance(content, str):
         raise NotUnderstoodError(name)
-    if tag == "N" and not _NUMBER.fullmatch(content):
+    if (tag == "N" and not _NUMBER.fullmatch(content)) or (tag == "B" and not is_base64(content)):
         raise NotUnderstoodError(name)
     try:
         reason = check_key(name, value, place)
@@ -165,6 +160,27 @@ class QueryRequest(NamedTuple):
     index_name: str | None
     placeholders: frozenset[str]
 
+    @property
+    def is_kept(self) -> bool:
+        """Return whether the view keeps the attributes that the query names."""
+        make = self.ordered.view.make
+        if make is None:
+            return True
+        value = {"S": ""}
+        names = self.keeps.names() if self.keeps else frozenset[str]()
+        names |= self.projection.names() if self.projection else frozenset()
+        return all(make({name: value}).get(name) is value for name in names)
+
+    def consumed(self, table: str, charged: float) -> Any:
+        """Return `ConsumedCapacity`; None if it is not asked for.
+
+        Args:
+            table: the table, as the request names it.
+            charged: units.
+        """
+        is_local = self.index_name in self.ordered.view.schema.local_indexes
+        return consumed(self.kind, table, charged, self.index_name, is_local=is_local)
+
 
 def query_request(body: Mapping[str, Any], view: View) -> QueryRequest:
     """Read the body of a Query that a view shall answer.
@@ -179,11 +195,9 @@ def query_request(body: Mapping[str, Any], view: View) -> QueryRequest:
     check_members(body, _QUERY)
     collection, schema = view.collection, view.schema
     names: Sequence[str] = schema.keys
-    types: Sequence[str] = schema.types
     if collection is not None:
         names = tuple(filter(None, (collection.partition_name, collection.sort_name)))
-        types = types if names == schema.keys else ()
-    expressions = read_query(body, names, types)
+    expressions = read_query(body, names, schema.types_of(names), schema.scalars)
     key, projection = expressions.key, expressions.projection
     is_count = _is_count(body, view, projection)
     limit = body.get("Limit")
@@ -250,11 +264,11 @@ def _start(body: Mapping[str, Any], ordered: Ordered, names: Sequence[str]) -> b
         raise NotUnderstoodError("ExclusiveStartKey")
     start = {name: given[name] for name in known}
     primary_key({name: start[name] for name in schema.keys}, schema)
-    for place, name in enumerate(names):
-        (tag,) = start[name] if isinstance(start[name], Mapping) else ("",)
-        if tag not in _KEY_TYPES:
+    for place, (name, tag) in enumerate(zip(names, schema.types_of(names), strict=True)):
+        own = next(iter(start[name]), "") if isinstance(start[name], Mapping) else ""
+        if own not in _KEY_TYPES:
             raise NotUnderstoodError("ExclusiveStartKey")
-        check_value(name, start[name], tag, place)
+        check_value(name, start[name], tag or own, place)
     if not _is_same(start[names[0]], ordered.partition):
         raise NotUnderstoodError("ExclusiveStartKey is of another partition")
     if collection is None:

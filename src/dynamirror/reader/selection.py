@@ -60,7 +60,8 @@ def selection(source: Source, given: Mapping[str, Any]) -> Selection | None:
     """
     try:
         body = on_the_wire(given)
-        projection, kind = read_projection(body), capacity_kind(body)
+        projection = read_projection(body, source.view.schema.scalars)
+        kind = capacity_kind(body)
     except NotUnderstoodError:
         return None
     if projection and not source.is_typed:

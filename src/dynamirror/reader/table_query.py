@@ -5,7 +5,7 @@ from typing import Any
 
 from dynamirror.errors import ConfigError, NotUnderstoodError
 from dynamirror.reader.arguments import Arguments, on_the_wire
-from dynamirror.reader.capacity import consumed, units
+from dynamirror.reader.capacity import units
 from dynamirror.reader.metadata import metadata
 from dynamirror.reader.querying import Page, Shape, read_in_order
 from dynamirror.reader.requests import NoIndexError, QueryRequest, query_request
@@ -61,6 +61,8 @@ def _understood(source: Source, low: Arguments) -> QueryRequest | None:
         ) from None
     except NotUnderstoodError:
         return None
+    if request.index_name is not None and not request.is_kept:
+        return None  # DynamoDB refuses the query of a global index, and fetches for a local one
     if not source.is_typed and (request.keeps or request.projection):
         raise ConfigError(
             f"view {source.view.name}: its encoding, {source.view.encoding.name}, keeps no types, "
@@ -88,8 +90,7 @@ def _from_cache(
         answer["LastEvaluatedKey"] = values_of(page.last)
     if request.kind:
         charged = units(sum(map(shape.measure, page.items)))
-        table = source.view.schema.table
-        answer["ConsumedCapacity"] = consumed(request.kind, table, charged, request.index_name)
+        answer["ConsumedCapacity"] = request.consumed(source.view.schema.table, charged)
     age = page.age(source.age)
     return {**answer, "ResponseMetadata": metadata("cache", age)}
 

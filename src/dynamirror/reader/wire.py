@@ -73,7 +73,7 @@ def get_item(mirrors: Mirrors, body: Body) -> Steps[Answer | PassedOn]:
             return PassedOn(Reason.CONSISTENT)
         check_members(body, _GET)
         key = primary_key(body.get("Key"), table.schema)
-        projection = read_projection(body)
+        projection = read_projection(body, table.schema.scalars)
         kind = capacity_kind(body)
     except NotUnderstoodError:
         return PassedOn(Reason.NOT_UNDERSTOOD)
@@ -190,7 +190,7 @@ def _parts(mirrors: Mirrors, asked: Any) -> tuple[list[_Asked], dict[str, tuple[
         check_members(body, _BATCH_OF_TABLE)
         read = [primary_key(key, table.schema) for key in keys]
         _check_distinct(read)
-        part = _Asked(name, body, table, read, read_projection(body))
+        part = _Asked(name, body, table, read, read_projection(body, table.schema.scalars))
         if consistent(body):
             left[name] = Reason.CONSISTENT, body
         else:
@@ -220,8 +220,10 @@ def query(mirrors: Mirrors, body: Body) -> Steps[Answer | PassedOn]:
     request = _request(table, body)
     if isinstance(request, Reason):
         return PassedOn(request)
+    # Of an index that the table does not have, DynamoDB knows nothing.
+    absent = table.absent or not table.can_ask(request.index_name)
     try:
-        page = yield from read_in_order(table.check, request.ordered, TYPED)
+        page = yield from read_in_order(table.check, request.ordered, TYPED, absent=absent)
         if isinstance(page, Reason):
             return PassedOn(page)
         return query_answer(request, page, body["TableName"])
@@ -256,21 +258,12 @@ def _why_not(table: MirroredTable, request: QueryRequest) -> Reason | None:
     """Return why a query that was understood must be passed on."""
     view, partition = request.ordered.view, request.ordered.partition
     # The canary is in the table, and in no view.
-    if partition == CANARY_PARTITION or not keeps_names(view, request):
+    if partition == CANARY_PARTITION or not request.is_kept:
         return Reason.VIEW
     name = view.collection.partition_name if view.collection else table.schema.keys[0]
     if table.min_time and table.min_time({name: partition}) is not None:
         return Reason.TOO_NEW
     return None
-
-
-def keeps_names(view: View, request: QueryRequest) -> bool:
-    """Return whether a view keeps the attributes that a query names."""
-    if view.make is None:
-        return True
-    names = {name for part in (request.keeps, request.projection) if part for name in part.names()}
-    value = {"S": ""}
-    return all(view.make({name: value}).get(name) is value for name in names)
 
 
 # Entries of the encoding `dynamodb-json`.
@@ -295,5 +288,5 @@ def query_answer(request: QueryRequest, page: Page, table: str) -> Answer:
         answer["LastEvaluatedKey"] = {n: last.get(n, value) for n, value in page.last.items()}
     if request.kind:
         charged = units(sum(map(typed_size, page.items)))
-        answer["ConsumedCapacity"] = consumed(request.kind, table, charged, request.index_name)
+        answer["ConsumedCapacity"] = request.consumed(table, charged)
     return answer

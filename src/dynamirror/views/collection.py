@@ -155,23 +155,23 @@ class Collection(msgspec.Struct, frozen=True):
         return value if value and self.index_key({self.partition_name: value}) == key else None
 
 
-def check_slot(template: KeyTemplate, partition: str, other: str) -> None:
+def check_slot(template: KeyTemplate, partition: str, other: str | None = None) -> None:
     """Check that the entries of one partition share a hash slot, and leave a key for their index.
 
     Args:
         template: of the entries' keys.
         partition: name of the partition key.
-        other: name of the attribute behind it, for the error.
+        other: name of the attribute behind it, for the error; None for none.
 
     Raises:
         ConfigError: they do not.
     """
     head, between, *rest = template.literals
     if template.names[0] != partition or not head.endswith("{") or not between.startswith("}"):
+        end = "" if other is None else f":{{{other}}}"
         raise ConfigError(
             f"key {template.text!r}: entries that are read in order share a slot, so their key "
-            f"has the partition key alone in a hash tag, as in "
-            f"order:{{{{{{{partition}}}}}}}:{{{other}}}"
+            f"has the partition key alone in a hash tag, as in order:{{{{{{{partition}}}}}}}{end}"
         )
     if "%" in between + "".join(rest):
         raise ConfigError(

@@ -11,7 +11,7 @@ from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.key_codec import key_text, key_value, sort_bytes, sort_value
 from dynamirror.views.collection import check_slot, index_key, partition_part
 from dynamirror.views.escaping import any_of, escape, unescaped
-from dynamirror.views.key_template import KeyTemplate, mark
+from dynamirror.views.key_template import MOST_KEY_BYTES, KeyTemplate, mark
 from dynamirror.views.ranges import Bound, Range, following
 
 # In the order in which they stand where a sort attribute has several types.
@@ -93,15 +93,14 @@ class Index(msgspec.Struct, frozen=True):
                 f"key {template.text!r}: an index view's key names the attributes of the index and "
                 f"of the primary key, each once, and no other: {wanted}"
             )
-        if len(names) > 1:
-            check_slot(template, spec.partition, names[1])
+        check_slot(template, *names[:2])
         rest = tuple(key for key in keys if key not in spec.names)
         return cls(name, template, spec.partition, spec.sort, rest, types, key_of)
 
     def holds(self, item: Item) -> bool:
-        """Return whether an item is in the index: it has the attributes, of a type of keys."""
+        """Return whether an item is in the index: it has the attributes, as values of keys."""
         names = (self.partition_name, self.sort_name) if self.sort_name else (self.partition_name,)
-        return all(is_indexed(item.get(name)) for name in names)
+        return all(map(_can_be_key, map(item.get, names), MOST_KEY_BYTES))
 
     def index_key(self, item: Item) -> str:
         """Return the key of the index of an item's entry; raises RecordError if it has none."""
@@ -257,6 +256,30 @@ def is_indexed(value: AttributeValue | None) -> bool:
     if value is None:
         return False
     return not isinstance(value, Mapping) or len(value) != 1 or _OTHER_TYPES.isdisjoint(value)
+
+
+def _can_be_key(value: AttributeValue | None, most: int) -> bool:
+    """Return whether DynamoDB takes a value for a key attribute of an index.
+
+    A table with such an index refuses any other value, and an index that is added leaves it out.
+    """
+    if not is_indexed(value):
+        return False
+    match value:
+        case {"S": str(text)}:
+            # A lone surrogate is refused where it is written.
+            return 0 < len(text) <= most and (
+                text.isascii() or len(text.encode(errors="surrogatepass")) <= most
+            )
+        case {"B": str() | bytes() | bytearray() as content}:
+            size = len(content) if not isinstance(content, str) else _base64_size(content)
+            return 0 < size <= most
+    return True
+
+
+def _base64_size(text: str) -> int:
+    """Return the number of bytes that a base64 text stands for."""
+    return len(text.rstrip("=")) * 3 // 4
 
 
 def _typed(value: AttributeValue) -> bytes:

@@ -16,7 +16,7 @@ from dynamirror.views.keyspace import FENCE_BYTES, LONGEST_FENCE_BYTES, RESERVED
 
 # What DynamoDB takes of a partition key and of a sort key, and the longest text of a number.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
-_MOST_KEY_BYTES = 2048, 1024
+MOST_KEY_BYTES = 2048, 1024
 _MOST_NUMBER_BYTES = 46
 # The letters of a byte that is escaped, and the letters of two types' texts that may be.
 _ESCAPED = len("%XX")
@@ -213,7 +213,7 @@ class KeyTemplate(msgspec.Struct, frozen=True):
             keys: names of the primary-key attributes, partition key first.
             types: their types; S for one whose type is missing.
         """
-        most = dict(zip(keys, _MOST_KEY_BYTES, strict=False))
+        most = dict(zip(keys, MOST_KEY_BYTES, strict=False))
         length = len(utf8("".join(self.literals)))
         for name in self.names:
             if name not in most:

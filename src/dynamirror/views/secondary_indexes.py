@@ -5,7 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any
 
-from dynamirror.views.view import View, ViewSpec
+from dynamirror.errors import ConfigError
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import Schema, View, ViewSpec, bind_views
 
 Description = Mapping[str, Any]
 
@@ -20,38 +22,58 @@ def indexes_of(description: Description) -> dict[str, Description]:
     return {index["IndexName"]: index for kind in kinds for index in description.get(kind, ())}
 
 
-def proposals(description: Description, views: Sequence[View] = ()) -> Iterator[str]:
+def proposals(description: Description, specs: Sequence[ViewSpec] = ()) -> Iterator[str]:
     """Yield a `[[view]]` in TOML for each index of a table that no view has the name of.
 
     An index that no view can replace comes as a comment.
 
     Args:
         description: of the table, by AWS.
-        views: the views that there are.
+        specs: the views that there are, of all tables.
     """
-    known = {view.name for view in views}
+    table = description["TableName"]
+    keys = {key["KeyType"]: key["AttributeName"] for key in description["KeySchema"]}
+    schema = Schema(table, tuple(keys[kind] for kind in ("HASH", "RANGE") if kind in keys))
+    others = [spec for spec in specs if spec.table in (None, table)]
+    replaced = {spec.name for spec in others if spec.index is not None}
     for name, index in indexes_of(description).items():
-        if name in known:
+        if name in replaced:
             continue
-        keys = _keys(index)
-        if keys is None:
+        if name in {spec.name for spec in specs}:
+            yield f"# {name}: a view that is no index of this table has the name; rename that view"
+            continue
+        keys_of_index = _keys(index)
+        if keys_of_index is None:
             yield f"# {name}: its key has several attributes of one kind, so no view is like it"
             continue
-        partition, sort = keys
-        parts = [f"partition = {json.dumps(partition, ensure_ascii=False)}"]
-        if sort is not None:
-            parts.append(f"sort = {json.dumps(sort, ensure_ascii=False)}")
-        lines = [
-            "[[view]]",
-            f"name = {json.dumps(name)}",
-            f"table = {json.dumps(description['TableName'])}",
-            f"index = {{ {', '.join(parts)} }}",
-        ]
-        if (others := _projected(index)) is not None:
-            # A view keeps the keys in any case, but needs one attribute to leave out the others.
-            kept = others or [partition]
-            lines.append(f"include = {json.dumps(kept, ensure_ascii=False)}")
-        yield "\n".join(lines)
+        text = _proposal(table, name, index, *keys_of_index)
+        try:
+            bind_views([*others, *parse_views(text)], schema)
+        except ConfigError as error:
+            yield f"# {name}: no view is like it: {' '.join(str(error).splitlines())}"
+        else:
+            yield text
+
+
+def _proposal(table: str, name: str, index: Description, partition: str, sort: str | None) -> str:
+    parts = [f"partition = {_quoted(partition)}"]
+    if sort is not None:
+        parts.append(f"sort = {_quoted(sort)}")
+    lines = [
+        "[[view]]",
+        f"name = {_quoted(name)}",
+        f"table = {_quoted(table)}",
+        f"index = {{ {', '.join(parts)} }}",
+    ]
+    if (others := _projected(index)) is not None:
+        # A view keeps the keys in any case, but needs one attribute to leave out the others.
+        lines.append(f"include = [{', '.join(map(_quoted, others or [partition]))}]")
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """Return a text as a string of TOML, which is JSON's but for one more escape."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def difference(spec: ViewSpec, view: View, index: Description) -> str | None:

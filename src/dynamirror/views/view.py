@@ -226,7 +226,8 @@ class ViewSpec(msgspec.Struct, frozen=True):
             attributes=self._attributes(template, when, schema),
             fingerprint=self._fingerprint(template),
             is_static=(
-                when is None and self.score is None and set(template.names) <= set(schema.keys)
+                (when, self.score, self.index) == (None, None, None)
+                and set(template.names) <= set(schema.keys)
             ),
         )
 
