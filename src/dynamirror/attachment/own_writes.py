@@ -88,6 +88,8 @@ class OwnWrites:
         self._clock = clock
         self._items: OrderedDict[_Key, _Pending] = OrderedDict()
         self._partitions: dict[_Key, set[_Key]] = {}
+        # The seconds of writes that the cache has: one more within that second looks alike.
+        self._settled: dict[_Key, int] = {}
         # Until when nothing of a table is read from the cache; "" is all tables.
         self._blocked: dict[str, float] = {}
         self.renew_lock()
@@ -182,6 +184,9 @@ class OwnWrites:
                 # It may have been written again, or forgotten, meanwhile.
                 if own.is_in(version) and self._items.get(own.name) is own:
                     self._drop(own.name)
+                    self._settled[own.name] = own.second
+            while len(self._settled) > MOST_ITEMS:
+                del self._settled[next(iter(self._settled))]
             return not any(own.name in self._items for own in pending)
 
     def _is_blocked(self, table: str) -> bool:
@@ -202,6 +207,8 @@ class OwnWrites:
         key = write.schema.key_of(write.item)
         partition = name[0], identity({write.schema.keys[0]: key[write.schema.keys[0]]})
         self._items[name] = pending = _Pending(name, key, partition)
+        if name in self._settled:
+            pending.second, pending.writes = self._settled.pop(name), 1
         self._partitions.setdefault(partition, set()).add(name)
         return pending
 
