@@ -20,6 +20,8 @@ from dynamirror.views.view import Schema, View
 
 # A write that changes nothing never reaches the cache; so each is forgotten after a while.
 FORGET_SECONDS: Final = 300.0
+# A call that was cancelled never ends. No call takes longer, with all its retries.
+_LONGEST_CALL: Final = 3_600.0
 MOST_ITEMS: Final = 10_000
 # Fences that one read looks at; beyond, it is passed on.
 _MOST_FENCES: Final = 100
@@ -108,7 +110,7 @@ class OwnWrites:
                 if pending is None:
                     pending = self._add(name, write)
                 pending.under_way += 1
-                pending.until = inf
+                pending.until = self._clock() + _LONGEST_CALL
                 self._items.move_to_end(name)
             while len(self._items) > MOST_ITEMS:
                 oldest = next(iter(self._items))
