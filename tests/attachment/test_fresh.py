@@ -180,6 +180,17 @@ def test_of_two_writes_within_a_second_the_first_is_not_enough() -> None:
     assert writes.min_time("t", {**key, "sk": {"S": "2"}}) is None
 
 
+def test_a_write_that_never_ends_is_forgotten_at_last() -> None:
+    now = [100.0]
+    writes = OwnWrites(clock=lambda: now[0])
+    key = {"pk": {"S": "p"}, "sk": {"S": "1"}}
+    writes.begin(items("1"))
+    now[0] += FORGET_SECONDS + 1
+    assert writes.min_time("t", key) is not None
+    now[0] += 3_600
+    assert writes.min_time("t", key) is None
+
+
 def test_a_partition_is_readable_when_its_collection_has_all_writes() -> None:
     now = [100.0]
     writes = OwnWrites(clock=lambda: now[0])
@@ -198,6 +209,9 @@ def test_a_partition_is_readable_when_its_collection_has_all_writes() -> None:
     assert writes.min_time("t", partition) is not None
     assert settled(51)
     assert writes.min_time("t", partition) is None
+    # Within the second of a write that the cache has, the next is not taken for that.
+    writes.end(writes.begin(items("1")), 50)
+    assert writes.min_time("t", {**partition, "sk": {"S": "1"}}) == 51
     writes.end(writes.begin(items("1")), 60)
     now[0] += FORGET_SECONDS + 1
     assert writes.min_time("t", partition) is None

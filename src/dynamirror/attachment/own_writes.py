@@ -20,6 +20,8 @@ from dynamirror.views.view import Schema, View
 
 # A write that changes nothing never reaches the cache; so each is forgotten after a while.
 FORGET_SECONDS: Final = 300.0
+# A call that was cancelled never ends. No call takes longer, with all its retries.
+_LONGEST_CALL: Final = 3_600.0
 MOST_ITEMS: Final = 10_000
 # Fences that one read looks at; beyond, it is passed on.
 _MOST_FENCES: Final = 100
@@ -88,6 +90,8 @@ class OwnWrites:
         self._clock = clock
         self._items: OrderedDict[_Key, _Pending] = OrderedDict()
         self._partitions: dict[_Key, set[_Key]] = {}
+        # The seconds of writes that the cache has: one more within that second looks alike.
+        self._settled: dict[_Key, int] = {}
         # Until when nothing of a table is read from the cache; "" is all tables.
         self._blocked: dict[str, float] = {}
         self.renew_lock()
@@ -106,7 +110,7 @@ class OwnWrites:
                 if pending is None:
                     pending = self._add(name, write)
                 pending.under_way += 1
-                pending.until = inf
+                pending.until = self._clock() + _LONGEST_CALL
                 self._items.move_to_end(name)
             while len(self._items) > MOST_ITEMS:
                 oldest = next(iter(self._items))
@@ -182,6 +186,9 @@ class OwnWrites:
                 # It may have been written again, or forgotten, meanwhile.
                 if own.is_in(version) and self._items.get(own.name) is own:
                     self._drop(own.name)
+                    self._settled[own.name] = own.second
+            while len(self._settled) > MOST_ITEMS:
+                del self._settled[next(iter(self._settled))]
             return not any(own.name in self._items for own in pending)
 
     def _is_blocked(self, table: str) -> bool:
@@ -202,6 +209,8 @@ class OwnWrites:
         key = write.schema.key_of(write.item)
         partition = name[0], identity({write.schema.keys[0]: key[write.schema.keys[0]]})
         self._items[name] = pending = _Pending(name, key, partition)
+        if name in self._settled:
+            pending.second, pending.writes = self._settled.pop(name), 1
         self._partitions.setdefault(partition, set()).add(name)
         return pending
 
