@@ -199,15 +199,42 @@ def test_an_index_that_moves_while_its_members_are_read_hides_none(
         assert set(seen) == {member.decode() for member in members}
 
 
+def restless(nodes: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each node take a slot, as it were, while it is asked."""
+    send = module._RangeScan._send
+
+    def send_(self: Any, node: Any, commands: Any) -> list[Any]:
+        first = send(self, node, commands[:1])
+        for each in nodes:
+            each.ask(b"CLUSTER", b"BUMPEPOCH")
+        return first + send(self, node, commands[1:])
+
+    monkeypatch.setattr(module._RangeScan, "_send", send_)
+
+
+@pytest.mark.parametrize("most", [100, 0], ids=["small", "giant"])
 def test_slots_that_never_rest_are_an_error(
+    cluster: Cache, nodes: list[Node], monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(module, "_MOST_IN_SLOT", most)
+    fill(cluster, keys_of(0, 1))
+    restless(nodes, monkeypatch)
+    with pytest.raises(CacheError, match="being resharded"):
+        list(cluster.scan("*"))
+
+
+def test_a_giant_slot_that_is_never_read_in_one_go_is_an_error_at_last(
     cluster: Cache, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
-    fill(cluster, keys_of(0, 1))
+    monkeypatch.setattr(module, "_MOST_IN_SLOT", 10)
+    monkeypatch.setattr(module, "_SCAN_COUNT", 10)
+    fill(cluster, [*in_one_slot("moving", 300), *keys_of(2, 300)])
 
     def scan() -> None:
-        for _ in cluster.scan("*"):
-            for node in nodes:  # as one does that takes a slot
+        for _ in module.scan_range(cluster, SlotRange()):
+            for node in nodes:
                 node.ask(b"CLUSTER", b"BUMPEPOCH")
 
     with pytest.raises(CacheError, match="being resharded"):

@@ -131,6 +131,27 @@ def scan_range(
     return _RangeScan(cache.cluster, slots).batches(checkpoint)
 
 
+def server_of(cache: "Cache", key: bytes) -> str:
+    """Return what names the server of a key, and its slots; another cursor is of no use there.
+
+    It is empty if the server does not report it.
+
+    Args:
+        cache: the cache.
+        key: the key.
+
+    Raises:
+        CacheError: the server cannot be reached or refuses.
+    """
+    cache.cluster.refresh()
+    node = cache.cluster.node_of(key)
+    if node is None:
+        raise CacheError(f"cache {cache.cluster.seed}: no node holds the key's slot")
+    scan = _RangeScan(cache.cluster, ALL_SLOTS)
+    with cache.cluster.connection(node) as connection:
+        return scan.server(node, connection)
+
+
 class _MovedError(CacheError):
     """A slot moved while it was read, or the node is not its holder."""
 
@@ -147,6 +168,7 @@ class _RangeScan:
         self._range = slots
         self._counts: dict[int, int] = {}
         self._failures = 0
+        self._restarts = 0
 
     def batches(self, checkpoint: ScanCheckpoint | None) -> Iterator[ScannedKeys]:
         """Yield the batches."""
@@ -160,9 +182,10 @@ class _RangeScan:
                 self._wait(error)
                 self._cluster.invalidate_topology()
                 self._counts.clear()
-                if isinstance(error, _RestartError) or (
-                    checkpoint.cursor and not checkpoint.process
+                if checkpoint.cursor and (
+                    isinstance(error, _RestartError) or not checkpoint.process
                 ):
+                    self._restarts += 1
                     checkpoint, restarted = start, True
                 continue
             if batch is None:
@@ -176,14 +199,15 @@ class _RangeScan:
         """Wait a moment; raise the error if waiting does not help."""
         self._failures += 1
         moved = isinstance(error, _MovedError | _RestartError)
-        if self._failures < _MOST_ATTEMPTS and (moved or _may_heal(error)):
+        attempts = max(self._failures, self._restarts)
+        if attempts < _MOST_ATTEMPTS and (moved or _may_heal(error)):
             sleep(min(_SHORTEST_PAUSE * 2 ** (self._failures - 1), _LONGEST_PAUSE))
             return
         if not moved:
             raise error
         raise CacheError(
             f"cache {self._cluster.seed}: {error} each time its keys were listed "
-            f"({self._failures} times); try again once the cluster is no longer being resharded"
+            f"({attempts} times); try again once the cluster is no longer being resharded"
         ) from error
 
     def _next(self, checkpoint: ScanCheckpoint) -> ScannedKeys | None:
@@ -355,7 +379,7 @@ class _RangeScan:
                 raise _MovedError("a giant slot moved")
         keys, scanned, cursor = list[bytes](), 0, checkpoint.cursor or _END
         with self._cluster.connection(node) as connection:
-            process = self._process(node, connection)
+            process = self.server(node, connection)
             if checkpoint.cursor and process != checkpoint.process:
                 raise _RestartError("the server was replaced, or slots moved,")
             for _ in range(_SCANS_AT_ONCE):
@@ -367,7 +391,7 @@ class _RangeScan:
                 if cursor == _END:
                     break
             # The former primary answers, too, but may have other keys.
-            if self._process(node, connection) != process:
+            if self.server(node, connection) != process:
                 raise _RestartError("the server was replaced, or slots moved,")
         after = msgspec.structs.replace(
             checkpoint, cursor=cursor, process=process, scanned=checkpoint.scanned + scanned
@@ -385,7 +409,7 @@ class _RangeScan:
         first, last = self._range.first, self._range.last
         return [key for key in keys if first <= key_slot(key) <= last]
 
-    def _process(self, node: Node, connection: Connection) -> str:
+    def server(self, node: Node, connection: Connection) -> str:
         """Return what names the server, its role and its slots; empty if it does not report it."""
         exchange, parts = partial(self._cluster.exchange, node, connection), list[str]()
         for section in (b"server", b"replication"):

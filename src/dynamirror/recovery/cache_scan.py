@@ -10,7 +10,7 @@ from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
 from dynamirror.cache.entry_state import EntryLocation
 from dynamirror.cache.scripts import Command
-from dynamirror.cache.slot_scan import ALL_SLOTS, scan_range
+from dynamirror.cache.slot_scan import ALL_SLOTS, scan_range, server_of
 from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
 from dynamirror.dynamodb.keys import can_exist, identity
 from dynamirror.errors import KeyTooLongError, RecordError
@@ -21,6 +21,8 @@ from dynamirror.views.order import Members
 from dynamirror.views.view import View
 
 _AT_ONCE: Final = 500
+_START: Final = b"0"
+_MOST_PASSES: Final = 8
 _NO_KEY: Final = -2  # https://valkey.io/commands/expiretime/
 
 
@@ -138,24 +140,39 @@ def _members(cache: Cache, view: View, members: Members, key: str) -> Iterator[S
     partition = members.partition_of(key)
     if partition is None:
         return
-    cursor = b"0"
-    while True:
-        command = Command(utf8(key), (b"ZSCAN", key, cursor, b"COUNT", 1000))
-        (answer,) = cache.execute([command])
-        if isinstance(answer, Failure):
-            if answer.code == "WRONGTYPE":
-                return  # the next entry replaces it by a sorted set
-            raise cache.error(answer.reason)
-        cursor, flat = answer
-        for member in flat[::2]:
-            try:
-                found = members.entry_of(partition, member)
-            except KeyTooLongError:
-                continue  # nobody could write that entry
-            if found is not None and can_exist(view.schema.key_of(found[1])):
-                yield ScannedEntry(view, *found)
-        if cursor == b"0":
+    for member in _members_of(cache, utf8(key)):
+        try:
+            found = members.entry_of(partition, member)
+        except KeyTooLongError:
+            continue  # nobody could write that entry
+        if found is not None and can_exist(view.schema.key_of(found[1])):
+            yield ScannedEntry(view, *found)
+
+
+def _members_of(cache: Cache, key: bytes) -> Iterator[bytes]:
+    """Yield the members of a sorted set; all again if it moves to another server meanwhile."""
+    cursor, flat = _zscan(cache, key, _START)
+    if cursor == _START:
+        yield from flat[::2]
+        return
+    for _ in range(_MOST_PASSES):
+        server, cursor = server_of(cache, key), b""
+        while cursor != _START:
+            cursor, flat = _zscan(cache, key, cursor or _START)
+            yield from flat[::2]
+        if server_of(cache, key) == server:
             return
+    raise cache.error("the slot of a sorted set moved each time that its members were listed")
+
+
+def _zscan(cache: Cache, key: bytes, cursor: bytes) -> tuple[bytes, list[bytes]]:
+    (answer,) = cache.execute([Command(key, (b"ZSCAN", key, cursor, b"COUNT", 1000))])
+    if isinstance(answer, Failure):
+        if answer.code == "WRONGTYPE":
+            return _START, []  # the next entry replaces it by a sorted set
+        raise cache.error(answer.reason)
+    cursor, flat = answer
+    return cursor, flat
 
 
 def expected_entries(found: Sequence[ScannedEntry], reader: SnapshotReader) -> Iterator[Entry]:
