@@ -16,7 +16,7 @@ from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.backfill import Backfill
 from dynamirror.recovery.rebuild import Rebuild
-from dynamirror.recovery.verify import verify
+from dynamirror.recovery.verify import Verification
 from dynamirror.views.entry import entry_of_row
 from dynamirror.views.view import ViewSpec, bind_views
 
@@ -90,7 +90,8 @@ class Whole:
         yield Sample("backfill.emulator", _RATE, items / (time.perf_counter() - begin))
         begin = time.perf_counter()
         scan, reader = Scan(self._client, _TABLE), SnapshotReader(self._client, _TABLE)
-        result = verify(self._cache, self._views, scan, reader)
+        work = Verification(cache=self._cache, views=self._views, scan=scan, reader=reader)
+        result = work.run()
         yield Sample("verify.emulator", _RATE, items / (time.perf_counter() - begin))
         if not result.is_true:
             sys.exit(f"bench: the mirror is not true: {result}")

@@ -25,17 +25,19 @@ from tests.support.deadlines import wait_until
 from tests.support.slots import borrowed, move, moved
 from valkey.crc import key_slot
 
-from dynamirror.cache import key_scan as module
+from dynamirror.cache import slot_scan as module
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
+from dynamirror.cache.slot_exchange import SlotExchange
+from dynamirror.cache.slot_scan import SlotRange
 from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.cache_scan import entries_of
 from dynamirror.recovery.comparison import Comparison
-from dynamirror.recovery.sweep import SweepStats, sweep
-from dynamirror.recovery.verify import verify
+from dynamirror.recovery.sweep import Sweep, SweepProgress
+from dynamirror.recovery.verify import Verification
 from dynamirror.settings import Settings
 from dynamirror.views.encoding import JSON
 from dynamirror.views.view import Schema, ViewSpec
@@ -113,11 +115,11 @@ def test_slots_that_leave_and_come_back_during_a_scan_hide_no_key(
 class NoTable:
     """An empty table."""
 
-    def read_many(self, keys: Any) -> Iterator[SnapshotRow]:
+    def read_many(self, keys: Any, **_options: Any) -> Iterator[SnapshotRow]:
         """Find nothing."""
         return (SnapshotRow(key, None, SnapshotVersion(2_000)) for key in keys)
 
-    def pages(self, _segment: Any) -> Iterator[Any]:
+    def pages(self, _segment: Any, _start: Any) -> Iterator[Any]:
         """Hold nothing."""
         return iter(())
 
@@ -126,7 +128,7 @@ def once(act: Callable[[], object]) -> Callable[[Any], object]:
     """Act when first told of progress, after some entries of the first node."""
     times = count()
 
-    def tell(progress: SweepStats | Comparison) -> None:
+    def tell(progress: SweepProgress | Comparison) -> None:
         if progress.entries > 0 and next(times) == 2:
             act()
 
@@ -138,14 +140,10 @@ def test_a_sweep_removes_orphans_whose_slots_move_under_it(
 ) -> None:
     fill(cluster, everywhere())
     nobody: Any = NoTable()
-    sweep(
-        cluster,
-        [view()],
-        nobody,
-        SnapshotVersion(1_000),
-        fence_ttl=93_600,
-        on_progress=once(last_moves),
-    )
+    work = Sweep(cluster, [view()], nobody, SnapshotVersion(1_000), fence_ttl=93_600)
+    act = once(last_moves)
+    for progress in work.run(SlotRange(), SweepProgress()):
+        act(progress)
     assert set(cluster.scan("users:*")) == set()
 
 
@@ -154,15 +152,15 @@ def test_verify_finds_orphans_whose_slots_move_under_it(
 ) -> None:
     keys = fill(cluster, everywhere())
     nobody: Any = NoTable()
-    result = verify(
-        cluster,
-        [view()],
-        nobody,
-        nobody,
+    result = Verification(
+        cache=cluster,
+        views=[view()],
+        scan=nobody,
+        reader=nobody,
         settle=0,
         on_progress=once(last_moves),
         wait=lambda _: None,
-    )
+    ).run()
     assert (result.orphaned, result.entries) == (len(keys), len(keys))
 
 
@@ -202,15 +200,42 @@ def test_an_index_that_moves_while_its_members_are_read_hides_none(
         assert set(seen) == {member.decode() for member in members}
 
 
+def restless(nodes: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have each node take a slot, as it were, while it is asked."""
+    send = SlotExchange._send
+
+    def send_(self: Any, node: Any, commands: Any) -> list[Any]:
+        first = send(self, node, commands[:1])
+        for each in nodes:
+            each.ask(b"CLUSTER", b"BUMPEPOCH")
+        return first + send(self, node, commands[1:])
+
+    monkeypatch.setattr(SlotExchange, "_send", send_)
+
+
+@pytest.mark.parametrize("most", [100, 0], ids=["small", "giant"])
 def test_slots_that_never_rest_are_an_error(
+    cluster: Cache, nodes: list[Node], monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(module, "_MOST_IN_SLOT", most)
+    fill(cluster, keys_of(0, 1))
+    restless(nodes, monkeypatch)
+    with pytest.raises(CacheError, match="being resharded"):
+        list(cluster.scan("*"))
+
+
+def test_a_giant_slot_that_is_never_read_in_one_go_is_an_error_at_last(
     cluster: Cache, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LONGEST_PAUSE", 0.01)
-    fill(cluster, keys_of(0, 1))
+    monkeypatch.setattr(module, "_MOST_IN_SLOT", 10)
+    monkeypatch.setattr(module, "_SCAN_COUNT", 10)
+    fill(cluster, [*in_one_slot("moving", 300), *keys_of(2, 300)])
 
     def scan() -> None:
-        for _ in cluster.scan("*"):
-            for node in nodes:  # as one does that takes a slot
+        for _ in module.scan_range(cluster, SlotRange()):
+            for node in nodes:
                 node.ask(b"CLUSTER", b"BUMPEPOCH")
 
     with pytest.raises(CacheError, match="being resharded"):

@@ -20,7 +20,7 @@ from dynamirror.functions import auditor, canary, environment, operator, worker
 from dynamirror.operations.executions import execution_name
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.rebuild_state import LostError
-from dynamirror.recovery.verify import verify
+from dynamirror.recovery.verify import Verification
 from dynamirror.views.canary import NAME
 from dynamirror.views.keyspace import audit_key, fence_key
 
@@ -297,8 +297,8 @@ def test_a_change_that_is_a_minute_late_is_no_drift(
         if now[0] > 60:
             operations.cache.call(key, b"SET", key, b'{"id":"0","name":"new"}')
 
-    patient = partial(verify, clock=lambda: now[0], wait=wait)
-    monkeypatch.setattr("dynamirror.operations.service.verify", patient)
+    patient = partial(Verification, clock=lambda: now[0], wait=wait)
+    monkeypatch.setattr("dynamirror.operations.service.Verification", patient)
     found = auditor.handler({})["comparison"]
     assert now[0] > 60, "it was waited for"
     assert (found["different"], found["missing"], found["in_flight"]) == (0, 0, 0)

@@ -21,7 +21,7 @@ _GARBAGE = [
 ]
 
 
-@pytest.mark.parametrize("field", ["run", "0", "swept", "finished"])
+@pytest.mark.parametrize("field", ["run", "0", "sweep", "sweep:0-16383", "finished"])
 @pytest.mark.parametrize("garbage", _GARBAGE, ids=repr)
 def test_a_damaged_field_never_ends_status_or_a_backfill_with_a_traceback(
     world: World, field: str, garbage: bytes
@@ -43,7 +43,7 @@ def test_a_damaged_field_never_ends_status_or_a_backfill_with_a_traceback(
 
 
 @pytest.mark.parametrize(
-    ("field", "reason"), [("0", "not all segments"), ("swept", "were not swept")]
+    ("field", "reason"), [("0", "not all segments"), ("sweep:0-16383", "were not swept")]
 )
 def test_a_rebuild_whose_state_is_damaged_repeats_that_part(
     world: World, field: str, reason: str

@@ -1,7 +1,5 @@
 """A rebuild begins as fast as a new serverless cache takes, and only where there is room."""
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +8,7 @@ from tests.support.deadlines import wait_until
 from tests.support.world import World
 
 from dynamirror.cache.client import Cache
+from dynamirror.dynamodb.scan import Rate
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
@@ -105,11 +104,8 @@ def test_a_rebuild_keeps_to_the_rate(
     world = World(dynamodb, slow, items=[{"id": {"S": str(n)}} for n in range(60)])
     pauses: list[float] = []
 
-    class Pauses:
+    class Pauses(Rate):
         """A rate that notes its pauses."""
-
-        def spend(self, _units: float) -> None:
-            pass
 
         def pause(self, seconds: float) -> None:
             pauses.append(seconds)
@@ -117,7 +113,7 @@ def test_a_rebuild_keeps_to_the_rate(
     with world.stack:
         steps = world.rebuild(limit=20)
         run = world.begun(steps)
-        rate: Any = Pauses()
+        rate = Pauses(None)
         progress = steps.load(run, 0, rate=rate, workers=2)
         assert progress.applied == 60
         # 20 writes are more than 60 units, of 50 a second for each of two workers.

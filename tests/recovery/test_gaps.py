@@ -10,6 +10,7 @@ from tests.support.fault_proxy import Proxy
 from tests.support.world import World
 
 from dynamirror.cache.completeness_marker import NO_MARKER, record_complete
+from dynamirror.cache.slot_scan import SlotRange
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.rebuild_state import LostError, RebuildState
 
@@ -52,13 +53,14 @@ def test_a_run_that_is_whole_does_not_count_if_the_cache_was_flushed_meanwhile(
         steps = world.rebuild()
         run = world.begun(steps)
         loaded = steps.load(run, 0)
-        steps.sweep(run)
+        swept = steps.sweep(run)
         world.cache.broadcast(b"FLUSHALL")
         # As if what is known of the run had come through, by a copy that is older.
         state = RebuildState(world.cache, world.table)
         state.begin(run)
         state.save_progress(run, 0, loaded)
-        state.record_swept(run)
+        state.decide_sweep_ranges(run, [SlotRange()])
+        state.save_range_progress(run, SlotRange(), swept)
         with pytest.raises(LostError, match=r"no marker|newer gap"):
             steps.finish(run)
         noticed(world)

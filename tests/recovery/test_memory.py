@@ -10,14 +10,15 @@ from tests.support.builders import SCHEMA, item, view
 from tests.support.world import MakeWorld
 
 from dynamirror.cache.client import Cache
+from dynamirror.cache.slot_scan import SlotRange
 from dynamirror.cache.writer import apply_all
 from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
 from dynamirror.dynamodb.scan import ScanPage
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.chunks import MOST_BYTES, chunked, weight
 from dynamirror.records.version import SnapshotVersion
-from dynamirror.recovery.sweep import sweep
-from dynamirror.recovery.verify import verify
+from dynamirror.recovery.sweep import Sweep, SweepProgress
+from dynamirror.recovery.verify import Verification
 from dynamirror.views.encoding import HASH, JSON, Encoding
 from dynamirror.views.entry import Put
 from dynamirror.views.view import View, ViewSpec
@@ -51,12 +52,12 @@ def large(number: int, text: str = TEXT) -> Item:
 class LargeTable:
     """A table of large items, each made when it is read."""
 
-    def pages(self, _segment: Any) -> Iterator[ScanPage]:
+    def pages(self, _segment: Any, _start: Any) -> Iterator[ScanPage]:
         """One item a page."""
         for number in range(COUNT):
             yield ScanPage([large(number)], SnapshotVersion(2_000), None, 1.0)
 
-    def read_many(self, keys: Any) -> Iterator[SnapshotRow]:
+    def read_many(self, keys: Any, **_options: Any) -> Iterator[SnapshotRow]:
         """Each item that is asked for."""
         for key in keys:
             yield SnapshotRow(key, large(int(key["id"]["S"])), SnapshotVersion(2_000))
@@ -89,7 +90,10 @@ def test_verify_holds_few_large_items_whatever_the_cache_has(
         fill(cache, mirrored, TEXT if held == "as in the table" else "y")
     table: Any = LargeTable()
     with bounded():
-        result = verify(cache, [mirrored], table, table, settle=0, wait=lambda _: None)
+        work = Verification(
+            cache=cache, views=[mirrored], scan=table, reader=table, settle=0, wait=lambda _: None
+        )
+        result = work.run()
     assert result.items == COUNT
     assert result.differences == (0 if held == "as in the table" else COUNT)
 
@@ -100,7 +104,8 @@ def test_a_sweep_holds_few_large_items(cache: Cache, encoding: Encoding) -> None
     fill(cache, mirrored, "y")
     table: Any = LargeTable()
     with bounded():
-        swept = sweep(cache, [mirrored], table, SnapshotVersion(1_000), fence_ttl=93_600)
+        work = Sweep(cache, [mirrored], table, SnapshotVersion(1_000), fence_ttl=93_600)
+        *_, swept = work.run(SlotRange(), SweepProgress())
     assert (swept.doubtful, swept.written) == (COUNT, COUNT)
 
 

@@ -406,23 +406,25 @@ class Waiting:
     st.floats(0.1, 1000),
     st.lists(st.tuples(st.floats(0, 500), st.floats(0, 10)), max_size=30),
 )
-def test_no_more_is_spent_than_the_rate_and_one_page(
+def test_no_more_is_spent_than_the_rate_and_its_units_of_a_second(
     units: float, pages: list[tuple[float, float]]
 ) -> None:
+    """Each read is paid for before it begins, by what it is expected to take."""
     time = Waiting()
     rate = Rate(units, clock=time.clock, wait=time.wait)
     spent = 0.0
-    for cost, pause in pages:
-        # A page is asked for only when all before it are paid for.
-        assert spent <= units * (time.now - 100.0) * (1 + 1e-9) + 1e-6
+    for expected, cost in pages:
+        rate.begin(expected)
+        least = min(expected, units)  # what takes longer than a second begins once all is paid
+        assert spent + least <= units * (time.now - 100.0 + 1) * (1 + 1e-9) + 1e-6
         spent += cost
-        rate.spend(cost)
-        time.now += pause
+        rate.end(cost, expected)
+        time.now += cost / 100
 
 
 def test_without_a_rate_nobody_waits() -> None:
     time = Waiting()
-    Rate(None, clock=time.clock, wait=time.wait).spend(10**9)
+    Rate(None, clock=time.clock, wait=time.wait).begin(10**9)
     assert time.now == 100.0
 
 
@@ -434,7 +436,7 @@ def test_a_scan_spends_what_dynamodb_says_it_consumed(world: World) -> None:
     progress = steps.load(run, 0, rate=Rate(2, clock=time.clock, wait=time.wait))
     assert progress.units > 0
     last = progress.units / 10
-    assert time.now - 100.0 >= (progress.units - last) / 2 - 1e-6
+    assert time.now - 100.0 >= (progress.units - last) / 2 - 1 - 1e-6
 
 
 def test_whoever_takes_over_after_a_wait_sees_the_progress_of_all_segments(world: World) -> None:

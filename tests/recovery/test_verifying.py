@@ -4,7 +4,7 @@ import random
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.airports import airports
 from tests.support.builders import item
@@ -16,8 +16,7 @@ from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError
 from dynamirror.records.version import ChangeVersion
 from dynamirror.recovery import comparison, difference_scan, follow_up
-from dynamirror.recovery.comparison import Comparison, Part
-from dynamirror.recovery.key_set import KeySet
+from dynamirror.recovery.comparison import Comparison, Share
 from dynamirror.views.encoding import HASH
 from dynamirror.views.entry import Put
 from dynamirror.views.keyspace import fence_key
@@ -212,7 +211,7 @@ def test_the_parts_together_find_every_damage(make_world: MakeWorld) -> None:
     together: dict[str, set[str]] = {}
     items = entries = 0
     for index in range(5):
-        result = world.verify(part=Part(5, (index,)), settle=0)
+        result = world.verify(share=Share(5, (index,)), settle=0)
         items += result.items
         entries += result.entries
         for kind, keys in found(result).items():
@@ -225,7 +224,7 @@ def test_the_parts_together_find_every_damage(make_world: MakeWorld) -> None:
 def test_all_parts_at_once_find_every_damage_once(make_world: MakeWorld) -> None:
     world = filled(make_world, 100)
     done = damage(world, 7, 0.1)
-    result = world.verify(part=Part(4, (0, 1, 2, 3)), settle=0)
+    result = world.verify(share=Share(4, (0, 1, 2, 3)), settle=0)
     assert found(result) == done
     assert result.differences == sum(map(len, done.values()))
 
@@ -233,38 +232,27 @@ def test_all_parts_at_once_find_every_damage_once(make_world: MakeWorld) -> None
 def test_a_part_of_a_whole_mirror_has_no_differences(make_world: MakeWorld) -> None:
     world = filled(make_world, 200)
     for index in range(3):
-        result = world.verify(part=Part(7, (index,)), settle=0)
+        result = world.verify(share=Share(7, (index,)), settle=0)
         assert (result.differences, result.in_flight) == (0, 0)
         assert 0 < result.items < 200
 
 
 @given(st.floats(min_value=1e-9, max_value=100), st.integers())
 def test_a_sample_is_of_about_that_share(percent: float, seed: int) -> None:
-    part = Part.sample(percent, random.Random(seed))
-    assert 1 <= part.of <= MOST_SEGMENTS
-    assert 1 <= len(part.chosen) <= part.of
-    assert len(set(part.chosen)) == len(part.chosen)
-    assert all(0 <= index < part.of for index in part.chosen)
+    chosen = Share.sample(percent, random.Random(seed))
+    assert 1 <= chosen.of <= MOST_SEGMENTS
+    assert 1 <= len(chosen.chosen) <= chosen.of
+    assert len(set(chosen.chosen)) == len(chosen.chosen)
+    assert all(0 <= index < chosen.of for index in chosen.chosen)
     # One segment of a million is the least there is.
-    share = 100 * len(part.chosen) / part.of
-    assert share == pytest.approx(percent, rel=0.5, abs=1e-4)
+    percent_of_all = 100 * len(chosen.chosen) / chosen.of
+    assert percent_of_all == pytest.approx(percent, rel=0.5, abs=1e-4)
 
 
 @pytest.mark.parametrize("percent", [0.0, -1.0, 100.1, float("nan"), float("inf")])
 def test_there_is_no_such_sample(percent: float) -> None:
     with pytest.raises(ConfigError, match="--sample"):
-        Part.sample(percent, random.Random(0))
-
-
-@settings(max_examples=50)
-@given(st.lists(st.lists(st.text(max_size=3), max_size=5), max_size=5), st.lists(st.text()))
-def test_the_set_of_keys_is_a_set(added: list[list[str]], asked: list[str]) -> None:
-    known = {key for keys in added for key in keys}
-    with KeySet() as keys:
-        for each in added:
-            keys.add(each)
-        asked += sorted(known)
-        assert keys.missing(asked) == [key for key in asked if key not in known]
+        Share.sample(percent, random.Random(0))
 
 
 def test_a_foreign_key_that_fits_a_view_without_a_prefix_is_never_repaired_away(

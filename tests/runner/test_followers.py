@@ -262,8 +262,8 @@ def test_the_rebuilds_of_several_tables_share_one_limit() -> None:
     stop.set()  # so that nobody really waits
     rebuilds = [Backfill(cast("Any", None), rate=limit, stop=stop) for _ in range(2)]
     for rebuild in rebuilds:
-        rebuild._rate.spend(5)
-    limit.waiting_by(waits.append).spend(5)
-    assert waits == [1.5]
-    Rate(None).waiting_by(waits.append).spend(5)
+        rebuild._rate.begin(5)
+    limit.waiting_by(waits.append).begin(15)
+    assert waits == [1.5]  # 25 units, and 10 of them at once
+    Rate(None).waiting_by(waits.append).begin(5)
     assert waits == [1.5]

@@ -21,11 +21,11 @@ from dynamirror.dynamodb.scan import Scan, scan_table
 from dynamirror.dynamodb.stream_reader import StreamReader
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.functions import simulator
-from dynamirror.recovery.comparison import Comparison, Part
+from dynamirror.recovery.comparison import Comparison, Share
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.rebuild_state import Progress, Run
-from dynamirror.recovery.sweep import SweepStats
-from dynamirror.recovery.verify import compare, verify
+from dynamirror.recovery.sweep import SweepProgress
+from dynamirror.recovery.verify import Verification, compare
 from dynamirror.replication.canary_probe import CanaryProbe
 from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Replicator
@@ -161,7 +161,7 @@ class World:
             sleep(0.1)
         return run
 
-    def rebuilt(self, *, segments: int = 1, **options: Any) -> tuple[list[Progress], SweepStats]:
+    def rebuilt(self, *, segments: int = 1, **options: Any) -> tuple[list[Progress], SweepProgress]:
         """Do a whole rebuild."""
         steps = self.rebuild(**options)
         run = self.begun(steps, segments=segments, restart=True)
@@ -180,20 +180,21 @@ class World:
         return compare(scan_table(self.client, self.table), self.cache, self.views)
 
     def verify(
-        self, *, part: Part | None = None, settle: float = 1.0, repair: bool = False, **options: Any
+        self, *, share: Share | None = None, settle: float = 1.0, **options: Any
     ) -> Comparison:
         """Compare all while anything goes on."""
-        return verify(
-            self.cache,
-            self.views,
-            Scan(self.client, self.table, margin=MARGIN),
-            SnapshotReader(self.client, self.table, margin=MARGIN),
-            part=part,
-            settle=settle,
-            repair=repair,
-            fence_ttl=FENCE_TTL,
-            **options,
-        )
+        return self.verification(settle=settle, **options).run(share or Share())
+
+    def verification(self, **options: Any) -> Verification:
+        """What compares table and mirror."""
+        known: dict[str, Any] = {
+            "cache": self.cache,
+            "views": self.views,
+            "scan": Scan(self.client, self.table, margin=MARGIN),
+            "reader": SnapshotReader(self.client, self.table, margin=MARGIN),
+            "fence_ttl": FENCE_TTL,
+        }
+        return Verification(**known | options)
 
     def simulated(self, seed: int, *, ids: int = 100) -> Iterator[Write]:
         """Writes of the simulator: puts and deletes of ids from "1" on."""

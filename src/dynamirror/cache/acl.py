@@ -53,7 +53,17 @@ _WRITE: Final = frozenset(
 )
 
 # Sent to compare entries with items, and to find entries without an item.
-_COMPARE: Final = frozenset({"cluster|nodes", "expiretime", "scan", "zscan", "zscore"})
+_COMPARE: Final = frozenset(
+    {
+        "cluster|countkeysinslot",
+        "cluster|getkeysinslot",
+        "cluster|nodes",
+        "expiretime",
+        "scan",
+        "zscan",
+        "zscore",
+    }
+)
 
 # Sent by mainstream clients when they connect to a cluster: `ping` by GLIDE, `command` by redis-py
 # and valkey-py, `info` and `cluster|info` by ioredis and iovalkey, `cluster|nodes` by Lettuce. Most
@@ -99,8 +109,11 @@ _READ: Final = frozenset(
 COMMANDS: Final[Mapping[Role, frozenset[str]]] = MappingProxyType(
     {
         Role.REPLICATOR: _CLUSTER | _WRITE | {"hgetall", "incr", "time"},
-        Role.OPERATOR: _CLUSTER | _WRITE | _COMPARE | {"decrby", "hgetall", "incr", "info", "time"},
-        Role.AUDITOR: _CLUSTER | _WRITE | _COMPARE | {"hgetall", "info", "time"},
+        Role.OPERATOR: _CLUSTER
+        | _WRITE
+        | _COMPARE
+        | {"decrby", "hgetall", "hmget", "incr", "info", "time"},
+        Role.AUDITOR: _CLUSTER | _WRITE | _COMPARE | {"hgetall", "hmget", "info", "time"},
         Role.CANARY: _CLUSTER | {"get", "hgetall", "hlen"},
         Role.READER: _CLUSTER | _CONNECT | _READ,
     }

@@ -14,7 +14,6 @@ from dynamirror.cache.connection import BREAKING, AnswerError, Connection
 from dynamirror.cache.connection_options import connection_options
 from dynamirror.cache.scripts import Word
 from dynamirror.cache.slot_map import Node, SlotMap
-from dynamirror.cache.topology import NodeReport, Topology
 from dynamirror.errors import CacheError
 from dynamirror.settings import Settings
 
@@ -51,6 +50,8 @@ class Cluster(SlotMap):
     ) -> None:
         super().__init__(Node(settings.host, settings.port), single=single)
         self._clock = clock
+        # It is one node to its clients, and moves its slots unseen behind it.
+        self.is_serverless = settings.is_serverless
         self._options = connection_options(settings)
         # The connection used last is used next, so the longest idle stand first.
         self._idle: defaultdict[Node, list[Connection]] = defaultdict(list)
@@ -91,27 +92,6 @@ class Cluster(SlotMap):
         self.learn(node, answer)
         # Connections to nodes that hold nothing any more would stay open for good.
         self._close_idle([*{*self._idle}.difference(self.nodes, (self.seed,))])
-
-    def topology(self) -> Topology:
-        """Return which node holds which slots now, as the nodes themselves report it.
-
-        Raises:
-            CacheError: a node cannot be reached or refuses.
-        """
-        self.refresh(always=True)
-        nodes = self.nodes
-        if not self.is_clustered:
-            return Topology(nodes, ())
-        if len(nodes) > 1:
-            return Topology(nodes, tuple(map(self._report, nodes)))
-        # ElastiCache Serverless is one node to its clients, and moves its slots unseen behind it.
-        report = NodeReport()
-        with suppress(CacheError):
-            report = self._report(nodes[0])
-        return Topology(nodes, (NodeReport(holders=report.holders, moving=report.moving),))
-
-    def _report(self, node: Node) -> NodeReport:
-        return NodeReport.parse(self.call_node(node, b"CLUSTER", b"NODES"))
 
     def call_node(self, node: Node, *words: Word) -> Any:
         """Send one command to a node; returns its answer.

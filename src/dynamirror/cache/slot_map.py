@@ -8,7 +8,7 @@ from dynamirror.cache.answers import failure_reason
 from dynamirror.cache.connection import AnswerError
 from dynamirror.errors import CacheError
 
-_SLOTS: Final = 16_384
+SLOTS: Final = 16_384
 _NO_CLUSTER: Final = "cluster support disabled"
 
 
@@ -58,7 +58,12 @@ class SlotMap:
     def node_of(self, key: bytes) -> Node | None:
         """Return the node that holds a key's slot; None if no node does."""
         slots = self._slots  # which another thread may replace
-        return slots[_key_slot(key)] if slots else self.nodes[0]
+        return slots[key_slot(key)] if slots else self.nodes[0]
+
+    def holder(self, slot: int) -> Node | None:
+        """Return the node that holds a slot; None if no node does."""
+        slots = self._slots  # which another thread may replace
+        return slots[slot] if slots else self.nodes[0]
 
     def mark_suspect(self, node: Node) -> None:
         """Remember that a node did not answer: the slot map is read again, from others first."""
@@ -93,7 +98,7 @@ class SlotMap:
             )
             self.nodes = tuple(dict.fromkeys(holder for _first, _last, holder in ranges))
             held = sum(last + 1 - first for first, last, _holder in ranges)
-            self._slots = _by_slot(ranges) if len(self.nodes) > 1 or held < _SLOTS else []
+            self._slots = _by_slot(ranges) if len(self.nodes) > 1 or held < SLOTS else []
             self.is_clustered = True
         self.is_stale = False
         self._suspects.clear()
@@ -124,13 +129,13 @@ def _host(name: bytes | None) -> str:
 
 
 def _by_slot(ranges: Iterable[tuple[int, int, Node]]) -> list[Node | None]:
-    slots: list[Node | None] = [None] * _SLOTS
+    slots: list[Node | None] = [None] * SLOTS
     for first, last, holder in ranges:
         slots[first : last + 1] = [holder] * (last + 1 - first)
     return slots
 
 
-def _key_slot(key: bytes) -> int:
+def key_slot(key: bytes) -> int:
     """Return the slot of a key: CRC16 of its hash tag, or of all of it.
 
     https://valkey.io/topics/cluster-spec/#key-distribution-model
@@ -139,4 +144,4 @@ def _key_slot(key: bytes) -> int:
     end = key.find(b"}", begin)
     if begin >= 0 and end > begin + 1:
         key = key[begin + 1 : end]
-    return crc_hqx(key, 0) % _SLOTS
+    return crc_hqx(key, 0) % SLOTS

@@ -17,7 +17,7 @@ from dynamirror.errors import ConfigError, OptionError
 from dynamirror.operations.messages import Status, StatusRequest, VerifyRequest
 from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
 from dynamirror.operations.service import OnProgress, Operations
-from dynamirror.recovery.comparison import Comparison, Part
+from dynamirror.recovery.comparison import Comparison, Share
 
 # The state machine compares larger tables: Lambda ends a function after 15 minutes.
 _MOST_ITEMS_OF_FUNCTION = 2_000_000
@@ -82,20 +82,20 @@ def _compare_views(operations: Operations, *, repair: bool, new_views: bool) -> 
         typer.echo(printable(f"note: {sentence}"), err=True)
 
 
-def _part(sample: float | None, segment: str | None) -> Part:
+def _part(sample: float | None, segment: str | None) -> Share:
     if sample is not None and segment is not None:
         raise OptionError("--sample and --segment exclude each other; give one")
     if sample is not None:
         try:
-            return Part.sample(sample, secrets.SystemRandom())
+            return Share.sample(sample, secrets.SystemRandom())
         except ConfigError as error:
             raise OptionError(str(error)) from None
     if segment is None:
-        return Part()
+        return Share()
     match = re.fullmatch(r"([0-9]{1,7})/([0-9]{1,7})", segment)
     if match is None or not 1 <= int(match[1]) <= int(match[2]) <= MOST_SEGMENTS:
         raise OptionError(f"--segment: {segment} is not I/N with I from 1 to N, as in 3/10")
-    return Part(int(match[2]), (int(match[1]) - 1,))
+    return Share(int(match[2]), (int(match[1]) - 1,))
 
 
 def _verify_remotely(

@@ -1,6 +1,6 @@
 """Reads items by primary key as snapshot rows, each with its as-of time."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from itertools import islice
@@ -16,6 +16,7 @@ from dynamirror.records.version import SnapshotVersion
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 from dynamirror.dynamodb.keys import _Identity, identity, on_the_wire
+from dynamirror.dynamodb.rate import Rate
 
 # How far behind DynamoDB's clock an as-of time lies. A consistent read contains every change that
 # was acknowledged before it. The margin covers the clocks of DynamoDB's own machines, and that
@@ -106,13 +107,14 @@ class AsOfClock:
 
 
 class SnapshotReader:
-    """Reads items of one table by their primary keys, consistently.
+    """Reads items of one table by their primary keys.
 
     Args:
         client: boto3's dynamodb client.
         table: the table's name.
-        margin: seconds that as-of times lie behind DynamoDB's clock; None for the default.
-        spend: called with the read units of `read_many`, to limit its rate.
+        margin: seconds that as-of times of consistent reads lie behind DynamoDB's clock; None for
+            the default.
+        rate: the limit of the read units of `read_many`; None for no limit.
     """
 
     def __init__(
@@ -121,12 +123,14 @@ class SnapshotReader:
         table: str,
         *,
         margin: int | None = None,
-        spend: Callable[[float], object] = lambda _units: None,
+        rate: Rate | None = None,
     ) -> None:
         self._client = client
         self._table = table
-        self._spend = spend
+        self._rate = rate or Rate(None)
         self._at_once = _KEYS_AT_FIRST
+        # Of an item, as far as reads have shown.
+        self._units = 1.0
         self._as_of_clock = AsOfClock(
             client, table, CONSISTENT_MARGIN if margin is None else margin
         )
@@ -140,7 +144,7 @@ class SnapshotReader:
         return self._as_of_clock.request()
 
     def read(self, key: Item) -> SnapshotRow:
-        """Read one item.
+        """Read one item, consistently.
 
         Args:
             key: its primary key; binary as bytes or base64 text.
@@ -158,13 +162,15 @@ class SnapshotReader:
         self._as_of_clock.observe(answer)
         return SnapshotRow(key, answer.get("Item"), before)
 
-    def read_many(self, keys: Iterable[Item]) -> Iterator[SnapshotRow]:
+    def read_many(self, keys: Iterable[Item], *, consistent: bool = True) -> Iterator[SnapshotRow]:
         """Read items, up to a hundred at a time and fewer if they are large; each key once.
 
         Yields rows as they are read; memory holds those of one answer.
 
         Args:
             keys: primary keys; binary as bytes or base64 text.
+            consistent: whether reads are strongly consistent, at twice the read units. Rows of
+                other reads are older than their versions, so only compare them.
 
         Raises:
             SourceError: the items cannot be read.
@@ -174,19 +180,22 @@ class SnapshotReader:
         while waiting:
             sleep(pause)
             before = self._as_of_clock.at_read_start()
-            chunk = dict(islice(waiting.items(), self._at_once))
-            found, left = self._read_some(list(chunk.values()))
+            chunk = dict(islice(waiting.items(), self._rate.most(self._at_once, self._units)))
+            found, left = self._read_some(list(chunk.values()), consistent=consistent)
             pause = (min(2 * pause, _LONGEST_PAUSE) or _SHORTEST_PAUSE) if left else 0.0
             for name, key in chunk.items():
                 if name not in left:
                     del waiting[name]
                     yield SnapshotRow(key, found.pop(name, None), before)
 
-    def _read_some(self, keys: list[Item]) -> tuple[dict[_Identity, Item], set[_Identity]]:
+    def _read_some(
+        self, keys: list[Item], *, consistent: bool
+    ) -> tuple[dict[_Identity, Item], set[_Identity]]:
         """Return the items found, and the keys that DynamoDB did not process."""
         asked: Any = {
-            self._table: {"Keys": list(map(on_the_wire, keys)), "ConsistentRead": True},
+            self._table: {"Keys": list(map(on_the_wire, keys)), "ConsistentRead": consistent},
         }
+        self._rate.begin(expected := len(keys) * self._units)
         with aws_errors(f"table {self._table}"):
             answer: Any = self._client.batch_get_item(
                 RequestItems=asked, ReturnConsumedCapacity="TOTAL"
@@ -194,7 +203,9 @@ class SnapshotReader:
             items = answer["Responses"].get(self._table, [])
             left = answer["UnprocessedKeys"].get(self._table, {}).get("Keys", [])
         used = answer.get("ConsumedCapacity", ())
-        self._spend(sum(float(one.get("CapacityUnits", 0)) for one in used))
+        units = sum(float(one.get("CapacityUnits", 0)) for one in used)
+        self._rate.end(units, expected)
+        self._units = units / len(keys) or self._units
         self._as_of_clock.observe(answer)
         if items:
             fitting = MOST_BYTES * len(items) // sum(map(weight, items))

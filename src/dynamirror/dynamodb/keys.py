@@ -21,8 +21,11 @@ _EXPONENTS = range(-130, 126)
 
 
 def on_the_wire(key: Item) -> Any:
-    """Return a primary key as boto3 takes it: binary as bytes."""
-    return {name: _blob(value) for name, value in key.items()}
+    """Return a primary key as boto3 takes it: binary as bytes, and numbers without an exponent.
+
+    DynamoDB takes any notation, but the emulator only its own.
+    """
+    return {name: _plain(value) for name, value in key.items()}
 
 
 def can_exist(key: Item) -> bool:
@@ -48,9 +51,11 @@ def identity(key: Item) -> _Identity:
     return frozenset((name, key_text(value)) for name, value in key.items())
 
 
-def _blob(value: Mapping[str, Any]) -> Mapping[str, Any]:
+def _plain(value: Mapping[str, Any]) -> Mapping[str, Any]:
     match value:
         case {"B": str(text)}:
             return {"B": b64decode(text)}
+        case {"N": str(text)} if "E" in text:
+            return {"N": f"{Decimal(text):f}"}
         case _:
             return value

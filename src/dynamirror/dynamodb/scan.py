@@ -1,14 +1,13 @@
 """Scans of a table, page by page, while it is written to."""
 
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
-from threading import Lock
-from time import monotonic, sleep
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dynamirror.dynamodb.client import aws_errors
 from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, AsOfClock
 from dynamirror.dynamodb.keys import on_the_wire
+from dynamirror.dynamodb.rate import Rate as Rate  # noqa: PLC0414 - scans take it
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.version import SnapshotVersion
 
@@ -17,6 +16,8 @@ if TYPE_CHECKING:
 
 # DynamoDB's limit, https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_Scan.html.
 MOST_SEGMENTS = 1_000_000
+# What a page of 1 MB takes; an eventually consistent one half of it.
+_PAGE_UNITS = 256.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,62 +50,6 @@ class ScanPage:
     units: float
 
 
-@dataclass(slots=True)
-class _Account:
-    """What was consumed: the time until which it is paid for, on the limit's clock."""
-
-    paid_until: float
-    lock: Lock = field(default_factory=Lock)
-
-
-class Rate:
-    """Limits the read units that all threads together consume.
-
-    Args:
-        units: read units per second; None for no limit.
-        clock: returns monotonic seconds.
-        wait: waits a number of seconds.
-        account: that of another limit, to consume from both as from one; None for a new one.
-    """
-
-    def __init__(
-        self,
-        units: float | None,
-        *,
-        clock: Callable[[], float] = monotonic,
-        wait: Callable[[float], object] = sleep,
-        account: _Account | None = None,
-    ) -> None:
-        self._units = units
-        self._clock = clock
-        self._wait = wait
-        self._account = account or _Account(clock())
-
-    def waiting_by(self, wait: Callable[[float], object]) -> "Rate":
-        """Return the same limit, shared, for threads that wait in another way.
-
-        Args:
-            wait: waits a number of seconds.
-        """
-        return Rate(self._units, clock=self._clock, wait=wait, account=self._account)
-
-    def spend(self, units: float) -> None:
-        """Wait until the consumption, these units included, is within the limit."""
-        if self._units is None:
-            return
-        account = self._account
-        with account.lock:
-            now = self._clock()
-            account.paid_until = max(account.paid_until, now) + units / self._units
-            seconds = account.paid_until - now
-        self._wait(seconds)
-
-    def pause(self, seconds: float) -> None:
-        """Wait a number of seconds for another reason."""
-        if seconds > 0:
-            self._wait(seconds)
-
-
 class Scan:
     """Scans one table; safe for use by several threads at once.
 
@@ -135,13 +80,15 @@ class Scan:
             margin = CONSISTENT_MARGIN if consistent else EVENTUAL_MARGIN
         self._horizon = AsOfClock(client, table, margin)
         self._rate = rate or Rate(None)
+        self._limit = limit
+        self._page_units = _PAGE_UNITS if consistent else _PAGE_UNITS / 2
+        # Of an item, as far as pages have shown.
+        self._units = 1.0
         self._options: dict[str, Any] = {
             "TableName": table,
             "ConsistentRead": consistent,
             "ReturnConsumedCapacity": "TOTAL",
         }
-        if limit is not None:
-            self._options["Limit"] = limit
         if attributes is not None:
             names = {f"#a{index}": name for index, name in enumerate(sorted(attributes))}
             self._options["ExpressionAttributeNames"] = names
@@ -169,6 +116,10 @@ class Scan:
         if segment.of > 1:
             options = options | {"Segment": segment.index, "TotalSegments": segment.of}
         while True:
+            limit = self._rate.most(self._limit, self._units)
+            if limit is not None:
+                options = options | {"Limit": limit}
+                self._rate.begin(expected := min(limit * self._units, self._page_units))
             version = self._horizon.at_read_start()
             begin = {} if start is None else {"ExclusiveStartKey": on_the_wire(start)}
             with aws_errors(f"table {self._table}"):
@@ -176,11 +127,14 @@ class Scan:
                 items = answer["Items"]
             self._horizon.observe(answer)
             units = float(answer.get("ConsumedCapacity", {}).get("CapacityUnits", 0))
+            if limit is not None:
+                self._rate.end(units, expected)
+            if items and units:
+                self._units = units / len(items)
             start = answer.get("LastEvaluatedKey")
             yield ScanPage(items, version, start, units)
             if start is None:
                 return
-            self._rate.spend(units)
 
 
 def scan_table(client: "DynamoDBClient", table: str) -> Iterator[Item]:

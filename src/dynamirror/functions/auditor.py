@@ -15,7 +15,7 @@ from dynamirror.metrics import catalogue as metrics
 from dynamirror.metrics import emf
 from dynamirror.operations.messages import Status, VerifyRequest
 from dynamirror.recovery.audit import AuditResult, next_part, save_audit, save_next_part
-from dynamirror.recovery.comparison import Comparison, Part
+from dynamirror.recovery.comparison import Comparison, Share
 
 
 class AuditSettings(
@@ -71,7 +71,7 @@ def handler(event: Any, context: object = None) -> dict[str, Any]:
         # Before the comparison, so that a part that fails does not block the others.
         save_next_part(mirror.cache, mirror.table, (part + 1) % settings.parts)
         request = VerifyRequest(
-            Part(settings.parts, (part,)),
+            Share(settings.parts, (part,)),
             settings.settle,
             repair=settings.repair,
             rate=settings.rate or None,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import msgspec
 
-from dynamirror.recovery.comparison import Part
+from dynamirror.recovery.comparison import Share
 from dynamirror.recovery.rebuild_state import Run
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
@@ -100,7 +100,7 @@ class Verify(_Step, frozen=True):
         id: the id of the verification; the result is stored in the cache for `Sum`.
     """
 
-    part: Part
+    part: Share
     repair: bool = False
     settle: float = 15.0
     rate: Units | None = None

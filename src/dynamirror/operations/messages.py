@@ -7,7 +7,7 @@ import msgspec
 from dynamirror.cache.checkpoints import Checkpoint
 from dynamirror.cache.heartbeat import SeenReplicator
 from dynamirror.recovery.audit import AuditResult
-from dynamirror.recovery.comparison import Comparison, Part
+from dynamirror.recovery.comparison import Comparison, Share
 from dynamirror.recovery.rebuild_state import Progress, Run
 from dynamirror.recovery.redrive import Outcome
 
@@ -45,7 +45,7 @@ class VerifyRequest(_Request, frozen=True, tag="verify"):
         rate: read units per second; None for no limit.
     """
 
-    part: Part = Part()
+    part: Share = Share()
     settle: float = 15.0
     repair: bool = False
     rate: float | None = None

@@ -6,7 +6,7 @@ from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Scan
 from dynamirror.page.action_context import ActionContext, count_entries
 from dynamirror.recovery.rebuild import Rebuild
-from dynamirror.recovery.verify import verify
+from dynamirror.recovery.verify import Verification
 from dynamirror.runner.healer import Healer
 
 _SETTLE_SECONDS = 1.0
@@ -54,15 +54,15 @@ def rebuild(context: ActionContext) -> None:
 def repair(context: ActionContext) -> None:
     """Compare everything, and repair what differs."""
     demo, begin = context.demo, monotonic()
-    result = verify(
-        demo.cache,
-        demo.views,
-        Scan(demo.client, demo.schema.table, margin=_MARGIN_SECONDS),
-        SnapshotReader(demo.client, demo.schema.table, margin=_MARGIN_SECONDS),
+    result = Verification(
+        cache=demo.cache,
+        views=demo.views,
+        scan=Scan(demo.client, demo.schema.table, margin=_MARGIN_SECONDS),
+        reader=SnapshotReader(demo.client, demo.schema.table, margin=_MARGIN_SECONDS),
         settle=_SETTLE_SECONDS,
         repair=True,
         fence_ttl=demo.replicator.fence_ttl,
-    )
+    ).run()
     differences = "nothing differed"
     if result.differences:
         differences = f"{count_entries(result.differences)} differed, {result.repaired:,} repaired"

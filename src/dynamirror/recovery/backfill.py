@@ -4,14 +4,16 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from time import monotonic
 
 from dynamirror.backoff import Backoff
+from dynamirror.cache.slot_scan import SlotRange
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, SourceError
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.rebuild_state import LostError, Progress, Run, total
-from dynamirror.recovery.sweep import SweepStats
+from dynamirror.recovery.sweep import SweepProgress, total_swept
 
 # One core parses all answers of DynamoDB, so that more threads do not help.
 _THREADS = 8
@@ -30,12 +32,8 @@ class BackfillProgress:
 
     phase: str
     progress: Progress = field(default_factory=Progress)
-    swept: SweepStats = field(default_factory=SweepStats)
+    swept: SweepProgress = field(default_factory=SweepProgress)
     detail: str = ""
-
-
-class _StoppedError(Exception):
-    pass
 
 
 class Backfill:
@@ -90,13 +88,13 @@ class Backfill:
                 if run is None or not self._load(run):
                     return None
                 swept = self._sweep(run)
+                if not swept.done:
+                    return None
                 self._rebuild.finish(run)
             except LostError as error:
                 # `begin` joins another process's rebuild if that suffices, or else starts one.
                 self._report(BackfillProgress("again", detail=str(error)))
                 restart = False
-            except _StoppedError:
-                return None
             else:
                 progress = self._rebuild.progress(run)
                 return BackfillProgress("done", progress, swept)
@@ -162,15 +160,37 @@ class Backfill:
     def _should_continue(self) -> bool:
         return not (self._stop.is_set() or self._failed.is_set())
 
-    def _sweep(self, run: Run) -> SweepStats:
-        progress = total(list(self._parts.values()), run.segments)
+    def _sweep(self, run: Run) -> SweepProgress:
+        """Sweep all ranges, and return the progress, which is not done if it was stopped."""
+        loaded = total(list(self._parts.values()), run.segments)
+        ranges, backoff = self._rebuild.sweep_ranges(run), Backoff(self._stop)
+        parts: dict[SlotRange, SweepProgress] = {}
 
-        def record(swept: SweepStats) -> None:
-            if self._stop.is_set():
-                raise _StoppedError
-            self._report(BackfillProgress("sweeping", progress, swept))
+        def record(slots: SlotRange, progress: SweepProgress) -> None:
+            backoff.reset()
+            parts[slots] = progress
+            self._report(
+                BackfillProgress("sweeping", loaded, total_swept(list(parts.values()), len(ranges)))
+            )
 
-        return self._rebuild.sweep(run, record, rate=self._rate)
+        for slots in ranges:
+            while self._should_continue():
+                try:
+                    progress = self._rebuild.sweep(
+                        run,
+                        slots,
+                        rate=self._rate,
+                        in_time=self._should_continue,
+                        on_progress=partial(record, slots),
+                    )
+                except (CacheError, SourceError) as error:
+                    if self._patience is not None and backoff.failures >= self._patience:
+                        raise
+                    backoff.wait(error)
+                else:
+                    record(slots, progress)
+                    break
+        return total_swept(list(parts.values()), len(ranges))
 
     def _pause(self, seconds: float) -> None:
         end = monotonic() + seconds

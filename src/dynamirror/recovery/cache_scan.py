@@ -1,23 +1,29 @@
 """A scan of the cache for the mirror's entries."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from itertools import islice
+from typing import Any, Final, Self
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
 from dynamirror.cache.entry_state import EntryLocation
 from dynamirror.cache.scripts import Command
+from dynamirror.cache.slot_scan import ALL_SLOTS, scan_range, server_of
 from dynamirror.dynamodb.items import SnapshotReader, SnapshotRow
 from dynamirror.dynamodb.keys import can_exist, identity
 from dynamirror.errors import KeyTooLongError, RecordError
 from dynamirror.records.attribute_value import Item, utf8
 from dynamirror.views.canary import is_canary
 from dynamirror.views.entry import Delete, Entry, Put
-from dynamirror.views.keyspace import escape_glob
 from dynamirror.views.order import Members
 from dynamirror.views.view import View
+
+_AT_ONCE: Final = 500
+_START: Final = b"0"
+_MOST_PASSES: Final = 8
+_NO_KEY: Final = -2  # https://valkey.io/commands/expiretime/
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +71,68 @@ class ScannedEntry:
 def entries_of(cache: Cache, view: View) -> Iterator[ScannedEntry]:
     """Yield all entries of a view in the cache; some may come twice.
 
-    Members of a sorted set come even if their entries are gone.
-
     Raises:
         CacheError: the cache cannot be read.
     """
-    identify = view.identifier()
-    for key in cache.scan(escape_glob(view.template.prefix) + "*"):
-        try:
-            text = key.decode()
-        except UnicodeDecodeError:
-            continue  # every key of the mirror is text
-        attributes = identify(text)
-        if attributes is not None and can_exist(view.schema.key_of(attributes)):
-            yield ScannedEntry(view, text, attributes)
-        elif view.members is not None:
-            yield from _members(cache, view, view.members, text)
+    identify = EntryFinder(cache, [view])
+    for batch in scan_range(cache, ALL_SLOTS):
+        yield from identify.entries(batch.keys)
+
+
+class EntryFinder:
+    """Finds the entries of views among keys of the cache.
+
+    Args:
+        cache: the cache.
+        views: all views of a table, or some.
+    """
+
+    def __init__(self, cache: Cache, views: Iterable[View]) -> None:
+        self._cache = cache
+        self._views = [(view, utf8(view.template.prefix), view.identifier()) for view in views]
+
+    def entries(self, keys: Sequence[bytes]) -> Iterator[ScannedEntry]:
+        """Yield the entries, and those that the sorted sets among the keys list.
+
+        Members of a sorted set come even if their entries are gone. A member whose entry is another
+        key of the cache does not come: that key is visited by itself.
+
+        Args:
+            keys: keys of the cache; all of a slot, where the cache has few in it.
+
+        Raises:
+            CacheError: the cache cannot be read.
+        """
+        names, sets = set[str](), list[tuple[View, Members, str]]()
+        for key in keys:
+            for view, prefix, identify in self._views:
+                if not key.startswith(prefix):
+                    continue
+                try:
+                    text = key.decode()
+                except UnicodeDecodeError:
+                    break  # every key of the mirror is text
+                attributes = identify(text)
+                if attributes is not None and can_exist(view.schema.key_of(attributes)):
+                    if view.members is not None:
+                        names.add(text)
+                    yield ScannedEntry(view, text, attributes)
+                elif view.members is not None:
+                    sets.append((view, view.members, text))
+        for view, members, text in sets:
+            listed = _members(self._cache, view, members, text)
+            unknown = (entry for entry in listed if entry.key not in names)
+            while chunk := list(islice(unknown, _AT_ONCE)):
+                yield from self._without_key(chunk)
+
+    def _without_key(self, entries: Sequence[ScannedEntry]) -> Iterator[ScannedEntry]:
+        keys = [utf8(entry.key) for entry in entries]
+        answers = self._cache.execute(Command(key, (b"EXPIRETIME", key)) for key in keys)
+        for entry, answer in zip(entries, answers, strict=True):
+            if isinstance(answer, Failure) and not answer.is_of_key:
+                raise self._cache.error(answer.reason)
+            if answer == _NO_KEY or isinstance(answer, Failure):
+                yield entry
 
 
 def _members(cache: Cache, view: View, members: Members, key: str) -> Iterator[ScannedEntry]:
@@ -88,24 +140,39 @@ def _members(cache: Cache, view: View, members: Members, key: str) -> Iterator[S
     partition = members.partition_of(key)
     if partition is None:
         return
-    cursor = b"0"
-    while True:
-        command = Command(utf8(key), (b"ZSCAN", key, cursor, b"COUNT", 1000))
-        (answer,) = cache.execute([command])
-        if isinstance(answer, Failure):
-            if answer.code == "WRONGTYPE":
-                return  # the next entry replaces it by a sorted set
-            raise cache.error(answer.reason)
-        cursor, flat = answer
-        for member in flat[::2]:
-            try:
-                found = members.entry_of(partition, member)
-            except KeyTooLongError:
-                continue  # nobody could write that entry
-            if found is not None and can_exist(view.schema.key_of(found[1])):
-                yield ScannedEntry(view, *found)
-        if cursor == b"0":
+    for member in _members_of(cache, utf8(key)):
+        try:
+            found = members.entry_of(partition, member)
+        except KeyTooLongError:
+            continue  # nobody could write that entry
+        if found is not None and can_exist(view.schema.key_of(found[1])):
+            yield ScannedEntry(view, *found)
+
+
+def _members_of(cache: Cache, key: bytes) -> Iterator[bytes]:
+    """Yield the members of a sorted set; all again if it moves to another server meanwhile."""
+    cursor, flat = _zscan(cache, key, _START)
+    if cursor == _START:
+        yield from flat[::2]
+        return
+    for _ in range(_MOST_PASSES):
+        server, cursor = server_of(cache, key), b""
+        while cursor != _START:
+            cursor, flat = _zscan(cache, key, cursor or _START)
+            yield from flat[::2]
+        if server_of(cache, key) == server:
             return
+    raise cache.error("the slot of a sorted set moved each time that its members were listed")
+
+
+def _zscan(cache: Cache, key: bytes, cursor: bytes) -> tuple[bytes, list[bytes]]:
+    (answer,) = cache.execute([Command(key, (b"ZSCAN", key, cursor, b"COUNT", 1000))])
+    if isinstance(answer, Failure):
+        if answer.code == "WRONGTYPE":
+            return _START, []  # the next entry replaces it by a sorted set
+        raise cache.error(answer.reason)
+    cursor, flat = answer
+    return cursor, flat
 
 
 def expected_entries(found: Sequence[ScannedEntry], reader: SnapshotReader) -> Iterator[Entry]:
@@ -120,15 +187,22 @@ def expected_entries(found: Sequence[ScannedEntry], reader: SnapshotReader) -> I
         yield entry.expected_entry(row)
 
 
-def rows_of_entries(found: Sequence[ScannedEntry], reader: SnapshotReader) -> Iterator[SnapshotRow]:
-    """Read the items of entries, consistently, and yield their snapshot rows in that order.
+def rows_of_entries(
+    found: Sequence[ScannedEntry], reader: SnapshotReader, *, consistent: bool = True
+) -> Iterator[SnapshotRow]:
+    """Read the items of entries, and yield their snapshot rows in that order.
+
+    Args:
+        found: the entries.
+        reader: reads the items.
+        consistent: whether reads are strongly consistent.
 
     Raises:
         SourceError: the table cannot be read.
     """
     names = [identity(entry.item_key) for entry in found]
     uses = Counter(names)  # an item may have entries under several keys
-    items = reader.read_many(entry.item_key for entry in found)
+    items = reader.read_many((entry.item_key for entry in found), consistent=consistent)
     rows: dict[Any, SnapshotRow] = {}
     for name in names:
         while name not in rows:

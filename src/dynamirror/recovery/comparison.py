@@ -1,16 +1,17 @@
-"""The part of table and cache that a comparison covers, and its result."""
+"""The parts of table and cache that a comparison covers, and its result."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from random import Random
-from typing import Self
-from zlib import crc32
+from typing import Final, Self
 
 import msgspec
 
-from dynamirror.dynamodb.scan import MOST_SEGMENTS, Segment
+from dynamirror.cache.slot_map import SLOTS
+from dynamirror.cache.slot_scan import ScanCheckpoint, SlotRange
+from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError
+from dynamirror.records.attribute_value import Item
 
 _SAMPLE = 10
 
@@ -77,6 +78,11 @@ class Comparison(msgspec.Struct, rename={"orphaned": Kind.ORPHANED.value}.get):
         if len(keys) < _SAMPLE:
             keys.append(key)
 
+    def copy(self) -> "Comparison":
+        """Return the differences so far."""
+        sample = {kind: list(keys) for kind, keys in self.sample.items()}
+        return msgspec.structs.replace(self, sample=sample)
+
     def add(self, other: "Comparison") -> None:
         """Add the result of another part of the same table."""
         self.items += other.items
@@ -92,13 +98,53 @@ class Comparison(msgspec.Struct, rename={"orphaned": Kind.ORPHANED.value}.get):
             sample += keys[: _SAMPLE - len(sample)]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A part of a table and its mirror: some scan segments, and as large a share of the keys.
+class TablePart(msgspec.Struct, frozen=True, tag_field="kind", tag="table"):
+    """A segment of the table, whose items' entries may be missing or different.
 
     Args:
-        of: the number of parts.
-        chosen: the numbers of the chosen parts, from 0.
+        segment: the number of the segment, from 0.
+        of: the number of segments.
+    """
+
+    segment: int = 0
+    of: int = 1
+
+
+class CachePart(msgspec.Struct, frozen=True, tag_field="kind", tag="cache"):
+    """The cache's keys of some slots, whose entries may be orphaned.
+
+    Args:
+        slots: the range of slots.
+    """
+
+    slots: SlotRange = SlotRange()
+
+
+Part = TablePart | CachePart
+
+
+class PartProgress(msgspec.Struct, frozen=True):
+    """The progress of a comparison in one part, from which it resumes.
+
+    Args:
+        done: whether the part is compared.
+        comparison: the differences so far, all of them settled.
+        start: the start key of the next page of a table part; None for the beginning.
+        checkpoint: where to go on in a cache part; None for the beginning.
+    """
+
+    done: bool = False
+    comparison: Comparison = msgspec.field(default_factory=Comparison)
+    start: Item | None = None
+    checkpoint: ScanCheckpoint | None = None
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A share of a table and its mirror: some scan segments, and as large a share of the slots.
+
+    Args:
+        of: the number of shares.
+        chosen: the numbers of the chosen shares, from 0.
     """
 
     of: int = 1
@@ -106,7 +152,11 @@ class Part:
 
     @classmethod
     def sample(cls, percent: float, rng: Random) -> Self:
-        """Return a random part.
+        """Return a random share.
+
+        Shares that follow one another are as random as others, because segments and slots are
+        ranges of hashes. They make few ranges of slots, and a single server is scanned once a
+        range.
 
         Args:
             percent: its share of the table, in per cent.
@@ -117,15 +167,35 @@ class Part:
         """
         if not 0 < percent <= 100:  # noqa: PLR2004 - per cent
             raise ConfigError(f"--sample: must be more than 0 and at most 100, not {percent:g}")
-        parts = min(MOST_SEGMENTS, max(100, round(100 / percent)))
-        count = max(1, round(parts * percent / 100))
-        return cls(parts, tuple(sorted(rng.sample(range(parts), count))))
+        of = min(MOST_SEGMENTS, max(100, round(100 / percent)))
+        count = max(1, round(of * percent / 100))
+        first = rng.randrange(of)
+        return cls(of, tuple(sorted((first + index) % of for index in range(count))))
 
     @property
-    def segments(self) -> Iterator[Segment]:
-        """The segments to scan."""
-        return (Segment(index, self.of) for index in self.chosen)
+    def is_whole(self) -> bool:
+        """Return whether it is the whole table."""
+        return len(set(self.chosen)) == self.of
 
-    def holds(self, key: str) -> bool:
-        """Return whether an entry's key belongs to the part."""
-        return self.of == 1 or crc32(key.encode()) % self.of in self.chosen
+    def parts(self) -> Iterator[Part]:
+        """Yield the parts of table and cache."""
+        for index in self.chosen:
+            yield TablePart(index, self.of)
+        for slots in self._slots():
+            yield CachePart(slots)
+
+    def _slots(self) -> Iterator[SlotRange]:
+        """Yield the ranges of slots, those that follow one another as one."""
+        first, behind = 0, 0
+        for index in sorted(set(self.chosen)):
+            begin, end = (SLOTS * number // self.of for number in (index, index + 1))
+            if begin > behind:
+                if first < behind:
+                    yield SlotRange(first, behind - 1)
+                first = begin
+            behind = end
+        if first < behind:
+            yield SlotRange(first, behind - 1)
+
+
+WHOLE: Final = Share()

@@ -1,10 +1,10 @@
-"""One pass over a table and its cache that yields the differences."""
+"""Comparison of a table's items with their entries, and of entries with their items."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from operator import itemgetter
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.entry_state import (
@@ -14,15 +14,15 @@ from dynamirror.cache.entry_state import (
     matches,
     read_entries,
 )
+from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.chunks import chunked, weight
 from dynamirror.records.version import SnapshotVersion
-from dynamirror.recovery.cache_scan import ScannedEntry, entries_of
-from dynamirror.recovery.comparison import Comparison, Kind, Part
-from dynamirror.recovery.key_set import KeySet
+from dynamirror.recovery.cache_scan import EntryFinder, ScannedEntry, rows_of_entries
+from dynamirror.recovery.comparison import Comparison, Kind
 from dynamirror.views.canary import is_canary
-from dynamirror.views.entry import Put, entry_of_row
+from dynamirror.views.entry import Delete, Put, entry_of_row
 from dynamirror.views.view import View
 
 READ_AT_ONCE: Final = 500
@@ -51,44 +51,38 @@ class Doubt:
 
 @dataclass(slots=True)
 class DifferenceScan:
-    """Goes through table and cache once each, and yields the entries that differ.
+    """Compares parts of a table and its cache, and yields the entries that differ.
 
     Args:
         cache: the cache.
         views: all views of the table.
-        part: the part of table and cache to compare.
         result: counts what was compared.
         on_progress: called with the result after each chunk.
+        expected: collects the keys of the entries that there should be; None for no collection.
     """
 
     cache: Cache
     views: Sequence[View]
-    part: Part
     result: Comparison
     on_progress: Callable[[Comparison], object] = lambda _result: None
-    _seen: KeySet = field(init=False)
+    expected: set[str] | None = None
+    _finder: EntryFinder = field(init=False)
 
-    def __enter__(self) -> Self:
-        self._seen = KeySet()
-        return self
+    def __post_init__(self) -> None:
+        self._finder = EntryFinder(self.cache, self.views)
 
-    def __exit__(self, *_error: object) -> None:
-        self._seen.close()
-
-    def doubts(self, items: Iterable[Item]) -> Iterator[Doubt]:
-        """Yield the differences between the items and the cache, in both directions."""
-        yield from self._of_table(items)
-        yield from self._of_cache()
-
-    def _of_table(self, items: Iterable[Item]) -> Iterator[Doubt]:
+    def of_items(self, items: Iterable[Item]) -> Iterator[Doubt]:
+        """Yield the entries that are missing or differ from their items."""
         for chunk in chunked(self._expected(items), itemgetter(2), most=READ_AT_ONCE):
-            self._seen.add([put.key for put, *_ in chunk])
+            if self.expected is not None:
+                self.expected.update(put.key for put, *_ in chunk)
             locations = (EntryLocation(put.view, put.key, put.item) for put, *_ in chunk)
             states = read_entries(self.cache, locations)
             for (put, expected, _), state in zip(chunk, states, strict=True):
                 if not matches(state, expected):
-                    kind = Kind.MISSING if state.value is None else Kind.DIFFERENT
-                    yield Doubt(ScannedEntry.of(put.view, put.key, put.item), kind)
+                    yield Doubt(
+                        ScannedEntry.of(put.view, put.key, put.item), _kind(state, expected)
+                    )
             self.on_progress(self.result)
 
     def _expected(self, items: Iterable[Item]) -> Iterator[tuple[Put, EntryState, int]]:
@@ -101,23 +95,55 @@ class DifferenceScan:
             for view in self.views:
                 try:
                     put = entry_of_row(view, item, item, _VERSION)
-                    if put is not None:
-                        view.encode(item)
                 except RecordError as error:
                     self.result.record(Kind.UNMAPPABLE, str(error))
                     continue
-                if isinstance(put, Put) and not (state := expected_state(put)).is_never:
-                    yield put, state, size + len(state.value or b"")
+                if not isinstance(put, Put):
+                    continue
+                state = expected_state(put)
+                if state.is_never and (reason := _refusal(put)):
+                    self.result.record(Kind.UNMAPPABLE, reason)
+                # No cache part doubts an entry that should not be, because its item is there.
+                yield put, state, size + len(state.value or b"")
 
-    def _of_cache(self) -> Iterator[Doubt]:
-        for view in self.views:
-            with KeySet() as counted:  # SCAN may return a key twice
-                scanned = entries_of(self.cache, view)
-                entries = (entry for entry in scanned if self.part.holds(entry.key))
-                while chunk := {entry.key: entry for entry in islice(entries, READ_AT_ONCE)}:
-                    new = counted.missing(chunk)
-                    counted.add(new)
-                    self.result.entries += len(new)
-                    for key in self._seen.missing(new):
-                        yield Doubt(chunk[key], Kind.ORPHANED)
-                    self.on_progress(self.result)
+    def of_keys(self, keys: Sequence[bytes], reader: SnapshotReader) -> Iterator[Doubt]:
+        """Yield the entries among keys of the cache whose items are gone, or have other keys.
+
+        Items are read eventually consistently, at half the price. `FollowUp` reads again.
+
+        Args:
+            keys: keys of the cache.
+            reader: reads the items.
+
+        Raises:
+            CacheError: the cache cannot be read.
+            SourceError: the table cannot be read.
+        """
+        for entries in self.entries(keys):
+            rows = rows_of_entries(entries, reader, consistent=False)
+            for entry, row in zip(entries, rows, strict=True):
+                if isinstance(entry.expected_entry(row), Delete):
+                    yield Doubt(entry, Kind.ORPHANED)
+            self.on_progress(self.result)
+
+    def entries(self, keys: Sequence[bytes]) -> Iterator[list[ScannedEntry]]:
+        """Count the entries among keys of the cache, and yield them, some at a time."""
+        entries = self._finder.entries(keys)
+        while chunk := list({entry.key: entry for entry in islice(entries, READ_AT_ONCE)}.values()):
+            self.result.entries += len(chunk)
+            yield chunk
+
+
+def _kind(state: EntryState, expected: EntryState) -> Kind:
+    if expected.is_never:
+        return Kind.ORPHANED
+    return Kind.MISSING if state.value is None else Kind.DIFFERENT
+
+
+def _refusal(put: Put) -> str | None:
+    """Return why the view cannot write an item; None if it can."""
+    try:
+        put.view.encode(put.item)
+    except RecordError as error:
+        return str(error)
+    return None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any
+from typing import Any, Final
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
@@ -24,7 +24,7 @@ from dynamirror.views.keyspace import fence_key
 # How many differences are followed up at a time; each holds two keys in memory.
 _MOST_DOUBTS = 50_000
 # How long an entry that keeps changing is followed up, as a multiple of the settling time.
-_PATIENCE = 4
+PATIENCE: Final = 4
 
 
 @dataclass(slots=True)
@@ -48,24 +48,29 @@ class FollowUp:
     fence_ttl: int | None
     clock: Callable[[], float]
     wait: Callable[[float], object]
-    _doubts: list[Doubt] = field(default_factory=list)
+    _doubts: dict[str, Doubt] = field(default_factory=dict)
 
     def add(self, doubt: Doubt) -> None:
         """Add a difference; many at once are settled immediately."""
-        self._doubts.append(doubt)
+        self._doubts.setdefault(doubt.entry.key, doubt)
         if len(self._doubts) >= _MOST_DOUBTS:
             self.settle_all()
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether no difference is left to follow up."""
+        return not self._doubts
 
     def settle_all(self) -> None:
         """Read the differences again until each matches or is counted."""
         pause = 0.1
         while self._doubts:
-            doubts, self._doubts = iter(self._doubts), []
+            doubts, self._doubts = iter(self._doubts.values()), {}
             while chunk := list(islice(doubts, READ_AT_ONCE)):
                 self._read_again(chunk)
             if not self._doubts:
                 return
-            oldest = min(doubt.unchanged_since for doubt in self._doubts)
+            oldest = min(doubt.unchanged_since for doubt in self._doubts.values())
             left = oldest + self.settle - self.clock()
             self.wait(min(pause, max(left, 0.1)) if left > 0 else pause)
             pause = min(2 * pause, 5.0)
@@ -93,7 +98,7 @@ class FollowUp:
             doubt.kind = _kind(state, expected)
             if self._is_changing(doubt, fence):
                 if self._has_time(doubt):
-                    self._doubts.append(doubt)
+                    self._doubts[doubt.entry.key] = doubt
                 else:
                     self.result.record(Kind.IN_FLIGHT, doubt.entry.key)
             elif self.fence_ttl is None or not _is_ours(doubt):
@@ -122,7 +127,7 @@ class FollowUp:
             too_old = gap is not None and entry.version.as_of <= gap
             report = apply_all(self.cache, [] if too_old else [entry], fence_ttl=self.fence_ttl)
             if (too_old or report.stale) and self._has_time(doubt):
-                self._doubts.append(doubt)
+                self._doubts[doubt.entry.key] = doubt
                 continue
             if report.quarantined and doubt.kind is Kind.MISSING:
                 self.result.record(Kind.UNMAPPABLE, report.quarantined[0].reason)
@@ -132,7 +137,7 @@ class FollowUp:
             self.result.repaired += report.applied + len(report.quarantined)
 
     def _has_time(self, doubt: Doubt) -> bool:
-        return self.clock() - doubt.since < _PATIENCE * self.settle
+        return self.clock() - doubt.since < PATIENCE * self.settle
 
 
 def _kind(state: EntryState, expected: EntryState) -> Kind:

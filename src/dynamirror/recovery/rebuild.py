@@ -24,6 +24,7 @@ from dynamirror.cache.completeness_marker import (
 )
 from dynamirror.cache.doubt import note_evictions, note_written, noted_evictions
 from dynamirror.cache.quarantine import ParkedItem, merged, park, reason_in_view
+from dynamirror.cache.slot_scan import ALL_SLOTS, SlotRange, ranges
 from dynamirror.cache.writer import apply_all
 from dynamirror.dynamodb.client import describe_schema
 from dynamirror.dynamodb.items import CONSISTENT_MARGIN, EVENTUAL_MARGIN, SnapshotReader
@@ -35,7 +36,7 @@ from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.fill_rate import FillRate, ecpus
 from dynamirror.recovery.rebuild_state import LostError, Progress, RebuildState, Run, now
 from dynamirror.recovery.room import room
-from dynamirror.recovery.sweep import SweepStats, sweep
+from dynamirror.recovery.sweep import Sweep, SweepProgress
 from dynamirror.settings import QUARANTINE_LIMIT
 from dynamirror.views.batch_result import RejectedEntry
 from dynamirror.views.canary import is_canary
@@ -225,36 +226,68 @@ class Rebuild:
                 rate.pause(fill_rate.wait(units, begun=begun, since=since, now=time()))
         return progress
 
-    def sweep(
-        self,
-        run: Run,
-        on_progress: Callable[[SweepStats], object] = lambda _stats: None,
-        *,
-        rate: Rate | None = None,
-    ) -> SweepStats:
-        """Delete orphaned entries once all segments are loaded, and return the counts.
+    def sweep_ranges(self, run: Run, parts: int = 1) -> tuple[SlotRange, ...]:
+        """Return the ranges that the sweep goes through, decided at the first call.
 
         Args:
             run: the run.
-            on_progress: called with the counts so far; an exception that it raises ends the sweep.
+            parts: how many ranges to make, if the cache is a cluster.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+        """
+        if not self._state.sweep_ranges(run):
+            self._state.decide_sweep_ranges(run, ranges(self.cache, parts))
+        return self._state.sweep_ranges(run)
+
+    def sweep(
+        self,
+        run: Run,
+        slots: SlotRange = ALL_SLOTS,
+        *,
+        rate: Rate | None = None,
+        in_time: Callable[[], bool] = lambda: True,
+        on_progress: Callable[[SweepProgress], object] = lambda _progress: None,
+    ) -> SweepProgress:
+        """Delete orphaned entries of one range from its checkpoint on, and return the progress.
+
+        Args:
+            run: the run.
+            slots: the range, one of `sweep_ranges`; by default all, if there is only one.
             rate: the limit of the read units; None for no limit.
+            in_time: returns whether there is time for another batch of keys.
+            on_progress: called with the progress after each batch; an exception that it raises
+                ends the sweep.
 
         Raises:
             CacheError: the cache cannot be reached.
             SourceError: the table cannot be read.
+            LostError: the run is not the newest any more, or has other ranges.
         """
-        spend = (rate or Rate(None)).spend
-        reader = SnapshotReader(self._client, self.schema.table, margin=self._margin, spend=spend)
-        stats = sweep(
-            self.cache,
-            self.views,
-            reader,
-            SnapshotVersion(run.as_of),
-            fence_ttl=self._fence_ttl,
-            on_progress=on_progress,
-        )
-        self._state.record_swept(run)
-        return stats
+        self._state.check_newest(run)
+        if slots not in self.sweep_ranges(run):
+            raise LostError("the cache has lost the ranges of the sweep")
+        progress = self._state.range_progress(run, slots)
+        if progress.done:
+            return progress
+        reader = SnapshotReader(self._client, self.schema.table, margin=self._margin, rate=rate)
+        since = SnapshotVersion(run.as_of)
+        work = Sweep(self.cache, self.views, reader, since, self._fence_ttl)
+        for progress in work.run(slots, progress):  # noqa: B020 - it goes on from the last
+            self._state.check_newest(run)
+            self._state.save_range_progress(run, slots, progress)
+            on_progress(progress)
+            if not in_time():
+                break
+        return progress
+
+    def swept(self, run: Run) -> SweepProgress:
+        """Return the progress of the sweep in all ranges together.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+        """
+        return self._state.swept(run)
 
     def finish(self, run: Run) -> None:
         """Record in the completeness marker that the mirror is complete.
@@ -266,7 +299,7 @@ class Rebuild:
         self._state.check_newest(run)
         if not self._state.progress(run).done:
             raise LostError("not all segments are loaded")
-        if not self._state.is_swept(run):
+        if not self._state.swept(run).done:
             raise LostError("orphaned entries were not swept")
         if reason := record_complete(self.cache, self.views, SnapshotVersion(run.as_of)):
             raise LostError(f"the mirror became incomplete while it was rebuilt ({reason})")

@@ -4,20 +4,25 @@ A killed process resumes at its last page, and several processes can share the s
 state is read as if it were not there, so that the rebuild repeats that part.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from itertools import islice
+from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
 
 from dynamirror.cache.client import Cache
+from dynamirror.cache.slot_scan import SlotRange
 from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import DynamirrorError
 from dynamirror.records.attribute_value import Item
+from dynamirror.recovery.sweep import SweepProgress, total_swept
 from dynamirror.views.keyspace import rebuild_key
 
 T = TypeVar("T")
+
+_FIELDS_AT_ONCE: Final = 1000
 
 
 class Run(msgspec.Struct, frozen=True, rename={"as_of": "horizon"}.get):
@@ -111,23 +116,37 @@ class RebuildState:
 
     def progress(self, run: Run) -> Progress:
         """Return the progress of all segments together."""
-        flat = self._call(b"HGETALL")
-        texts = dict(zip(flat[::2], flat[1::2], strict=True))
-        fields = [_field(run, index) for index in range(run.segments)]
-        parts = [self._decode(field, texts.get(field.encode()), Progress) for field in fields]
-        return total([part for part in parts if part is not None], run.segments)
+        fields = (_field(run, index) for index in range(run.segments))
+        return total(self._read_many(fields, Progress), run.segments)
 
     def save_progress(self, run: Run, index: int, progress: Progress) -> None:
         """Write the progress of one segment."""
         self._write(_field(run, index), progress)
 
-    def record_swept(self, run: Run) -> None:
-        """Record that the sweep has ended."""
-        self._write(_field(run, "swept"), now())
+    def sweep_ranges(self, run: Run) -> tuple[SlotRange, ...]:
+        """Return the ranges of the sweep; none if they are not decided yet."""
+        return self._read(_field(run, "sweep"), tuple[SlotRange, ...]) or ()
 
-    def is_swept(self, run: Run) -> bool:
-        """Return whether the sweep has ended."""
-        return self._read(_field(run, "swept"), str) is not None
+    def decide_sweep_ranges(self, run: Run, ranges: Sequence[SlotRange]) -> None:
+        """Write the ranges of the sweep."""
+        self._write(_field(run, "sweep"), tuple(ranges))
+
+    def range_progress(self, run: Run, slots: SlotRange) -> SweepProgress:
+        """Return the progress of the sweep in one range."""
+        return self._read(_range_field(run, slots), SweepProgress) or SweepProgress()
+
+    def save_range_progress(self, run: Run, slots: SlotRange, progress: SweepProgress) -> None:
+        """Write the progress of the sweep in one range."""
+        self._write(_range_field(run, slots), progress)
+
+    def swept(self, run: Run) -> SweepProgress:
+        """Return the progress of the sweep in all ranges together."""
+        ranges = self.sweep_ranges(run)
+        # Versions up to 0.2 swept all at once, and wrote only when.
+        if not ranges and self._read(_field(run, "swept"), str) is not None:
+            return SweepProgress(done=True)
+        parts = self._read_many((_range_field(run, slots) for slots in ranges), SweepProgress)
+        return total_swept(list(parts), len(ranges))
 
     def record_finished(self, run: Run) -> None:
         """Record that the rebuild has ended."""
@@ -136,10 +155,18 @@ class RebuildState:
     def _read(self, field: str, kind: type[T]) -> T | None:
         return self._decode(field, self._call(b"HGET", field.encode()), kind)
 
+    def _read_many(self, fields: Iterator[str], kind: type[T]) -> Iterator[T]:
+        """Yield what is stored of many fields, without all of them in memory."""
+        while chunk := list(islice(fields, _FIELDS_AT_ONCE)):
+            texts = self._call(b"HMGET", *(field.encode() for field in chunk))
+            for field, text in zip(chunk, texts, strict=True):
+                if (value := self._decode(field, text, kind)) is not None:
+                    yield value
+
     def _decode(self, field: str, text: bytes | None, kind: type[T]) -> T | None:
         return decode_record(text, kind, f"{self._key} {field}")
 
-    def _write(self, field: str, value: Run | Progress | str) -> None:
+    def _write(self, field: str, value: object) -> None:
         self._call(b"HSET", field.encode(), encode_record(value))
 
     def _call(self, word: bytes, *words: bytes) -> Any:
@@ -151,19 +178,27 @@ def _field(run: Run, name: int | str) -> str:
     return f"{run.id}:{name}"
 
 
-def total(parts: Sequence[Progress], segments: int) -> Progress:
+def _range_field(run: Run, slots: SlotRange) -> str:
+    return _field(run, f"sweep:{slots.first}-{slots.last}")
+
+
+def total(parts: Iterable[Progress], segments: int) -> Progress:
     """Return the progress of several segments as one.
 
     Args:
         parts: the progress of the segments that were begun.
         segments: the number of segments.
     """
-    sums: dict[str, Any] = {
-        name: sum(getattr(part, name) for part in parts)
-        for name in ("items", "applied", "stale", "quarantined", "units")
-    }
-    done = len(parts) == segments and all(part.done for part in parts)
-    return Progress(done=done, **sums)
+    items = applied = stale = quarantined = done = 0
+    units = 0.0
+    for part in parts:
+        items += part.items
+        applied += part.applied
+        stale += part.stale
+        quarantined += part.quarantined
+        units += part.units
+        done += part.done
+    return Progress(None, done == segments, items, applied, stale, quarantined, units)
 
 
 def now() -> str:
