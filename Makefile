@@ -9,7 +9,7 @@ SEEDS ?= 5
 SECONDS ?= 20
 WORLDS ?= 1000
 
-.PHONY: help demo test test-fast check bench chaos worlds docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test test-fast check bench fences chaos worlds docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -33,6 +33,9 @@ check: $(VENV)/.dev ## lint, types, import floors and prose
 
 bench: $(VENV)/.dev bench/original/node_modules/.installed ## measure speed, start, memory and cost, and write docs/performance.md
 	@$(BIN)/python -m bench $(ARGS)
+
+fences: $(VENV)/.dev ## measure what a fence costs as a key, and as a field of a hash
+	@$(BIN)/python -m bench.fences $(ARGS)
 
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
 	@$(BIN)/python -m chaos --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
