@@ -9,7 +9,7 @@ SEEDS ?= 5
 SECONDS ?= 20
 WORLDS ?= 1000
 
-.PHONY: help demo test test-fast check bench fences chaos worlds docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test test-fast check bench fences chaos worlds scale-replication docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -42,6 +42,9 @@ chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SEC
 
 worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cannot be written among them
 	@$(BIN)/python -m chaos.worlds --worlds $(WORLDS) $(ARGS)
+
+scale-replication: $(VENV)/.dev ## simulate a thousand shards on the real handler: lag, backlog, concurrency, limits
+	@$(BIN)/python -m scale.replication $(ARGS)
 
 docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
 	@$(BIN)/python docs/reference.py
