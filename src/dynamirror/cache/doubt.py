@@ -179,8 +179,8 @@ def doubt(evictions: Evictions) -> str | None:
         return None
     return (
         "the mirror is doubtful: the cache was full and evicted keys, fences perhaps, so a late "
-        "duplicate may have replaced a newer entry; give the cache more room, then rebuild it, or "
-        "wait for a whole round of audits"
+        "duplicate may have replaced a newer entry; give the cache more room; then the next round "
+        "of audits, `dynamirror run` or `dynamirror backfill` repairs it"
     )
 
 
