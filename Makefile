@@ -44,7 +44,7 @@ worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cann
 	@$(BIN)/python -m chaos.worlds --worlds $(WORLDS) $(ARGS)
 
 scale-replication: $(VENV)/.dev ## simulate a thousand shards on the real handler: lag, backlog, concurrency, limits
-	@$(BIN)/python -m scale.replication $(ARGS)
+	@$(BIN)/python -m scale.replicate $(ARGS)
 
 docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
 	@$(BIN)/python docs/reference.py

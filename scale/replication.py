@@ -1,28 +1,19 @@
 """Replication at scale: a thousand shards, simulated on the real handler.
 
-`make scale-replication` prints a table, or plain data with `--json`. Batches of some shards go
+`replicate.py` runs it for `make scale-replication`. Batches of some shards go
 through the real handler into a real Valkey, and are compared in the end. What they take is what the
 other shards take. `event_source.py` simulates Lambda; the account has its default limits.
 """
 
-import argparse
-import os
 import random
-import sys
 from collections.abc import Callable, Sequence
 from math import log2
 from typing import Final
 
 import msgspec
-from bench.document import RESULTS
-from bench.results import read
-from rich.console import Console
-from rich.table import Table
 
-from dynamirror.cache.client import Cache
 from dynamirror.costs import figures
 from dynamirror.costs.workload import Workload
-from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.recovery.fill_rate import DOUBLING_SECONDS
 from dynamirror.settings import FIRST_ECPUS
 from scale import event_source
@@ -30,7 +21,6 @@ from scale.event_source import ACCOUNT_LIMIT, REQUESTS_OF_EACH, Bucket, EventSou
 from scale.real_handler import BatchTimes, RealShards
 
 _MILLION: Final = 1_000_000
-_WIDTH: Final = 150
 
 
 class Scenario(msgspec.Struct, frozen=True):
@@ -265,103 +255,3 @@ def run(
         results.append(simulate(fleet, scenario, times, real))
         on_result(results[-1])
     return Report(fleet, times, tuple(results), limits(fleet, results))
-
-
-HEADINGS: Final = (
-    *("", "calls/s", "records", "repeated", "throttled", "concurrent", "peak"),
-    *("backlog", "at end", "caught up", "lag p50", "p99", "longest", "wrong"),
-)
-
-
-def rows(report: Report) -> list[tuple[str, ...]]:
-    """Return the results as text, a row for each scenario under `HEADINGS`."""
-    return [
-        (
-            *(each.scenario.name, f"{out.invocations / out.seconds:,.0f}"),
-            *(f"{out.records_each:,.1f}", f"{out.failed:,}", f"{out.throttled:,}"),
-            *(f"{out.concurrency:,.0f}", f"{out.peak_concurrency:,}", f"{out.peak_backlog:,}"),
-            *(f"{out.backlog:,}", f"{out.caught_up:.1f} s", f"{out.lag_p50:.2f} s"),
-            *(f"{out.lag_p99:.2f} s", f"{out.lag_max:.2f} s"),
-            f"{each.differences + out.out_of_order}",
-        )
-        for each in report.results
-        for out in (each.outcome,)
-    ]
-
-
-def sentences(report: Report) -> list[str]:
-    """Return where the default limits end, a sentence each."""
-    fleet, found, times = report.fleet, report.limits, report.times
-    real = sum(each.real_records for each in report.results)
-    return [
-        (
-            f"{fleet.shards:,} shards get {fleet.rate:g} changes a second each for "
-            f"{fleet.seconds:g} s. Trouble is in the second third of that time."
-        ),
-        (
-            f"The real handler applied {real:,} of these changes. A batch of 100 takes "
-            f"{times.cpu_of(100) * 1000:.1f} ms of one CPU. It fails after "
-            f"{times.hung_seconds:.1f} s if the cache does not answer."
-        ),
-        (
-            f"{ACCOUNT_LIMIT:,} invocations at a time are {found.requests:,.0f} a second at most. "
-            f"{found.lanes_by_requests:,.0f} busy shards reach that without a window, and "
-            f"{found.lanes_by_requests_window:,.0f} with one of 1 s."
-        ),
-        (
-            f"While all goes well, {found.lanes_by_concurrency:,.0f} shards would run "
-            f"{ACCOUNT_LIMIT:,} invocations at a time. While the cache hangs, "
-            f"{found.lanes_hung:,.0f} shards may, or as many batches of fewer shards."
-        ),
-        (
-            f"All changes take {found.ecpus:,.0f} processing units a second. A new serverless "
-            f"cache takes them after {found.cache_ramp_seconds / 60:.0f} minutes."
-        ),
-    ]
-
-
-def main() -> int:
-    """Simulate, print, and fail if an entry of the real cache is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shards", type=int, default=Fleet().shards, help="number of shards")
-    parser.add_argument("--rate", type=float, default=Fleet().rate, help="changes/s of each")
-    parser.add_argument("--seconds", type=float, default=Fleet().seconds, help="simulated time")
-    parser.add_argument("--sample", type=int, default=Fleet().sample, help="shards for real")
-    parser.add_argument("--json", action="store_true", help="print plain data")
-    options = parser.parse_args()
-    fleet = Fleet(
-        options.shards,
-        options.rate,
-        options.seconds,
-        options.sample,
-        cold_seconds=read(RESULTS).worst.median("start.packaged.tls") / 1000,
-    )
-    with EmbeddedValkey() as server:
-        os.environ.update(server.settings().to_env())
-        from dynamirror.handler import handler  # noqa: PLC0415 - reads the environment
-
-        cache = Cache(server.settings())
-        notes = Console(stderr=True)
-        report = run(
-            fleet,
-            RealShards(handler, cache),
-            on_result=lambda result: notes.print(f"simulated: {result.scenario.name}"),
-        )
-        cache.close()
-    if options.json:
-        print(msgspec.json.encode(report).decode())
-    else:
-        table = Table(title="replication, simulated")
-        for heading in HEADINGS:
-            table.add_column(heading, justify="right" if heading else "left")
-        for row in rows(report):
-            table.add_row(*row)
-        console = Console()
-        console = Console(width=max(console.width, _WIDTH))
-        console.print(table)
-        console.print(*sentences(report), sep="\n", highlight=False)
-    return int(any(each.differences + each.outcome.out_of_order for each in report.results))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -11,12 +11,15 @@ import pytest
 from tests.support.alarm_watch import Watch
 from tests.support.deadlines import wait_until
 
+from dynamirror.cache import doubt
 from dynamirror.cache.client import Cache
 from dynamirror.cache.doubt import noted_evictions
 from dynamirror.errors import CacheError
 from dynamirror.functions import auditor, environment, worker
 from dynamirror.handler import handler
+from dynamirror.operations.executions import may_rebuild
 from dynamirror.operations.messages import Status
+from dynamirror.recovery.audit import AuditResult, save_audit
 from dynamirror.views.keyspace import fence_key
 
 
@@ -156,6 +159,41 @@ def test_fences_that_a_full_cache_evicts_under_load_are_noticed_and_a_rebuild_he
         assert world.verify().is_true
     world.caught_up(delivery)
     assert world.compare().is_true
+
+
+def test_a_doubtful_mirror_without_an_auditor_is_rebuilt_by_the_watchdog(
+    watch: Watch, full: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the cache evicts no more, and has room."""
+    names = set()
+
+    def starts() -> bool:
+        answer = watch.invoke(worker.handler, {"step": "check"})
+        if answer["start"]:
+            names.add(answer["name"])
+        return bool(answer["start"])
+
+    watch.world.rebuilt()
+    assert not starts()
+    watch.invoke(worker.handler, {"step": "evicted"})
+    assert not starts(), "the cache may go on to evict"
+    monkeypatch.setattr(doubt, "_QUIET_SECONDS", -10)
+    assert starts()
+    (report,) = full.broadcast(b"INFO")
+    used = int(report.decode().partition("used_memory:")[2].split()[0])
+    full.broadcast(b"CONFIG", b"SET", b"maxmemory", b"%d" % (used * 1.05))
+    assert not starts(), "a rebuild would evict still more"
+    full.broadcast(b"CONFIG", b"SET", b"maxmemory", b"0")
+    watch.invoke(auditor.handler)
+    assert not starts(), "a round of audits repairs it, and costs no rebuild"
+    save_audit(full, watch.world.table, AuditResult("2026-01-01T00:00:00+00:00", 0, 1, None))
+    assert starts(), "the audits have ended"
+    # Step Functions refuses a name that it had.
+    assert len(names) <= 2, "one a day"
+    assert all(may_rebuild(name, watch.world.table) for name in names)
+    assert not any(may_rebuild(name, "other") for name in names)
+    watch.world.rebuilt()
+    assert not starts()
 
 
 def test_evictions_that_cloudwatch_reports_are_noted(watch: Watch, full: Cache) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.support.deadlines import wait_until
 from tests.support.world import World
 
+from dynamirror.cache import doubt
 from dynamirror.cache.doubt import note_reported, noted_evictions
 from dynamirror.runner import healer
 from dynamirror.runner.healer import Healer
@@ -25,8 +26,9 @@ def doubtful(world: World, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
 
     A healer looks all the time, and waits for no quiet.
     """
-    for name in ("_CHECK_SECONDS", "_EVICTIONS_SECONDS", "_QUIET_SECONDS"):
+    for name in ("_CHECK_SECONDS", "_EVICTIONS_SECONDS"):
         monkeypatch.setattr(healer, name, 0.05)
+    monkeypatch.setattr(doubt, "_QUIET_SECONDS", 0)
     world.put("1", name="new")
     world.rebuilt()
     key = f"{world.table}:1"
@@ -61,12 +63,19 @@ def is_doubtful(world: World) -> bool:
 def test_a_doubtful_mirror_is_rebuilt_once_the_cache_is_quiet(
     doubtful: World, notes: list[str]
 ) -> None:
-    begun(doubtful, notes)
+    thread = begun(doubtful, notes)
     wait_until(lambda: not is_doubtful(doubtful))
     assert name(doubtful) == "new"
+    wait_until(lambda: len(notes) == 3)
     assert "the mirror is doubtful" in notes[0]
     assert notes[1] == "the cache has room again, so the doubtful mirror is rebuilt"
     assert "the mirror is complete" in notes[2]
+    note_reported(doubtful.cache, doubtful.table)
+    wait_until(lambda: len(notes) > 3)
+    assert "the mirror is doubtful" in notes[3]
+    before = thread._looked
+    wait_until(lambda: thread._looked > before + 0.5)
+    assert is_doubtful(doubtful), "a rebuild that makes the cache evict is not repeated at once"
 
 
 def test_it_is_not_rebuilt_while_the_cache_is_full(doubtful: World, notes: list[str]) -> None:
@@ -87,7 +96,7 @@ def test_it_is_not_rebuilt_while_the_cache_is_full(doubtful: World, notes: list[
 def test_it_is_not_rebuilt_while_the_cache_goes_on_to_evict(
     doubtful: World, notes: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(healer, "_QUIET_SECONDS", 3600)
+    monkeypatch.setattr(doubt, "_QUIET_SECONDS", 3600)
     thread = begun(doubtful, notes)
     wait_until(lambda: notes)
     before = thread._looked

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scale.event_source import EventSource, Lane, Mapping, Served
 from scale.real_handler import RealShards
-from scale.replication import HEADINGS, SCENARIOS, Fleet, Report, Scenario, rows, run, sentences
+from scale.replication import SCENARIOS, Fleet, Report, Scenario, run
+from scale.replication_page import HEADINGS, PAGE, markdown, rows, sentences
 
 from dynamirror.cache.client import Cache
 from dynamirror.costs.polling import Polling
@@ -55,6 +56,11 @@ def test_the_report_is_plain_data_and_a_table(real: RealShards) -> None:
     assert msgspec.convert(plain, Report, strict=False) == report
     assert {len(row) for row in rows(report)} == {len(HEADINGS)}
     assert len(sentences(report)) == 5
+    recorded = PAGE.read_text(encoding="utf-8")
+    headings = [line for line in recorded.splitlines() if line.startswith("#")]
+    assert all(line in markdown(report) for line in headings)
+    assert f"| {' | '.join(HEADINGS)} |" in recorded
+    assert all(f"| {scenario.name} |" in recorded for scenario in SCENARIOS)
     assert report.limits.lanes_by_requests_window > report.limits.lanes_by_requests
 
 

@@ -3,11 +3,16 @@
 import logging
 import threading
 from collections.abc import Callable
-from time import monotonic, time
+from time import monotonic
 
 from dynamirror.backoff import Backoff
-from dynamirror.cache.doubt import doubt, note_evictions, noted_evictions
-from dynamirror.cache.eviction import is_full, read_memory
+from dynamirror.cache.doubt import (
+    doubt,
+    is_time_to_rebuild,
+    note_evictions,
+    noted_evictions,
+)
+from dynamirror.cache.eviction import read_memory
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
@@ -20,15 +25,15 @@ _CHECK_SECONDS = 2.0
 _NO_ROOM_SECONDS = 60.0
 # As often as a watchdog in AWS looks, and more often than a node restarts.
 _EVICTIONS_SECONDS = 60.0
-# A rebuild in a cache that still evicts would only evict more.
-_QUIET_SECONDS = 600.0
+# A rebuild of a doubtful mirror may make the cache evict again.
+_REPAIR_SECONDS = 86_400.0
 
 
 class Healer(threading.Thread):
     """Checks the completeness marker every two seconds, and for evictions every minute.
 
     It rebuilds an incomplete mirror at once. It rebuilds a doubtful one as soon as the cache has
-    evicted nothing for ten minutes, and no node is nearly full.
+    evicted nothing for ten minutes, and no node is nearly full, but once a day at most.
 
     Args:
         rebuild: the steps of a rebuild.
@@ -61,6 +66,7 @@ class Healer(threading.Thread):
         self._notified: str | None = None
         self._refused: str | None = None
         self._looked = float("-inf")
+        self._repaired = float("-inf")
         self._doubted: int | None = None  # when the evictions were noticed that are notified
         self.complete: bool | None = None  # None before the first check
         self.reason = "its completeness marker has not been read yet"
@@ -95,6 +101,7 @@ class Healer(threading.Thread):
         if self.complete:
             self._notified = None
             if is_doubtful and self._auto_rebuild:
+                self._repaired = monotonic()
                 self._notify("the cache has room again, so the doubtful mirror is rebuilt")
                 self._run_rebuild()
             return
@@ -120,7 +127,9 @@ class Healer(threading.Thread):
         if self._doubted != evictions.at:
             self._doubted = evictions.at
             self._notify(sentence)
-        return time() - evictions.at >= _QUIET_SECONDS and not is_full(read_memory(cache))
+        if monotonic() - self._repaired < _REPAIR_SECONDS:
+            return False
+        return is_time_to_rebuild(evictions, read_memory(cache))
 
     def _run_rebuild(self) -> None:
         def on_progress(progress: BackfillProgress) -> None:
