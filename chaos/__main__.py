@@ -118,9 +118,9 @@ _PAGE = """# Reliability, measured
 Made by `make chaos SEEDS={runs} SECONDS={seconds:g}` (seeds {seeds}). The runs use a real
 Valkey cluster of three nodes, an emulated table behind a proxy that injects faults, and
 `dynamirror run` as a separate process. Meanwhile a writer makes 150 random changes a second to 40
-items. Six views of every kind show these items (`chaos/mirror.toml`), among them a collection and
-entries that expire. Each run ends with a comparison of the whole table with the whole cache, in
-every view.
+items. Ten views of every kind show these items (`chaos/mirror.toml`), among them a collection,
+indexes of other attributes, leaderboards and entries that expire. Each run ends with a comparison
+of the whole table with the whole cache, in every view.
 
 | over all runs | |
 |---|---|

@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-Item = Mapping[str, Mapping[str, Any]]
+from chaos.attributes import Item, UnwritableError, escape, find, key_text
+from chaos.sorted_sets import SortedSets
+
 # What an entry holds: "json", "text" or "hash", and the value in a form that can be compared.
 Held = tuple[str, Any]
-
-
-class UnwritableError(Exception):
-    """A view cannot key the item, or cannot write it: it is to be in quarantine."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +30,7 @@ class Look:
         rename: new names, by old ones.
         constants: attributes of every entry.
         ttl: the attribute that tells when an entry expires; None for never.
-        index: the key of a partition's index around its partition key; None for no collection.
+        sets: the sorted sets of the entries; None for none.
     """
 
     name: str
@@ -46,7 +44,7 @@ class Look:
     rename: Mapping[str, str] = field(default_factory=dict)
     constants: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     ttl: str | None = None
-    index: str | None = None
+    sets: SortedSets | None = None
 
     def entry(self, item: Item) -> tuple[str, Held] | None:
         """The key and what it holds; None for no entry.
@@ -56,6 +54,8 @@ class Look:
         """
         if self.when is not None and not holds(self.when, item):
             return None
+        if self.sets is not None and not self.sets.holds(item):
+            return None
         key = ""
         for literal, name in self.key:
             key += literal
@@ -63,7 +63,8 @@ class Look:
                 value = find(name, item)
                 if value is None:
                     return None
-                key += escape(key_text(value), self.escaped)
+                mark = self.sets.mark(name, value) if self.sets else ""
+                key += mark + escape(key_text(value), self.escaped)
         checked(key)  # as a whole: an item that lacks an attribute has no key to be checked
         held = self._held(item)
         return None if held is None else (key, held)
@@ -96,12 +97,12 @@ class Expected:
 
     Args:
         entries: key to what it holds and when it expires.
-        indices: key to members, in order.
+        sets: key of a sorted set to its members, in order.
         unwritable: items by their keys, as JSON, to the views that cannot write them.
     """
 
     entries: dict[str, tuple[Held, int | None]] = field(default_factory=dict)
-    indices: dict[str, list[str]] = field(default_factory=dict)
+    sets: dict[str, list[tuple[Any, ...]]] = field(default_factory=dict)
     unwritable: dict[str, set[str]] = field(default_factory=dict)
 
 
@@ -124,14 +125,13 @@ def expected(table: Iterable[Item], looks: Iterable[Look], keys: tuple[str, ...]
                 continue
             if entry is None:
                 continue
-            if look.index is not None:
-                index = look.index.replace("*", escape(item[keys[0]]["S"], look.escaped))
-                result.indices.setdefault(index, []).append(item[keys[1]]["S"])
+            if look.sets is not None:
+                result.sets.setdefault(look.sets.key(item), []).append(look.sets.member(item))
             expires = look.expires(item)
             if expires is None or expires > now:
                 result.entries[entry[0]] = entry[1], expires
-    for members in result.indices.values():
-        members.sort(key=str.encode)
+    for members in result.sets.values():
+        members.sort()
     return result
 
 
@@ -139,29 +139,6 @@ def name_of(item: Item, keys: Iterable[str]) -> str:
     """What tells an item from all others, as the quarantine spells it."""
     key = {name: item[name] for name in keys}
     return json.dumps(key, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-
-
-def find(name: str, item: Item) -> Mapping[str, Any] | None:
-    """An attribute; dots lead into maps."""
-    first, *rest = name.split(".")
-    value = item.get(first)
-    for step in rest:
-        value = value["M"].get(step) if value is not None and "M" in value else None
-    return value
-
-
-def key_text(value: Mapping[str, Any]) -> str:
-    """What stands in a key for a value."""
-    ((tag, content),) = value.items()
-    if tag not in ("S", "N", "B"):
-        raise UnwritableError
-    return str(content) if tag != "B" else content.rstrip("=").translate({43: 45, 47: 95})
-
-
-def escape(text: str, letters: str) -> str:
-    """A value with all that must not be seen in a key written as %XX."""
-    seen = (c if c not in letters else "".join(f"%{b:02X}" for b in c.encode()) for c in text)
-    return "".join(seen) or "%"
 
 
 def checked(text: str) -> str:

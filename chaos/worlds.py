@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos import oracle
-from chaos.oracle import Item, Look
+from chaos.attributes import Item, UnwritableError
+from chaos.oracle import Look
+from chaos.sorted_sets import draw_order
 from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.cache.scripts import Command
@@ -104,9 +106,10 @@ class World:
         rng, prefix = self.rng, f"v{number}:"
         kinds = ["plain", "plain", "when"]
         if self.carries_old:
-            kinds += ["moving"] * 3
+            kinds += ["moving"] * 3 + ["index"] * 4 + ["board"] * 2
+        kinds += ["whole board"]
         if "sk" in self.keys:
-            kinds += ["collection", "pinned"]
+            kinds += ["collection", "pinned", "board of partitions"]
         kind = "plain" if static else rng.choice(kinds)
         given: dict[str, Any] = {"name": f"view{number}"}
         when = None
@@ -118,17 +121,22 @@ class World:
         if kind == "moving":
             names += rng.sample(_MUTABLE, rng.choice((1, 1, 2)))
             rng.shuffle(names)
-        if kind == "collection":
-            text = f"{prefix}{{{{{{pk}}}}}}:{{sk}}"
-            key: tuple[tuple[str, str], ...] = ((f"{prefix}{{", "pk"), ("}:", "sk"))
-            escaped, index = "%{}", f"{prefix}{{*}}:%%"
+        sets, words = draw_order(rng, kind, prefix, self.keys)
+        if sets is not None:
+            key, escaped = sets.template, sets.escaped
+            given |= words
         else:
-            text = prefix + ":".join(f"{{{name}}}" for name in names)
+            given["key"] = prefix + ":".join(f"{{{name}}}" for name in names)
             key = ((prefix, names[0]), *((":", name) for name in names[1:]))
-            escaped, index = "%{}:" if len(names) > 1 else "%{}", None
+            escaped = "%{}:" if len(names) > 1 else "%{}"
         form = rng.choice(("json", "dynamodb-json", "hash", "attribute"))
-        given |= {"when": when, "ttl": rng.choice((None, None, "until"))}
+        both: dict[str, Any] = {"when": when, "ttl": rng.choice((None, None, "until"))}
         projection = self._draw_shape() if rng.random() < 0.5 else {}
+        shown = dict(projection)
+        if kind == "index":  # such a view keeps what it is read by
+            projection = {"include": shown["include"]} if "include" in shown else {}
+            index = given["index"]
+            shown = {name: one.union(index.names, self.keys) for name, one in projection.items()}
         written = {
             "json": encoding.JSON,
             "dynamodb-json": encoding.DYNAMODB_JSON,
@@ -138,22 +146,22 @@ class World:
         self.specs.append(
             ViewSpec(
                 **given,
-                key=text,
+                **both,
                 encoding=written,
                 projection=Projection(**projection),
-                collection=kind == "collection",
             )
         )
         attribute = "a" if form == "attribute" else None
         self.looks.append(
             Look(
-                **given,
-                **projection,
+                name=given["name"],
+                **both,
+                **shown,
                 key=key,
                 escaped=escaped,
                 encoding=form,
                 attribute=attribute,
-                index=index,
+                sets=sets,
             )
         )
 
@@ -263,9 +271,9 @@ class World:
         records: list[Any] = []
         for step in self.steps:
             lost = rng.random() < damage
-            records.append(damaged(step.record, rng) if lost else step.record)
+            records.append(self._damaged(step.record) if lost else step.record)
             if rng.random() < damage:
-                records.append(damaged(step.record, rng))
+                records.append(self._damaged(step.record))
         records += rng.choices(records, k=rng.randint(0, len(records)))
         if rng.random() < 0.8:
             rng.shuffle(records)
@@ -278,6 +286,19 @@ class World:
                 # What was made in the horizon's second or later, a row may lack.
                 after_next = self.steps[min(after + 1, len(self.steps) - 1)].created
                 yield self.steps[after].table, SnapshotVersion(after_next - rng.randint(0, 2))
+
+    def _damaged(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return a damaged record that some view notices; otherwise the record as it is."""
+        spoilt = damaged(record, self.rng)
+        image = spoilt["dynamodb"].get("NewImage")
+        if image == record["dynamodb"].get("NewImage"):
+            return spoilt
+        for look in self.looks:
+            try:
+                look.entry(image)
+            except UnwritableError:
+                return spoilt
+        return record
 
 
 def damaged(record: dict[str, Any], rng: random.Random) -> dict[str, Any]:
@@ -331,12 +352,12 @@ def differences(world: World, cache: Cache) -> list[str]:
         if (answer := replicator({"Records": batch}, _Patience()))["batchItemFailures"]:
             return [f"not all was taken: {answer}"]
     wanted = oracle.expected(world.table.values(), world.looks, world.keys, int(time.time()))
-    wrong = _redriven(world, cache, bound, wanted) + _as_shown(cache, wanted)
+    wrong = _redriven(world, cache, bound, wanted) + _as_shown(world, cache, wanted)
     if (found := compare(world.table.values(), cache, bound)).differences:
         wrong.append(f"verify finds {found.sample}")
     world.rng.shuffle(everything)
     replicator({"Records": everything}, _Patience())
-    return wrong + [f"delivered once more: {one}" for one in _as_shown(cache, wanted)]
+    return wrong + [f"delivered once more: {one}" for one in _as_shown(world, cache, wanted)]
 
 
 def _rows(
@@ -373,21 +394,26 @@ def _redriven(
     return wrong
 
 
-def _as_shown(cache: Cache, wanted: oracle.Expected) -> list[str]:
+def _as_shown(world: World, cache: Cache, wanted: oracle.Expected) -> list[str]:
     """What in the cache is not as it should be."""
     keys = [key for key in set(cache.scan("*")) if not key.startswith(RESERVED.encode())]
     kinds = cache.execute([Command(key, (b"TYPE", key)) for key in keys])
-    reads = {b"hash": (b"HGETALL",), b"zset": (b"ZRANGE", b"0", b"-1")}
+    reads = {b"hash": (b"HGETALL",), b"zset": (b"ZRANGE", b"0", b"-1", b"WITHSCORES")}
     asked = [reads.get(kind, (b"GET",)) for kind in kinds]
     held = cache.execute(
         [Command(key, (word, key, *rest)) for key, (word, *rest) in zip(keys, asked, strict=True)]
     )
     expiries = cache.execute([Command(key, (b"EXPIRETIME", key)) for key in keys])
-    entries, indices, wrong = set(), {}, []
+    entries, found, wrong = set(), {}, []
     for key, kind, value, expires in zip(keys, kinds, held, expiries, strict=True):
         name = key.decode()
         if kind == b"zset":
-            indices[name] = [member.decode() for member in value]
+            found[name] = [
+                sets.read(member, float(score))
+                for sets in (look.sets for look in world.looks)
+                if sets is not None and name.startswith(sets.prefix)
+                for member, score in zip(value[::2], value[1::2], strict=True)
+            ]
             continue
         entries.add(name)
         if name not in wanted.entries:
@@ -397,8 +423,8 @@ def _as_shown(cache: Cache, wanted: oracle.Expected) -> list[str]:
         if not oracle.matches(value, should) or expires != (until or -1):
             wrong.append(f"{name}: {value!r} until {expires}, but it should be {should} {until}")
     wrong += [f"{name}: is missing" for name in wanted.entries.keys() - entries]
-    if indices != wanted.indices:
-        wrong.append(f"indices are {indices}, but should be {wanted.indices}")
+    if found != wanted.sets:
+        wrong.append(f"sorted sets are {found}, but should be {wanted.sets}")
     return wrong
 
 

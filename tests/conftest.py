@@ -16,7 +16,8 @@ from tests.support.sandboxes import fresh_handler
 from tests.support.world import MakeWorld, World
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.cluster import Cluster, Node
+from dynamirror.cache.cluster import Cluster
+from dynamirror.cache.slot_map import Node
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.process import HOST, ServerProcess, answers
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -59,10 +60,14 @@ _SLOW_IMPORTS = frozenset(
         "tests.support.processes",
     }
 )
+# These take half a minute and more, mostly waiting. Begun last, they would run alone.
+_LONGEST = ("test_deploy.py", "test_tutorial.py", "test_upgrade.py", "test_chaos.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that `make test-fast` leaves out."""
+    """Begin with the longest tests, and mark those that `make test-fast` leaves out."""
+    places = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
     for item in items:
         if isinstance(item, pytest.Function) and _is_slow(item):
             item.add_marker("slow")

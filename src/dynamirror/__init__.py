@@ -3,10 +3,20 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dynamirror.attachment import Attachment, attach, detach
     from dynamirror.reader import AsyncReader, Reader, written_at
     from dynamirror.settings import Settings
 
-__all__ = ["AsyncReader", "Reader", "Settings", "__version__", "written_at"]
+__all__ = [
+    "AsyncReader",
+    "Attachment",
+    "Reader",
+    "Settings",
+    "__version__",
+    "attach",
+    "detach",
+    "written_at",
+]
 __version__ = "0.2.0"
 
 
@@ -16,6 +26,10 @@ def __getattr__(name: str) -> Any:
         from dynamirror.settings import Settings  # noqa: PLC0415 - see above
 
         return Settings
+    if name in ("Attachment", "attach", "detach"):
+        from dynamirror import attachment  # noqa: PLC0415 - see above
+
+        return getattr(attachment, name)
     if name in __all__:
         from dynamirror import reader  # noqa: PLC0415 - see above
 

@@ -31,3 +31,7 @@ class CacheError(DynamirrorError):
 
 class SourceError(DynamirrorError):
     """The table or its stream cannot be read."""
+
+
+class NotUnderstoodError(DynamirrorError, ValueError):
+    """A request to DynamoDB is not understood here, or DynamoDB may refuse it: ask DynamoDB."""

@@ -36,7 +36,7 @@ def test_a_mirror_that_is_killed_over_and_over_ends_as_the_table(
 
     def write() -> None:
         for operation in islice(drawn, 20_000):
-            if halt.is_set():
+            if halt.wait(0.002):
                 return
             simulator.write(source.client, source.name, operation)
 

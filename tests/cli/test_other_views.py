@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.deadlines import wait_until
-from tests.support.processes import environment, run, start
+from tests.support.processes import environment, invoke, start
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
@@ -63,6 +63,11 @@ class Mirror:
         """Return the marker in the cache."""
         return read_marker(self.cache, self.table)
 
+    def is_complete_in(self, views: str) -> bool:
+        """Return whether one look at the marker finds it complete, in those views."""
+        marker = self.marker
+        return marker.is_complete and views in marker.view_names
+
     def stored_keys(self) -> set[bytes]:
         """Return all keys of the cache."""
         (keys,) = self.cache.broadcast(b"KEYS", b"*")
@@ -84,26 +89,25 @@ def test_a_command_that_writes_refuses_other_views_and_names_the_mirrors(mirror:
         "default ({table}:{id}); set --config or DYNAMIRROR_CONFIG to the mirror's views, or give "
         "--new-views if you changed them on purpose\n"
     )
-    processes = {command: start(*command, env=mirror.env) for command in WRITERS}
-    for command, process in processes.items():
-        _output, errors = process.communicate(timeout=120)
-        assert (process.returncode, errors) == (1, sentence), command
+    for command in WRITERS:
+        done = invoke(*command, env=mirror.env)
+        assert (done.returncode, done.stderr) == (1, sentence), command
     assert mirror.marker == before
     assert mirror.stored_keys() == keys
 
 
 def test_verify_without_repair_compares_and_names_the_mirrors_views(mirror: Mirror) -> None:
-    done = run("verify", "--settle", "0", env=mirror.env)
+    done = invoke("verify", "--settle", "0", env=mirror.env)
     assert done.stdout.startswith("1 items, 0 entries: 1 missing")
     assert done.stderr.startswith(f"note: the mirror of table {mirror.table} was written in")
     assert NAMES in done.stderr
 
 
 def test_with_its_own_views_or_an_override_the_mirror_is_written(mirror: Mirror) -> None:
-    own = run("verify", "--repair", "--settle", "0", "-c", str(mirror.config), env=mirror.env)
+    own = invoke("verify", "--repair", "--settle", "0", "-c", str(mirror.config), env=mirror.env)
     assert "2 of 2 differences repaired" in own.stdout
     assert own.stderr == ""
-    new = run("verify", "--repair", "--settle", "0", "--new-views", env=mirror.env)
+    new = invoke("verify", "--repair", "--settle", "0", "--new-views", env=mirror.env)
     assert "1 of 1 differences repaired" in new.stdout
     assert f"{mirror.table}:1".encode() in mirror.stored_keys()
 
@@ -111,12 +115,12 @@ def test_with_its_own_views_or_an_override_the_mirror_is_written(mirror: Mirror)
 def test_run_rebuilds_in_views_that_were_changed_on_purpose(mirror: Mirror) -> None:
     process = start("run", "--new-views", env=mirror.env)
     try:
-        wait_until(lambda: mirror.marker.is_complete and "default (" in mirror.marker.view_names)
+        wait_until(lambda: mirror.is_complete_in("default ("))
     finally:
         process.terminate()
         process.communicate(timeout=30)
     assert f"{mirror.table}:1".encode() in mirror.stored_keys()
-    assert run("redrive", env=mirror.env).returncode == 0
+    assert invoke("redrive", env=mirror.env).returncode == 0
 
 
 def test_names_are_not_known_of_a_mirror_of_the_version_before(mirror: Mirror) -> None:

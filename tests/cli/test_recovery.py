@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from tests.support.deadlines import wait_until
 from tests.support.places import TableAndCache
-from tests.support.processes import run, start
+from tests.support.processes import invoke, start
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import read_marker, record_gap
@@ -22,7 +22,7 @@ class Place(TableAndCache):
 
     def __call__(self, *arguments: str, status: int = 0) -> str:
         """Run a command, and return its output."""
-        done = run(*arguments, env=self.env)
+        done = invoke(*arguments, env=self.env)
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout
 
@@ -83,7 +83,7 @@ def test_verify_repairs_what_it_finds(place: Place) -> None:
     assert (result["differences"], result["repaired"]) == (2, 0)
     assert result["sample"] == {"different": [place.key("4")], "left_over": [place.key("gone")]}
     # A repair needs a snapshot row that is newer than those before.
-    wait_until(lambda: run("verify", "--repair", "--settle", "1", env=place.env).returncode == 0)
+    wait_until(lambda: invoke("verify", "--repair", "--settle", "1", env=place.env).returncode == 0)
     assert json.loads(place("verify", "--json"))["differences"] == 0
     assert place("verify", "--segment", "1/2").count(" 0 missing") == 1
     assert place("verify", "--sample", "50").count(" 0 missing") == 1

@@ -10,7 +10,7 @@ from subprocess import Popen
 
 import pytest
 from tests.support.deadlines import wait_until
-from tests.support.processes import environment, linux_only, listening, run, start
+from tests.support.processes import environment, invoke, linux_only, listening, start
 from tests.support.streams import Source
 
 from dynamirror.cache import quarantine
@@ -126,7 +126,7 @@ def test_metrics_and_health_listen_where_they_are_told(place: Place) -> None:
 def test_what_is_no_address_to_listen_on_is_a_usage_error(
     place: Place, option: str, text: str
 ) -> None:
-    done = run("run", option, text, env=place.env)
+    done = invoke("run", option, text, env=place.env)
     assert done.returncode == 2
     assert option in done.stderr
     assert "Traceback" not in done.stderr

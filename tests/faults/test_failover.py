@@ -5,6 +5,7 @@ entry and fence together. The stream has gone on by then, so nobody notices; the
 that delivering again, or reading the items from the table, makes it good.
 """
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -17,8 +18,11 @@ from tests.support.clusters import HOST, Node, hung, keys_of, knows_all, three_n
 from tests.support.deadlines import settle, wait_until
 from tests.support.mirroring import FENCE_TTL, Mirror, Table, entries, number
 
+from dynamirror.cache.answers import Failure
+from dynamirror.cache.asynchronous.client import AsyncCache
 from dynamirror.cache.client import Cache
 from dynamirror.cache.pipeline import CHUNK
+from dynamirror.cache.scripts import Command
 from dynamirror.cache.writer import apply
 from dynamirror.errors import CacheError
 from dynamirror.records.version import SnapshotVersion
@@ -239,5 +243,33 @@ def test_what_an_asynchronous_failover_lost_is_made_good_by_delivering_it_again_
         report = apply(cluster, [row for row in rows if row], fence_ttl=FENCE_TTL)
         assert report.applied == len(by_rows)
         assert entries(cluster) == table.shown()
+    finally:
+        pair.primary.start()
+
+
+def test_coroutines_read_on_after_a_primary_died(pair: Pair, cluster: Cache) -> None:
+    mirror, table = Mirror(cluster), Table()
+    assert mirror.deliver(table.puts(IDS[:30], name="old")) is None
+    assert pair.primary.ask(b"WAIT", 1, 10_000) == 1
+    shown = {key: entry for key, entry in entries(cluster).items() if key in table.shown()}
+    reads = [Command(key.encode(), (b"GET", key.encode())) for key in shown]
+    settings = pair.others[0].server.settings(timeout=0.5)
+
+    async def read() -> None:
+        cache = AsyncCache(settings)
+        before = await cache.execute(reads)
+        await asyncio.to_thread(pair.primary.kill)
+        while True:
+            calls = [cache.execute(reads) for _ in range(16)]
+            for answers in await asyncio.gather(*calls):
+                for old, answer in zip(before, answers, strict=True):
+                    assert answer == old or isinstance(answer, Failure), "none is ever another's"
+            if answers == before:
+                break
+        await cache.close()
+
+    try:
+        asyncio.run(asyncio.wait_for(read(), 60))
+        assert pair.replica.is_primary()
     finally:
         pair.primary.start()

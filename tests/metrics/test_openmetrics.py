@@ -13,7 +13,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
 from tests.support.deadlines import wait_until
-from tests.support.processes import environment, linux_only, listening, run, start
+from tests.support.processes import environment, invoke, linux_only, listening, start
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
@@ -124,7 +124,7 @@ def test_a_scrape_tells_what_was_written_and_how_the_mirror_is(
         kind, text = scraped(mirror.url, "text/plain")
         assert kind.startswith("text/plain")
         assert any(family.name == "dynamirror_records" for family in plain_families(text))
-        status = json.loads(run("status", "--json", "--table", source.name, env=env).stdout)
+        status = json.loads(invoke("status", "--json", "--table", source.name, env=env).stdout)
         assert status["canary"] <= status["at"]
         assert 0 <= status["lag"] < 60
         (position,) = status["positions"].values()
@@ -142,7 +142,7 @@ def test_a_port_that_is_taken_is_told_in_one_sentence(
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        done = run("run", "--table", Source(dynamodb).name, "--metrics", port, env=env)
+        done = invoke("run", "--table", Source(dynamodb).name, "--metrics", port, env=env)
     assert done.returncode == 1
     assert done.stderr.startswith(f"dynamirror: --metrics: 127.0.0.1:{port} is not available (")
     assert len(done.stderr.splitlines()) == 1
@@ -152,6 +152,6 @@ def test_a_table_that_cannot_have_a_canary_is_refused_in_one_sentence(
     dynamodb: EmbeddedDynamoDB, env: dict[str, str]
 ) -> None:
     create_table(dynamodb.aws.dynamodb(), "numbered", {"id": "N"})
-    done = run("run", "--table", "numbered", "--canary", "1", env=env)
+    done = invoke("run", "--table", "numbered", "--canary", "1", env=env)
     assert done.returncode == 1
     assert done.stderr.startswith("dynamirror: table numbered: its partition key id is not text")

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.deadlines import wait_until
-from tests.support.processes import COMMAND, environment, interruptible, linux_only, start
+from tests.support.processes import COMMAND, environment, interruptible, invoke, linux_only, start
 from tests.support.streams import Source
 
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
@@ -95,9 +95,8 @@ def test_a_policy_that_evicts_entries_is_a_warning_that_says_what_to_do(
     assert policy in warning
     assert "set maxmemory-policy to noeviction" in warning
     assert f"  warning     {warning}" in lines(now)
-    done = subprocess.run(
-        [*COMMAND, "status", "--json"], env=place.env, capture_output=True, check=True
-    )
+    done = invoke("status", "--json", env=place.env)
+    assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["warnings"] == [warning]
 
 

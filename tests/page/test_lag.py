@@ -68,7 +68,7 @@ def test_a_healthy_mirror_stays_in_sync_between_two_looks_at_the_shards(
         shown = replace(mirror, delivery=lambda: delivery)
         with sampling(shown, interval=2.0) as sampler:  # as `run --page`
             wait_until(lambda: sampler.view().condition is Condition.IN_SYNC)
-            end = monotonic() + 9
+            end = monotonic() + 6  # the limit of 3 s, and a sample later
             while monotonic() < end:
                 conditions.add(sampler.view().condition)
                 stop.wait(0.05)

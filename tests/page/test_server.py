@@ -192,10 +192,12 @@ def test_other_commands_do_not_import_the_page() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_demo_prints_its_pages_url_and_ends_the_page_with_itself(tmp_path: Path) -> None:
+def test_the_demo_prints_its_pages_url_and_that_both_agree_and_ends_the_page_with_itself(
+    tmp_path: Path,
+) -> None:
     (folder := tmp_path / "cwd").mkdir()
     process = subprocess.Popen(
-        [*COMMAND, "demo", "--seconds", "3"],
+        [*COMMAND, "demo", "--seconds", "2"],
         env=environment(tmp_path),
         cwd=folder,
         stdout=subprocess.PIPE,
@@ -215,6 +217,7 @@ def test_the_demo_prints_its_pages_url_and_ends_the_page_with_itself(tmp_path: P
         process.communicate()
     assert process.returncode == 0
     assert "in sync" in output
+    assert "0 differences" in output
     assert errors == ""
     port = urlsplit(url).port
     assert port

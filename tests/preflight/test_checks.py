@@ -76,6 +76,33 @@ def test_views_that_do_not_fit_are_wrong(account: EmulatedAccount, tmp_path: Any
     assert (check.what, check.remedy[:8]) == ("views", "add {sk}")
 
 
+def test_a_view_of_an_index_s_name_has_its_key_and_attributes(
+    account: EmulatedAccount, tmp_path: Any
+) -> None:
+    table = account.table(KEYS)
+    account.aws.dynamodb().update_table(
+        TableName=table,
+        AttributeDefinitions=[{"AttributeName": "city", "AttributeType": "S"}],
+        GlobalSecondaryIndexUpdates=[
+            {
+                "Create": {
+                    "IndexName": "by-city",
+                    "KeySchema": [{"AttributeName": "city", "KeyType": "HASH"}],
+                    "Projection": {"ProjectionType": "KEYS_ONLY"},
+                }
+            }
+        ],
+    )
+    view = '[[view]]\nname = "by-city"\nindex = { partition = "city" }\n'
+    (path := tmp_path / "mirror.toml").write_text(view)
+    deployment = account.deployment(table, "pk,sk", config=str(path))
+    check = only(account.report(deployment), "wrong")
+    assert check.what == "index by-city"
+    assert "it has all attributes, and the table's index has city, pk, sk" in check.sentence
+    path.write_text(f'{view}include = ["pk"]\n')
+    assert not account.report(account.deployment(table, "pk,sk", config=str(path))).wrong
+
+
 def test_a_table_that_does_not_exist_or_is_elsewhere_is_wrong(account: EmulatedAccount) -> None:
     for region, number, what in (
         (REGION, "000000000000", "name"),

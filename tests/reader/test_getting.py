@@ -197,18 +197,27 @@ def test_a_batch_takes_from_each_what_it_has(make: MakeMirrored) -> None:
     assert reader.counts == ReadCounts(hits=5, misses=250)
 
 
-def test_a_batch_that_is_not_of_the_readers_table_alone_is_refused(make: MakeMirrored) -> None:
+def test_a_batch_is_of_any_number_of_keys_and_nothing_unknown(make: MakeMirrored) -> None:
     world = make()
-    requests: list[dict[str, Any]] = [
-        {"other": {"Keys": []}},
-        {world.name: {"Keys": []}, "other": {"Keys": []}},
-        {world.name: {"Keys": [], "ProjectionExpression": "id"}},
-    ]
+    requests: list[dict[str, Any]] = [{}, {world.name: {}}, {world.name: {"Keys": [], "Key": 1}}]
     for request in requests:
         with pytest.raises(ValueError, match="RequestItems"):
             world.reader().batch_get_item(RequestItems=request)
     empty = world.reader().batch_get_item(RequestItems={world.name: {"Keys": []}})
     assert empty["Responses"] == {world.name: []}
+
+
+def test_items_of_other_tables_come_from_these(make: MakeMirrored) -> None:
+    world, other = make(TYPED), make(TYPED)
+    item = {"id": "7", "n": 1, "b": Binary(b"1")}
+    for one in (world, other):
+        one.put(item)
+        one.mirror({"id": "7"})
+    keys = {"Keys": [{"id": "7"}, {"id": "8"}], "ProjectionExpression": "b, n"}
+    answer = world.reader().batch_get_item(RequestItems={world.name: keys, other.name: keys})
+    shown = [{"n": 1, "b": Binary(b"1")}]
+    assert answer["Responses"] == {world.name: shown, other.name: shown}
+    assert source_of(answer) == "mixed"
 
 
 def test_what_another_application_put_there_is_not_taken_for_an_item(make: MakeMirrored) -> None:

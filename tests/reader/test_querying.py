@@ -162,7 +162,7 @@ def test_entries_that_have_gone_are_left_out_and_paging_goes_on(make: MakeMirror
     key: dict[str, Any] = {"KeyConditionExpression": Key("pk").eq("p")}
     found = pages(reader.query, Limit=3, **key)
     assert [int(item["n"]) for items, _ in found for item in items] == left
-    assert found[1] == ([], {"pk": "p", "sk": 5})
+    assert {len(items) for items, last in found if last} == {3}, "others are in their place"
     back = pages(reader.query, Limit=300, ScanIndexForward=False, **key)
     assert [int(item["n"]) for items, _ in back for item in items] == left[::-1]
 

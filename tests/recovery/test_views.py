@@ -22,6 +22,9 @@ KINDS = {
     "moving": 'key = "by:{status}:{pk}:{sk}"',
     "collection": f'collection = true\n{WHEN}\nttl = "until"',
     "collection of hashes": 'collection = true\nencoding = "hash"\ninclude = ["n"]',
+    "index": 'name = "by-status"\nindex = { partition = "status", sort = "n" }\nttl = "until"',
+    "score": 'name = "top"\nindex = { partition = "status" }\nscore = "n"\nttl = "until"',
+    "score of all": 'name = "top"\nindex = {}\nscore = "n"\nencoding = "hash"',
 }
 KEYS = {"pk": "S", "sk": "N"}
 PARTITIONS, SORTS = ("a", "b", "{c}"), range(-3, 4)
@@ -68,12 +71,12 @@ def harm(cache: Cache, rng: random.Random, place: EntryLocation, ghost: str) -> 
         (b"EXPIREAT", key, 4_102_444_799) if place.view.ttl else (b"DEL", key),
         (b"PERSIST", key),
     ]
-    if collection := place.view.collection:
-        index = collection.index_key(place.item).encode()
+    if members := place.view.members:
+        index = members.index_key(place.item).encode()
         harms += [
-            (b"ZREM", index, collection.member(place.item)),
-            (b"ZADD", index, 7, collection.member(place.item)),
-            (b"ZADD", index, 0, collection.member({"sk": {"N": ghost}})),
+            (b"ZREM", index, members.member(place.item)),
+            (b"ZADD", index, -7, members.member(place.item)),
+            (b"ZADD", index, 0, members.member({**place.item, "sk": {"N": ghost}})),
             (b"DEL", index),
         ]
     words = rng.choice(harms)
@@ -109,15 +112,18 @@ def test_after_a_gap_a_rebuild_and_after_any_damage_verify_makes_it_whole(
     assert world.compare().differences == 0
 
 
-@pytest.mark.parametrize("kind", ["collection", "collection of hashes"])
+@pytest.mark.parametrize(
+    "kind", ["collection", "collection of hashes", "index", "score", "score of all"]
+)
 def test_a_sweep_empties_indices_of_what_is_gone(make_world: MakeWorld, kind: str) -> None:
     world = make_world(*parse_views(f"[[view]]\n{KINDS[kind]}"), keys=KEYS)
-    collection = world.views[0].collection
-    assert collection is not None
-    gone = [{"pk": {"S": "a"}, "sk": {"N": str(number)}} for number in range(3)]
-    index = collection.index_key(gone[0])
+    members = world.views[0].members
+    assert members is not None
+    others = {"status": {"S": "open"}, "n": {"N": "1"}}
+    gone = [{"pk": {"S": "a"}, "sk": {"N": str(number)}, **others} for number in range(3)]
+    index = members.index_key(gone[0])
     for item in gone:
-        world.cache.call(index, b"ZADD", index, 0, collection.member(item))
+        world.cache.call(index, b"ZADD", index, 0, members.member(item))
     _loaded, swept = world.rebuilt()
     assert swept.deleted == len(gone)
     assert world.cache.call(index, b"EXISTS", index) == 0

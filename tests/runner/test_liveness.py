@@ -17,7 +17,7 @@ import msgspec
 import pytest
 from tests.support.deadlines import wait_until
 from tests.support.places import TableAndCache
-from tests.support.processes import run, start
+from tests.support.processes import invoke, start
 from tests.support.streams import Memory, Tree
 from typer.testing import CliRunner
 
@@ -108,7 +108,7 @@ def is_silent(place: Place, name: str) -> bool:
 def test_a_replicator_that_was_killed_is_not_live_and_a_restarted_one_is(place: Place) -> None:
     with place.mirroring() as process:
         wait_until(place.is_healthy)
-        done = run("status", "--json", env=place.env)
+        done = invoke("status", "--json", env=place.env)
         idle = json.loads(done.stdout)
         assert (done.returncode, idle["complete"], idle["live"]) == (0, True, True), "but idle"
         who = idle["replicator"]["who"]
@@ -122,7 +122,7 @@ def test_a_replicator_that_was_killed_is_not_live_and_a_restarted_one_is(place: 
         process.wait(30)
     place.source.puts(range(50))
     wait_until(lambda: is_silent(place, who))
-    done = run("status", env=place.env)
+    done = invoke("status", env=place.env)
     assert done.returncode == 1
     first = done.stdout.splitlines()[0]
     assert "the mirror is complete, since 20" in first

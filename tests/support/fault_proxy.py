@@ -1,6 +1,7 @@
 """A proxy in front of the DynamoDB emulator that injects faults."""
 
 import json
+from contextlib import closing
 from http.client import HTTPConnection
 from typing import Any
 
@@ -24,10 +25,10 @@ class Proxy:
         return len(json.loads(self._control("GET", "/_microburst/fired", None)))
 
     def _control(self, method: str, path: str, body: object) -> bytes:
-        connection = HTTPConnection(HOST, self.port, timeout=10)
-        connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
-        answer = connection.getresponse()
-        content = answer.read()
+        # Its one thread may be busy for long on a machine that is.
+        with closing(HTTPConnection(HOST, self.port, timeout=60)) as connection:
+            connection.request(method, path, json.dumps(body), {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            content = answer.read()
         assert answer.status < 300, content
-        connection.close()
         return content

@@ -47,15 +47,20 @@ class Mirrored:
         stack: ExitStack,
         *specs: ViewSpec,
         keys: Mapping[str, str] | None = None,
+        indexes: Mapping[str, Any] | None = None,
     ) -> None:
         self.name = f"t-{uuid4().hex[:12]}"
         self.settings, self.cache, self.specs, self._stack = settings, cache, specs, stack
         self.client, resource = _clients(database.endpoint_url)
         # Readers of a real one make a client each, which takes boto3 a tenth of a second.
         self.aws: Any = SimpleNamespace(dynamodb=lambda: self.client)
-        create_table(self.client, self.name, keys or {"id": "S"}, view_type=None)
+        if indexes is None:
+            create_table(self.client, self.name, keys or {"id": "S"}, view_type=None)
+        else:
+            self.client.create_table(TableName=self.name, BillingMode="PAY_PER_REQUEST", **indexes)
         self.schema, _ = describe_schema(self.client, self.name)
         self.views = [spec.bind(self.schema) for spec in specs]
+        self.resource: Any = resource
         self.table: Any = resource.Table(self.name)
 
     @property

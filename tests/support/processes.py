@@ -1,14 +1,20 @@
-"""Our own command line as a process, and which processes are there (Linux)."""
+"""Our own command line, as a process or within this one, and which processes are there (Linux)."""
 
+import gc
+import io
 import os
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from unittest.mock import patch
+from warnings import catch_warnings
 
 import pytest
+
+from dynamirror.cli import main
 
 PROC = Path("/proc")
 linux_only = pytest.mark.skipif(not (PROC / "self/stat").exists(), reason="needs /proc")
@@ -58,10 +64,28 @@ def start(*arguments: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
 
 
 def run(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Run `dynamirror` to its end."""
+    """Run `dynamirror` to its end, as a process."""
     return subprocess.run(
         [*COMMAND, *arguments], env=env, capture_output=True, text=True, timeout=120, check=False
     )
+
+
+def invoke(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run `dynamirror` to its end within this process, which saves half a second of imports."""
+    output, errors = io.StringIO(), io.StringIO()
+    with (
+        patch.dict(os.environ, env, clear=True),
+        patch.object(sys, "argv", ["dynamirror", *arguments]),
+        redirect_stdout(output),
+        redirect_stderr(errors),
+        catch_warnings(action="ignore", category=ResourceWarning),
+    ):
+        with pytest.raises(SystemExit) as ended:
+            main()
+        gc.collect()  # what the end of a process closes
+    status = ended.value.code
+    assert isinstance(status, int)
+    return subprocess.CompletedProcess(sys.argv, status, output.getvalue(), errors.getvalue())
 
 
 def is_alive(pid: int) -> bool:

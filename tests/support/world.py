@@ -210,7 +210,7 @@ class World:
             yield lambda item=item: client.put_item(TableName=self.table, Item=item)  # type: ignore[misc]
 
     @contextmanager
-    def written_to(self, writes: Iterator[Write], *, pause: float = 0.005) -> Iterator[list[int]]:
+    def written_to(self, writes: Iterator[Write], *, pause: float = 0.02) -> Iterator[list[int]]:
         """Make writes all the time; gives their number so far.
 
         Args:

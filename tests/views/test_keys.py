@@ -63,7 +63,7 @@ def test_no_entry_is_at_the_key_of_an_index_and_no_two_partitions_share_one(
     index = collection.index_key(one)
     assert index != ORDERS.render(two)
     assert (index == collection.index_key(two)) is (one["PK"] == two["PK"])
-    assert collection.partition_of(index, "S") == one["PK"]
+    assert collection.partition_of(index) == one["PK"]
     assert ORDERS.identifier()(index) is None
 
 
@@ -74,7 +74,7 @@ def test_an_index_of_a_table_with_our_own_name_steps_aside_like_its_entries() ->
     index = collection.index_key(image("u1", "x"))
     assert index.startswith(view.template.prefix)
     assert index == "%64ynamirror:{u1}:%%"
-    assert collection.partition_of(index, "S") == {"S": "u1"}
+    assert collection.partition_of(index) == {"S": "u1"}
 
 
 def test_what_is_told_of_an_item_never_touches_the_entry_of_its_neighbour() -> None:

@@ -71,7 +71,30 @@ _CONNECT: Final = frozenset(
     }
 )
 
-_READ: Final = frozenset({"exists", "get", "hget", "hgetall", "hmget", "mget", "strlen", "zrange"})
+# Sent by readers. `time` gives the age of heartbeats, by the clock that dates them. The sorted sets
+# of collections, indexes and boards have commands of their own.
+_READ: Final = frozenset(
+    {
+        "exists",
+        "get",
+        "hget",
+        "hgetall",
+        "hmget",
+        "mget",
+        "strlen",
+        "time",
+        "zcard",
+        "zcount",
+        "zlexcount",
+        "zrange",
+        "zrangebyscore",
+        "zrank",
+        "zrevrange",
+        "zrevrangebyscore",
+        "zrevrank",
+        "zscore",
+    }
+)
 
 COMMANDS: Final[Mapping[Role, frozenset[str]]] = MappingProxyType(
     {
@@ -141,4 +164,4 @@ def _state_rules(role: Role, table: str) -> Iterator[str]:
         case Role.CANARY:
             yield from (f"%R~{key}" for key in (mirror, quarantine, canary))
         case Role.READER:
-            yield f"%R~{mirror}"
+            yield from (f"%R~{key}" for key in (mirror, keyspace.heartbeats_key(table)))

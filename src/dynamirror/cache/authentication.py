@@ -21,13 +21,13 @@ def credentials(settings: Settings) -> Credentials | None:
         token = IamToken(
             user=user, cache=settings.iam_cache, region=settings.region, kind=settings.kind
         )
-        return Credentials(user, token.sign)
+        return Credentials(user, token.sign, blocks=True)
     if settings.password_file:
         password = _read_password(settings.password_file)
         return Credentials(user, lambda: password)
     if settings.secret_arn:
         secret = SecretPassword(settings.secret_arn)
-        return Credentials(user, secret.read, secret.read_again)
+        return Credentials(user, secret.read, secret.read_again, blocks=True)
     return None
 
 

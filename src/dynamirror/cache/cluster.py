@@ -1,49 +1,34 @@
-"""The nodes of a cache: which of them holds which slots, and the connections to them."""
+"""The nodes of a cache, and the connections to them."""
 
-from binascii import crc_hqx
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from math import inf
 from os import getpid
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import libvalkey
 
 from dynamirror.cache.answers import failure_reason
-from dynamirror.cache.authentication import credentials
-from dynamirror.cache.connection import BREAKING, AnswerError, Connection, Options
+from dynamirror.cache.connection import BREAKING, AnswerError, Connection
+from dynamirror.cache.connection_options import connection_options
 from dynamirror.cache.scripts import Word
-from dynamirror.cache.tls import tls_context
+from dynamirror.cache.slot_map import Node, SlotMap
 from dynamirror.cache.topology import NodeReport, Topology
 from dynamirror.errors import CacheError
 from dynamirror.settings import Settings
 
-# ElastiCache cuts a connection that IAM authenticated 12 hours ago.
-_IAM_SESSION_SECONDS: Final = 11 * 3600
 # Idle connections to a node: these few stay open, more for a while, and never more than that.
 _FEW_IDLE: Final = 4
 _MOST_IDLE: Final = 64
 _IDLE_SECONDS: Final = 60.0
-_SLOTS: Final = 16_384
-
-
-class Node(NamedTuple):  # hashed for every command, which a dataclass does in Python
-    """The address of a server."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"{self.host}:{self.port}"
 
 
 class ConnectionLostError(CacheError):
     """A connection was lost; a new one may work."""
 
 
-class Cluster:
+class Cluster(SlotMap):
     """The slot map of a cluster, or of a single server, and its idle connections.
 
     Safe for use by several threads at once.
@@ -64,42 +49,13 @@ class Cluster:
         single: bool = False,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.seed = Node(settings.host, settings.port)
-        self.nodes: tuple[Node, ...] = (self.seed,)
+        super().__init__(Node(settings.host, settings.port), single=single)
         self._clock = clock
-        self._session_seconds = _IAM_SESSION_SECONDS if settings.iam_cache else inf
-        self._options = Options(
-            timeout=settings.timeout,
-            tls=tls_context(settings.authorities, settings.ca_file) if settings.tls else None,
-            credentials=credentials(settings),
-        )
+        self._options = connection_options(settings)
         # The connection used last is used next, so the longest idle stand first.
         self._idle: defaultdict[Node, list[Connection]] = defaultdict(list)
         self._closed = 0
         self._pid = getpid()
-        self._slots: list[Node | None] = []  # empty while one node holds all slots
-        self._suspects: set[Node] = set()
-        self._single = single
-        self._clustered = False
-        self._stale = not single
-
-    def only_node(self) -> Node | None:
-        """Return the node that holds all slots; None if several do."""
-        return None if self._slots else self.nodes[0]
-
-    def node_of(self, key: bytes) -> Node | None:
-        """Return the node that holds a key's slot; None if no node does."""
-        slots = self._slots  # which another thread may replace
-        return slots[_key_slot(key)] if slots else self.nodes[0]
-
-    def mark_suspect(self, node: Node) -> None:
-        """Remember that a node did not answer: the slot map is read again, from others first."""
-        self._suspects.add(node)
-        self.invalidate_topology()
-
-    def invalidate_topology(self) -> None:
-        """Have the slot map read again before the next command."""
-        self._stale = not self._single
 
     def refresh(self, *, always: bool = False) -> None:
         """Read the slot map, if it may have changed.
@@ -112,11 +68,10 @@ class Cluster:
         """
         if always:
             self.invalidate_topology()
-        if not self._stale:
+        if not self.is_stale:
             return
-        trusted = (node for node in self.nodes if node not in self._suspects)
         reason: CacheError | None = None
-        for node in dict.fromkeys((*trusted, self.seed, *self.nodes)):
+        for node in self.informants():
             try:
                 self._read_slots(node)
             except CacheError as error:
@@ -130,21 +85,10 @@ class Cluster:
         try:
             answer = self.call_node(node, b"CLUSTER", b"SLOTS")
         except CacheError as error:
-            if "cluster support disabled" not in str(error):
+            if not isinstance(error.__cause__, AnswerError):
                 raise
-            self.nodes, self._slots, self._clustered = (self.seed,), [], False
-        else:
-            if not answer:
-                raise CacheError(f"cache {node}: no node holds any slot (is the cluster set up?)")
-            slots: list[Node | None] = [None] * _SLOTS
-            for first, last, primary, *_replicas in answer:
-                host = (primary[0] or b"").decode().replace("?", "") or node.host
-                slots[first : last + 1] = [Node(host, primary[1])] * (last + 1 - first)
-            self.nodes = tuple(dict.fromkeys(holder for holder in slots if holder))
-            self._slots = slots if len(self.nodes) > 1 or None in slots else []
-            self._clustered = True
-        self._stale = False
-        self._suspects.clear()
+            answer = error.__cause__
+        self.learn(node, answer)
         # Connections to nodes that hold nothing any more would stay open for good.
         self._close_idle([*{*self._idle}.difference(self.nodes, (self.seed,))])
 
@@ -156,7 +100,7 @@ class Cluster:
         """
         self.refresh(always=True)
         nodes = self.nodes
-        if not self._clustered:
+        if not self.is_clustered:
             return Topology(nodes, ())
         if len(nodes) > 1:
             return Topology(nodes, tuple(map(self._report, nodes)))
@@ -197,7 +141,7 @@ class Cluster:
         if isinstance(answer, AnswerError):
             if answer.code in BREAKING:
                 connection.close()
-            raise CacheError(f"cache {node}: {failure_reason(answer)}")
+            raise CacheError(f"cache {node}: {failure_reason(answer)}") from answer
         return answer
 
     @contextmanager
@@ -234,7 +178,7 @@ class Cluster:
         while idle:
             with suppress(IndexError):  # another thread took the last
                 connection = idle.pop()
-                young = now - connection.born <= self._session_seconds
+                young = now - connection.born <= self._options.session_seconds
                 if young and (trusting or connection.is_idle()):
                     return connection
                 connection.close()
@@ -270,15 +214,3 @@ class Cluster:
             while idle:
                 with suppress(IndexError):  # another thread took the last
                     idle.pop().close()
-
-
-def _key_slot(key: bytes) -> int:
-    """Return the slot of a key: CRC16 of its hash tag, or of all of it.
-
-    https://valkey.io/topics/cluster-spec/#key-distribution-model
-    """
-    begin = key.find(b"{")
-    end = key.find(b"}", begin)
-    if begin >= 0 and end > begin + 1:
-        key = key[begin + 1 : end]
-    return crc_hqx(key, 0) % _SLOTS

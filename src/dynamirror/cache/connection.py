@@ -7,6 +7,7 @@ half, which is half of a cold start, and takes four calls for each answer.
 import socket
 import ssl
 from collections.abc import Callable
+from math import inf
 from select import poll
 from typing import Any, Final
 
@@ -48,11 +49,13 @@ class Credentials(msgspec.Struct, frozen=True):
         user: name of the user.
         password: returns the password, called for each connection.
         renew: returns the password to try after a node refused the one given; None for no other.
+        blocks: whether `password` and `renew` may have to ask AWS first.
     """
 
     user: str
     password: Callable[[], str]
     renew: Callable[[str], str] | None = None
+    blocks: bool = False
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,11 +65,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
         timeout: seconds to wait for the connection, and for each answer.
         tls: the TLS context; None for no TLS.
         credentials: user and password; None for none.
+        session_seconds: seconds for which the credentials hold.
     """
 
     timeout: float
     tls: ssl.SSLContext | None = None
     credentials: Credentials | None = None
+    session_seconds: float = inf
 
 
 class Connection:

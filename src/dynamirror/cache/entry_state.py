@@ -26,20 +26,21 @@ class EntryState(NamedTuple):
     Args:
         value: in the form that the view's encoding makes of an item; None for no entry.
         expires: when it expires, or did, in seconds since 1970; None for never.
-        indexed: whether its collection has it; None where it has none, or it does not matter.
+        scores: the score of its member, () without a member; None where it can have none, or where
+            that does not matter.
     """
 
     value: bytes | None
     expires: int | None = None
-    indexed: bool | None = None
+    scores: tuple[float, ...] | None = None
 
     @property
     def is_never(self) -> bool:
-        """Return whether there is no entry, not even an expired one that is still in an index."""
-        return self.value is None and self.indexed is not None
+        """Return whether there is no entry, not even an expired one that is still in a set."""
+        return self.value is None and self.scores is not None
 
 
-_NOTHING = EntryState(None, indexed=False)
+_NOTHING = EntryState(None, scores=())
 
 
 class EntryLocation(NamedTuple):
@@ -48,7 +49,7 @@ class EntryLocation(NamedTuple):
     Args:
         view: of the entry.
         key: of the entry.
-        item: the item, or its primary key.
+        item: the item, or the attributes that its key and its member need.
     """
 
     view: View
@@ -63,14 +64,15 @@ def expected_state(entry: Entry) -> EntryState:
         return _NOTHING
     try:
         value, expires = view.encode(entry.item), view.expires(entry.item)
+        score = float(view.members.score(entry.item)) if view.members else 0.0
     except RecordError:
         return _NOTHING
     if value is None:
         return _NOTHING
     if expires is not None and expires <= time():
-        # Until DynamoDB deletes the item, its place in an index is kept.
+        # Until DynamoDB deletes the item, its member is kept.
         return EntryState(None, expires)
-    return EntryState(value, expires, indexed=True)
+    return EntryState(value, expires, scores=(score,))
 
 
 def matches(actual: EntryState, expected: EntryState) -> bool:
@@ -82,7 +84,7 @@ def matches(actual: EntryState, expected: EntryState) -> bool:
             return actual.expires == expected.expires
     if actual[:2] != expected[:2]:
         return False
-    return None in (actual.indexed, expected.indexed) or actual.indexed == expected.indexed
+    return None in (actual.scores, expected.scores) or actual.scores == expected.scores
 
 
 def read_entries(cache: Cache, places: Iterable[EntryLocation]) -> Iterator[EntryState]:
@@ -103,13 +105,12 @@ def _state(place: EntryLocation, answers: list[Any]) -> EntryState:
     expires = answers.pop(0) if place.view.ttl else None
     held = answers.pop(0)
     value = _OF_ANOTHER_KIND if isinstance(held, Failure) else _value(held, place.view)
-    indexed = _is_indexed(answers.pop(0)) if place.view.collection else None
-    return EntryState(value, expires if expires and expires > 0 else None, indexed)
+    scores = _scores(answers.pop(0)) if place.view.members else None
+    return EntryState(value, expires if expires and expires > 0 else None, scores)
 
 
-def _is_indexed(score: object) -> bool:
-    """Return whether a member has the score 0, as all must to be in order."""
-    return score is not None and not isinstance(score, Failure) and float(score) == 0  # type: ignore[arg-type]
+def _scores(answer: Any) -> tuple[float, ...]:
+    return () if answer is None or isinstance(answer, Failure) else (float(answer),)
 
 
 def _commands(place: EntryLocation) -> Iterator[Command]:
@@ -118,9 +119,9 @@ def _commands(place: EntryLocation) -> Iterator[Command]:
         # First: what expires between the two then has no value, rather than one that lasts.
         yield Command(key, (b"EXPIRETIME", key))
     yield read_command(key, view)
-    if view.collection:
-        index = utf8(view.collection.index_key(place.item))
-        yield Command(index, (b"ZSCORE", index, view.collection.member(place.item)))
+    if view.members:
+        index = utf8(view.members.index_key(place.item))
+        yield Command(index, (b"ZSCORE", index, view.members.member(place.item)))
 
 
 def _checked(cache: Cache, answer: Any) -> Any:

@@ -1,5 +1,6 @@
 """Heartbeats of replicators: who was alive when, and how far behind, stored beside the data."""
 
+from collections.abc import Sequence
 from time import time
 from typing import Annotated, Final
 
@@ -85,12 +86,22 @@ def seen_replicator(cache: Cache, table: str) -> SeenReplicator | None:
     Raises:
         CacheError: the cache cannot be read.
     """
+    clock, flat = cache.execute_one(HEARTBEATS.command(heartbeats_key(table).encode()))
+    return replicator_in(table, flat, float(clock) if clock else time())
+
+
+def replicator_in(table: str, stored: Sequence[bytes], now: float) -> SeenReplicator | None:
+    """Return the replicator of `seen_replicator` from the heartbeats as they are stored.
+
+    Args:
+        table: the table's name.
+        stored: the names and heartbeats of all replicators, in turn.
+        now: seconds since 1970 by the cache's clock.
+    """
     key = heartbeats_key(table)
-    clock, flat = cache.execute_one(HEARTBEATS.command(key.encode()))
-    now = float(clock) if clock else time()
     heartbeats = [
         heartbeat
-        for name, text in zip(flat[::2], flat[1::2], strict=True)
+        for name, text in zip(stored[::2], stored[1::2], strict=True)
         if (heartbeat := decode_record(text, _StoredHeartbeat, f"{key} {name!r}"))
         # A later one is of before the clock went back, as with another node: it proves nothing.
         and heartbeat.at <= now + _SIDE_BY_SIDE_SECONDS

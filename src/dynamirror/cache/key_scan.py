@@ -5,7 +5,8 @@ from math import inf
 from time import sleep
 from typing import Final
 
-from dynamirror.cache.cluster import Cluster, ConnectionLostError, Node
+from dynamirror.cache.cluster import Cluster, ConnectionLostError
+from dynamirror.cache.slot_map import Node
 from dynamirror.errors import CacheError
 
 # A scan is repeated where slots moved, after a growing pause in seconds: the nodes need a moment to

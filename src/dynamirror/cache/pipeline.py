@@ -13,9 +13,10 @@ import libvalkey
 
 from dynamirror.cache import scripts
 from dynamirror.cache.answers import PROTOCOL_ERROR, Failure, failure_reason
-from dynamirror.cache.cluster import Cluster, Node
+from dynamirror.cache.cluster import Cluster
 from dynamirror.cache.connection import BREAKING, AnswerError, Connection
 from dynamirror.cache.scripts import Command, Word
+from dynamirror.cache.slot_map import Node, Route
 
 # While the server works on one chunk, the next is being made.
 CHUNK: Final = 200
@@ -85,24 +86,16 @@ class PipelinedCall:
 
     def _send_again(self, sent: list[Command], indices: Iterable[int]) -> None:
         """Follow redirections, and repeat what a second attempt can carry out."""
-        routes: dict[tuple[Node, bool], dict[int, Command]] = {}
+        routes: dict[Route, dict[int, Command]] = {}
         for index in indices:
             reply = self._replies[index]
             if isinstance(reply, Failure) and reply.cause is not None:
-                node = self._cluster.node_of(sent[index].key)
-                code, *address = str(reply.cause).split(" ")
-                if code in ("MOVED", "ASK"):
-                    if code == "MOVED":
-                        self._cluster.invalidate_topology()
-                    host, _, port = address[-1].rpartition(":")
-                    host = host.replace("?", "") or (node.host if node else "")
-                    route = (Node(host, int(port)), code == "ASK")
-                    # That node may never have seen our scripts, and there is no third attempt.
-                    self._pipeline(route[0]).load_scripts = True
-                elif code in ("NOSCRIPT", "TRYAGAIN") and node is not None:
-                    route = (node, False)
-                else:
+                route = self._cluster.route_again(sent[index].key, reply.cause)
+                if route is None:
                     continue
+                if reply.code in ("MOVED", "ASK"):
+                    # That node may never have seen our scripts, and there is no third attempt.
+                    self._pipeline(route.node).load_scripts = True
                 routes.setdefault(route, {})[index] = sent[index]
         for (node, asking), group in routes.items():
             self._pipeline(node).send(group, group.values(), self._replies, asking=asking)

@@ -170,13 +170,16 @@ def _command(entry: Entry, fence_ttl: bytes) -> Command:
             script = PUT_HASH if encoding.layout is ValueType.HASH else PUT
             key, fence = _keys(entry)
             version = str(entry.version).encode()
-            if view.ttl is None and view.collection is None:
+            if view.ttl is None and view.members is None:
                 return script.write(key, fence, version, fence_ttl, value)
             expires = view.expires(entry.item) or b""
-            if view.collection is None:
+            if view.members is None:
                 return script.command(key, fence, version, fence_ttl, value, expires)
             index, member = _place(entry)
-            return script.indexed(key, fence, index, version, fence_ttl, value, expires, member)
+            score = view.members.score(entry.item)
+            return script.indexed(
+                *(key, fence, index, version, fence_ttl, value, expires, member, score)
+            )
     # Like a sparse index: an item without the attribute has no entry.
     return _delete(entry, fence_ttl)
 
@@ -210,22 +213,22 @@ def can_pack(view: View) -> bool:
         and view.encoding.layout is ValueType.STRING
         and view.make is None
         and view.ttl is None
-        and view.collection is None
+        and view.members is None
     )
 
 
 def _delete(entry: Entry, fence_ttl: bytes) -> Command:
-    if entry.view.collection is None:
+    if entry.view.members is None:
         return DELETE.command(*_keys(entry), str(entry.version), fence_ttl)
     index, member = _place(entry)
     return DELETE.indexed(*_keys(entry), index, str(entry.version), fence_ttl, member)
 
 
 def _place(entry: Entry) -> tuple[bytes, bytes]:
-    """Return the index of an entry, and its member there."""
-    collection = entry.view.collection
-    assert collection is not None
-    return utf8(collection.index_key(entry.item)), collection.member(entry.item)
+    """Return the sorted set of an entry, and its member there."""
+    members = entry.view.members
+    assert members is not None
+    return utf8(members.index_key(entry.item)), members.member(entry.item)
 
 
 def _keys(entry: Entry) -> tuple[bytes, bytes]:

@@ -1,4 +1,4 @@
-"""Commands about views that need neither table nor cache: view check."""
+"""Commands about views that need no cache: view check."""
 
 import json
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ from dynamirror.cli.printable import printable
 from dynamirror.demo.contents import SIMULATED
 from dynamirror.demo.example import assumed_key_named, items_path, read_items
 from dynamirror.deployment.file import check_sections
+from dynamirror.dynamodb.client import describe_schema
 from dynamirror.errors import ConfigError
 from dynamirror.records.attribute_value import Item, number_text
 from dynamirror.settings import load_tables, load_views
@@ -21,6 +22,7 @@ from dynamirror.views.event_filter import FilterPattern, patterns_of_views
 from dynamirror.views.explain import Sample, in_words, sample, too_long_keys
 from dynamirror.views.key_spaces import check_tables
 from dynamirror.views.mirror_toml import TableSpec
+from dynamirror.views.secondary_indexes import difference, indexes_of, proposals
 from dynamirror.views.unknown_attributes import unknown_attributes
 from dynamirror.views.view import View, ViewSpec, bind_views
 
@@ -49,9 +51,19 @@ def check(
             help="File of items, as for demo --load. [default: items.json beside the views]",
         ),
     ] = None,
+    indexes: Annotated[
+        bool,
+        typer.Option(
+            "--indexes", help="Propose views in place of the table's own indexes in DynamoDB."
+        ),
+    ] = False,
+    endpoint_url: options.EndpointUrl = None,
     as_json: options.Json = False,
 ) -> None:
     """Explain views: what they do, a sample entry of each and its cost, and Lambda's filter."""
+    options.check_applies(
+        "--endpoint-url", given=endpoint_url is not None, needed="--indexes", present=indexes
+    )
     check_sections(file)
     specs = load_views(file)
     table_spec = _table(file, specs, table)
@@ -73,13 +85,41 @@ def check(
         }
         for spec, view in zip(specs_of_table, views, strict=True)
     ]
+    proposed = _proposed(specs_of_table, views, endpoint_url) if indexes else []
     if as_json:
         filters = [pattern for pattern, _names in found]
-        print_json({"table": table_spec.name, "views": explanations, "filters": filters})
+        found_indexes = {"indexes": proposed} if indexes else {}
+        print_json(
+            {"table": table_spec.name, "views": explanations, "filters": filters} | found_indexes
+        )
         return
     for explanation in explanations:
         _print(explanation, is_made_up=not items)
     _print_filter(views, found)
+    for text in proposed:
+        typer.echo("\n" + "\n".join(map(printable, text.split("\n"))))
+
+
+def _proposed(
+    specs: Sequence[ViewSpec], views: Sequence[View], endpoint_url: str | None
+) -> list[str]:
+    """Return proposals in TOML for the table's indexes, and how views of their names differ.
+
+    Raises:
+        SourceError: the table cannot be described.
+    """
+    table = views[0].schema.table
+    _, description = describe_schema(options.read_aws(endpoint_url).dynamodb(), table)
+    found = indexes_of(description)
+    lines = [
+        f"# {spec.name}: {reason}"
+        for spec, view in zip(specs, views, strict=True)
+        if spec.index is not None and spec.name in found
+        if (reason := difference(spec, view, found[spec.name]))
+    ]
+    return [*lines, *proposals(description, views)] or [
+        f"# table {table} has no index that a view does not replace already"
+    ]
 
 
 def _as_stored(value: dict[str, Any]) -> dict[str, Any]:

@@ -131,5 +131,5 @@ def _entries(views: Sequence[View], item: Item) -> list[ScannedEntry]:
         except RecordError:
             continue  # it is in quarantine
         if key is not None:
-            entries.append(ScannedEntry(view, key, view.schema.key_of(item)))
+            entries.append(ScannedEntry.of(view, key, item))
     return entries

@@ -8,6 +8,7 @@ from dynamirror.deployment.tables import DeployedTable
 from dynamirror.dynamodb.client import schema_of
 from dynamirror.errors import ConfigError, SourceError
 from dynamirror.preflight.account import Account, MissingError, unanswered
+from dynamirror.preflight.indexes import check_indexes
 from dynamirror.preflight.report import Check, Place
 from dynamirror.preflight.stack import DeployedStack
 from dynamirror.views.mirror_toml import check_views
@@ -51,6 +52,7 @@ def check_table(
         yield unanswered(place, "description", error)
         return
     yield _keys(place, table, description)
+    yield from check_indexes(place, deployment, table.name or "", description)
     yield _stream(place, table, description)
     yield from _described_stream(account, place, table)
     yield from _encryption(account, place, table, description)

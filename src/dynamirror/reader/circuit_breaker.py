@@ -49,3 +49,9 @@ class CircuitBreaker:
             self._failed += 1
             self._until = self.clock() + self.pause
             return self._failed == self.failures
+
+    def open(self) -> None:
+        """Open the breaker, however many failures there were."""
+        with self._lock:
+            self._failed = max(self._failed, self.failures)
+            self._until = self.clock() + self.pause

@@ -3,12 +3,14 @@
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any, Final
 
 from boto3.dynamodb.types import Binary
+
+from dynamirror.records.attribute_value import AttributeValue, Item
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Query.Pagination.html
 PAGE_BYTES: Final = 1 << 20
@@ -41,6 +43,38 @@ def _size(value: Any) -> int:  # noqa: PLR0911 - one for each type
             return _OVERHEAD + len(value) + item_size(value)
 
 
+def typed_size(item: Item) -> int:
+    """Return the bytes of an item in DynamoDB JSON, binary as base64 text."""
+    return sum(len(name.encode()) + _typed_size(value) for name, value in item.items())
+
+
+def _typed_size(value: AttributeValue) -> int:  # noqa: PLR0911 - one for each type
+    ((tag, content),) = value.items()
+    match tag:
+        case "S":
+            return len(content.encode())
+        case "N":
+            return number_size(Decimal(content))
+        case "B":
+            return _binary_size(content)
+        case "L":
+            return _OVERHEAD + sum(1 + _typed_size(one) for one in content)
+        case "M":
+            return _OVERHEAD + len(content) + typed_size(content)
+        case "SS":
+            return sum(len(text.encode()) for text in content)
+        case "NS":
+            return sum(number_size(Decimal(digits)) for digits in content)
+        case "BS":
+            return sum(map(_binary_size, content))
+        case _:
+            return 1
+
+
+def _binary_size(text: str) -> int:
+    return len(text) // 4 * 3 - text[-2:].count("=")
+
+
 def number_size(number: Decimal) -> int:
     """Return a number's size: one byte, one for two digits, and one for a minus sign."""
     sign, digits, exponent = number.as_tuple()
@@ -62,14 +96,16 @@ class Room:
 
     Args:
         items: those in the page.
+        measure: returns the bytes of one.
     """
 
-    items: list[dict[str, Any]]
+    items: list[Any]
+    measure: Callable[[Any], int]
     _measured: int = 0
     _bytes: int = 0
     _sent: int = field(default=0)
 
-    def holds(self, item: dict[str, Any], sent: int) -> bool:
+    def holds(self, item: Any, sent: int) -> bool:
         """Return whether the page can take one item more; the first always.
 
         Args:
@@ -80,6 +116,6 @@ class Room:
         self._sent += 2 * sent
         if self._sent <= PAGE_BYTES:
             return True
-        self._bytes += sum(map(item_size, self.items[self._measured :]))
+        self._bytes += sum(map(self.measure, self.items[self._measured :]))
         self._measured = len(self.items)
-        return not self.items or self._bytes + item_size(item) <= PAGE_BYTES
+        return not self.items or self._bytes + self.measure(item) <= PAGE_BYTES

@@ -1,10 +1,9 @@
 """A view of a table: how its items are found in the cache, and in the table."""
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import time
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -12,22 +11,18 @@ from dynamirror.cache.entry_state import expected_state, read_command
 from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
 from dynamirror.reader.completeness_check import CompletenessCheck
-from dynamirror.reader.guarded_cache import Counter, GuardedCache
-from dynamirror.reader.values import Values, decoder, primary_key
-from dynamirror.records.attribute_value import Item, utf8
-from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version, parse
+from dynamirror.reader.guarded_cache import Counter
+from dynamirror.reader.values import Values, decoder, parse_item, primary_key
+from dynamirror.records.attribute_value import Item
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version
 from dynamirror.views.canary import is_canary
-from dynamirror.views.encoding import ValueType, unpack_fields
+from dynamirror.views.encoding import DYNAMODB_JSON, ValueType, unpack_fields
 from dynamirror.views.entry import Put, entry_of_row
-from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import View
-
-if TYPE_CHECKING:
-    from types_boto3_dynamodb import DynamoDBClient
 
 _ROW: Final = SnapshotVersion(0)  # never written
 # What a value that nobody mirrored may raise.
-_FOREIGN: Final = (
+FOREIGN: Final = (
     ArithmeticError,
     AttributeError,
     LookupError,
@@ -53,31 +48,35 @@ class EntryLocation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The cache and the table that a reader reads.
+    """The view that a reader reads, and what it knows of the mirror.
 
     Args:
         view: the view.
-        views: fingerprint of all views of the table.
-        cache: the cache.
-        client: boto3's dynamodb client.
+        check: the table's completeness marker.
         absent: whether what is missing in a complete mirror counts as absent.
         counter: counts look-ups.
         now: seconds since 1970.
     """
 
     view: View
-    views: str
-    cache: GuardedCache
-    client: "DynamoDBClient"
+    check: CompletenessCheck
     absent: bool = False
     counter: Counter = field(default_factory=Counter)
     now: Callable[[], float] = time
-    vouching: CompletenessCheck = field(init=False)
+    is_typed: bool = field(init=False)
+    is_whole: bool = field(init=False)
     _decode: Callable[[Any], Values] = field(init=False)
+    _word: bytes = field(init=False)
 
     def __post_init__(self) -> None:
-        vouching = CompletenessCheck(self.cache, self.view.schema.table, self.views)
-        object.__setattr__(self, "vouching", vouching)
+        view = self.view
+        typed = view.encoding is DYNAMODB_JSON
+        object.__setattr__(self, "is_typed", typed)
+        # Whether an entry is the item itself, and every item has one.
+        whole = typed and view.make is None and view.when is None and view.ttl is None
+        object.__setattr__(self, "is_whole", whole)
+        # The command that reads an entry, since making it anew for each read takes its time.
+        object.__setattr__(self, "_word", read_command(b"", view).words[0])
         object.__setattr__(self, "_decode", decoder(self.view))
 
     @property
@@ -111,7 +110,8 @@ class Source:
         except RecordError as error:
             raise ValueError(str(error)) from None
         assert key is not None
-        return EntryLocation(key, item, read_command(key.encode(), self.view))
+        name = key.encode()
+        return EntryLocation(key, item, Command(name, (self._word, name)))
 
     def entry(self, reply: Any) -> Values | None:
         """Return an entry's item from the cache's answer; None for no entry of ours."""
@@ -119,11 +119,20 @@ class Source:
             return None
         try:
             return self._decode(reply)
-        except _FOREIGN:
+        except FOREIGN:
             return None
 
-    def as_entry(self, item: Item | None) -> Values | None:
-        """Return the item as its entry would show it; None without an entry in this view."""
+    def item(self, reply: Any) -> Item | None:
+        """Return the same in DynamoDB JSON; the view's encoding must keep the types."""
+        return None if self.entry(reply) is None else parse_item(reply)
+
+    def as_entry(self, item: Item | None, *, typed: bool = False) -> Any:
+        """Return the item as its entry would show it; None without an entry in this view.
+
+        Args:
+            item: the item; None for none.
+            typed: whether it is shown in DynamoDB JSON, rather than in values of Python.
+        """
         if item is None or is_canary(item, self.view.schema):
             return None
         try:
@@ -135,7 +144,7 @@ class Source:
         value: Any = expected_state(put).value
         if self.view.encoding.layout is ValueType.HASH and value is not None:
             value = unpack_fields(value)
-        return self.entry(value)
+        return self.item(value) if typed else self.entry(value)
 
     def age(self, version: Version | None) -> float | None:
         """Return the age of a version in seconds; None if it is unknown."""
@@ -143,22 +152,3 @@ class Source:
             case ChangeVersion(created=seconds) | SnapshotVersion(as_of=seconds):
                 return max(0.0, self.now() - seconds)
         return None
-
-
-def fence_command(key: str) -> Command:
-    """Return the command that reads the fence of an entry."""
-    fence = utf8(fence_key(key))
-    return Command(fence, (b"GET", fence))
-
-
-def version_of(fence: Any) -> Version | None:
-    """Return the version in a fence's text; None if there is none."""
-    with suppress(AttributeError, ValueError):
-        return parse(fence.decode())
-    return None
-
-
-def oldest(ages: Sequence[float | None]) -> float | None:
-    """Return the age of an answer of several parts; None if any age is unknown."""
-    known = [age for age in ages if age is not None]
-    return max(known) if known and len(known) == len(ages) else None

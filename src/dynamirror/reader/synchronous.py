@@ -4,29 +4,29 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Literal, Self
-
-from botocore.exceptions import ParamValidationError
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import Aws, describe_schema
-from dynamirror.dynamodb.keys import identity
 from dynamirror.errors import ConfigError
-from dynamirror.reader import conditions
-from dynamirror.reader.getting import Answer, ReadOptions, get, missed
+from dynamirror.reader import calls
+from dynamirror.reader import table as table_requests
+from dynamirror.reader.calls import Response, check_on_miss, parts_of
+from dynamirror.reader.getting import missed
 from dynamirror.reader.guarded_cache import DOWN, GuardedCache, ReadCounts
 from dynamirror.reader.metadata import metadata
-from dynamirror.reader.querying import Query, QueryPage, from_index, from_table, start_key
-from dynamirror.reader.refusals import DUPLICATES, misfit, refusal
-from dynamirror.reader.source import Source, oldest
-from dynamirror.settings import Settings, load_views
-from dynamirror.views.view import Schema, View, ViewSpec, bind_views, fingerprint
+from dynamirror.reader.mirrors import OnMiss
+from dynamirror.reader.steps import Steps, run
+from dynamirror.reader.table_items import item_response
+from dynamirror.settings import Settings
+from dynamirror.views.view import Schema, ViewSpec
 
 if TYPE_CHECKING:
     import boto3
     from types_boto3_dynamodb import DynamoDBClient
 
-Response = dict[str, Any]
+_T = TypeVar("_T")
 
 
 class Reader:
@@ -68,28 +68,28 @@ class Reader:
         aws: Aws | None = None,
         cache: Cache | None = None,
         schema: Schema | None = None,
-        on_miss: Literal["table", "absent"] = "table",
+        on_miss: OnMiss = "table",
         failures: int = 3,
         pause: float = 5.0,
     ) -> None:
-        if on_miss not in ("table", "absent"):
-            raise ConfigError(f"on_miss: must be 'table' or 'absent', not {on_miss!r}")
+        check_on_miss(on_miss)
         client = _client(client, session, aws)
         if schema is None or not schema.types:
             schema, _ = describe_schema(client, table)
-        known = schema
-        specs = load_views(settings.config) if views is None else views
-        bound = bind_views(specs, known)
-        chosen = _chosen(bound, view)
+        self.parts = parts_of(
+            settings,
+            schema,
+            view=view,
+            views=views,
+            on_miss=on_miss,
+            failures=failures,
+            pause=pause,
+        )
+        self.ask_table = partial(table_requests.ask, client)
+        self._source = self.parts.source
         self._cache = cache or Cache(settings)
         self._shares = cache is not None
-        self._source = Source(
-            view=chosen,
-            views=fingerprint(bound),
-            cache=GuardedCache(self._cache, failures=failures, pause=pause),
-            client=client,
-            absent=on_miss == "absent",
-        )
+        self._guarded = GuardedCache(self._cache, failures=failures, pause=pause)
 
     @classmethod
     def from_env(cls, table: str | None = None, **options: Any) -> Self:
@@ -106,10 +106,8 @@ class Reader:
             ConfigError: a variable is missing or wrong, or as `Reader`.
             SourceError: the table cannot be described.
         """
-        table = table or os.environ.get("DYNAMODB_TABLE")
-        if not table:
-            raise ConfigError("no table is named; pass its name or set DYNAMODB_TABLE")
-        return cls(Settings.from_env(os.environ), table, **options)
+        name = table_of_env(table)
+        return cls(Settings.from_env(os.environ), name, **options)
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +125,9 @@ class Reader:
         """Return the number of hits, misses and fallbacks so far."""
         return self._source.counter.counts
 
+    def _run(self, steps: Steps[_T]) -> _T:
+        return run(steps, self._guarded, self.ask_table)
+
     def get_item(
         self,
         *,
@@ -135,6 +136,10 @@ class Reader:
         min_time: float | None = None,
         wait: float = 0.0,
         age: bool = False,
+        ProjectionExpression: str | None = None,
+        ExpressionAttributeNames: Mapping[str, str] | None = None,
+        AttributesToGet: Sequence[str] | None = None,
+        ReturnConsumedCapacity: str | None = None,
     ) -> Response:
         """Read one item: `{"Item": ...}`, without `Item` if there is none.
 
@@ -145,26 +150,51 @@ class Reader:
                 within `wait`, the table is read. Streams date to the second (docs/reading.md).
             wait: seconds.
             age: whether to return the seconds since the item shown was written.
+            ProjectionExpression: the parts of the item to return.
+            ExpressionAttributeNames: names in the expression.
+            AttributesToGet: the older form of a projection.
+            ReturnConsumedCapacity: whether to return what DynamoDB would have charged.
 
         Raises:
             ClientError: DynamoDB refused, or would refuse, the request.
             BotoCoreError: boto3 would not send it, or the table had to be read and cannot be.
+            ConfigError: the view cannot answer such a request.
             TypeError: DynamoDB has no such values.
             ValueError: a text is not valid Unicode.
             SourceError: DynamoDB's answer was damaged.
         """
+        if (
+            ConsistentRead
+            or age
+            or min_time is not None
+            or ProjectionExpression is not None
+            or ExpressionAttributeNames is not None
+            or AttributesToGet is not None
+            or ReturnConsumedCapacity is not None
+        ):
+            steps = calls.get_item(
+                self.parts,
+                Key=Key,
+                ConsistentRead=ConsistentRead,
+                min_time=min_time,
+                wait=wait,
+                age=age,
+                ProjectionExpression=ProjectionExpression,
+                ExpressionAttributeNames=ExpressionAttributeNames,
+                AttributesToGet=AttributesToGet,
+                ReturnConsumedCapacity=ReturnConsumedCapacity,
+            )
+            return self._run(steps)
+        # The same as `calls.get_item`, without steps: a hit is to cost little more than a GET.
         source = self._source
         place = source.place(Key, "GetItem")
         if place is None:  # the view is for other items
-            return _response(Answer(None, "cache"))
-        if ConsistentRead or age or min_time is not None:
-            (answer,) = get(source, [place], ReadOptions(ConsistentRead, min_time, wait, age))
-            return _response(answer)
-        seen = source.vouching.seen
-        reply = source.cache.ask(place.reading)
+            return {"ResponseMetadata": metadata("cache")}
+        seen = source.check.seen
+        reply = self._guarded.ask(place.reading)
         item = None if reply is DOWN else source.entry(reply)
         if item is None:
-            return _response(missed(source, place, reply, seen))
+            return item_response(self._run(missed(source, place, reply, seen)))
         source.counter.add(hits=1)
         return {"Item": item, "ResponseMetadata": metadata("cache")}
 
@@ -172,51 +202,55 @@ class Reader:
         self,
         *,
         RequestItems: Mapping[str, Mapping[str, Any]],
+        ReturnConsumedCapacity: str | None = None,
         min_time: float | None = None,
         wait: float = 0.0,
         age: bool = False,
     ) -> Response:
-        """Read any number of items of the table; they come in the order of their keys.
+        """Read any number of items; those of the reader's table come in the order of their keys.
+
+        Items of other tables are read from these.
 
         Args:
-            RequestItems: `{table: {"Keys": [...]}}`, with `"ConsistentRead": True` if wanted.
-            min_time: as in `get_item`; of a write to each.
+            RequestItems: `{table: {"Keys": [...]}}`, with `"ConsistentRead": True` or a projection
+                if wanted.
+            ReturnConsumedCapacity: whether to return what DynamoDB would have charged.
+            min_time: as in `get_item`; of a write to each item of the reader's table.
             wait: seconds.
             age: whether to return the seconds since the oldest item shown was written.
 
         Raises:
-            ValueError: another table is named, or what a reader does not know.
             ClientError: as `get_item`, as are the others.
         """
-        table = self._source.view.schema.table
-        asked = RequestItems.get(table)
-        if asked is None or len(RequestItems) > 1 or asked.keys() - {"Keys", "ConsistentRead"}:
-            raise ValueError(f'RequestItems must be {{"{table}": {{"Keys": [...]}}}}')
-        places = [
-            place for key in asked["Keys"] if (place := self._source.place(key, "BatchGetItem"))
-        ]
-        if len({identity(place.item) for place in places}) < len(places):
-            raise refusal("BatchGetItem", DUPLICATES)
-        wish = ReadOptions(bool(asked.get("ConsistentRead")), min_time, wait, age)
-        answers = get(self._source, places, wish)
-        sources = {answer.source for answer in answers}
-        return {
-            "Responses": {table: [one.item for one in answers if one.item is not None]},
-            "UnprocessedKeys": {},
-            "ResponseMetadata": metadata(
-                sources.pop() if len(sources) == 1 else "mixed" if sources else "cache",
-                oldest([one.age for one in answers if one.item is not None]),
-            ),
-        }
+        steps = calls.batch_get_item(
+            self.parts,
+            RequestItems=RequestItems,
+            ReturnConsumedCapacity=ReturnConsumedCapacity,
+            min_time=min_time,
+            wait=wait,
+            age=age,
+        )
+        return self._run(steps)
 
     def query(
         self,
         *,
-        KeyConditionExpression: object,
+        KeyConditionExpression: object = None,
+        FilterExpression: object = None,
+        ProjectionExpression: str | None = None,
+        ExpressionAttributeNames: Mapping[str, str] | None = None,
+        ExpressionAttributeValues: Mapping[str, Any] | None = None,
+        Select: str | None = None,
         ScanIndexForward: bool = True,
         Limit: int | None = None,
         ExclusiveStartKey: Mapping[str, Any] | None = None,
+        IndexName: str | None = None,
         ConsistentRead: bool = False,
+        ReturnConsumedCapacity: str | None = None,
+        KeyConditions: Mapping[str, Any] | None = None,
+        QueryFilter: Mapping[str, Any] | None = None,
+        ConditionalOperator: str | None = None,
+        AttributesToGet: Sequence[str] | None = None,
         age: bool = False,
     ) -> Response:
         """Read the items of one partition in the order of their sort keys.
@@ -224,54 +258,68 @@ class Reader:
         While the mirror is complete, the cache's index lists the items; else the table does.
 
         Args:
-            KeyConditionExpression: as in `Key("pk").eq("a") & Key("sk").between(1, 5)`.
+            KeyConditionExpression: text, or as in `Key("pk").eq("a") & Key("sk").between(1, 5)`.
+            FilterExpression: text, or as in `Attr("n").gt(1)`; which items to return.
+            ProjectionExpression: the parts of items to return.
+            ExpressionAttributeNames: names in the expressions.
+            ExpressionAttributeValues: values in them.
+            Select: COUNT for the number of items alone.
             ScanIndexForward: whether in ascending order.
-            Limit: how many at the most; default a page of 1 MB.
+            Limit: how many at the most, before the filter; default a page of 1 MB.
             ExclusiveStartKey: the LastEvaluatedKey of the page before.
+            IndexName: a view that is an index, or an index of the table, which then answers.
             ConsistentRead: ask the table.
+            ReturnConsumedCapacity: whether to return what DynamoDB would have charged.
+            KeyConditions: the older form of a key condition.
+            QueryFilter: that of a filter.
+            ConditionalOperator: that of its AND and OR.
+            AttributesToGet: that of a projection.
             age: whether to return the seconds since the oldest item shown was written.
 
         Raises:
-            ConfigError: the view keeps no index.
-            TypeError: the condition is none of boto3's objects.
+            ConfigError: the view keeps no index, or cannot answer such a query.
+            TypeError: an expression is neither text nor one of boto3's objects.
             ClientError: as `get_item`, as are the others.
         """
-        view = self._source.view
-        if view.collection is None:
-            raise ConfigError(
-                f"view {view.name} keeps no index to query; set `collection = true` in it"
-            )
-        _check_limit(Limit)
-        condition = conditions.parse(KeyConditionExpression, view.schema)
-        start = None if ExclusiveStartKey is None else start_key(ExclusiveStartKey, condition)
-        query = Query(condition, ScanIndexForward, Limit, start)
-        page = None if ConsistentRead else from_index(self._source, query, dated=age)
-        if page is not None:
-            self._source.counter.add(hits=1)
-        else:
-            self._source.counter.add(fallbacks=0 if ConsistentRead else 1)
-            page = from_table(self._source, query)
-        return _page_response(page)
+        steps = calls.query(
+            self.parts,
+            KeyConditionExpression=KeyConditionExpression,
+            FilterExpression=FilterExpression,
+            ProjectionExpression=ProjectionExpression,
+            ExpressionAttributeNames=ExpressionAttributeNames,
+            ExpressionAttributeValues=ExpressionAttributeValues,
+            Select=Select,
+            ScanIndexForward=ScanIndexForward,
+            Limit=Limit,
+            ExclusiveStartKey=ExclusiveStartKey,
+            IndexName=IndexName,
+            ConsistentRead=ConsistentRead,
+            ReturnConsumedCapacity=ReturnConsumedCapacity,
+            KeyConditions=KeyConditions,
+            QueryFilter=QueryFilter,
+            ConditionalOperator=ConditionalOperator,
+            AttributesToGet=AttributesToGet,
+            age=age,
+        )
+        return self._run(steps)
+
+
+def table_of_env(table: str | None) -> str:
+    """Return a table's name, or that of the environment.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    table = table or os.environ.get("DYNAMODB_TABLE")
+    if not table:
+        raise ConfigError("no table is named; pass its name or set DYNAMODB_TABLE")
+    return table
 
 
 def written_at(response: Mapping[str, Any]) -> float:
     """Return the time of boto3's response to a write, by DynamoDB's clock, as a `min_time`."""
     date = response["ResponseMetadata"]["HTTPHeaders"]["date"]
     return parsedate_to_datetime(date).timestamp()
-
-
-def _chosen(views: Sequence[View], name: str | None) -> View:
-    known = [view for view in views if name in (None, view.name)]
-    if len(known) != 1:
-        names = ", ".join(view.name for view in views)
-        raise ConfigError(f"view: must be one of {names}, not {name!r}")
-    (view,) = known
-    if view.needs_old_image:
-        raise ConfigError(
-            f"view {view.name}: its keys name more than the primary key, so that its entries "
-            "cannot be found by that; read another view"
-        )
-    return view
 
 
 def _client(
@@ -284,44 +332,31 @@ def _client(
         return (aws or Aws.from_env()).dynamodb()
     if aws is not None or session is not None:
         raise ConfigError("client: goes with neither session nor aws, which make another")
-    # A resource's own client converts values of Python, and would convert ours again.
-    probe: Any = {"TableName": "t", "Key": {"id": "text"}}
-    client.meta.events.emit(
-        "before-parameter-build.dynamodb.GetItem",
-        params=probe,
-        model=client.meta.service_model.operation_model("GetItem"),
-        context={},
-    )
+    probe, event = low_level_probe(client)
+    client.meta.events.emit(**event)
+    check_low_level(probe)
+    return client
+
+
+def low_level_probe(client: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a request for `check_low_level`, and the event that a client converts it by."""
+    probe: dict[str, Any] = {"TableName": "t", "Key": {"id": "text"}}
+    event = {
+        "event_name": "before-parameter-build.dynamodb.GetItem",
+        "params": probe,
+        "model": client.meta.service_model.operation_model("GetItem"),
+        "context": {},
+    }
+    return probe, event
+
+
+def check_low_level(probe: Mapping[str, Any]) -> None:
+    """Refuse the client of a resource, which converts values of Python, and would convert ours too.
+
+    Raises:
+        ConfigError: the client has converted the probe.
+    """
     if probe["Key"] != {"id": "text"}:
         raise ConfigError(
             'client: must be made by boto3.client("dynamodb"), not be that of a resource'
         )
-    return client
-
-
-def _check_limit(limit: object) -> None:
-    """Refuse what boto3 refuses.
-
-    Raises:
-        ParamValidationError: it is no number of items.
-    """
-    if limit is None:
-        return
-    if not isinstance(limit, int):
-        raise misfit("Limit", limit, int)
-    if limit < 1:
-        raise ParamValidationError(
-            report=f"Invalid value for parameter Limit, value: {limit}, valid min value: 1"
-        )
-
-
-def _response(answer: Answer) -> Response:
-    response = {"ResponseMetadata": metadata(answer.source, answer.age, answer.own)}
-    return response if answer.item is None else {"Item": answer.item, **response}
-
-
-def _page_response(page: QueryPage) -> Response:
-    response = {"Items": page.items, "Count": len(page.items), "ScannedCount": len(page.items)}
-    if page.last is not None:
-        response["LastEvaluatedKey"] = page.last
-    return {**response, "ResponseMetadata": metadata(page.source, page.age, page.own)}

@@ -1,14 +1,14 @@
 """The table itself: what DynamoDB is asked. Its errors are left as boto3 raises them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from time import sleep
 from typing import TYPE_CHECKING, Any, Final
 
 from botocore.parsers import ResponseParserError
 
 from dynamirror.dynamodb.keys import identity, on_the_wire
 from dynamirror.errors import SourceError
+from dynamirror.reader.steps import Pause, Steps, TableRequest
 from dynamirror.records.attribute_value import Item
 
 if TYPE_CHECKING:
@@ -23,64 +23,105 @@ _NOTHING: Final = len("{}")
 Found = dict[frozenset[tuple[str, str]], Item]
 
 
-def read(client: "DynamoDBClient", table: str, key: Item) -> Any:
-    """Read one item, consistently; returns DynamoDB's answer.
+def ask(client: "DynamoDBClient", request: TableRequest) -> Any:
+    """Carry out a request; returns DynamoDB's answer.
 
     Raises:
         ClientError: DynamoDB refused.
         BotoCoreError: it cannot be reached.
         SourceError: its answer was damaged.
     """
-    with _whole_answers(table):
-        answer: Any = client.get_item(TableName=table, Key=on_the_wire(key), ConsistentRead=True)
-        if "Item" not in answer and _length(answer) != _NOTHING:
-            raise KeyError("Item")  # there was something, and it cannot be read
-    return answer
-
-
-def read_many(client: "DynamoDBClient", table: str, keys: Sequence[Item]) -> Found:
-    """Read items, a hundred at a time, consistently; returns those that there are.
-
-    Raises:
-        ClientError: as `read`, as are the others.
-    """
-    found: Found = {}
-    for first in range(0, len(keys), _KEYS_AT_ONCE):
-        left: Any = [on_the_wire(key) for key in keys[first : first + _KEYS_AT_ONCE]]
-        names = keys[first].keys()
-        pause = 0.0
-        while left:
-            sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE) or _SHORTEST_PAUSE
-            asked: Any = {table: {"Keys": left, "ConsistentRead": True}}
-            with _whole_answers(table):
-                answer: Any = client.batch_get_item(RequestItems=asked)
-                items = answer["Responses"].get(table, [])
-                left = answer["UnprocessedKeys"].get(table, {}).get("Keys", [])
-            found |= {identity({name: item[name] for name in names}): item for item in items}
-    return found
-
-
-def query(client: "DynamoDBClient", table: str, arguments: Mapping[str, Any]) -> Any:
-    """Read a page of a query, consistently; returns DynamoDB's answer.
-
-    Raises:
-        ClientError: as `read`, as are the others.
-    """
-    with _whole_answers(table):
-        answer: Any = client.query(TableName=table, ConsistentRead=True, **arguments)
-        answer["Items"]  # or it was damaged
+    with whole_answers(request):
+        answer = getattr(client, request.operation)(**request.arguments)
+        check_answer(request, answer)
     return answer
 
 
 @contextmanager
-def _whole_answers(table: str) -> Iterator[None]:
+def whole_answers(request: TableRequest) -> Iterator[None]:
     """Refuse what boto3 takes for an answer that holds nothing, or quotes in its error."""
     try:
         yield
     except (KeyError, ResponseParserError):
-        raise SourceError(f"table {table}: an answer was damaged on its way") from None
+        tables = ", ".join(_tables(request))
+        raise SourceError(f"table {tables}: an answer was damaged on its way") from None
+
+
+def check_answer(request: TableRequest, answer: Any) -> None:
+    """Check that an answer has what one to the request always has.
+
+    Raises:
+        KeyError: it has not.
+    """
+    match request.operation:
+        case "get_item":
+            if "Item" not in answer and _length(answer) != _NOTHING and not _has_capacity(request):
+                raise KeyError("Item")  # there was something, and it cannot be read
+        case "batch_get_item":
+            answer["Responses"], answer["UnprocessedKeys"]
+        case "query":
+            answer["Count"]
+            if request.arguments.get("Select") != "COUNT":
+                answer["Items"]
+
+
+def _tables(request: TableRequest) -> Iterable[str]:
+    asked = request.arguments
+    return [asked["TableName"]] if "TableName" in asked else asked["RequestItems"]
+
+
+def _has_capacity(request: TableRequest) -> bool:
+    return bool(request.arguments.get("ReturnConsumedCapacity", "NONE") != "NONE")
 
 
 def _length(answer: Any) -> int:
     return int(answer["ResponseMetadata"]["HTTPHeaders"].get("content-length", _NOTHING))
+
+
+def read_request(table: str, key: Item, options: Mapping[str, Any] | None = None) -> TableRequest:
+    """Return the request that reads one item, consistently."""
+    arguments = {"TableName": table, "Key": on_the_wire(key), "ConsistentRead": True}
+    return TableRequest("get_item", {**arguments, **(options or {})})
+
+
+def read_many(table: str, keys: Sequence[Item]) -> Steps[Found]:
+    """Read items, consistently; returns those that there are."""
+    if not keys:
+        return {}
+    names = keys[0].keys()
+    asked = {table: {"Keys": list(map(on_the_wire, keys)), "ConsistentRead": True}}
+    answer = yield from read_tables(asked)
+    items = answer["Responses"].get(table, [])
+    return {identity({name: item[name] for name in names}): item for item in items}
+
+
+def read_tables(
+    asked: Mapping[str, Mapping[str, Any]], options: Mapping[str, Any] | None = None
+) -> Steps[dict[str, Any]]:
+    """Read items of several tables, a hundred at a time; what is left undone is asked for again.
+
+    Args:
+        asked: the RequestItems.
+        options: further arguments.
+    """
+    responses: dict[str, list[Any]] = {name: [] for name in asked}
+    capacity: list[Any] = []
+    pairs = [(name, key) for name, one in asked.items() for key in one["Keys"]]
+    for first in range(0, len(pairs), _KEYS_AT_ONCE):
+        left: Any = {}
+        for name, key in pairs[first : first + _KEYS_AT_ONCE]:
+            left.setdefault(name, {**asked[name], "Keys": []})["Keys"].append(key)
+        pause = 0.0
+        while left:
+            if pause:
+                yield Pause(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE) or _SHORTEST_PAUSE
+            answer: Any = yield TableRequest(
+                "batch_get_item", {"RequestItems": left, **(options or {})}
+            )
+            for name, items in answer["Responses"].items():
+                responses[name] += items
+            capacity += answer.get("ConsumedCapacity", ())
+            left = answer["UnprocessedKeys"]
+    result: dict[str, Any] = {"Responses": responses}
+    return result | ({"ConsumedCapacity": capacity} if capacity else {})

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
@@ -16,6 +16,7 @@ from dynamirror.records.attribute_value import Item, utf8
 from dynamirror.views.canary import is_canary
 from dynamirror.views.entry import Delete, Entry, Put
 from dynamirror.views.keyspace import escape_glob
+from dynamirror.views.order import Members
 from dynamirror.views.view import View
 
 
@@ -26,17 +27,29 @@ class ScannedEntry:
     Args:
         view: the view that the entry belongs to.
         key: the entry's key.
-        item_key: the primary key of its item.
+        attributes: of its item: the primary key, and all that place the entry in a sorted set.
     """
 
     view: View
     key: str
-    item_key: Item
+    attributes: Item
+
+    @classmethod
+    def of(cls, view: View, key: str, item: Item) -> Self:
+        """Return the entry that an item has in a view."""
+        placing = view.template.names if view.members else ()
+        names = dict.fromkeys((*view.schema.keys, *placing))
+        return cls(view, key, {name: item[name] for name in names})
+
+    @property
+    def item_key(self) -> Item:
+        """The primary key of its item."""
+        return self.view.schema.key_of(self.attributes)
 
     @property
     def location(self) -> EntryLocation:
         """The entry's location."""
-        return EntryLocation(self.view, self.key, self.item_key)
+        return EntryLocation(self.view, self.key, self.attributes)
 
     def expected_entry(self, row: SnapshotRow) -> Entry:
         """Return the entry that this key should have, by its item's snapshot row."""
@@ -46,13 +59,13 @@ class ScannedEntry:
                     return Put(self.view, self.key, row.version, row.item)
             except RecordError:
                 pass  # the item cannot have an entry
-        return Delete(self.view, self.key, row.version, self.item_key)
+        return Delete(self.view, self.key, row.version, self.attributes)
 
 
 def entries_of(cache: Cache, view: View) -> Iterator[ScannedEntry]:
     """Yield all entries of a view in the cache; some may come twice.
 
-    Members of a collection's index come even if their entries are gone.
+    Members of a sorted set come even if their entries are gone.
 
     Raises:
         CacheError: the cache cannot be read.
@@ -63,17 +76,16 @@ def entries_of(cache: Cache, view: View) -> Iterator[ScannedEntry]:
             text = key.decode()
         except UnicodeDecodeError:
             continue  # every key of the mirror is text
-        item_key = identify(text)
-        if item_key is not None and can_exist(item_key):
-            yield ScannedEntry(view, text, item_key)
-        elif view.collection is not None:
-            yield from _members(cache, view, text)
+        attributes = identify(text)
+        if attributes is not None and can_exist(view.schema.key_of(attributes)):
+            yield ScannedEntry(view, text, attributes)
+        elif view.members is not None:
+            yield from _members(cache, view, view.members, text)
 
 
-def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
-    """Yield the entries that an index lists; none if the key is not an index."""
-    assert view.collection is not None
-    partition = view.collection.partition_of(key, view.schema.types[0])
+def _members(cache: Cache, view: View, members: Members, key: str) -> Iterator[ScannedEntry]:
+    """Yield the entries that a sorted set lists; none if the key is not one of the view's."""
+    partition = members.partition_of(key)
     if partition is None:
         return
     cursor = b"0"
@@ -82,17 +94,16 @@ def _members(cache: Cache, view: View, key: str) -> Iterator[ScannedEntry]:
         (answer,) = cache.execute([command])
         if isinstance(answer, Failure):
             if answer.code == "WRONGTYPE":
-                return  # the next entry replaces it by an index
+                return  # the next entry replaces it by a sorted set
             raise cache.error(answer.reason)
         cursor, flat = answer
         for member in flat[::2]:
-            item_key = view.collection.item_key(partition, member, view.schema.types[1])
             try:
-                rendered = view.key_of(item_key) if item_key else None
+                found = members.entry_of(partition, member)
             except KeyTooLongError:
                 continue  # nobody could write that entry
-            if item_key is not None and rendered is not None and can_exist(item_key):
-                yield ScannedEntry(view, rendered, item_key)
+            if found is not None and can_exist(view.schema.key_of(found[1])):
+                yield ScannedEntry(view, *found)
         if cursor == b"0":
             return
 

@@ -88,8 +88,7 @@ class DifferenceScan:
             for (put, expected, _), state in zip(chunk, states, strict=True):
                 if not matches(state, expected):
                     kind = Kind.MISSING if state.value is None else Kind.DIFFERENT
-                    item_key = put.view.schema.key_of(put.item)
-                    yield Doubt(ScannedEntry(put.view, put.key, item_key), kind)
+                    yield Doubt(ScannedEntry.of(put.view, put.key, put.item), kind)
             self.on_progress(self.result)
 
     def _expected(self, items: Iterable[Item]) -> Iterator[tuple[Put, EntryState, int]]:

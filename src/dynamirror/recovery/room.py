@@ -48,7 +48,7 @@ def room(views: Sequence[View], description: Any, limit: int | None) -> Room:
     """Return the room for a table; an estimate that is too low rather than too high.
 
     A view that writes whole items writes at least as many bytes as DynamoDB counts. A view that
-    writes parts counts with what each entry takes, and one that leaves items out does not count.
+    writes parts counts with what each entry takes, and one that may leave items out does not count.
 
     Args:
         views: all views of the table.
@@ -59,7 +59,7 @@ def room(views: Sequence[View], description: Any, limit: int | None) -> Room:
     size = int(description.get("TableSizeBytes", 0))
     needed = 0
     for view in views:
-        if view.when is not None:
+        if not view.is_static:
             continue
         is_whole = view.attributes is None and view.make is None
         needed += items * BYTES_PER_ENTRY + (size if is_whole else 0)

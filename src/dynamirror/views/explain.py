@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from dynamirror.errors import RecordError
 from dynamirror.records.attribute_value import Item, utf8
 from dynamirror.records.version import ChangeVersion, SnapshotVersion
+from dynamirror.views.board import Board
+from dynamirror.views.collection import Collection
 from dynamirror.views.condition import Combined, Condition, Test
 from dynamirror.views.encoding import ValueType, unpack_fields
 from dynamirror.views.entry import Put, entry_of_row
+from dynamirror.views.index import Index
 from dynamirror.views.keyspace import SERVERLESS_KEY_BYTES, fence_key
 from dynamirror.views.view import View, ViewSpec
 
@@ -52,7 +55,8 @@ def in_words(spec: ViewSpec, view: View) -> Iterator[str]:
     yield f"for {items} of table {view.schema.table}"
     yield f"key {view.template.text} holds {shape}"
     if spec.projection.include is not None:
-        yield f"only {_listed(spec.projection.include)}"
+        kept = spec.order.completed(spec.projection, view.schema.keys).include
+        yield f"only {_listed(kept or ())}"
     if spec.projection.exclude:
         yield f"without {_listed(spec.projection.exclude)}"
     for old, new in spec.projection.rename.items():
@@ -61,12 +65,37 @@ def in_words(spec: ViewSpec, view: View) -> Iterator[str]:
         yield f"{name} is always {value['N'] if 'N' in value else _constant(*value.values())}"
     if spec.ttl:
         yield f"an entry expires at {spec.ttl}, in seconds since 1970"
-    if view.collection:
-        yield (
-            f"the entries of one {view.collection.partition} can be read in the order of "
-            f"{view.collection.sort}"
-        )
+    yield from _order(spec, view)
     yield from _cautions(view)
+
+
+def _order(spec: ViewSpec, view: View) -> Iterator[str]:
+    match view.members:
+        case Collection(partition_name=partition, sort_name=sort):
+            yield f"the entries of one {partition} can be read in the order of {sort}"
+        case Index(partition_name=partition, sort_name=sort):
+            order = f" in the order of {sort}" if sort else ""
+            lacking = " or ".join(name for name in (partition, sort) if name)
+            yield (
+                f"a query with IndexName {view.name} finds the entries of one {partition}{order}; "
+                f"an item without {lacking} is not in it"
+            )
+            if view.encoding.name != "dynamodb-json":
+                yield (
+                    f"its encoding {view.encoding.name} does not keep all of an item, so queries "
+                    'of it are passed on; encoding = "dynamodb-json" is exact'
+                )
+        case Board(partition_name=partition):
+            of = f"of one {partition}" if partition else "of the whole table"
+            yield (
+                f"the entries {of} stand in a sorted set by {spec.score}, as a double: two numbers "
+                "that differ behind the 15th digit may share a score"
+            )
+            if partition is None:
+                yield (
+                    "all its keys are in one hash slot, so one node of a cluster takes all its "
+                    "writes; name a partition in `index` if that is too many"
+                )
 
 
 def _cautions(view: View) -> Iterator[str]:
@@ -155,6 +184,6 @@ def _sample(view: View, key: str, value: bytes, item: Item) -> Sample:
         text = " ".join(part.decode(errors="backslashreplace") for part in parts)
         size = sum(map(len, parts))
     cost = {"key": len(utf8(key)), "value": size, "fence": len(utf8(fence_key(key))) + _FENCE}
-    if view.collection:
-        cost["index member"] = len(view.collection.member(item))
+    if view.members:
+        cost["index member"] = len(view.members.member(item))
     return Sample(key, text, view.expires(item), cost)

@@ -13,9 +13,8 @@ if TYPE_CHECKING:
     from dynamirror.views.view import ViewSpec
 
 
-# The default keys, of an entry and of a collection's, begin like these, whatever the table's key.
-_DEFAULT: Final = "{table}:{id}"
-_DEFAULT_OF_COLLECTION: Final = "{table}:{{{id}}}:{sort}"
+# A default key begins as with these, whatever the table's key.
+_KEYS: Final = ("id", "sort")
 
 
 class KeySpace(msgspec.Struct, frozen=True):
@@ -25,11 +24,27 @@ class KeySpace(msgspec.Struct, frozen=True):
         view: name of the view.
         table: name of its table.
         prefix: the text before the first attribute.
+        is_tagged: whether the keys have a hash tag of their own.
+        before_tag: the text before it; None where an attribute stands before it.
     """
 
     view: str
     table: str
     prefix: str
+    is_tagged: bool
+    before_tag: str | None
+
+    @classmethod
+    def of(cls, view: str, table: str, template: KeyTemplate) -> "KeySpace":
+        """Return the key space of a view."""
+        return cls(view, table, template.prefix, template.is_tagged, template.before_tag)
+
+    def is_apart(self, other: "KeySpace") -> bool:
+        """Return whether hash tags alone keep the keys apart, as no value has a brace."""
+        if self.is_tagged != other.is_tagged:
+            return True
+        both = self.before_tag, other.before_tag
+        return None not in both and both[0] != both[1]
 
     def __str__(self) -> str:
         return f"{self.view} (table {self.table})"
@@ -41,6 +56,8 @@ def check_apart(one: KeySpace, other: KeySpace) -> None:
     Raises:
         ConfigError: they can.
     """
+    if one.is_apart(other):
+        return
     short, long = sorted((one.prefix, other.prefix), key=len)
     if long.startswith(short):
         reason = f"the keys of both begin with {short!r}"
@@ -74,9 +91,9 @@ def _spaces(specs: Sequence["ViewSpec"], tables: Sequence[str]) -> Iterator[KeyS
     for table in tables:
         for spec in specs:
             if spec.table in (None, table):
-                default = _DEFAULT_OF_COLLECTION if spec.collection else _DEFAULT
+                text = spec.key or spec.order.default_key(_KEYS)
                 try:
-                    template = KeyTemplate.parse(spec.key or default, table=table)
+                    template = KeyTemplate.parse(text, table=table)
                 except ConfigError as error:
                     raise ConfigError(f"view {spec.name}: {error}") from None
-                yield KeySpace(spec.name, table, template.prefix)
+                yield KeySpace.of(spec.name, table, template)

@@ -9,19 +9,10 @@ import msgspec
 
 from dynamirror.errors import ConfigError, KeyTooLongError, RecordError
 from dynamirror.records.attribute_value import AttributeValue, Item, utf8
-from dynamirror.records.key_codec import key_text, key_value, sort_bytes, sort_value
+from dynamirror.records.key_codec import key_text, key_value
 from dynamirror.views.condition import path
+from dynamirror.views.escaping import any_of, escape, percent, step_aside, step_back, unescaped
 from dynamirror.views.keyspace import FENCE_BYTES, LONGEST_FENCE_BYTES, RESERVED
-
-_ASIDE = f"%{ord(RESERVED[0]):02X}"
-
-
-_ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
-
-
-# Ends the key of a collection's index, behind the partition key.
-_INDEX = "}:%%"
-
 
 # What DynamoDB takes of a partition key and of a sort key, and the longest text of a number.
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
@@ -30,6 +21,8 @@ _MOST_NUMBER_BYTES = 46
 # The letters of a byte that is escaped, and the letters of two types' texts that may be.
 _ESCAPED = len("%XX")
 _NUMBER, _BASE64URL = frozenset("+-.E"), frozenset("-_")
+_MARKS = {"S": "", "N": "%n", "B": "%b"}
+_TYPE_OF_MARK = {text: tag for tag, text in _MARKS.items()}
 _TOKEN = re.compile(r"(\{\{|\}\})|\{([^{}]+)\}|([{}])")
 
 
@@ -45,10 +38,17 @@ class KeyTemplate(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     literals: tuple[str, ...]
     escaped: frozenset[str]
+    typed: frozenset[str] = frozenset()
 
     @classmethod
-    def parse(cls, text: str, *, table: str) -> "KeyTemplate":
+    def parse(cls, text: str, *, table: str, typed: frozenset[str] = frozenset()) -> "KeyTemplate":
         """Read a template; `{table}` becomes the table's name.
+
+        Args:
+            text: the template.
+            table: the table's name.
+            typed: names of attributes before whose values a number is marked with `%n`, and binary
+                with `%b`, so that values of two types never have one text.
 
         Raises:
             ConfigError: the template is not well-formed or two values could have one key.
@@ -74,7 +74,7 @@ class KeyTemplate(msgspec.Struct, frozen=True):
                 literals.append("")
         literals[-1] += text[end:]
         template = cls(
-            text, tuple(names), tuple(literals), frozenset("%{}") | _separators(literals)
+            text, tuple(names), tuple(literals), frozenset("%{}") | _separators(literals), typed
         )
         template._check()
         return template
@@ -110,56 +110,48 @@ class KeyTemplate(msgspec.Struct, frozen=True):
                 "itself; choose another prefix"
             )
 
-    def collection(self, partition: str, sort: str | None) -> "Collection":
-        """Return the index of one partition's keys, in their own hash slot.
+    @property
+    def before_tag(self) -> str | None:
+        """The text before the hash tag if no attribute stands before it; None without a hash tag.
 
-        Args:
-            partition: name of the partition key.
-            sort: name of the sort key.
-
-        Raises:
-            ConfigError: the keys of one partition do not share a slot.
+        No value has a brace, so two keys with different such texts differ.
         """
-        if sort is None or self.names != (partition, sort):
-            raise ConfigError(
-                f"key {self.text!r}: a collection's key names the partition key and the sort key, "
-                "each once, as in order:{{{pk}}}:{sk}"
-            )
-        head, between, tail = self.literals
-        if not head.endswith("{") or not between.startswith("}"):
-            raise ConfigError(
-                f"key {self.text!r}: a collection's entries share a slot, so its key has the "
-                f"partition key alone in a hash tag, as in order:{{{{{{{partition}}}}}}}:{{{sort}}}"
-            )
-        if "%" in between + tail:
-            raise ConfigError(
-                f"key {self.text!r}: % behind the partition key is kept for the index of a "
-                "collection; choose another separator"
-            )
-        return Collection(self, partition, sort)
+        head, brace, _ = self.literals[0].partition("{")
+        return head if brace else None
+
+    @property
+    def is_tagged(self) -> bool:
+        """Whether the keys have a hash tag of their own."""
+        return "{" in "".join(self.literals)
 
     @property
     def prefix(self) -> str:
         """The text that every key of this template begins with; may be empty."""
         head = self.literals[0]
         if head.startswith(RESERVED):  # a table called dynamirror
-            return _step_aside(head)
+            return step_aside(head)
         return "" if RESERVED.startswith(head) else head
 
     def reader(
-        self, types: Mapping[str, str], pinned: Mapping[str, str] | None = None
+        self,
+        types: Mapping[str, str],
+        pinned: Mapping[str, str] | None = None,
+        *,
+        others: Sequence[str] = (),
     ) -> Callable[[str], Item | None]:
-        """Return a function from a key to its item's primary key.
+        """Return a function from a key to its item's primary key, and to other attributes.
 
         It returns None if this template cannot have rendered the key.
 
         Args:
             types: of the primary-key attributes, all of which the template names or are pinned.
             pinned: texts of primary-key attributes that the template does not name.
+            others: other names of the template; where they are not typed, their values come as S.
         """
         constants = {name: {"S": text} for name, text in (pinned or {}).items() if name in types}
         places = {name: self.names.index(name) for name in types if name in self.names}
-        escaped = _any_of(self.escaped)
+        other_places = {name: self.names.index(name) for name in others}
+        escaped = any_of(self.escaped)
         take_apart, distinct = self._parser(), set(self.names)
 
         def read(key: str) -> Item | None:
@@ -167,8 +159,13 @@ class KeyTemplate(msgspec.Struct, frozen=True):
             if parts is None:
                 return None
             try:
-                values = [_unescaped(part) for part in parts]
-                if [escaped.sub(_percent, value) or "%" for value in values] != list(parts):
+                marks = [_mark_of(part) for part in parts]
+                values = [
+                    unescaped(part[len(mark) :]) for part, mark in zip(parts, marks, strict=True)
+                ]
+                if [
+                    mark + escape(value, escaped) for mark, value in zip(marks, values, strict=True)
+                ] != list(parts):
                     return None
                 if len({*zip(self.names, values, strict=True)}) != len(distinct):
                     return None  # an attribute that is named twice has one value
@@ -177,6 +174,9 @@ class KeyTemplate(msgspec.Struct, frozen=True):
                     if name in places
                     else constants[name]
                     for name, tag in types.items()
+                } | {
+                    name: key_value(values[place], _TYPE_OF_MARK[marks[place]])
+                    for name, place in other_places.items()
                 }
             except (RecordError, UnicodeDecodeError):
                 return None
@@ -187,13 +187,16 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         """Make the function that finds what stands for the values in a key, still escaped."""
         escaped = re.escape("".join(sorted(self.escaped)))
         value = f"((?:[^{escaped}]|%[0-9A-F]{{2}})+|%)"
+        typed = f"((?:%[bn])?{value[1:-1].join(('(?:', ')'))})"
+        values = (typed if name in self.typed else value for name in self.names)
         head, *tail = map(re.escape, self.literals)
-        pattern = re.compile(head + "".join(value + literal for literal in tail), re.DOTALL)
+        parts = (part + literal for part, literal in zip(values, tail, strict=True))
+        pattern = re.compile(head + "".join(parts), re.DOTALL)
 
         def take_apart(key: str) -> tuple[str, ...] | None:
             if key.startswith(RESERVED):
                 return None
-            match = pattern.fullmatch(_step_back(key)) or pattern.fullmatch(key)
+            match = pattern.fullmatch(step_back(key)) or pattern.fullmatch(key)
             return match.groups() if match else None
 
         return take_apart
@@ -201,7 +204,7 @@ class KeyTemplate(msgspec.Struct, frozen=True):
     @property
     def fence_bytes(self) -> int:
         """How much longer the key of a fence is than that of its entry, in bytes."""
-        return FENCE_BYTES if "{" in "".join(self.literals) else LONGEST_FENCE_BYTES
+        return FENCE_BYTES if self.is_tagged else LONGEST_FENCE_BYTES
 
     def longest_key(self, keys: Sequence[str], types: Mapping[str, str]) -> int | None:
         """Return the length in bytes of the longest key that an item can have; None for any length.
@@ -237,24 +240,27 @@ class KeyTemplate(msgspec.Struct, frozen=True):
             max_key_bytes: the length of the longest key that the cache takes; None for any.
         """
         longest = sys.maxsize if max_key_bytes is None else max_key_bytes - self.fence_bytes
-        replace = _any_of(self.escaped).sub
+        replace = any_of(self.escaped).sub
         head, tail = self.literals[0], self.literals[1:]
         getters = (path(name, keys) for name in self.names)
-        parts = tuple(zip(getters, tail, strict=True))
+        typed = (name in self.typed for name in self.names)
+        parts = tuple(zip(getters, tail, typed, strict=True))
         may_be_reserved = RESERVED.startswith(head) or head.startswith(RESERVED)
 
         def render(item: Item) -> str | None:
             key = head
-            for get, literal in parts:
+            for get, literal, is_typed in parts:
                 value = get(item)
                 if value is None:
                     return None
                 text = key_text(value)
                 if not text.isalnum():  # as no separator and no brace is
-                    text = replace(_percent, text) or "%"
+                    text = replace(percent, text) or "%"
+                if is_typed:
+                    text = mark(value) + text
                 key += text + literal
             if may_be_reserved and key.startswith(RESERVED):
-                key = _step_aside(key)
+                key = step_aside(key)
             # A text has no more letters than bytes.
             if (len(key) > longest or not key.isascii()) and (size := len(utf8(key))) > longest:
                 raise KeyTooLongError(
@@ -266,94 +272,20 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         return render
 
 
-class Collection(msgspec.Struct, frozen=True):
-    """The index of the entries of one partition key.
+def mark(value: AttributeValue) -> str:
+    """Return what stands before the text of a typed value."""
+    (tag,) = value
+    return _MARKS[tag]
 
-    It is a sorted set, all of whose scores are 0, so that its members stand in their own order:
-    each is a sort key (`attributes.sort_bytes`). No template renders its key, since `%%` stands for
-    no value.
 
-    Args:
-        template: of the entries' keys.
-        partition: name of the partition key.
-        sort: name of the sort key.
-    """
-
-    template: KeyTemplate
-    partition: str
-    sort: str
-
-    def index_key(self, item: Item) -> str:
-        """Return the key of the index of an item's entry; raises RecordError if it has none."""
-        text = _any_of(self.template.escaped).sub(_percent, key_text(item[self.partition])) or "%"
-        key = f"{self.template.literals[0]}{text}{_INDEX}"
-        utf8(key)
-        return _step_aside(key) if key.startswith(RESERVED) else key
-
-    def member(self, item: Item) -> bytes:
-        """Return an item's member in the index; raises RecordError if it can have none."""
-        return sort_bytes(item[self.sort])
-
-    def partition_of(self, key: str, tag: str) -> AttributeValue | None:
-        """Return the partition key of an index; None if the key is not that of an index.
-
-        Args:
-            key: the key.
-            tag: the type of the partition key.
-        """
-        head, plain = self.template.literals[0], _step_back(key)
-        if not (plain.startswith(head) and plain.endswith(_INDEX)):
-            return None
-        part = plain[len(head) : -len(_INDEX)]
-        try:
-            value = key_value(_unescaped(part), tag)
-        except (RecordError, UnicodeDecodeError):
-            return None
-        return value if self.index_key({self.partition: value}) == key else None
-
-    def item_key(self, partition: AttributeValue, member: bytes, tag: str) -> Item | None:
-        """Return the primary key of a member of an index; None if it is no such member.
-
-        Args:
-            partition: the partition key.
-            member: of the index.
-            tag: the type of the sort key.
-        """
-        try:
-            item = {self.partition: partition, self.sort: sort_value(member, tag)}
-            return item if self.member(item) == member else None
-        except (RecordError, ValueError, IndexError):
-            return None
+def _mark_of(part: str) -> str:
+    # No escaped byte is written in small letters.
+    return part[:2] if part[:2] in ("%n", "%b") else ""
 
 
 def _factor(escaped: frozenset[str], letters: frozenset[str]) -> int:
     return _ESCAPED if escaped & letters else 1
 
 
-def _any_of(letters: frozenset[str]) -> re.Pattern[str]:
-    return re.compile(f"[{re.escape(''.join(sorted(letters)))}]")
-
-
-def _step_aside(key: str) -> str:
-    """Keep a key out of our own name space; nothing else ever escapes its first letter."""
-    return _ASIDE + key[1:]
-
-
-def _step_back(key: str) -> str:
-    aside = _step_aside(RESERVED)
-    return RESERVED + key.removeprefix(aside) if key.startswith(aside) else key
-
-
 def _separators(literals: Sequence[str]) -> frozenset[str]:
     return frozenset(literal[0] for literal in literals[1:-1] if literal)
-
-
-def _unescaped(part: str) -> str:
-    """Return the unescaped text; raises UnicodeDecodeError if it is not UTF-8."""
-    if part == "%":
-        return ""
-    return _ESCAPES.sub(lambda match: bytes.fromhex(match[0].replace("%", "")).decode(), part)
-
-
-def _percent(match: re.Match[str]) -> str:
-    return "".join(f"%{byte:02X}" for byte in match.group().encode())

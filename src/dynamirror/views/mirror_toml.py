@@ -12,10 +12,21 @@ from dynamirror.records.attribute_value import AttributeValue, number_text
 from dynamirror.validation import Name, explain_validation_error
 from dynamirror.views import condition, encoding
 from dynamirror.views.encoding import Encoding
+from dynamirror.views.index import IndexSpec
 from dynamirror.views.key_template import KeyTemplate
 from dynamirror.views.keyspace import escape_glob
 from dynamirror.views.projection import Projection
 from dynamirror.views.view import Schema, ViewSpec, bind_views, check_stream
+
+
+class _IndexTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The `index` of one [[view]]."""
+
+    partition: Name | None = None
+    sort: Name | None = None
+
+    def spec(self) -> IndexSpec:
+        return IndexSpec(self.partition, self.sort)
 
 
 class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -24,7 +35,7 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: Name | None = None
     table: Name | None = None
     key: Name | None = None
-    encoding: Literal["json", "dynamodb-json", "hash", "attribute"] = "json"
+    encoding: Literal["json", "dynamodb-json", "hash", "attribute"] | None = None
     attribute: Name | None = None
     exclusive: bool = False
     when: dict[str, Any] | None = None
@@ -34,6 +45,8 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     constants: dict[Name, Any] = {}
     ttl: Name | None = None
     collection: bool = False
+    index: _IndexTable | None = None
+    score: Name | None = None
 
     def projection(self) -> Projection:
         return Projection(
@@ -45,6 +58,10 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def encoder(self) -> Encoding:
         match self.encoding:
+            case None:
+                # Queries of an index shall be answered exactly.
+                is_queried = self.index is not None and self.score is None
+                return encoding.DYNAMODB_JSON if is_queried else encoding.JSON
             case "json":
                 return encoding.JSON
             case "dynamodb-json":
@@ -65,6 +82,7 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         new = list(self.rename.values())
         if len({*new, *self.constants}) < len(new) + len(self.constants):
             raise ValueError("`rename` and `constants` give two attributes one name")
+        self._check_order()
         self.projection()
         if self.key is not None:
             try:
@@ -76,6 +94,24 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
                 condition.parse(self.when)
             except ConfigError as error:
                 raise ValueError(str(error)) from None
+
+    def _check_order(self) -> None:
+        if self.index is None:
+            if self.score is not None and not self.collection:
+                raise ValueError(
+                    '`score` needs the sorted set that it orders: `index = { partition = "…" }` '
+                    "for one of each value, `index = {}` for one of the whole table, or "
+                    "`collection = true` for one of each partition key"
+                )
+            return
+        if self.collection:
+            raise ValueError("`index` and `collection` exclude each other; give one")
+        if self.name is None:
+            raise ValueError("an index view is queried by its name; add `name`")
+        if self.score is None and self.index.partition is None:
+            raise ValueError('`index` needs a partition, as in index = { partition = "customer" }')
+        if self.score is not None and self.index.sort is not None:
+            raise ValueError("`score` is the order; leave out `sort` of `index`")
 
 
 def _constant(name: str, value: object) -> AttributeValue:
@@ -244,6 +280,8 @@ def parse_views(text: str, source: str = "mirror.toml") -> tuple[ViewSpec, ...]:
             projection=table.projection(),
             ttl=table.ttl,
             collection=table.collection,
+            index=None if table.index is None else table.index.spec(),
+            score=table.score,
         )
         for index, table in enumerate(tables)
     )

@@ -68,9 +68,12 @@ def _named(spec: ViewSpec, view: View) -> Iterator[tuple[str, str, bool]]:
     """Yield the field, the attribute, and whether its dots lead into maps."""
     projection = spec.projection
     for name in dict.fromkeys(view.template.names):
-        yield "key", name, True
+        is_indexed = spec.index is not None and name in spec.index.names
+        yield "index" if is_indexed else "key", name, not is_indexed
     for name in sorted(view.when.names() if view.when else ()):
         yield "when", name, True
+    if spec.score:
+        yield "score", spec.score, True
     if spec.ttl:
         yield "ttl", spec.ttl, True
     for name in sorted(projection.include or ()):
@@ -89,7 +92,7 @@ def _top_level(name: str) -> Callable[[Item], object]:
 
 
 def _suggestion(name: str, fields: Sequence[str], items: Iterable[Item]) -> str | None:
-    leads_into_maps = {"key", "when", "ttl"}.issuperset(fields)
+    leads_into_maps = {"key", "when", "ttl", "score"}.issuperset(fields)
     known = {
         attribute.lower(): attribute
         for item in items

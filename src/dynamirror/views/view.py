@@ -10,29 +10,16 @@ import msgspec
 from dynamirror.errors import ConfigError, KeyTooLongError
 from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.stream_record import Change, check_view_type
+from dynamirror.views.board import Board
+from dynamirror.views.collection import Collection
 from dynamirror.views.condition import Condition, parse, path, pinned
-from dynamirror.views.encoding import JSON, Encoding, ValueType
+from dynamirror.views.encoding import DYNAMODB_JSON, JSON, Encoding, ValueType
+from dynamirror.views.index import Index, IndexSpec
 from dynamirror.views.key_spaces import KeySpace, check_apart
-from dynamirror.views.key_template import Collection, KeyTemplate
+from dynamirror.views.key_template import KeyTemplate
+from dynamirror.views.order import Members, Order, identifier
 from dynamirror.views.projection import Projection
-
-
-class Schema(msgspec.Struct, frozen=True):
-    """A table's name and its primary-key attributes, partition key first.
-
-    Args:
-        table: the table's name.
-        keys: the attributes' names.
-        types: their types, S, N or B; empty where they are not known.
-    """
-
-    table: str
-    keys: tuple[str, ...]
-    types: tuple[str, ...] = ()
-
-    def key_of(self, item: Item) -> Item:
-        """Return an item's primary key."""
-        return {name: item[name] for name in self.keys}
+from dynamirror.views.schema import Schema as Schema  # noqa: PLC0414 - for all who import it from here
 
 
 class View(msgspec.Struct, frozen=True):
@@ -49,7 +36,7 @@ class View(msgspec.Struct, frozen=True):
         when: which items it is for; None for all.
         make: what of an item is written; None for all of it.
         ttl: finds the attribute with the time of expiry; None for never.
-        collection: the index of its entries; None for none.
+        members: the sorted sets of its entries; None for none.
         pinned: texts of primary-key attributes that the key does not name.
         attributes: all that is needed of an item; None for the whole of it.
         fingerprint: of all that decides what is written.
@@ -66,11 +53,27 @@ class View(msgspec.Struct, frozen=True):
     when: Condition | None = None
     make: Callable[[Item], Item] | None = None
     ttl: Callable[[Item], AttributeValue | None] | None = None
-    collection: Collection | None = None
+    members: Members | None = None
     pinned: Mapping[str, str] = {}
     attributes: frozenset[str] | None = None
     fingerprint: str = ""
     is_static: bool = False
+
+    @property
+    def collection(self) -> Collection | Index | None:
+        """The sorted sets that a query can read; None for none."""
+        return None if isinstance(self.members, Board) else self.members
+
+    @property
+    def index(self) -> Index | None:
+        """The index of other attributes than the table's key that a query names; None for none."""
+        is_exact = self.encoding is DYNAMODB_JSON  # no other keeps the types
+        return self.members if isinstance(self.members, Index) and is_exact else None
+
+    @property
+    def board(self) -> Board | None:
+        """The sorted sets in the order of a number; None for none."""
+        return self.members if isinstance(self.members, Board) else None
 
     def render(self, item: Item) -> str | None:
         """Return the key of an item's entry, or None if the view has none for it.
@@ -79,6 +82,8 @@ class View(msgspec.Struct, frozen=True):
             RecordError: an attribute cannot stand in a key.
         """
         if self.when is not None and not self.when.holds(item):
+            return None
+        if self.members is not None and not self.members.holds(item):
             return None
         return self.key_of(item)
 
@@ -136,10 +141,12 @@ class View(msgspec.Struct, frozen=True):
     def identifier(self) -> Callable[[str], Item | None]:
         """Return a function from an entry's key to its item's primary key, or None.
 
-        The types of the table's key attributes must be known.
+        With it come the other attributes that place the entry in a sorted set. The types of the
+        table's key attributes must be known.
         """
-        types = dict(zip(self.schema.keys, self.schema.types, strict=True))
-        return self.template.reader(types, self.pinned)
+        return identifier(
+            self.template, self.schema, self.pinned, is_placed=self.members is not None
+        )
 
 
 _NEVER = 10**11
@@ -159,6 +166,8 @@ class ViewSpec(msgspec.Struct, frozen=True):
         projection: what of an item is written.
         ttl: the attribute with the time of expiry; None for none.
         collection: whether the entries of one partition key can be read in order.
+        index: the attributes by which the entries can be read instead; None for none.
+        score: the attribute with the number that orders the entries; None for none.
         max_key_bytes: the length of the longest key that the cache takes; None for any. The
             settings decide it, and no file.
     """
@@ -172,6 +181,8 @@ class ViewSpec(msgspec.Struct, frozen=True):
     projection: Projection = Projection()
     ttl: str | None = None
     collection: bool = False
+    index: IndexSpec | None = None
+    score: str | None = None
     max_key_bytes: int | None = None
 
     def bind(self, schema: Schema) -> View:
@@ -180,11 +191,14 @@ class ViewSpec(msgspec.Struct, frozen=True):
         Raises:
             ConfigError: the view's keys could belong to two items of that table.
         """
-        text = self.key or self._default_key(schema)
+        order = self.order
+        text = self.key or order.default_key(schema.keys)
         try:
-            template = KeyTemplate.parse(text, table=schema.table)
+            order.check(schema.keys, self.projection)
+            template = KeyTemplate.parse(text, table=schema.table, typed=order.typed(schema.keys))
             when = parse(self.when, keys=schema.keys) if self.when is not None else None
-            collection = template.collection(*self._pair(schema)) if self.collection else None
+            key_of = template.renderer(schema.keys, max_key_bytes=self.max_key_bytes)
+            members = order.members(template, schema, key_of)
         except ConfigError as error:
             raise ConfigError(f"view {self.name}: {error}") from None
         constant = pinned(when)
@@ -201,28 +215,25 @@ class ViewSpec(msgspec.Struct, frozen=True):
             schema=schema,
             template=template,
             encoding=self.encoding,
-            key_of=template.renderer(schema.keys, max_key_bytes=self.max_key_bytes),
+            key_of=key_of,
             needs_old_image=not set(template.names) <= set(schema.keys),
             exclusive=self.exclusive,
             when=when,
-            make=self.projection.projector(),
+            make=order.completed(self.projection, schema.keys).projector(),
             ttl=path(self.ttl, schema.keys) if self.ttl else None,
-            collection=collection,
+            members=members,
             pinned={name: text for name, text in constant.items() if name in schema.keys},
             attributes=self._attributes(template, when, schema),
             fingerprint=self._fingerprint(template),
-            is_static=when is None and set(template.names) <= set(schema.keys),
+            is_static=(
+                when is None and self.score is None and set(template.names) <= set(schema.keys)
+            ),
         )
 
-    def _default_key(self, schema: Schema) -> str:
-        names = [f"{{{name}}}" for name in schema.keys]
-        if self.collection:
-            names[0] = f"{{{{{names[0]}}}}}"
-        return "{table}:" + ":".join(names)
-
-    @staticmethod
-    def _pair(schema: Schema) -> tuple[str, str | None]:
-        return schema.keys[0], schema.keys[1] if len(schema.keys) > 1 else None
+    @property
+    def order(self) -> Order:
+        """How the entries are read in order."""
+        return Order(self.name, self.index, self.score, is_collection=self.collection)
 
     def _attributes(
         self, template: KeyTemplate, when: Condition | None, schema: Schema
@@ -241,6 +252,7 @@ class ViewSpec(msgspec.Struct, frozen=True):
             *template.names,
             *(when.names() if when else ()),
             *((self.ttl,) if self.ttl else ()),
+            *((self.score,) if self.score else ()),
         }
         # What leads into maps needs the whole first one; an item's own name may have dots, too.
         first = {name if name in schema.keys else name.split(".")[0] for name in asked}
@@ -261,7 +273,9 @@ class ViewSpec(msgspec.Struct, frozen=True):
             self.ttl,
             self.collection,
         )
-        return sha256(repr(written).encode()).hexdigest()[:16]
+        # Without these, a view's fingerprint is as it was before there were any.
+        text = repr(written) + (repr((self.index, self.score)) if self.index or self.score else "")
+        return sha256(text.encode()).hexdigest()[:16]
 
 
 class Views:
@@ -374,4 +388,4 @@ def check_stream(views: Sequence[View], view_type: str, table: str) -> None:
 
 
 def _key_space(view: View) -> KeySpace:
-    return KeySpace(view.name, view.schema.table, view.template.prefix)
+    return KeySpace.of(view.name, view.schema.table, view.template)

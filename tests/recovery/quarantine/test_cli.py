@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.support.deadlines import wait_until
-from tests.support.processes import environment, run, start
+from tests.support.processes import environment, invoke, start
 
 from dynamirror.cache.quarantine import ParkedItem, park
 from dynamirror.emulators.process import free_port
@@ -30,11 +30,11 @@ class Commands:
 
     def quarantine(self, *arguments: str, status: int = 0) -> str:
         """Run `dynamirror quarantine`; gives its output."""
-        return self._output(run(*self.quarantine_args, *arguments, env=self.env), status)
+        return self._output(invoke(*self.quarantine_args, *arguments, env=self.env), status)
 
     def redrive(self, *arguments: str, status: int = 0) -> str:
         """Run `dynamirror redrive`; gives its output."""
-        return self._output(run(*self.redrive_args, *arguments, env=self.env), status)
+        return self._output(invoke(*self.redrive_args, *arguments, env=self.env), status)
 
     def _output(self, done: "CompletedProcess[str]", status: int) -> str:
         assert done.returncode == status, done.stderr
@@ -150,7 +150,7 @@ def test_an_item_can_be_discarded(commands: Commands, mirrored: Any) -> None:
 
 def refused(*arguments: str, commands: Commands) -> str:
     """Run a command that must fail with one sentence."""
-    done = run(*arguments, env=commands.env)
+    done = invoke(*arguments, env=commands.env)
     assert done.returncode == 1
     assert done.stdout == ""
     (line,) = done.stderr.splitlines()
@@ -173,6 +173,6 @@ def test_bad_input_is_one_sentence(commands: Commands, mirrored: Any) -> None:
 
 @pytest.mark.parametrize("command", ["quarantine", "redrive"])
 def test_a_table_must_be_named(commands: Commands, command: str) -> None:
-    done = run(command, env=commands.env)
+    done = invoke(command, env=commands.env)
     assert done.returncode == 1
     assert "--table" in done.stderr

@@ -59,7 +59,7 @@ class Script:
         return Command(key, call)
 
     def indexed(self, key: bytes, *words: Word) -> Command:
-        """Return a call with the collection's index as one more key, after the others."""
+        """Return a call with the entry's sorted set as one more key, after the others."""
         return Command(key, (*self._indexed, key, *words))
 
 

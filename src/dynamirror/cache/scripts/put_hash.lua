@@ -2,7 +2,7 @@
 -- ARGV[3]: the number of parts that follow, then field, value, field, value, each behind its length
 -- (32 bits, big-endian). As one argument, since a request may have no more than 3,999.
 -- ARGV[4]: when it expires, '' for never.
--- A collection's entry: KEYS[3]: the index; ARGV[5]: what stands for the entry there.
+-- An entry with a member: KEYS[3]: its sorted set; ARGV[5]: the member; ARGV[6]: its score.
 local packed = ARGV[3]
 local function in_slices(act) -- what unpack() gives is bound by Lua's stack
   local left, at = struct.unpack('>I4', packed)
@@ -50,12 +50,12 @@ else
   redis.call('PERSIST', entry)
 end
 if KEYS[3] then
-  local said = redis.pcall('ZADD', KEYS[3], 0, ARGV[5])
+  local said = redis.pcall('ZADD', KEYS[3], ARGV[6], ARGV[5])
   if type(said) == 'table' then
     if string.sub(said.err or '', 1, 9) ~= 'WRONGTYPE' then return said end
-    -- No index was nobody's to put there: rather make a new one than fail for ever.
+    -- Nobody should have put anything else there: rather replace it than fail for ever.
     redis.call('UNLINK', KEYS[3])
-    redis.call('ZADD', KEYS[3], 0, ARGV[5])
+    redis.call('ZADD', KEYS[3], ARGV[6], ARGV[5])
   end
 end
 redis.call('SET', fence, incoming, 'EX', fence_ttl)

@@ -1,0 +1,1 @@
+"""The cache for coroutines: the same reads as `dynamirror.cache.client`, without threads."""
