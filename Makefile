@@ -10,7 +10,7 @@ SECONDS ?= 20
 WORLDS ?= 1000
 CALLS ?= 3000
 
-.PHONY: help demo test test-fast check bench chaos worlds conformance docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test test-fast check bench fences chaos worlds conformance scale-replication docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -38,6 +38,9 @@ check: $(VENV)/.dev ## lint, types, import floors and prose
 bench: $(VENV)/.dev bench/original/node_modules/.installed ## measure speed, start, memory and cost, and write docs/performance.md
 	@$(BIN)/python -m bench $(ARGS)
 
+fences: $(VENV)/.dev ## measure what a fence costs as a key, and as a field of a hash
+	@$(BIN)/python -m bench.fences $(ARGS)
+
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
 	@$(BIN)/python -m chaos --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
 
@@ -46,6 +49,9 @@ worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cann
 
 conformance: $(VENV)/.dev ## compare CALLS generated reads in each of 8 states of a mirror with the table's answers
 	@CONFORMANCE_CALLS=$(CALLS) $(BIN)/python -m pytest tests/reader/test_conformance.py -q -n 2 $(ARGS)
+
+scale-replication: $(VENV)/.dev ## simulate a thousand shards on the real handler: lag, backlog, concurrency, limits
+	@$(BIN)/python -m scale.replicate $(ARGS)
 
 docs: $(VENV)/.dev ## build the documentation into site/, after renewing what it takes from the code
 	@$(BIN)/python docs/reference.py

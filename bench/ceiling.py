@@ -25,7 +25,7 @@ def sets(port: int, records: int) -> Sample:
     """Take the rate of SET."""
     value = str(next(_numbers)).encode() + b"x" * 300
     commands: list[_Command] = [(b"SET", b"set:%d" % at, value) for at in range(records)]
-    return Sample("ceiling.set", "commands/s", _rate(port, commands, b"+OK\r\n"))
+    return Sample("ceiling.set", "commands/s", rate(port, commands, b"+OK\r\n"))
 
 
 def scripts(name: str, port: int, records: int) -> Sample:
@@ -46,11 +46,17 @@ def scripts(name: str, port: int, records: int) -> Sample:
         commands.append(
             tuple(word.encode() if isinstance(word, str) else word for word in call.words)
         )
-    return Sample(name, "commands/s", _rate(port, commands, b"$7\r\napplied\r\n"))
+    return Sample(name, "commands/s", rate(port, commands, b"$7\r\napplied\r\n"))
 
 
-def _rate(port: int, commands: Sequence[_Command], reply: bytes) -> float:
-    """Return the commands a second if each has the same reply."""
+def rate(port: int, commands: Sequence[_Command], reply: bytes) -> float:
+    """Return the commands a second if each has the same reply.
+
+    Args:
+        port: the server's.
+        commands: what is sent.
+        reply: of each.
+    """
     packed = [
         b"".join(libvalkey.pack_command(command) for command in commands[at : at + _AT_ONCE])
         for at in range(0, len(commands), _AT_ONCE)

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import msgspec
+
 from dynamirror.costs import figures, prices
 from dynamirror.costs.alternatives import alternatives
 from dynamirror.costs.model import monthly, total
@@ -26,6 +28,12 @@ _WORKLOADS = {
 }
 _WINDOWS = (0, 1, 2, 5, 10)
 _DRAWN = (0, 1, 2, 5)
+_LOGGED = (
+    _BUSY,
+    Workload(changes=1_000, items=25_000_000),
+    Workload(changes=100_000, items=1e9, shards=1_000),
+    Workload(changes=100_000, items=1e9, shards=1_000, window=1),
+)
 _RATES = {1_000: "1,000 changes/s", 100: "100 changes/s", 10: "10 changes/s"}
 _REPLICATOR = "replicator:"
 # The picture: its size, and the frame of the graph within it.
@@ -87,6 +95,23 @@ def windows() -> str:
     return _table(heads, rows)
 
 
+def logs() -> str:
+    """Return the table of what the replicator logs."""
+    rows = []
+    for work in _LOGGED:
+        sizes = (each.log_bytes * prices.SECONDS / prices.GB for each in (work, _verbose(work)))
+        cells = (f"{size:,.1f} GB, {_dollars(size * prices.LOGS.dollars)}" for size in sizes)
+        requests = work.invocations * prices.SECONDS / prices.MILLION * prices.REQUESTS.dollars
+        changes, shards = f"{work.changes:,.0f}", f"{work.shards:,}"
+        rows.append((changes, shards, f"{work.invocations:,.0f}", *cells, _dollars(requests)))
+    heads = ("changes/s", "shards", "invocations/s", "default", "`logBatches=true`", "requests")
+    return _table(heads, rows)
+
+
+def _verbose(work: Workload) -> Workload:
+    return msgspec.structs.replace(work, log_batches=True)
+
+
 def price_list() -> str:
     """Return the table of prices."""
     rows = [
@@ -135,7 +160,7 @@ def assumptions() -> str:
         ),
         (
             f"A line of metrics has {line} bytes, and {more} more for each further batch within "
-            f"{figures.METRICS_SECONDS:g} s (measured)."
+            f"{figures.METRICS_SECONDS:g} s, up to {figures.METRICS_VALUES} (measured)."
         ),
         (
             f"An audit takes {scanned:g} µs for each entry of the cache, and {passed:g} µs for "
@@ -235,6 +260,7 @@ def main() -> int:
     for name, text in (
         ("months", months()),
         ("windows", windows()),
+        ("logs", logs()),
         ("assumptions", assumptions()),
         ("prices", price_list()),
     ):

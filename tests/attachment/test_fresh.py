@@ -127,6 +127,14 @@ def test_a_query_after_ones_own_write_shows_it(
     assert attachment.counts["Query"].reasons == {"too-new": 1}
 
 
+def test_a_statement_that_only_reads_is_no_write(
+    world: Mirrored, client: Any, attached: Attached
+) -> None:
+    attached(client, world, min_time="own-writes")
+    client.execute_statement(Statement=f'SELECT * FROM "{world.name}"')  # noqa: S608
+    assert source_of(client.get_item(TableName=world.name, Key=KEY)) == "cache"
+
+
 def test_a_write_that_was_refused_is_not_waited_for(
     world: Mirrored, client: Any, attached: Attached
 ) -> None:

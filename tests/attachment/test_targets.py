@@ -83,6 +83,15 @@ def test_a_table_may_be_named_by_its_arn(world: Mirrored, client: Any, attached:
         client.meta.events.unregister("before-send.dynamodb.GetItem", _refuse)
 
 
+def test_a_table_resource_may_be_named_by_its_arn(
+    world: Mirrored, resource: Any, attached: Attached
+) -> None:
+    table = resource.Table(resource.Table(world.name).table_arn)
+    attached(table, world)
+    assert source_of(table.get_item(Key={"id": "1"})) == "cache"
+    assert detach(table)
+
+
 def _refuse(**_rest: Any) -> None:
     raise ConnectionRefusedError
 

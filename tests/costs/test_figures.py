@@ -82,6 +82,7 @@ def test_fences_live_as_long_as_the_settings_have_them() -> None:
 
 def test_metrics_wait_as_long_as_in_the_handler() -> None:
     assert emf.SECONDS == figures.METRICS_SECONDS
+    assert emf.MOST_VALUES == figures.METRICS_VALUES
 
 
 def test_a_mirror_that_is_well_sends_as_many_metrics() -> None:
@@ -113,7 +114,8 @@ def test_the_handler_logs_as_many_bytes(
     more = [logged(number, figures.METRICS_SECONDS / 39.9) for number in range(3, 43)]
     lines = figures.BATCH_LINE if log_batches else 0
     assert first == pytest.approx(figures.METRICS_LINE + lines, rel=0.05)
-    expected = figures.METRICS_LINE + 40 * (figures.METRICS_MORE + lines)
+    expected = figures.METRICS_LINE + 40 * lines
+    expected += (figures.METRICS_VALUES - 1) * figures.METRICS_MORE
     assert sum(more) == pytest.approx(expected, rel=0.1)
     # A line for each batch costs less than the request, too: at any rate, and in any sandbox.
     assert figures.METRICS_LINE * 0.5 / 1e9 < 0.2 / 1e6

@@ -1,6 +1,7 @@
 """Every example mirrors its own items, whatever becomes of them."""
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -389,3 +390,16 @@ def test_view_check_warns_of_keys_that_serverless_refuses(run: Command, tmp_path
     assert status == 0
     assert "a key can have up to 6,193 bytes, and in ElastiCache Serverless no more than" in output
     assert "warning: 1 of 2 items have a key that is too long for ElastiCache Serverless" in output
+
+
+def test_each_access_pattern_is_answered_by_the_mirror() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"],
+        cwd=EXAMPLES / "access-patterns",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 passed" in done.stdout

@@ -1,7 +1,7 @@
 """A full cache evicts fences first, and an old change comes back: it is noticed, and healed."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from time import time
@@ -11,12 +11,15 @@ import pytest
 from tests.support.alarm_watch import Watch
 from tests.support.deadlines import wait_until
 
+from dynamirror.cache import doubt
 from dynamirror.cache.client import Cache
 from dynamirror.cache.doubt import noted_evictions
 from dynamirror.errors import CacheError
 from dynamirror.functions import auditor, environment, worker
 from dynamirror.handler import handler
+from dynamirror.operations.executions import may_rebuild
 from dynamirror.operations.messages import Status
+from dynamirror.recovery.audit import AuditResult, save_audit
 from dynamirror.views.keyspace import fence_key
 
 
@@ -110,6 +113,87 @@ def test_evictions_are_noticed_and_a_rebuild_heals_what_came_of_them(
     watch.world.rebuilt()
     assert entry(watch) == "new"
     assert status().doubtful is None
+
+
+def evict(cache: Cache, fences: Sequence[str]) -> None:
+    """Let another application write until most fences are evicted, and more come."""
+    (report,) = cache.broadcast(b"INFO")
+    used = int(report.decode().partition("used_memory:")[2].split()[0])
+    cache.broadcast(b"CONFIG", b"SET", b"maxmemory", b"%d" % (used + 1_000_000))
+    for number in range(2_000):
+        with suppress(CacheError):
+            cache.call("other", b"SET", f"other:{{other}}:{number}", bytes(10_000))
+        if sum(cache.call(fence, b"EXISTS", fence) for fence in fences) < len(fences) / 10:
+            return
+    raise AssertionError("most fences are still there")
+
+
+def test_fences_that_a_full_cache_evicts_under_load_are_noticed_and_a_rebuild_heals_all(
+    watch: Watch, full: Cache
+) -> None:
+    """Readers see old values until then; writes go on all the time."""
+    world, events, ids = watch.world, [], [str(number) for number in range(60)]
+
+    def both(event: Any, context: Any) -> Any:
+        events.append(event)
+        return handler(event, context)
+
+    delivery = world.follow(function=both)
+    world.puts({"id": {"S": item_id}, "n": {"N": "0"}} for item_id in ids)
+    world.caught_up(delivery)
+    world.rebuilt()
+    assert status().doubtful is None
+    with world.written_to(world.counted(1, ids[:20])):
+        # The first change of each of the others, which nobody writes any more, is repeated later.
+        world.puts({"id": {"S": item_id}, "n": {"N": "-1"}} for item_id in ids[20:])
+        world.caught_up(delivery)
+        evict(full, [fence_key(f"{world.table}:{item_id}") for item_id in ids[20:]])
+        first = [record for event in events for record in event["Records"]][: len(ids)]
+        assert status().doubtful is not None, "it is seen while writes go on"
+        make_room(full)
+        assert watch.invoke(handler, {"Records": first}) == {"batchItemFailures": []}
+        found = world.verify()
+        assert found.different >= len(ids[20:]) * 0.8, "nothing kept the old changes away"
+        world.rebuilt()
+        assert status().doubtful is None
+        assert world.verify().is_true
+    world.caught_up(delivery)
+    assert world.compare().is_true
+
+
+def test_a_doubtful_mirror_without_an_auditor_is_rebuilt_by_the_watchdog(
+    watch: Watch, full: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the cache evicts no more, and has room."""
+    names = set()
+
+    def starts() -> bool:
+        answer = watch.invoke(worker.handler, {"step": "check"})
+        if answer["start"]:
+            names.add(answer["name"])
+        return bool(answer["start"])
+
+    watch.world.rebuilt()
+    assert not starts()
+    watch.invoke(worker.handler, {"step": "evicted"})
+    assert not starts(), "the cache may go on to evict"
+    monkeypatch.setattr(doubt, "_QUIET_SECONDS", -10)
+    assert starts()
+    (report,) = full.broadcast(b"INFO")
+    used = int(report.decode().partition("used_memory:")[2].split()[0])
+    full.broadcast(b"CONFIG", b"SET", b"maxmemory", b"%d" % (used * 1.05))
+    assert not starts(), "a rebuild would evict still more"
+    full.broadcast(b"CONFIG", b"SET", b"maxmemory", b"0")
+    watch.invoke(auditor.handler)
+    assert not starts(), "a round of audits repairs it, and costs no rebuild"
+    save_audit(full, watch.world.table, AuditResult("2026-01-01T00:00:00+00:00", 0, 1, None))
+    assert starts(), "the audits have ended"
+    # Step Functions refuses a name that it had.
+    assert len(names) <= 2, "one a day"
+    assert all(may_rebuild(name, watch.world.table) for name in names)
+    assert not any(may_rebuild(name, "other") for name in names)
+    watch.world.rebuilt()
+    assert not starts()
 
 
 def test_evictions_that_cloudwatch_reports_are_noted(watch: Watch, full: Cache) -> None:

@@ -21,7 +21,7 @@ from dynamirror.views.index import IndexSpec
 from dynamirror.views.view import ViewSpec
 
 GROUPED = IndexSpec(partition="group", sort="rank")
-_WIRE = {
+WIRE = {
     "GetItem": wire.get_item,
     "BatchGetItem": wire.batch_get_item,
     "Query": wire.query,
@@ -115,7 +115,7 @@ def compare_wire(
     tally = Tally(Counter(), Counter())
     for _ in range(count):
         operation, body = reads.read()
-        mine: Any = run(_WIRE[operation](mirrors, body), cache)
+        mine: Any = run(WIRE[operation](mirrors, body), cache)
         if isinstance(mine, PassedOn):
             tally.passed[mine.reason] += 1
             continue

@@ -29,6 +29,7 @@ class EmfLine(NamedTuple):
     units: dict[str, str]
     samples: dict[str, list[float]]
     at: int
+    batches: int = 1
 
 
 def emf_lines(output: str) -> tuple[list[EmfLine], list[Any]]:
@@ -72,7 +73,9 @@ def _emf_line(line: Any) -> EmfLine:
         assert all(isinstance(value, int | float) and math.isfinite(value) for value in found)
         samples[metric["Name"]] = found
     assert len(samples) == len(defined), "each once"
-    assert set(line) == {"_aws", "table", *samples}, "nothing that is no metric"
+    assert set(line) - {"batches"} == {"_aws", "table", *samples}, "nothing that is no metric"
+    batches = line.get("batches", 1)
+    assert isinstance(batches, int)
     values = {name: sum(found) for name, found in samples.items()}
     units = {one["Name"]: one["Unit"] for one in defined}
-    return EmfLine(line["table"], values, units, samples, meta["Timestamp"])
+    return EmfLine(line["table"], values, units, samples, meta["Timestamp"], batches)

@@ -14,6 +14,7 @@ from dynamirror.records.stream_record import decode
 from dynamirror.views import event_filter as filters
 from dynamirror.views.entry import entries_of_change
 from dynamirror.views.event_filter import length, patterns
+from dynamirror.views.index import IndexSpec
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.view import Schema, ViewSpec
 
@@ -67,6 +68,9 @@ def test_a_record_that_makes_an_entry_in_any_view_passes(
         ViewSpec(f"v{number}", key=f"v{number}:{{PK}}:{{SK}}", when=when)
         for number, when in enumerate(whens)
     ]
+    if view_type == BOTH:  # an index and a ranking, whose entries move
+        specs.append(ViewSpec("by-status", index=IndexSpec("status", "total"), when=whens[0]))
+        specs.append(ViewSpec("top", index=IndexSpec("type"), score="total", when=whens[-1]))
     asked = patterns(specs, SCHEMA, view_type)
     assert len(asked) <= 5
     key = {"PK": {"S": "dynamirror:canary"}, "SK": {"S": "dynamirror:canary"}}

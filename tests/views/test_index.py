@@ -11,6 +11,7 @@ from tests.support.key_templates import hostile
 from tests.support.strategies import PROMISE, binaries, is_one_sentence, numbers
 
 from dynamirror.errors import ConfigError
+from dynamirror.views.explain import in_words, sample
 from dynamirror.views.index import Index
 from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.ranges import Range
@@ -235,3 +236,25 @@ def test_what_cannot_be_an_index_is_refused(text: str, said: str) -> None:
         bound(text)
     assert said in str(error.value)
     assert is_one_sentence(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said", "member"),
+    [
+        (KEYED, "finds the entries of one customer in the order of created; an item without", 19),
+        (UNSORTED + '\nencoding = "json"', 'so queries of it are passed on; encoding = "dyn', 10),
+        (BOARD.replace('"g"', '"customer"'), "of one customer stand in a sorted set by n", 4),
+        ('name = "abc"\nindex = {}\nscore = "n"', "one hash slot, so one node of a cluster", 4),
+    ],
+)
+def test_a_view_is_explained_with_what_its_member_takes(text: str, said: str, member: int) -> None:
+    (spec,) = parse_views(f"[[view]]\n{text}")
+    view = spec.bind(SCHEMA)
+    item: Any = {
+        "PK": {"S": "o1"}, "SK": {"N": "2"}, "n": {"N": "5"},
+        "customer": {"S": "ann"}, "created": {"N": "17"},
+    }  # fmt: skip
+    assert said in "\n".join(in_words(spec, view))
+    entry = sample(view, [item])
+    assert entry is not None
+    assert entry.cost["index member"] == member

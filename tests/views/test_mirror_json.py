@@ -106,11 +106,19 @@ def views(draw: st.DrawFn, index: int) -> dict[str, Any]:
                 "when": conditions,
                 "ttl": names,
                 "collection": st.booleans(),
+                "index": st.fixed_dictionaries({"partition": names}, optional={"sort": names}),
+                "score": names,
                 "rename": st.dictionaries(names, names.map(lambda name: f"new {name}"), max_size=2),
                 "constants": st.dictionaries(names, scalars, max_size=3),
             },
         )
     )
+    if "index" in view:
+        view |= {"collection": False, "name": draw(st.just(f"view-{index}") | st.just(f"{index}"))}
+        if "score" in view:
+            view["index"].pop("sort", None)
+    elif "score" in view:
+        view["collection"] = True
     new = list(view.get("rename", {}).values())
     if len({*new}) < len(new) or {*new} & {*view.get("constants", {})}:
         del view["rename"]
@@ -153,7 +161,7 @@ def shown(spec: ViewSpec) -> str:
         (
             *(spec.name, spec.table, spec.key, encoding, spec.exclusive, spec.when),
             *(projection.include is None, sets, projection.rename, projection.constants),
-            *(spec.ttl, spec.collection),
+            *(spec.ttl, spec.collection, spec.index, spec.score),
         )
     )
 

@@ -23,7 +23,7 @@ from dynamirror.attachment.handlers import (
 from dynamirror.attachment.later import Later
 from dynamirror.attachment.options import MinTime, Options, check
 from dynamirror.attachment.own_writes import OwnWrites
-from dynamirror.attachment.tables import Tables
+from dynamirror.attachment.tables import Tables, table_names
 from dynamirror.attachment.targets import (
     Place,
     Target,
@@ -332,9 +332,10 @@ def attach(
             answer as DynamoDB does; or arguments do not go together.
     """
     resolved = resolve(target)
-    names = resolved.tables if tables is None else frozenset(tables)
-    if resolved.tables is not None and names is not None and not names <= resolved.tables:
-        raise ConfigError(f"tables: the target is table {', '.join(resolved.tables)}, and no other")
+    own = table_names(resolved.tables)
+    names = own if tables is None else table_names(tables)
+    if own is not None and names is not None and not names <= own:
+        raise ConfigError(f"tables: the target is table {', '.join(own)}, and no other")
     settings = settings or Settings.from_env(os.environ)
     options = Options(
         settings,
@@ -385,7 +386,7 @@ def detach(target: Any) -> bool:
     found = [
         attachment
         for attachment in _attached_to(resolved.emitter)
-        if resolved.tables is None or attachment.options.tables == resolved.tables
+        if resolved.tables is None or attachment.options.tables == table_names(resolved.tables)
     ]
     for attachment in found:
         attachment.detach()

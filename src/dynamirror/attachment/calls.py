@@ -121,6 +121,8 @@ class Calls:
 
     def _answer(self, operation: str, body: Body, found: Sequence[MirroredTable]) -> Steps[Outcome]:
         if operation == "BatchGetItem":
+            if len(_ways_to_project(body)) > 1:  # DynamoDB refuses that, in whichever tables
+                return TablePart(Reason.NOT_UNDERSTOOD)
             batch = yield from wire.batch_get_item(Mirrors(found), body)
             if isinstance(batch, PassedOn):
                 return TablePart(batch.reason)
@@ -161,7 +163,8 @@ class Calls:
     def written(self, own_writes: OwnWrites, operation: str, body: Body) -> Steps[Sequence[Any]]:
         """Remember the items of a write that is sent now; returns their names for its end."""
         if operation in STATEMENTS:
-            own_writes.block("")
+            if not _only_reads(body):
+                own_writes.block("")
             return ()
         writes: list[Write] = []
         for named, item in writes_of(operation, body):
@@ -183,6 +186,23 @@ def tables_of(body: Body) -> Iterable[str]:
         return tuple(body["RequestItems"])
     gets = (action["Get"]["TableName"] for action in body.get("TransactItems", ()))
     return tuple(dict.fromkeys(gets))
+
+
+def _only_reads(body: Body) -> bool:
+    """Return whether no statement in PartiQL of a request writes."""
+    statements = body.get("Statements") or body.get("TransactStatements") or [body]
+    texts = (statement["Statement"].lstrip().upper() for statement in statements)
+    return all(text.startswith("SELECT") for text in texts)
+
+
+def _ways_to_project(body: Body) -> set[bool]:
+    """Return in which ways parts of a BatchGetItem name attributes: by expressions, or the old."""
+    return {
+        name != "AttributesToGet"
+        for asked in body["RequestItems"].values()
+        for name in asked
+        if name not in ("ConsistentRead", "Keys")
+    }
 
 
 def min_time_of(

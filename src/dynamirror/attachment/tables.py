@@ -124,6 +124,11 @@ class Tables:
             return Reason.VIEW
 
 
+def table_names(named: Iterable[str] | None) -> frozenset[str] | None:
+    """Return the names of tables that are named by name or ARN; None for all tables."""
+    return None if named is None else frozenset(map(table_name, named))
+
+
 def table_name(named: str) -> str:
     """Return the name of a table that a request names by name or ARN."""
     return named.rpartition(":table/")[2] if named.startswith("arn:") else named

@@ -81,9 +81,29 @@ _CONNECT: Final = frozenset(
     }
 )
 
-# Sent by readers. `time` gives the age of heartbeats, by the clock that dates them.
+# Sent by readers. `time` gives the age of heartbeats, by the clock that dates them. The sorted sets
+# of collections, indexes and boards have commands of their own.
 _READ: Final = frozenset(
-    {"exists", "get", "hget", "hgetall", "hmget", "mget", "strlen", "time", "zrange"}
+    {
+        "exists",
+        "get",
+        "hget",
+        "hgetall",
+        "hmget",
+        "mget",
+        "strlen",
+        "time",
+        "zcard",
+        "zcount",
+        "zlexcount",
+        "zrange",
+        "zrangebyscore",
+        "zrank",
+        "zrevrange",
+        "zrevrangebyscore",
+        "zrevrank",
+        "zscore",
+    }
 )
 
 COMMANDS: Final[Mapping[Role, frozenset[str]]] = MappingProxyType(

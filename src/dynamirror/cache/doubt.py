@@ -12,12 +12,14 @@ from typing import Final
 import msgspec
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.eviction import NodeMemory, read_memory
+from dynamirror.cache.eviction import NodeMemory, is_full, read_memory
 from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.views.keyspace import evictions_key
 
 # By how much clocks may differ.
 _CLOCKS_SECONDS: Final = 2
+# A rebuild in a cache that still evicts would only evict more.
+_QUIET_SECONDS: Final = 600
 
 
 class _Round(msgspec.Struct, frozen=True):
@@ -179,9 +181,20 @@ def doubt(evictions: Evictions) -> str | None:
         return None
     return (
         "the mirror is doubtful: the cache was full and evicted keys, fences perhaps, so a late "
-        "duplicate may have replaced a newer entry; give the cache more room, then rebuild it, or "
-        "wait for a whole round of audits"
+        "duplicate may have replaced a newer entry; give the cache more room; then the next round "
+        "of audits, `dynamirror run` or `dynamirror backfill` repairs it"
     )
+
+
+def is_time_to_rebuild(evictions: Evictions, nodes: list[NodeMemory]) -> bool:
+    """Return whether a mirror is doubtful, and its cache has room and was quiet for a while.
+
+    Args:
+        evictions: what was noticed.
+        nodes: what the nodes report now.
+    """
+    is_quiet = time() - evictions.at >= _QUIET_SECONDS
+    return evictions.is_doubtful and is_quiet and not is_full(nodes)
 
 
 def _counts(nodes: list[NodeMemory]) -> dict[str, int]:

@@ -8,7 +8,11 @@ import msgspec
 from dynamirror.cache.client import Cache
 from dynamirror.errors import CacheError
 
-_FIELD: Final = re.compile(r"^(run_id|maxmemory|maxmemory_policy|evicted_keys):(\S+)", re.MULTILINE)
+_FIELD: Final = re.compile(
+    r"^(run_id|used_memory|maxmemory|maxmemory_policy|evicted_keys):(\S+)", re.MULTILINE
+)
+# A node that uses more of its limit may soon evict, and more so while a mirror is rebuilt.
+_FULL: Final = 0.9
 
 
 class NodeMemory(msgspec.Struct, frozen=True):
@@ -19,12 +23,14 @@ class NodeMemory(msgspec.Struct, frozen=True):
         maxmemory: limit in bytes; 0 for none.
         maxmemory_policy: what a full node evicts.
         evicted_keys: keys that the process has evicted.
+        used_memory: bytes in use.
     """
 
     run_id: str | None = None
     maxmemory: int | None = None
     maxmemory_policy: str | None = None
     evicted_keys: int | None = None
+    used_memory: int | None = None
 
 
 def read_memory(cache: Cache) -> list[NodeMemory]:
@@ -59,6 +65,14 @@ def limit(nodes: list[NodeMemory]) -> int | None:
     """Return how many bytes the nodes hold together; None for no limit, or none that is known."""
     limits = [node.maxmemory or 0 for node in nodes]
     return sum(limits) if limits and all(limits) else None
+
+
+def is_full(nodes: list[NodeMemory]) -> bool:
+    """Return whether a node reports that it uses nearly all of its memory."""
+    return any(
+        node.maxmemory and node.used_memory and node.used_memory > _FULL * node.maxmemory
+        for node in nodes
+    )
 
 
 def evicts_entries(name: str) -> bool:

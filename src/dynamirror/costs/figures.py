@@ -33,8 +33,9 @@ ECPU_BYTES: Final = 1_000
 
 # --- Logs and metrics of the replicator: the handler's output.
 METRICS_LINE: Final = 372  # bytes of the metrics of one batch, for a table with a short name
-METRICS_MORE: Final = 16  # bytes that each further batch adds to the line
-METRICS_SECONDS: Final = 10.0  # a sandbox writes its metrics this often at the most
+METRICS_MORE: Final = 16  # bytes that each further batch adds to the line, up to so many values
+METRICS_VALUES: Final = 20
+METRICS_SECONDS: Final = 55.0  # a sandbox writes its metrics this often at the most
 BATCH_LINE: Final = 432  # bytes of the line that `logBatches` adds to each batch
 LAMBDA_LINES: Final = 300  # bytes of START, END and REPORT, which `logBatches` adds, too
 REPLICATOR_METRICS: Final = 4  # sent while all goes well; the other four are zero

@@ -95,7 +95,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         lane.
         """
         lines = self.lanes * min(self.polling.invocations, 1 / figures.METRICS_SECONDS)
-        more = self.invocations - lines
+        more = min(self.invocations, lines * figures.METRICS_VALUES) - lines
         size = lines * figures.METRICS_LINE + more * figures.METRICS_MORE
         if self.log_batches:
             size += self.invocations * (figures.BATCH_LINE + figures.LAMBDA_LINES)

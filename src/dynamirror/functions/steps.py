@@ -1,13 +1,21 @@
 """Execution of the state machine's steps."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from math import ceil
 from time import sleep, time
 from typing import Any
 
 from dynamirror.cache.answers import Failure
-from dynamirror.cache.doubt import note_evictions, note_reported, note_written
+from dynamirror.cache.doubt import (
+    is_time_to_rebuild,
+    note_evictions,
+    note_reported,
+    note_written,
+    noted_evictions,
+)
+from dynamirror.cache.eviction import read_memory
 from dynamirror.cache.scripts import Command
 from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.dynamodb.scan import Rate
@@ -24,7 +32,7 @@ from dynamirror.functions.step_messages import (
     Verify,
 )
 from dynamirror.operations.executions import execution_name, may_rebuild
-from dynamirror.operations.messages import VerifyRequest
+from dynamirror.operations.messages import Status, VerifyRequest
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.rebuild_state import LostError, Progress
@@ -36,6 +44,7 @@ _RESERVE_SECONDS = 20.0
 # A slow verification's results must stay in the cache until it ends.
 _RESULT_SECONDS = 7 * 86_400
 _HOUR = 3600
+_DAY = 24 * _HOUR
 
 
 def take(step: Step, operations: Operations, context: Context) -> Any:
@@ -78,8 +87,27 @@ def _check(operations: Operations, step: Check) -> dict[str, Any]:
     gap = "none" if status.gap is None else status.gap
     # Step Functions refuses a second execution of the same name: a failed rebuild restarts an hour
     # later, and a running one is not started twice.
-    name = execution_name("rebuild", operations.table, f"{gap}-{int(time()) // _HOUR}")
-    return {"complete": status.complete, "start": status.rebuild_helps and not busy, "name": name}
+    turn = f"{gap}-{int(time()) // _HOUR}"
+    helps = status.rebuild_helps
+    if not helps and _is_left_doubtful(operations, status):
+        # Once a day, since a rebuild may make the cache evict again.
+        helps, turn = True, f"d{int(time()) // _DAY}"
+    name = execution_name("rebuild", operations.table, turn)
+    return {"complete": status.complete, "start": helps and not busy, "name": name}
+
+
+def _is_left_doubtful(operations: Operations, status: Status) -> bool:
+    """Return whether a doubtful mirror should be rebuilt, since no auditor repairs it."""
+    if status.doubtful is None:
+        return False
+    audited = 0.0
+    if status.audited is not None:
+        with suppress(ValueError):  # a damaged note
+            audited = datetime.fromisoformat(status.audited.at).timestamp()
+    if time() - audited < _DAY:
+        return False
+    cache = operations.cache
+    return is_time_to_rebuild(noted_evictions(cache, operations.table), read_memory(cache))
 
 
 def _begin(operations: Operations, step: Begin) -> dict[str, Any]:

@@ -31,10 +31,13 @@ _TRUE = frozenset({"1", "y", "yes", "t", "true", "on"})
 _FALSE = frozenset({"0", "n", "no", "f", "false", "off", ""})
 
 
-# A sandbox writes the metrics of its batches this often at the most.
-SECONDS: Final = 10.0
-# Most values of one metric in one line.
-_MOST_VALUES = 100
+# A sandbox writes the metrics of its batches this often at the most: not quite a minute, so that
+# the batch of each minute's canary is not late.
+SECONDS: Final = 55.0
+# Most values of one metric in one line. CloudWatch takes 100, but each is paid for.
+MOST_VALUES: Final = 20
+# How many batches the line sums up, if more than one. It is no metric.
+BATCHES: Final = "batches"
 _SAMPLED = (BATCH_DURATION, REPLICATION_LAG)
 
 
@@ -57,7 +60,9 @@ class BatchMetrics:
 
     The first batch after a pause is written at once, and so is every batch with failed or
     quarantined entries. Others wait for the next line, at most `SECONDS` while batches come. A
-    count of 0 is left out. Batches that wait when Lambda ends the sandbox are not counted.
+    count of 0 is left out. Of many durations and lags, a line has `MOST_VALUES`, evenly spaced by
+    rank, from the lowest to the highest. Batches that wait when Lambda ends the sandbox are not
+    counted.
     """
 
     def __init__(self) -> None:
@@ -73,8 +78,7 @@ class BatchMetrics:
                 waiting.write(table)  # with the time of its own batches
         waiting = self._waiting.setdefault(batch.table, _Waiting())
         waiting.add(batch, now)
-        is_due = _is_over(waiting.written, now) or waiting.batches >= _MOST_VALUES
-        if is_due or batch.failed or batch.parked:
+        if _is_over(waiting.written, now) or batch.failed or batch.parked:
             waiting.write(batch.table)
 
 
@@ -100,8 +104,10 @@ class _Waiting:
     def write(self, table: str) -> None:
         """Write all as one line, and wait for others."""
         values, self._values = self._values, {}
-        self.batches, self.written = 0, self.newest
-        _write(table, {metric: _short(found) for metric, found in values.items()}, self.newest)
+        batches, self.batches, self.written = self.batches, 0, self.newest
+        extra = {BATCHES: batches} if batches > 1 else {}
+        sampled = {metric: _short(_sample(found)) for metric, found in values.items()}
+        _write(table, sampled, self.newest, extra)
 
 
 def _is_over(since: float, now: float) -> bool:
@@ -109,11 +115,22 @@ def _is_over(since: float, now: float) -> bool:
     return not 0 <= now - since < SECONDS
 
 
+def _sample(values: list[float]) -> list[float]:
+    """Return values evenly spaced by rank, the lowest and the highest among them."""
+    last = len(values) - 1
+    if last < MOST_VALUES:
+        return values
+    ranked = sorted(values)
+    return [ranked[round(index * last / (MOST_VALUES - 1))] for index in range(MOST_VALUES)]
+
+
 def _short(values: list[float]) -> float | list[float]:
     return values if len(values) > 1 else values[0]
 
 
-def _write(table: str, values: Mapping[Metric, Any], at: float) -> None:
+def _write(
+    table: str, values: Mapping[Metric, Any], at: float, extra: Mapping[str, int] | None = None
+) -> None:
     try:
         if not values or _is_true(os.environ.get("POWERTOOLS_METRICS_DISABLED", "")):
             return
@@ -123,6 +140,7 @@ def _write(table: str, values: Mapping[Metric, Any], at: float) -> None:
                 "CloudWatchMetrics": _directives(tuple(values)),
             },
             DIMENSION: table,
+            **(extra or {}),
         }
         for metric, value in values.items():
             line[metric.name] = value

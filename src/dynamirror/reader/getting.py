@@ -86,6 +86,7 @@ def _from_cache(
 ) -> Steps[dict[int, Answer]]:
     """Return the answers that the cache has."""
     found: dict[int, Answer] = {}
+    shown = source.item if wish.typed else source.entry
     missing: list[int] = []
     down: list[int] = []
     late = list(range(len(places)))
@@ -99,7 +100,7 @@ def _from_cache(
                 down.append(index)
             elif not is_visible(version, wish.min_time):
                 still.append(index)
-            elif (item := _shown(source, reply, wish)) is None:
+            elif (item := shown(reply)) is None:
                 missing.append(index)
             else:
                 found[index] = Answer(item, "cache", source.age(version))
@@ -127,6 +128,7 @@ def _second_look(
     was not, they are looked for again.
     """
     found: dict[int, Answer] = {}
+    shown = source.item if wish.typed else source.entry
     missing = list(range(len(places)))
     marker = (yield from source.check.look()) if source.believes else None
     if marker is not None and marker != seen:
@@ -135,7 +137,7 @@ def _second_look(
         for index, (reply, version) in enumerate(again):
             if reply is DOWN or not is_visible(version, wish.min_time):
                 continue
-            if (item := _shown(source, reply, wish)) is None:
+            if (item := shown(reply)) is None:
                 missing.append(index)
             else:
                 found[index] = Answer(item, "cache", source.age(version))
@@ -160,10 +162,6 @@ def _look(
     replies = yield [command for pair in pairs for command in pair]
     both = zip(replies[1::2], replies[::2], strict=True)
     return ((DOWN if fence is DOWN else reply, version_of(fence)) for reply, fence in both)
-
-
-def _shown(source: Source, reply: Any, wish: ReadOptions) -> Any:
-    return source.item(reply) if wish.typed else source.entry(reply)
 
 
 def _from_table(

@@ -12,8 +12,10 @@ from dynamirror.errors import RecordError
 from dynamirror.reader.freshness import fence_command, is_visible, version_of
 from dynamirror.reader.guarded_cache import DOWN
 from dynamirror.reader.mirrors import MirroredTable
+from dynamirror.reader.source import FOREIGN
 from dynamirror.reader.steps import Reason, Steps
 from dynamirror.records.attribute_value import Item, utf8
+from dynamirror.records.key_codec import key_text
 from dynamirror.views.canary import is_canary
 from dynamirror.views.keyspace import SERVERLESS_KEY_BYTES
 from dynamirror.views.view import View
@@ -40,6 +42,7 @@ class _Place(NamedTuple):
     """The location of an item's entry, and how new it must be."""
 
     table: MirroredTable
+    key: Item
     view: View
     commands: tuple[Command, ...]
     min_time: float | None
@@ -88,7 +91,7 @@ def _place(table: MirroredTable, key: Item) -> _Place | Reason:
     reading = read_command(utf8(text), view)
     # The fence first: what is read after it is no older.
     commands = (reading,) if min_time is None else (fence_command(text), reading)
-    return _Place(table, view, commands, min_time)
+    return _Place(table, key, view, commands, min_time)
 
 
 def _attempt(places: dict[int, _Place]) -> Steps[dict[int, Outcome]]:
@@ -116,17 +119,31 @@ def _outcome(place: _Place, entry: Any, fences: list[Any]) -> Outcome:
         return Reason.DOWN
     if fences and not is_visible(version_of(fences[0]), place.min_time):
         return Reason.TOO_NEW
-    return decoded(entry)
-
-
-def decoded(entry: Any) -> Item | Reason:
-    """Return the item in an entry of the encoding `dynamodb-json`."""
-    if entry is None:
-        return Reason.MISSING
     try:
-        return _decode(entry)
-    except (msgspec.MsgspecError, TypeError, UnicodeDecodeError):
-        return Reason.MISSING  # none of ours
+        item = decoded(entry)
+        if item is None:
+            return Reason.MISSING
+        is_ours = place.view.make is not None or _has_key(item, place.key)
+    except FOREIGN:
+        return Reason.VIEW
+    return item if is_ours else Reason.VIEW
+
+
+def _has_key(item: Item, key: Item) -> bool:
+    """Return whether an item has a primary key, however its numbers are spelt."""
+    return all(
+        item[name] == value
+        or (item[name].keys(), key_text(item[name])) == (value.keys(), key_text(value))
+        for name, value in key.items()
+    )
+
+
+def decoded(entry: Any) -> Item | None:
+    """Return the item in an entry of the encoding `dynamodb-json`; None for no entry.
+
+    An entry that is none of ours raises one of `FOREIGN`.
+    """
+    return None if entry is None else _decode(entry)
 
 
 def _absent(

@@ -1,24 +1,38 @@
 """`ResponseMetadata`: DynamoDB's own where it answered, else the like of it."""
 
 from collections.abc import Mapping
-from os import urandom
-from typing import Any
+from email.utils import formatdate
+from functools import lru_cache
+from random import getrandbits
+from time import time
+from typing import Any, Final
+
+_CONTENT_TYPE: Final = "application/x-amz-json-1.0"
 
 
 def synthetic(status: int = 200) -> dict[str, Any]:
-    """Metadata of an answer that no request to DynamoDB stands behind."""
+    """Return metadata of an answer that no request to DynamoDB stands behind."""
+    request_id = f"{getrandbits(128):032X}"
+    date = _date(int(time()))
+    headers = {"content-type": _CONTENT_TYPE, "date": date, "x-amzn-requestid": request_id}
     return {
-        "RequestId": urandom(16).hex(),
+        "RequestId": request_id,
         "HTTPStatusCode": status,
-        "HTTPHeaders": {},
+        "HTTPHeaders": headers,
         "RetryAttempts": 0,
     }
+
+
+@lru_cache(maxsize=2)
+def _date(seconds: int) -> str:
+    """Return a moment as HTTP writes it."""
+    return formatdate(seconds, usegmt=True)
 
 
 def metadata(
     source: str, age: float | None = None, own: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Metadata of an answer.
+    """Return metadata of an answer.
 
     Args:
         source: cache, table or mixed.

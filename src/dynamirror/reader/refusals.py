@@ -13,11 +13,6 @@ from dynamirror.reader.metadata import synthetic
 from dynamirror.records.attribute_value import AttributeValue
 
 NO_MATCH: Final = "The provided key element does not match the schema"
-START_INVALID: Final = "The provided starting key is invalid: "
-START_OUTSIDE: Final = (
-    "The provided starting key is outside query boundaries based on provided conditions"
-)
-START_NOT_IN_RANGE: Final = "The provided starting key does not match the range key predicate"
 DUPLICATES: Final = "Provided list of item keys contains duplicates"
 
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html

@@ -66,6 +66,7 @@ class Source:
     is_typed: bool = field(init=False)
     is_whole: bool = field(init=False)
     _decode: Callable[[Any], Values] = field(init=False)
+    _word: bytes = field(init=False)
 
     def __post_init__(self) -> None:
         view = self.view
@@ -74,6 +75,8 @@ class Source:
         # Whether an entry is the item itself, and every item has one.
         whole = typed and view.make is None and view.when is None and view.ttl is None
         object.__setattr__(self, "is_whole", whole)
+        # The command that reads an entry, since making it anew for each read takes its time.
+        object.__setattr__(self, "_word", read_command(b"", view).words[0])
         object.__setattr__(self, "_decode", decoder(self.view))
 
     @property
@@ -107,7 +110,8 @@ class Source:
         except RecordError as error:
             raise ValueError(str(error)) from None
         assert key is not None
-        return EntryLocation(key, item, read_command(key.encode(), self.view))
+        name = key.encode()
+        return EntryLocation(key, item, Command(name, (self._word, name)))
 
     def entry(self, reply: Any) -> Values | None:
         """Return an entry's item from the cache's answer; None for no entry of ours."""

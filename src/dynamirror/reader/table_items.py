@@ -115,8 +115,8 @@ def read_batch(
             answers = yield from get(source, places, fresh)
     response: Response = {"Responses": {}, "UnprocessedKeys": {}}
     if mine is not None and selected is not None:
-        shown = (selected.shown(answer.item) for answer in answers)
-        response["Responses"][name] = [item for item in shown if item is not None]
+        items = [answer.item for answer in answers if answer.item is not None]
+        response["Responses"][name] = list(map(selected.shown, items)) if selected.typed else items
         report = _capacity(selected, source, answers)
         if report:
             response["ConsumedCapacity"] = [report["ConsumedCapacity"]]

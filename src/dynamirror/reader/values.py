@@ -52,9 +52,6 @@ def primary_key(
     schema: Schema,
     pinned: Mapping[str, str],
     operation: str,
-    *,
-    of: str = "Key",
-    prefix: str = "",
 ) -> Item | None:
     """Return the primary key of an item, in DynamoDB JSON.
 
@@ -63,8 +60,6 @@ def primary_key(
         schema: the table; the types of its key attributes must be known.
         pinned: the texts that a view holds key attributes to.
         operation: what it is for, such as GetItem.
-        of: the argument it is given in.
-        prefix: begins what is said of a key that DynamoDB would refuse.
 
     Returns:
         The key; None if the view is not for the item.
@@ -76,7 +71,7 @@ def primary_key(
         ValueError: a text is not valid Unicode.
     """
     if type(given) is not dict and not isinstance(given, Mapping):
-        raise misfit(of, given, dict)
+        raise misfit("Key", given, dict)
     key: dict[str, AttributeValue] = {}
     apart = False
     for name, tag in zip(schema.keys, schema.types, strict=True):
@@ -85,18 +80,18 @@ def primary_key(
             # The usual one first: this is run for every read.
             key[name] = {"S": value} if type(value) is str else attribute_of(value)
             if tag not in key[name]:
-                raise refusal(operation, _bad_number(given) or prefix + NO_MATCH)
+                raise refusal(operation, _bad_number(given) or NO_MATCH)
             apart |= name in pinned and key[name] != {"S": pinned[name]}
             if type(value) is str and 0 < len(value) <= SHORT:
                 continue
             if reason := check_key(name, key[name], schema.keys.index(name)):
-                raise refusal(operation, _bad_number(given) or prefix + reason)
+                raise refusal(operation, _bad_number(given) or reason)
         elif name in pinned:
             key[name] = {"S": pinned[name]}
         else:
-            raise refusal(operation, _bad_number(given) or prefix + NO_MATCH)
+            raise refusal(operation, _bad_number(given) or NO_MATCH)
     if len(given) > len(key) or not key.keys() >= given.keys():
-        raise refusal(operation, _bad_number(given) or prefix + NO_MATCH)
+        raise refusal(operation, _bad_number(given) or NO_MATCH)
     return None if apart else key
 
 

@@ -102,7 +102,7 @@ def _shown(outcome: Outcome, projection: Projection | None) -> _Shown | Reason:
     try:
         return _Shown(projected(outcome, projection), typed_size(outcome))
     except FOREIGN:
-        return Reason.MISSING
+        return Reason.VIEW
 
 
 class _Asked(NamedTuple):
@@ -220,15 +220,15 @@ def query(mirrors: Mirrors, body: Body) -> Steps[Answer | PassedOn]:
     request = _request(table, body)
     if isinstance(request, Reason):
         return PassedOn(request)
-    page = yield from read_in_order(table.check, request.ordered, TYPED)
-    if isinstance(page, Reason):
-        return PassedOn(page)
     try:
+        page = yield from read_in_order(table.check, request.ordered, TYPED)
+        if isinstance(page, Reason):
+            return PassedOn(page)
         return query_answer(request, page, body["TableName"])
     except NotUnderstoodError:
         return PassedOn(Reason.NOT_UNDERSTOOD)
     except FOREIGN:
-        return PassedOn(Reason.MISSING)
+        return PassedOn(Reason.VIEW)
 
 
 def _request(table: MirroredTable, body: Body) -> QueryRequest | Reason:
@@ -273,13 +273,8 @@ def keeps_names(view: View, request: QueryRequest) -> bool:
     return all(view.make({name: value}).get(name) is value for name in names)
 
 
-def _decoded(entry: Any) -> Item | None:
-    item = decoded(entry)
-    return None if isinstance(item, Reason) else item
-
-
 # Entries of the encoding `dynamodb-json`.
-TYPED = Shape(_decoded, typed_size)
+TYPED = Shape(decoded, typed_size)
 
 
 def query_answer(request: QueryRequest, page: Page, table: str) -> Answer:

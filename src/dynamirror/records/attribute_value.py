@@ -38,6 +38,10 @@ _is_json_number = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]
 _DIGITS = Context(prec=64, traps=[InvalidOperation, Overflow, Inexact])
 
 
+# DynamoDB's significant digits.
+_MOST_DIGITS = 38
+
+
 _LONGEST_TAG = len("NULL")
 
 
@@ -275,12 +279,21 @@ def utf8(text: str) -> bytes:
         raise RecordError("a text is not valid Unicode (a lone surrogate)") from None
 
 
+def is_plain_integer(digits: str) -> bool:
+    """Return whether a number is a positive integer without sign, leading zeros or exponent."""
+    if len(digits) > _MOST_DIGITS or digits[:1] == "0":
+        return False
+    return digits.isascii() and digits.isdigit()
+
+
 def number_text(digits: str) -> str:
     """Return the canonical text of a number: the same for `1.0`, `+1` and `1`.
 
     Raises:
         RecordError: the text is not a finite number.
     """
+    if is_plain_integer(digits):  # the commonest, which are as they should be
+        return digits
     try:
         number = _DIGITS.normalize(Decimal(digits))
     except ArithmeticError:

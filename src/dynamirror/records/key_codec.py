@@ -8,6 +8,7 @@ from dynamirror.records.attribute_value import (
     MALFORMED,
     AttributeValue,
     binary_content,
+    is_plain_integer,
     malformed_value,
     number_text,
     string_content,
@@ -80,6 +81,8 @@ _COMPLEMENT = str.maketrans("0123456789", "9876543210")
 
 
 def _sortable_number(digits: str) -> str:
+    if is_plain_integer(digits):
+        return f"2{_BIAS + len(digits):04d}{digits.rstrip('0')}"
     number = Decimal(number_text(digits))
     if not number:
         return "1"
@@ -95,6 +98,9 @@ def _number_of_sortable(text: str) -> str:
         return "0"
     body = text[1:].rstrip(":").translate(_COMPLEMENT) if text[0] == "0" else text[1:]
     power, figures = int(body[:4]) - _BIAS, body[4:]
+    integer = figures.ljust(power, "0")
+    if text[0] == "2" and figures and len(integer) == power and is_plain_integer(integer):
+        return integer
     sign = "-" if text[0] == "0" else ""
     return number_text(f"{sign}0.{figures}E{power}")
 

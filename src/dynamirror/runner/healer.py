@@ -6,7 +6,13 @@ from collections.abc import Callable
 from time import monotonic
 
 from dynamirror.backoff import Backoff
-from dynamirror.cache.doubt import note_evictions
+from dynamirror.cache.doubt import (
+    doubt,
+    is_time_to_rebuild,
+    note_evictions,
+    noted_evictions,
+)
+from dynamirror.cache.eviction import read_memory
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
@@ -19,10 +25,15 @@ _CHECK_SECONDS = 2.0
 _NO_ROOM_SECONDS = 60.0
 # As often as a watchdog in AWS looks, and more often than a node restarts.
 _EVICTIONS_SECONDS = 60.0
+# A rebuild of a doubtful mirror may make the cache evict again.
+_REPAIR_SECONDS = 86_400.0
 
 
 class Healer(threading.Thread):
-    """Checks the completeness marker every two seconds.
+    """Checks the completeness marker every two seconds, and for evictions every minute.
+
+    It rebuilds an incomplete mirror at once. It rebuilds a doubtful one as soon as the cache has
+    evicted nothing for ten minutes, and no node is nearly full, but once a day at most.
 
     Args:
         rebuild: the steps of a rebuild.
@@ -55,6 +66,8 @@ class Healer(threading.Thread):
         self._notified: str | None = None
         self._refused: str | None = None
         self._looked = float("-inf")
+        self._repaired = float("-inf")
+        self._doubted: int | None = None  # when the evictions were noticed that are notified
         self.complete: bool | None = None  # None before the first check
         self.reason = "its completeness marker has not been read yet"
 
@@ -80,13 +93,17 @@ class Healer(threading.Thread):
 
     def _check(self) -> None:
         self._detector.check(self._stream_arn())
-        self._note_evictions()
+        is_doubtful = self._is_doubtful_and_quiet()
         marker = self._detector.marker
         if marker is None:
             return
         self.complete = marker.is_complete
         if self.complete:
             self._notified = None
+            if is_doubtful and self._auto_rebuild:
+                self._repaired = monotonic()
+                self._notify("the cache has room again, so the doubtful mirror is rebuilt")
+                self._run_rebuild()
             return
         self.reason = marker.reason
         if self._notified != marker.reason:
@@ -96,11 +113,23 @@ class Healer(threading.Thread):
         if self._auto_rebuild:
             self._run_rebuild()
 
-    def _note_evictions(self) -> None:
+    def _is_doubtful_and_quiet(self) -> bool:
+        """Note evictions each minute; return whether it is time to repair what came of them."""
         if monotonic() - self._looked < _EVICTIONS_SECONDS:
-            return
+            return False
         self._looked = monotonic()
-        note_evictions(self._rebuild.cache, self._rebuild.schema.table)
+        cache, table = self._rebuild.cache, self._rebuild.schema.table
+        note_evictions(cache, table)
+        evictions = noted_evictions(cache, table)
+        sentence = doubt(evictions)
+        if sentence is None:
+            return False
+        if self._doubted != evictions.at:
+            self._doubted = evictions.at
+            self._notify(sentence)
+        if monotonic() - self._repaired < _REPAIR_SECONDS:
+            return False
+        return is_time_to_rebuild(evictions, read_memory(cache))
 
     def _run_rebuild(self) -> None:
         def on_progress(progress: BackfillProgress) -> None:

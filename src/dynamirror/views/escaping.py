@@ -1,6 +1,7 @@
 """Escaping of the values that stand in keys."""
 
 import re
+from functools import lru_cache
 
 from dynamirror.views.keyspace import RESERVED
 
@@ -8,6 +9,7 @@ _ASIDE = f"%{ord(RESERVED[0]):02X}"
 _ESCAPES = re.compile(r"(?:%[0-9A-F]{2})+")
 
 
+@lru_cache(maxsize=256)
 def any_of(letters: frozenset[str]) -> re.Pattern[str]:
     """Return the pattern of the letters to escape."""
     return re.compile(f"[{re.escape(''.join(sorted(letters)))}]")

@@ -6,7 +6,7 @@ from typing import Final, Self
 
 import msgspec
 
-from dynamirror.errors import ConfigError, RecordError
+from dynamirror.errors import ConfigError, KeyTooLongError, RecordError
 from dynamirror.records.attribute_value import AttributeValue, Item
 from dynamirror.records.key_codec import key_text, key_value, sort_bytes, sort_value
 from dynamirror.views.collection import check_slot, index_key, partition_part
@@ -180,11 +180,9 @@ class Index(msgspec.Struct, frozen=True):
             if self.member(item) != member:
                 return None
             key = self.key_of(item)
-        except (LookupError, ValueError):
-            return None
-        except RecordError as error:
-            if type(error) is not RecordError:
-                raise
+        except KeyTooLongError:
+            raise
+        except (RecordError, LookupError, ValueError):
             return None
         return None if key is None else (key, item)
 
