@@ -187,14 +187,14 @@ class World:
 
     def verification(self, **options: Any) -> Verification:
         """What compares table and mirror."""
-        return Verification(
-            cache=self.cache,
-            views=self.views,
-            scan=options.pop("scan", None) or Scan(self.client, self.table, margin=MARGIN),
-            reader=SnapshotReader(self.client, self.table, margin=MARGIN),
-            fence_ttl=FENCE_TTL,
-            **options,
-        )
+        known: dict[str, Any] = {
+            "cache": self.cache,
+            "views": self.views,
+            "scan": Scan(self.client, self.table, margin=MARGIN),
+            "reader": SnapshotReader(self.client, self.table, margin=MARGIN),
+            "fence_ttl": FENCE_TTL,
+        }
+        return Verification(**known | options)
 
     def simulated(self, seed: int, *, ids: int = 100) -> Iterator[Write]:
         """Writes of the simulator: puts and deletes of ids from "1" on."""

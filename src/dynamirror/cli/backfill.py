@@ -16,8 +16,6 @@ from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
 from dynamirror.operations.service import OnProgress, Operations
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
 
-_SEGMENTS = 8
-
 
 @with_option_groups
 def backfill(
@@ -28,7 +26,7 @@ def backfill(
         typer.Option(
             min=1,
             max=MOST_SEGMENTS,
-            help="Segments to read the table in. [default: 8; with --via as deployed]",
+            help="Segments to read the table in. [default: by its size; with --via as deployed]",
         ),
     ] = None,
     rate: options.ReadRate = None,
@@ -68,7 +66,7 @@ def backfill(
             items = operations.status().table_items
             work = Backfill(
                 operations.rebuild(),
-                segments=segments or _SEGMENTS,
+                segments=segments or operations.default_segments(),
                 consistent=not eventual,
                 rate=rate,
                 on_progress=lambda now: _show(on_progress, now, items),

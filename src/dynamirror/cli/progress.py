@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from time import monotonic
 
 from rich.console import Console
@@ -54,16 +55,35 @@ def progress_shown(prefix: str = "") -> Iterator[OnProgress]:
 
 def _plain_lines(console: Console, prefix: str) -> OnProgress:
     last = monotonic()
+    # An interrupted job goes on from more than 0.
+    shown_phase, begun, before = "", last, 0.0
 
     def show(phase: str, done: float, total: float | None) -> None:
-        nonlocal last
-        if monotonic() - last >= _PLAIN_SECONDS:
-            last = monotonic()
+        nonlocal last, shown_phase, begun, before
+        now = monotonic()
+        if phase != shown_phase:
+            shown_phase, begun, before = phase, now, done
+        if now - last >= _PLAIN_SECONDS:
+            last = now
             amount = f"{done:,.0f}"
             if total is not None:
                 amount += f" of about {max(total, done):,.0f}"
+                amount += time_left(now - begun, done - before, total - done)
             console.print(
                 f"{prefix}{phase}: {amount}", highlight=False, markup=False, soft_wrap=True
             )
 
     return show
+
+
+def time_left(seconds: float, done: float, left: float) -> str:
+    """Return in words how long a job still takes; empty where that is not known.
+
+    Args:
+        seconds: how long it took so far.
+        done: what was done in that time.
+        left: what is left to do.
+    """
+    if done <= 0 or left <= 0 or seconds <= 0:
+        return ""
+    return f", about {timedelta(seconds=round(seconds * left / done))} left"

@@ -4,7 +4,7 @@ Requests and answers are plain data, so that Lambda and Step Functions can carry
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from time import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +29,9 @@ from dynamirror.operations.messages import (
 )
 from dynamirror.operations.quarantine import discard, list_quarantine, redrive_all
 from dynamirror.operations.status import read_status
+from dynamirror.recovery.audit import AuditTurn, audit, save_turn
 from dynamirror.recovery.comparison import Comparison, Part, PartProgress
+from dynamirror.recovery.division import default_segments
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.verify import Verification
 from dynamirror.settings import Settings
@@ -93,6 +95,14 @@ class Operations:
 
     def _bound(self, schema: Schema) -> Sequence[View]:
         return bind_views(self.settings.views(), schema)
+
+    def default_segments(self) -> int:
+        """Return how many segments the table is read in, by its size.
+
+        Raises:
+            SourceError: the table cannot be described.
+        """
+        return default_segments(self._description())
 
     def check_views(self) -> None:
         """Check that the mirror was written in the views of the settings.
@@ -208,6 +218,32 @@ class Operations:
         work = self._verification(settle=settle, repair=repair, rate=rate or Rate(None))
         return work.run_part(part, progress, in_time=in_time, save=save)
 
+    def audit(
+        self,
+        turn: AuditTurn,
+        *,
+        settle: float,
+        repair: bool,
+        rate: Rate | None = None,
+        in_time: Callable[[], bool] = lambda: True,
+    ) -> AuditTurn:
+        """Compare the part of an audit's turn, whose progress the cache keeps; return the turn.
+
+        Args:
+            turn: the turn.
+            settle: seconds that a difference has to settle.
+            repair: whether to write snapshot rows over differences.
+            rate: the limit of the read units; None for no limit.
+            in_time: returns whether there is time for more.
+
+        Raises:
+            CacheError: the cache cannot be reached.
+            SourceError: the table cannot be read.
+        """
+        work = self._verification(settle=settle, repair=repair, rate=rate or Rate(None))
+        save = partial(save_turn, self.cache, self.table)
+        return audit(work, turn, in_time=in_time, save=save)
+
     def _verification(
         self,
         *,
@@ -230,13 +266,14 @@ class Operations:
     def _verify(self, request: VerifyRequest, on_progress: OnProgress) -> Comparison:
         share = request.part
         items = int(self._description().get("ItemCount", 0)) * len(share.chosen) / share.of
+        expected = items * (1 + len(self.views))
         began = int(time())
         work = self._verification(
             settle=request.settle,
             repair=request.repair,
             rate=Rate(request.rate),
             on_progress=lambda result: on_progress(
-                "comparing", result.items + result.entries, 2 * items or None
+                "comparing", result.items + result.entries, expected or None
             ),
         )
         comparison = work.run(share)

@@ -171,7 +171,7 @@ class Verification:
                     follow_up.add(doubt)
                 yield PartProgress(done=page.next is None, start=page.next)
             return
-        before = comparison.entries - start.comparison.entries
+        before, checkpoint = comparison.entries - start.comparison.entries, start.checkpoint
         for batch in scan_range(self.cache, part.slots, start.checkpoint):
             if batch.restarted:
                 comparison.entries = before
@@ -180,5 +180,6 @@ class Verification:
                     comparison.orphaned = min(comparison.orphaned, comparison.repaired)
             for doubt in scan.of_keys(batch.keys, self.reader):
                 follow_up.add(doubt)
-            yield PartProgress(checkpoint=batch.checkpoint)
-        yield PartProgress(done=True)
+            checkpoint = batch.checkpoint
+            yield PartProgress(checkpoint=checkpoint)
+        yield PartProgress(done=True, checkpoint=checkpoint)
