@@ -78,7 +78,8 @@ class Recovery(Construct):
         audit_parts: number of parts of a table; see `Auditor`.
         audit_repair: whether audits overwrite entries that differ.
         audit_rate: limit of an audit in read units a second; None for no limit.
-        segments: number of parts in which a rebuild reads a table.
+        segments: number of parts in which a rebuild reads a table; None for as many as suit its
+            size.
         concurrency: number of segments that a rebuild reads at a time.
         rate: limit of a rebuild in read units a second; None for no limit.
     """
@@ -95,7 +96,7 @@ class Recovery(Construct):
         audit_parts: int | None = None,
         audit_repair: bool = True,
         audit_rate: int | None = None,
-        segments: int = 64,
+        segments: int | None = None,
         concurrency: int = 8,
         rate: int | None = None,
     ) -> None:

@@ -280,13 +280,13 @@ class RecoverySection(_Section, frozen=True):
 
     Args:
         heal: whether a watchdog rebuilds the mirror whenever it is incomplete, as a new mirror is.
-        segments: number of parts in which a rebuild reads a table.
+        segments: number of parts in which a rebuild reads a table; the default suits its size.
         concurrency: number of parts that a rebuild reads at a time.
         rate: limit of all parts together in read units a second; None for no limit.
     """
 
     heal: bool = True
-    segments: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    segments: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 8
     rate: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
 

@@ -1,0 +1,60 @@
+"""The time of one invocation: what is left of it, and pauses that do not fit into it."""
+
+from collections.abc import Callable
+from math import ceil
+from time import sleep
+
+from dynamirror.dynamodb.rate import Rate
+from dynamirror.replication.replicator import Context
+
+# The part of Lambda's time that is reserved: for one more page, and for saving its progress.
+_RESERVE_SECONDS = 20.0
+
+
+class PauseError(Exception):
+    """The rate requires a pause that is longer than the invocation."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = ceil(seconds)
+
+
+class InvocationTime:
+    """The time of one invocation.
+
+    Args:
+        context: Lambda's context.
+        waited: seconds that the state machine has just waited for the rate.
+        wait: waits a number of seconds.
+    """
+
+    def __init__(
+        self, context: Context, waited: float = 0.0, wait: Callable[[float], object] = sleep
+    ) -> None:
+        self._context = context
+        self._reserve = min(_RESERVE_SECONDS, self._remaining() / 3)
+        self._waited = waited
+        self._wait = wait
+
+    def _remaining(self) -> float:
+        return self._context.get_remaining_time_in_millis() / 1000
+
+    def seconds_left(self) -> float:
+        """Return the seconds in which new work may begin."""
+        return self._remaining() - self._reserve
+
+    def in_time(self) -> bool:
+        """Return whether new work may begin."""
+        return self.seconds_left() > 0
+
+    def rate(self, units: float | None) -> Rate:
+        """Return a limit of read units; its pauses raise `PauseError` if time does not suffice."""
+        return Rate(units or None, wait=self._pause)
+
+    def _pause(self, seconds: float) -> None:
+        # A limit of another invocation has asked for the first pause already.
+        seconds, self._waited = seconds - self._waited, 0.0
+        if seconds > max(0.0, self.seconds_left()):
+            raise PauseError(seconds)
+        if seconds > 0:
+            self._wait(seconds)
