@@ -57,6 +57,8 @@ MISSING = {
     "drift-found": "notBreaching",
     "operating-errors": "notBreaching",
     "rebuild-failed": "notBreaching",
+    "rebuild-given-up": "notBreaching",
+    "watchdog-silent": "breaching",
     "cache-near-storage-limit": "missing",
     "cache-evictions": "notBreaching",
     "cache-throttled": "notBreaching",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from dynamirror.errors import ConfigError
 from dynamirror.functions import auditor, canary, environment, operator, worker
 from dynamirror.operations.executions import execution_name
 from dynamirror.operations.service import Operations
+from dynamirror.recovery.audit import save_busy
 from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.recovery.verify import Verification
 from dynamirror.views.canary import NAME
@@ -217,7 +219,7 @@ def test_the_size_of_a_table_decides_how_it_is_divided(
 
 
 def test_a_job_that_cannot_end_is_refused_before_it_begins(
-    operations: Operations, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    operations: Operations, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put(operations, 1)
     described = operations.client.describe_table(TableName=operations.table)["Table"]
@@ -233,9 +235,11 @@ def test_a_job_that_cannot_end_is_refused_before_it_begins(
     with pytest.raises(ConfigError, match=r"^rate: .* run for 365 days; give at least 8"):
         begun(rate=5)
     assert ask(type="status")["answer"]["rebuild"] is None, "nothing has begun"
+    capsys.readouterr()
     take(900, **divide, rate=2000)
     begun(rate=2000)
-    reasons = [vars(record)["reason"] for record in caplog.records]
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    reasons = [line["reason"] for line in lines if "reason" in line]
     assert [reason.partition(" takes ")[2] for reason in reasons] == [
         "4.3 days; a day would need 8,613",
         "1.4 days; a day would need 2,826",
@@ -311,6 +315,55 @@ def test_a_rebuild_is_due_unless_one_is_under_way(
     assert (answer["complete"], answer["start"]) == (True, False)
 
 
+def test_the_watchdog_gives_up_after_three_failed_rebuilds_in_a_row(
+    operations: Operations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A success, a rebuild that somebody stopped, or a mirror complete since then ends the row."""
+    put(operations, 1)
+    hour = int(time.time()) // 3600
+
+    def recent(*statuses: str, table: str = operations.table, action: str = "rebuild") -> Any:
+        turns = [f"1790000000-{hour - ago}" for ago, _ in enumerate(statuses)]
+        arns = [
+            f"arn:aws:states:eu:1:execution:m:{execution_name(action, table, turn)}"
+            for turn in turns
+        ]
+        return take(step="check", recent=arns, statuses=statuses)
+
+    assert recent("FAILED", "TIMED_OUT")["start"] is True
+    given_up = recent("FAILED", "TIMED_OUT", "FAILED", "SUCCEEDED")
+    assert given_up["start"] is False
+    assert given_up["failed"].endswith(f"-{hour}"), "the newest"
+    for ended in ("SUCCEEDED", "ABORTED"):
+        assert recent("FAILED", "FAILED", ended, "FAILED", "FAILED")["start"] is True
+    assert recent(*["FAILED"] * 3, table="other")["start"] is True
+    assert recent(*["FAILED"] * 3, action="verify")["start"] is True
+
+    execution = {"Name": "x", "Status": "FAILED", "Error": "ConfigError", "Cause": "no room"}
+    capsys.readouterr()
+    take(step="gaveup", execution=execution)
+    assert metrics(capsys) == {"RebuildGivenUp": 1}
+    warnings = ask(type="status")["answer"]["warnings"]
+    assert "given up after three failed rebuilds in a row (x: FAILED: ConfigError: no room)" in str(
+        warnings
+    )
+    rebuilt()
+    status = ask(type="status")["answer"]
+    assert not [warning for warning in status["warnings"] if "given up" in warning]
+    record_gap(
+        operations.cache,
+        operations.views,
+        stream=status["stream"],
+        at=status["since"] + 1,
+        reason="x",
+    )
+    old = [
+        f"arn:x:{execution_name('rebuild', operations.table, f'1-{hour - ago}')}"
+        for ago in (9, 10, 11)
+    ]
+    assert take(step="check", recent=old, statuses=["FAILED"] * 3)["start"] is True
+
+
 def test_no_rebuild_is_due_where_it_could_not_help(operations: Operations) -> None:
     put(operations, 1)
     rebuilt()
@@ -360,7 +413,7 @@ def test_a_step_that_is_none_is_refused(operations: Operations, step: dict[str, 
 
 def metrics(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """The values of the one metrics record that was written, and that it is one."""
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line)
     record = json.loads(line)
     (told,) = record["_aws"]["CloudWatchMetrics"]
     assert (told["Namespace"], told["Dimensions"]) == ("dynamirror", [["table"]])
@@ -394,7 +447,80 @@ def test_the_auditor_goes_through_the_parts_repairs_and_tells(
     key = audit_key(operations.table)
     last = json.loads(operations.cache.call(key, b"HGET", key, b"last"))
     assert last["part"] == 2
-    assert operations.cache.call(key, b"HGET", key, b"next") == b"0"
+    assert last["round_seconds"] == 15 * 60
+    assert auditor.handler({})["part"] == 0, "the next round"
+
+
+def test_an_audit_that_time_ends_is_resumed_by_the_next_turn(
+    operations: Operations,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_SETTLE", "0")
+    put(operations, 9, large=LARGE)
+    rebuilt()
+    key = f"{operations.table}:5"
+    operations.cache.call(key, b"UNLINK", key, fence_key(key))
+    capsys.readouterr()
+    found, turns = [], 0
+    while "last" not in state_of_audit(operations):
+        auditor.handler({}, Ending())
+        found.append(metrics(capsys))
+        turns += 1
+    assert turns > 3
+    sums = {name: sum(each[name] for each in found) for name in found[0]}
+    assert (sums["ItemsAudited"], sums["DriftFound"], sums["DriftRepaired"]) == (9, 1, 1)
+
+
+class Ending:
+    """Lambda's context of an invocation that soon has no time for more."""
+
+    def __init__(self) -> None:
+        self._answers = iter((1000, 1000))
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return a second, twice."""
+        return next(self._answers, 0)
+
+
+def state_of_audit(operations: Operations) -> dict[str, bytes]:
+    """The fields of the audit's state."""
+    key = audit_key(operations.table)
+    flat = operations.cache.call(key, b"HGETALL", key)
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def test_two_audits_of_a_table_do_not_run_at_a_time(operations: Operations) -> None:
+    put(operations, 1)
+    rebuilt()
+    save_busy(operations.cache, operations.table, time.time() + 60)
+    assert auditor.handler({})["comparison"] is None
+    assert "turn" not in state_of_audit(operations)
+    save_busy(operations.cache, operations.table, time.time() - 1)
+    assert auditor.handler({})["comparison"]["items"] == 0, "one of many parts"
+
+
+def test_a_day_s_read_units_decide_how_long_a_round_of_audits_takes(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_SETTLE", "0")
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_MINUTES", "360")
+    put(operations, 1)
+    rebuilt()
+    described = operations.client.describe_table(TableName=operations.table)["Table"]
+    # A scan takes 8 units, the 8 lookups 4.
+    sized = {**described, "ItemCount": 8, "TableSizeBytes": 8 * 4096}
+    monkeypatch.setattr(Operations, "_description", lambda _self: sized)
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_UNITS", "24")
+    first = auditor.handler({})
+    assert (first["of"], first["round_seconds"]) == (2, 43_200)
+    # A table that grows does not change the round under way.
+    sized["ItemCount"], sized["TableSizeBytes"] = 80, 80 * 4096
+    assert [auditor.handler({})["of"] for _ in range(2)] == [2, 20]
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_RATE", "0.001")
+    with pytest.raises(ConfigError, match=r"^rate: "):
+        auditor.handler({})
 
 
 def test_a_change_that_is_a_minute_late_is_no_drift(

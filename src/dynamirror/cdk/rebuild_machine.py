@@ -291,10 +291,10 @@ def _is_action(name: str) -> sfn.Condition:
 
 
 def _paths(template: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a template whose texts that begin with $. or $$. are JSON paths."""
+    """Return a template whose texts that look like JSON paths are such paths."""
     return {
         name: sfn.JsonPath.object_at(value)
-        if isinstance(value, str) and value.startswith(("$.", "$$."))
+        if isinstance(value, str) and (value == "$" or value.startswith(("$.", "$$.")))
         else value
         for name, value in template.items()
     }

@@ -1,8 +1,13 @@
-"""The time of one invocation: what is left of it, and pauses that do not fit into it."""
+"""The time of one invocation: what is left of it, and pauses that do not fit into it.
 
+DYNAMIRROR_INVOCATION_SECONDS makes it shorter than Lambda's, so that work is divided among more
+invocations: a test of what resumes needs no large table.
+"""
+
+import os
 from collections.abc import Callable
 from math import ceil
-from time import sleep
+from time import monotonic, sleep
 
 from dynamirror.dynamodb.rate import Rate
 from dynamirror.replication.replicator import Context
@@ -32,6 +37,8 @@ class InvocationTime:
         self, context: Context, waited: float = 0.0, wait: Callable[[float], object] = sleep
     ) -> None:
         self._context = context
+        seconds = os.environ.get("DYNAMIRROR_INVOCATION_SECONDS")
+        self._ends = None if seconds is None else monotonic() + float(seconds)
         self._reserve = min(_RESERVE_SECONDS, self._remaining() / 3)
         self._waited = waited
         self._wait = wait
@@ -41,6 +48,12 @@ class InvocationTime:
 
     def seconds_left(self) -> float:
         """Return the seconds in which new work may begin."""
+        left = self.longest_seconds
+        return left if self._ends is None else min(left, self._ends - monotonic())
+
+    @property
+    def longest_seconds(self) -> float:
+        """The seconds that Lambda leaves for work."""
         return self._remaining() - self._reserve
 
     def in_time(self) -> bool:

@@ -184,7 +184,7 @@ def _divide(operations: Operations, step: Divide, context: Context) -> dict[str,
             size,
             step.rate,
             workers=min(step.concurrency, number),
-            seconds=InvocationTime(context).seconds_left(),
+            seconds=InvocationTime(context).longest_seconds,
             settle=PATIENCE * step.settle,
         )
     )

@@ -1,5 +1,6 @@
 """Execution of the watchdog's steps."""
 
+import json
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -85,7 +86,10 @@ def gave_up(operations: Operations, step: GaveUp) -> dict[str, Any]:
 
 
 def _why(execution: Mapping[str, Any]) -> str:
-    words = (execution.get(name) for name in ("Status", "Error", "Cause"))
+    cause = str(execution.get("Cause") or "")
+    with suppress(ValueError, TypeError, KeyError):  # else it is no function's error
+        cause = str(json.loads(cause)["errorMessage"])
+    words = (execution.get("Status"), execution.get("Error"), cause)
     text = ": ".join(str(word) for word in words if word)
     return f"{execution.get('Name', 'execution')}: {text}"[:1000]
 

@@ -6,6 +6,7 @@ from typing import Any, Final
 import msgspec
 
 from dynamirror.cache.slot_map import SLOTS
+from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError
 
 DAY_SECONDS: Final = 86_400
@@ -77,9 +78,18 @@ class TableSize(msgspec.Struct, frozen=True):
         useful = ceil(self.entries / _KEYS_OF_RANGE) if self.items else _MOST_RANGES
         return max(1, min(SLOTS, _MOST_RANGES, useful, _RANGES_OF_WORKER * workers))
 
-    def lookups_at_once(self) -> float:
-        """Return the read units between two checkpoints in a part of the cache."""
-        return min(_KEYS_AT_ONCE, self.entries) * self.item_units / 2
+    def lookups_at_once(self, parts: int = 1) -> float:
+        """Return the read units between two checkpoints in one of several parts of the cache."""
+        return min(_KEYS_AT_ONCE, self.entries / parts) * self.item_units / 2
+
+    def audit_parts(self, units: float, turns: float) -> int:
+        """Return in how many parts audits compare, to keep to a day's read units.
+
+        Args:
+            units: read units a day.
+            turns: audits a day.
+        """
+        return max(1, min(MOST_SEGMENTS, ceil(self.comparison_units * turns / units)))
 
 
 def lanes(parts: int) -> int:
@@ -106,6 +116,42 @@ def check_backfill(size: TableSize, rate: float | None, *, consistent: bool) -> 
     return _check("rebuild", units, rate, _EXECUTION_SECONDS, "a state machine may run for")
 
 
+def check_pace(
+    size: TableSize,
+    rate: float | None,
+    *,
+    workers: int = 1,
+    parts: int = 1,
+    seconds: float,
+    settle: float,
+) -> None:
+    """Check that an invocation gets from one checkpoint of a comparison to the next.
+
+    Args:
+        size: the table's size.
+        rate: read units per second of all workers together; None or 0 for no limit.
+        workers: how many functions work at a time.
+        parts: the number of parts that the cache is divided into.
+        seconds: the time of one invocation of a function.
+        settle: seconds that an invocation may take to settle differences.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    if settle >= seconds:
+        raise ConfigError(
+            f"settle: differences may take {settle:,.0f} s to settle, but a function has "
+            f"{seconds:,.0f} s; give a shorter time"
+        )
+    needed = size.lookups_at_once(parts) / (seconds - settle) * workers
+    if rate and rate < needed:
+        raise ConfigError(
+            f"rate: {workers} functions at a time cannot get from one checkpoint to the next "
+            f"with {rate:g} read units a second together; give at least {ceil(needed):,}, or "
+            "fewer functions (maxConcurrency)"
+        )
+
+
 def check_verification(
     size: TableSize, rate: float | None, *, workers: int, seconds: float, settle: float
 ) -> str | None:
@@ -121,19 +167,7 @@ def check_verification(
     Raises:
         ConfigError: it would take too long to end, or could not get from one checkpoint to another.
     """
-    if settle >= seconds:
-        raise ConfigError(
-            f"settle: differences may take {settle:,.0f} s to settle, but a function has "
-            f"{seconds:,.0f} s; give a shorter time"
-        )
-    if rate:
-        needed = size.lookups_at_once() / (seconds - settle) * workers
-        if rate < needed:
-            raise ConfigError(
-                f"rate: {workers} functions at a time cannot get from one checkpoint to the next "
-                f"with {rate:g} read units a second together; give at least {ceil(needed):,}, or "
-                "fewer functions (maxConcurrency)"
-            )
+    check_pace(size, rate, workers=workers, seconds=seconds, settle=settle)
     reason = "results are kept for"
     return _check("verification", size.comparison_units, rate, _VERIFICATION_SECONDS, reason)
 
