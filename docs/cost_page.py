@@ -163,8 +163,8 @@ def assumptions() -> str:
             f"{figures.METRICS_SECONDS:g} s, up to {figures.METRICS_VALUES} (measured)."
         ),
         (
-            f"An audit takes {scanned:g} µs for each entry of the cache, and {passed:g} µs for "
-            "each key with fences (measured)."
+            f"An audit takes {scanned:g} µs for each entry of its part of the cache, and "
+            f"{passed:g} µs for each key with fences (measured)."
         ),
         f"It takes {figures.AUDITED_ITEM_US:g} µs for each item of its part (assumed).",
         f"A month has {prices.HOURS} hours. A GB is 10⁹ bytes.",

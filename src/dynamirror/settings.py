@@ -171,14 +171,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     @property
     def longest_key(self) -> int | None:
         """Return the length of the longest key that the cache takes, in bytes; None for any."""
-        if self.max_key_bytes is None and self._is_serverless:
+        if self.max_key_bytes is None and self.is_serverless:
             return SERVERLESS_KEY_BYTES
         return self.max_key_bytes
 
     @property
     def first_ecpus(self) -> int | None:
         """Return the units a second that a rebuild begins with; None for no limit."""
-        if self.ecpus is None and self._is_serverless:
+        if self.ecpus is None and self.is_serverless:
             return FIRST_ECPUS
         return self.ecpus or None
 
@@ -194,7 +194,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         )
 
     @property
-    def _is_serverless(self) -> bool:
+    def is_serverless(self) -> bool:
+        """Return whether the host is an endpoint of ElastiCache Serverless."""
         return _SERVERLESS.search(self.host) is not None
 
     def views(self) -> tuple[ViewSpec, ...]:

@@ -28,6 +28,7 @@ from valkey.crc import key_slot
 from dynamirror.cache import slot_scan as module
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
+from dynamirror.cache.slot_exchange import SlotExchange
 from dynamirror.cache.slot_scan import SlotRange
 from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -201,7 +202,7 @@ def test_an_index_that_moves_while_its_members_are_read_hides_none(
 
 def restless(nodes: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each node take a slot, as it were, while it is asked."""
-    send = module._RangeScan._send
+    send = SlotExchange._send
 
     def send_(self: Any, node: Any, commands: Any) -> list[Any]:
         first = send(self, node, commands[:1])
@@ -209,7 +210,7 @@ def restless(nodes: list[Node], monkeypatch: pytest.MonkeyPatch) -> None:
             each.ask(b"CLUSTER", b"BUMPEPOCH")
         return first + send(self, node, commands[1:])
 
-    monkeypatch.setattr(module._RangeScan, "_send", send_)
+    monkeypatch.setattr(SlotExchange, "_send", send_)
 
 
 @pytest.mark.parametrize("most", [100, 0], ids=["small", "giant"])

@@ -24,6 +24,7 @@ from tests.support.clusters import (
     slot_in_between,
 )
 from tests.support.deadlines import wait_until
+from tests.support.serverless import Serverless
 from tests.support.slots import borrowed, move, moved
 from valkey.crc import key_slot
 
@@ -281,3 +282,28 @@ def test_a_report_of_a_node_is_read() -> None:
     assert owner.node(b"cc", near=near) == ("10.0.0.3", 6380)
     assert owner.node(b"dd", near=near) is None
     assert not Ownership.parse(b"").slots
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_serverless_is_scanned_though_it_reports_neither_nodes_nor_processes(
+    valkey: EmbeddedValkey, cache: Cache, open_cache: OpenCache
+) -> None:
+    keys = fill(cache, [*(f"k{n}" for n in range(200)), *in_one_slot(TAG, 60)])
+    refusals = {b"NODES": "ERR unknown subcommand", b"INFO": "ERR unknown command"}
+    with Serverless(valkey.port, refusals) as proxy:
+        settings = Settings(host="127.0.0.1", port=proxy.port, tls=False)
+        serverless = open_cache(settings)
+        serverless.cluster.is_serverless = True
+        assert Counter(listed(serverless, SlotRange())) == Counter(keys)
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_a_server_that_does_not_name_its_process_is_scanned_in_one_go(
+    single_valkey: EmbeddedValkey, single: Cache, open_cache: OpenCache
+) -> None:
+    keys = fill(single, [f"k{n}" for n in range(200)])
+    with Serverless(single_valkey.port, {b"INFO": "NOPERM no right to run INFO"}) as proxy:
+        cache = open_cache(Settings(host="127.0.0.1", port=proxy.port, tls=False))
+        batches = list(scan_range(cache, SlotRange()))
+        assert {batch.checkpoint.process for batch in batches} == {"?"}
+        assert {key for batch in batches for key in batch.keys} == keys

@@ -163,12 +163,8 @@ def test_a_pause_longer_than_the_invocation_is_left_to_the_state_machine(
 ) -> None:
     put(operations, 5, large=LARGE)
     run = begun()["run"]
-    # The first page is within the limit, too; the state machine has waited for it.
-    answer = take(60, step="load", run=run, index=0, rate=0.001)
-    assert answer == {"done": False, "index": 0, "wait": 999}
     for page in range(1, 3):
-        wait = answer["wait"]
-        answer = take(60, step="load", run=run, index=0, rate=0.001, waited=wait)
+        answer = take(60, step="load", run=run, index=0, rate=0.001)
         assert answer["done"] is False
         assert answer["wait"] >= 500
         assert ask(type="status")["answer"]["progress"]["items"] == page

@@ -27,6 +27,7 @@ from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.recovery.verification_state import VerificationState, parts_of
 from dynamirror.views.encoding import JSON
 from dynamirror.views.index import IndexSpec
+from dynamirror.views.keyspace import rebuild_key
 from dynamirror.views.view import ViewSpec
 
 
@@ -167,7 +168,7 @@ def test_a_verification_that_is_killed_anywhere_finds_every_difference(
 ) -> None:
     monkeypatch.setattr(verify, "_SETTLE_EVERY_SECONDS", 0.0)
     world = make_world()
-    world.puts(airports(80))
+    world.puts(airports(40))
     world.rebuilt()
     newest = world.rebuild().run()
     assert newest is not None
@@ -187,7 +188,7 @@ def test_a_verification_that_is_killed_anywhere_finds_every_difference(
     for number, part in enumerate(parts):
         for attempt in range(200):
             before = state.progress(number)
-            interrupted.left = 2 + attempt % 31
+            interrupted.left = 3 + attempt * 5 % 13
             try:
                 killed.run_part(part, before, save=lambda now, n=number: state.save(n, now))  # type: ignore[misc]
             except CacheError:
@@ -195,7 +196,7 @@ def test_a_verification_that_is_killed_anywhere_finds_every_difference(
             interrupted.left = 0
             if state.progress(number).done:
                 break
-    assert deaths > 10
+    assert deaths > 5
     total = state.total(len(parts))
     if repair:
         # A repair whose checkpoint was not kept is not found again.
@@ -204,7 +205,7 @@ def test_a_verification_that_is_killed_anywhere_finds_every_difference(
         assert world.compare().differences == 0
     else:
         assert found(total) == planted
-        assert (total.items, total.entries) == (80, 87)
+        assert (total.items, total.entries) == (40, 47)
         assert total.differences == 21
     assert work.run(Share()).differences == (0 if repair else 21)
 
@@ -397,3 +398,41 @@ def test_the_first_page_of_a_scan_is_within_the_rate(world: World) -> None:
     assert 0 < first.units <= 4
     assert sum(len(page.items) for page in [first, *pages]) == 40
     assert waits
+
+
+def test_a_board_of_all_items_is_one_giant_slot_that_is_read_once(
+    make_world: MakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot_scan, "_MOST_IN_SLOT", 20)
+    board = ViewSpec(key="{table}:{{board}}:{id}", score="n", index=IndexSpec())
+    world = make_world(board)
+    world.puts(item(str(number), n={"N": str(number)}) for number in range(70))
+    world.rebuilt()
+    client: Any = Counting(world.client)
+    reader = SnapshotReader(client, world.table, margin=MARGIN)
+    work = world.verification(settle=0, reader=reader)
+    gone, left = f"{world.table}:{{board}}:3", f"{world.table}:{{board}}:gone"
+    world.cache.call(gone, b"DEL", gone)
+    world.cache.call(left, b"SET", left, b"left over")
+    total, calls = Comparison(), 0
+    for part in parts_of(world.cache, 2, 3):
+        progress = PartProgress()
+        while not progress.done:
+            progress = work.run_part(part, progress, in_time=lambda: False)
+            calls += 1
+        total.add(progress.comparison)
+    assert calls > 8
+    assert found(total) == {"missing": {gone}, "left_over": {left}}
+    # The member of the missing entry is still there.
+    assert total.entries == client.read["asked", False] == 71
+
+
+def test_a_sweep_that_an_older_version_recorded_counts(world: World) -> None:
+    steps = world.rebuild()
+    run = world.begun(steps)
+    steps.load(run, 0)
+    key = rebuild_key(world.table)
+    stored = b'"2026-11-26T10:00:00+00:00"'
+    world.cache.call(key, b"HSET", key, f"{run.id}:swept".encode(), stored)
+    steps.finish(run)
+    assert world.marker.is_complete

@@ -50,6 +50,8 @@ class Cluster(SlotMap):
     ) -> None:
         super().__init__(Node(settings.host, settings.port), single=single)
         self._clock = clock
+        # It is one node to its clients, and moves its slots unseen behind it.
+        self.is_serverless = settings.is_serverless
         self._options = connection_options(settings)
         # The connection used last is used next, so the longest idle stand first.
         self._idle: defaultdict[Node, list[Connection]] = defaultdict(list)

@@ -4,20 +4,16 @@ A range of slots is a unit of work: ranges are disjoint, and each key is visited
 is no cluster has SCAN, and its cursor.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator
 from itertools import pairwise
 from time import sleep
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from dynamirror.cache.answers import failure_reason
-from dynamirror.cache.cluster import Cluster, ConnectionLostError
-from dynamirror.cache.connection import AnswerError, Connection
-from dynamirror.cache.pipeline import packed
-from dynamirror.cache.scripts import Word
+from dynamirror.cache.cluster import Cluster
+from dynamirror.cache.connection import AnswerError
+from dynamirror.cache.slot_exchange import UNKNOWN, MovedError, SlotExchange
 from dynamirror.cache.slot_map import SLOTS, Node, key_slot
 from dynamirror.cache.slot_ownership import Ownership
 from dynamirror.errors import CacheError
@@ -42,9 +38,6 @@ _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
 # Nodes answer so in a failover, or when they start.
 _HEALING: Final = ("LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "BUSY")
-# Another process has another run id, and a replica that becomes a primary another replication id.
-_PROCESS: Final = re.compile(rb"^(?:run_id|role|master_replid):(\S+)", re.MULTILINE)
-_NODES: Final = (b"CLUSTER", b"NODES")
 _END: Final = "0"
 
 
@@ -70,7 +63,7 @@ class ScanCheckpoint(msgspec.Struct, frozen=True):
         slot: the next slot to list.
         giant: slots that have too many keys for one answer, and are left for SCAN.
         cursor: the cursor of the SCAN under way; empty for none.
-        process: the server that the cursor belongs to; empty if it does not report its name.
+        process: the server that the cursor belongs to.
         scanned: how many keys were visited so far.
     """
 
@@ -134,8 +127,6 @@ def scan_range(
 def server_of(cache: "Cache", key: bytes) -> str:
     """Return what names the server of a key, and its slots; another cursor is of no use there.
 
-    It is empty if the server does not report it.
-
     Args:
         cache: the cache.
         key: the key.
@@ -147,13 +138,8 @@ def server_of(cache: "Cache", key: bytes) -> str:
     node = cache.cluster.node_of(key)
     if node is None:
         raise CacheError(f"cache {cache.cluster.seed}: no node holds the key's slot")
-    scan = _RangeScan(cache.cluster, ALL_SLOTS)
     with cache.cluster.connection(node) as connection:
-        return scan.server(node, connection)
-
-
-class _MovedError(CacheError):
-    """A slot moved while it was read, or the node is not its holder."""
+        return SlotExchange(cache.cluster).server(node, connection)
 
 
 class _RestartError(CacheError):
@@ -165,6 +151,7 @@ class _RangeScan:
 
     def __init__(self, cluster: Cluster, slots: SlotRange) -> None:
         self._cluster = cluster
+        self._nodes = SlotExchange(cluster)
         self._range = slots
         self._counts: dict[int, int] = {}
         self._failures = 0
@@ -183,7 +170,7 @@ class _RangeScan:
                 self._cluster.invalidate_topology()
                 self._counts.clear()
                 if checkpoint.cursor and (
-                    isinstance(error, _RestartError) or not checkpoint.process
+                    isinstance(error, _RestartError) or checkpoint.process.startswith(UNKNOWN)
                 ):
                     self._restarts += 1
                     checkpoint, restarted = start, True
@@ -198,7 +185,7 @@ class _RangeScan:
     def _wait(self, error: CacheError) -> None:
         """Wait a moment; raise the error if waiting does not help."""
         self._failures += 1
-        moved = isinstance(error, _MovedError | _RestartError)
+        moved = isinstance(error, MovedError | _RestartError)
         attempts = max(self._failures, self._restarts)
         if attempts < _MOST_ATTEMPTS and (moved or _may_heal(error)):
             sleep(min(_SHORTEST_PAUSE * 2 ** (self._failures - 1), _LONGEST_PAUSE))
@@ -225,7 +212,7 @@ class _RangeScan:
     def _holder(self, slot: int) -> Node:
         node = self._cluster.holder(slot)
         if node is None:
-            raise _MovedError(f"no node held slot {slot}")
+            raise MovedError(f"no node held slot {slot}")
         return node
 
     def _list(self, checkpoint: ScanCheckpoint) -> ScannedKeys:
@@ -261,7 +248,7 @@ class _RangeScan:
         while last < end and self._cluster.holder(last + 1) == node:
             last += 1
         slots = range(first, last + 1)
-        owner, answers = self._exchange(
+        owner, answers = self._nodes.run(
             node, [(b"CLUSTER", b"COUNTKEYSINSLOT", slot) for slot in slots]
         )
         self._check(owner, node, first, last)
@@ -269,6 +256,10 @@ class _RangeScan:
         for slot in owner.leaving():
             if slot in self._counts:
                 self._counts[slot] += 1  # the other node may have all of its keys
+
+    def _check(self, owner: Ownership, node: Node, first: int, last: int) -> None:
+        if not self._nodes.holds(owner, first, last):
+            raise MovedError(f"slots moved from {node}")
 
     def _keys_of(self, node: Node, counts: dict[int, int]) -> list[bytes]:
         """List the keys of slots of one node.
@@ -284,15 +275,15 @@ class _RangeScan:
         for slot, other in leaving.items():
             keys += self._keys_at_target(slot, owner, owner.node(other, near=node))
         # A key moves in one direction only, so that it was seen here or there.
-        if leaving and self._name(self._exchange(node, [])[0]) != self._name(owner):
-            raise _MovedError("slots moved between nodes")
+        if leaving and self._nodes.name(self._nodes.run(node, [])[0]) != self._nodes.name(owner):
+            raise MovedError("slots moved between nodes")
         return list(dict.fromkeys(keys)) if leaving else keys
 
     def _get(self, node: Node, counts: dict[int, int]) -> tuple[Ownership, list[list[bytes]]]:
         """Return the keys that a node has of slots, all of them, even if it is not the holder."""
         # The answer shows whether there are more.
         most = {slot: count + count // 4 + 100 for slot, count in counts.items()}
-        owner, lists = self._exchange(
+        owner, lists = self._nodes.run(
             node,
             [(b"CLUSTER", b"GETKEYSINSLOT", slot, number) for slot, number in most.items()],
         )
@@ -300,69 +291,21 @@ class _RangeScan:
             if len(found) >= number:
                 self._counts[slot] = counts[slot] = 2 * number
                 if 2 * number > _MOST_IN_SLOT:
-                    raise _MovedError(f"slot {slot} grew")
+                    raise MovedError(f"slot {slot} grew")
                 return self._get(node, counts)
         return owner, lists
 
     def _keys_at_target(self, slot: int, owner: Ownership, target: Node | None) -> list[bytes]:
         """Return the keys of a slot that moves key by key that the other node has already."""
         if target is None:
-            raise _MovedError(f"slot {slot} moved to an unknown node")
-        _, (count,) = self._exchange(target, [(b"CLUSTER", b"COUNTKEYSINSLOT", slot)])
+            raise MovedError(f"slot {slot} moved to an unknown node")
+        _, (count,) = self._nodes.run(target, [(b"CLUSTER", b"COUNTKEYSINSLOT", slot)])
         if count > _MOST_IN_SLOT:
-            raise _MovedError(f"the giant slot {slot} moved key by key")
+            raise MovedError(f"the giant slot {slot} moved key by key")
         other, (keys,) = self._get(target, {slot: count})
         if other.arriving().get(slot) != owner.id and not other.holds(slot, slot):
-            raise _MovedError("slots moved between nodes")
+            raise MovedError("slots moved between nodes")
         return keys
-
-    def _check(self, owner: Ownership, node: Node, first: int, last: int) -> None:
-        if not owner.holds(first, last) and not self._is_hidden(owner):
-            raise _MovedError(f"slots moved from {node}")
-
-    def _is_hidden(self, owner: Ownership) -> bool:
-        """Return whether the cache is one node to its clients that moves its slots unseen."""
-        return not owner.slots and self._cluster.only_node() is not None
-
-    def _name(self, owner: Ownership) -> tuple[bytes, ...]:
-        """Return what differs if a slot was elsewhere in between."""
-        # ElastiCache Serverless is one node to its clients, whichever node answers.
-        return owner.slots if self._cluster.only_node() else (owner.id, owner.epoch, *owner.slots)
-
-    def _exchange(
-        self, node: Node, commands: Sequence[tuple[Word, ...]]
-    ) -> tuple[Ownership, list[Any]]:
-        """Send commands, and return their answers and the slots that the node held throughout."""
-        before, *answers, after = self._send(node, [_NODES, *commands, _NODES])
-        for answer in answers:
-            if isinstance(answer, AnswerError):
-                raise CacheError(f"cache {node}: {failure_reason(answer)}") from answer
-        owner, later = self._ownership(node, before), self._ownership(node, after)
-        if self._name(owner) != self._name(later):
-            raise _MovedError("slots moved between nodes")
-        return owner, answers
-
-    def _ownership(self, node: Node, answer: Any) -> Ownership:
-        if isinstance(answer, AnswerError):
-            if self._cluster.only_node() is not None:
-                return Ownership()
-            raise CacheError(f"cache {node}: {failure_reason(answer)}") from answer
-        return Ownership.parse(answer)
-
-    def _send(self, node: Node, commands: Sequence[tuple[Word, ...]]) -> list[Any]:
-        """Send commands over one connection, and return their answers, errors among them."""
-        answers: list[Any] = []
-        with self._cluster.connection(node) as connection:
-            try:
-                connection.send(b"".join(map(packed, commands)))
-                connection.read_all(answers, len(commands))
-            except BaseException as error:
-                connection.close()
-                if isinstance(error, OSError):
-                    self._cluster.mark_suspect(node)
-                    raise CacheError(f"cache {node}: {failure_reason(error)}") from error
-                raise
-        return answers
 
     def _scan(self, node: Node, checkpoint: ScanCheckpoint) -> ScannedKeys:
         """Return the next keys of a node by SCAN, of the range or of the giant slots that it holds.
@@ -371,15 +314,14 @@ class _RangeScan:
         """
         owner, giant = Ownership(), frozenset[int]()
         if self._cluster.is_clustered:
-            owner, _ = self._exchange(node, [])
-            giant = frozenset(slot for slot in checkpoint.giant if owner.holds(slot, slot))
-            if self._is_hidden(owner):
-                giant = frozenset(checkpoint.giant)
+            owner, _ = self._nodes.run(node, [])
+            held = (slot for slot in checkpoint.giant if self._nodes.holds(owner, slot, slot))
+            giant = frozenset(held)
             if not giant or not giant.isdisjoint(owner.leaving()):
-                raise _MovedError("a giant slot moved")
+                raise MovedError("a giant slot moved")
         keys, scanned, cursor = list[bytes](), 0, checkpoint.cursor or _END
         with self._cluster.connection(node) as connection:
-            process = self.server(node, connection)
+            process = self._nodes.server(node, connection)
             if checkpoint.cursor and process != checkpoint.process:
                 raise _RestartError("the server was replaced, or slots moved,")
             for _ in range(_SCANS_AT_ONCE):
@@ -391,7 +333,7 @@ class _RangeScan:
                 if cursor == _END:
                     break
             # The former primary answers, too, but may have other keys.
-            if self.server(node, connection) != process:
+            if self._nodes.server(node, connection) != process:
                 raise _RestartError("the server was replaced, or slots moved,")
         after = msgspec.structs.replace(
             checkpoint, cursor=cursor, process=process, scanned=checkpoint.scanned + scanned
@@ -408,24 +350,6 @@ class _RangeScan:
             return keys
         first, last = self._range.first, self._range.last
         return [key for key in keys if first <= key_slot(key) <= last]
-
-    def server(self, node: Node, connection: Connection) -> str:
-        """Return what names the server, its role and its slots; empty if it does not report it."""
-        exchange, parts = partial(self._cluster.exchange, node, connection), list[str]()
-        for section in (b"server", b"replication"):
-            try:
-                report = exchange(b"INFO", section)
-            except ConnectionLostError:
-                raise
-            except CacheError as error:
-                if isinstance(error.__cause__, AnswerError):
-                    continue  # the user lacks the right, or the service does not report it
-                raise
-            parts += [name.decode() for name in _PROCESS.findall(report)]
-        if parts and self._cluster.is_clustered:
-            owner = self._ownership(node, exchange(*_NODES))
-            parts += [word.decode() for word in self._name(owner)]
-        return " ".join(parts)
 
 
 def _may_heal(error: CacheError) -> bool:

@@ -114,7 +114,7 @@ class RebuildMachine(Construct):
                 **run,
                 **{name: f"$.begun.{name}" for name in ("rate", "workers")},
                 "lanes": sfn.JsonPath.array_length("$.begun.lanes"),
-                "at": _paths({"index": "$$.Map.Item.Value", "wait": 0}),
+                "at": _paths({"index": "$$.Map.Item.Value"}),
             },
             self._load(),
         )
@@ -135,7 +135,6 @@ class RebuildMachine(Construct):
                 **run,
                 "rate": "$.divided.rate",
                 "slots": "$$.Map.Item.Value",
-                "at": {"wait": 0},
             },
             self._sweep(),
         )
@@ -155,15 +154,13 @@ class RebuildMachine(Construct):
     def _load(self) -> sfn.IChainable:
         """Load the segments of a lane, step by step."""
         inputs = {name: f"$.{name}" for name in ("table", "run", "lanes", "rate", "workers")}
-        load = self._step(
-            "Load", {"step": "load", **inputs, "index": "$.at.index", "waited": "$.at.wait"}
-        )
+        load = self._step("Load", {"step": "load", **inputs, "index": "$.at.index"})
         return self._until_done(load, "Loaded", "KeepToRate", catch=True)
 
     def _sweep(self) -> sfn.IChainable:
         """Sweep one range, step by step."""
         inputs = {name: f"$.{name}" for name in ("table", "run", "slots", "rate")}
-        sweep = self._step("Sweep", {"step": "sweep", **inputs, "waited": "$.at.wait"})
+        sweep = self._step("Sweep", {"step": "sweep", **inputs})
         return self._until_done(sweep, "Swept", "KeepToSweepRate", catch=True)
 
     def _until_done(
@@ -228,7 +225,7 @@ class RebuildMachine(Construct):
                 "id": "$$.Execution.Name",
                 **divided,
                 "lanes": sfn.JsonPath.array_length("$.divided.lanes"),
-                "at": _paths({"index": "$$.Map.Item.Value", "wait": 0}),
+                "at": _paths({"index": "$$.Map.Item.Value"}),
             },
             self._verify([*divided, "table", "settle", "id", "lanes"]),
         )
@@ -248,9 +245,7 @@ class RebuildMachine(Construct):
     def _verify(self, inputs: Sequence[str]) -> sfn.IChainable:
         """Compare the parts of a lane, step by step."""
         paths = {name: f"$.{name}" for name in inputs}
-        verify = self._step(
-            "Verify", {"step": "verify", **paths, "index": "$.at.index", "waited": "$.at.wait"}
-        )
+        verify = self._step("Verify", {"step": "verify", **paths, "index": "$.at.index"})
         return self._until_done(verify, "Verified", "KeepToVerifyRate", catch=False)
 
     def _step(

@@ -135,13 +135,14 @@ def _checking(work: Workload) -> Iterator[Part]:
 def _auditor(work: Workload, minutes: int) -> Iterator[Part]:
     """Yield the parts of an auditor whose rounds take a day.
 
-    An audit passes all keys of the cache, and compares the items of its part.
+    An audit visits the keys of its part of the cache, and compares the items of its part of the
+    table.
     """
     audits = _MINUTES / minutes
-    keys = work.items + work.fences
-    audited = work.items / max(1, _MINUTES_A_DAY // minutes)
+    parts = max(1, _MINUTES_A_DAY // minutes)
+    keys, audited = (work.items + work.fences) / parts, work.items / parts
     seconds = (
-        work.items * figures.SCANNED_ENTRY_US
+        audited * figures.SCANNED_ENTRY_US
         + keys * figures.SCANNED_KEY_US
         + audited * figures.AUDITED_ITEM_US
     ) / MILLION + figures.WATCHDOG_SECONDS
@@ -152,9 +153,9 @@ def _auditor(work: Workload, minutes: int) -> Iterator[Part]:
         f"{audits:,.0f} audits of {seconds:,.0f} s",
         "`auditEvery`",
     )
-    # A part is scanned, and as many entries are looked up by key.
+    # A part is scanned, and as many entries are looked up by key, eventually consistent.
     one = -(-work.item_bytes // figures.READ_UNIT_BYTES)
-    units = audits * audited * (work.item_bytes / figures.READ_UNIT_BYTES + one)
+    units = audits * audited * (work.item_bytes / figures.READ_UNIT_BYTES + one / 2)
     yield Part(
         "auditor: reads of the table",
         units / MILLION * prices.READ_UNITS.dollars,

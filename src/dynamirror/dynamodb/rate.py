@@ -64,7 +64,7 @@ class Rate:
         return number if limit is None else min(limit, number)
 
     def begin(self, expected: float) -> None:
-        """Wait until a read is within the limit.
+        """Wait until a read is within the limit, or everything before it is paid for.
 
         Args:
             expected: the units that the read may take.
@@ -74,8 +74,10 @@ class Rate:
         account = self._account
         with account.lock:
             now = self._clock()
-            account.paid_until = max(account.paid_until, now) + expected / self._units
-            seconds = account.paid_until - now - _BURST_SECONDS
+            before = max(account.paid_until, now)
+            account.paid_until = before + expected / self._units
+            # A read that takes more than a burst must begin some time, too.
+            seconds = min(before, account.paid_until - _BURST_SECONDS) - now
         self.pause(seconds)
 
     def end(self, units: float, expected: float) -> None:

@@ -29,18 +29,14 @@ class InvocationTime:
 
     Args:
         context: Lambda's context.
-        waited: seconds that the state machine has just waited for the rate.
         wait: waits a number of seconds.
     """
 
-    def __init__(
-        self, context: Context, waited: float = 0.0, wait: Callable[[float], object] = sleep
-    ) -> None:
+    def __init__(self, context: Context, wait: Callable[[float], object] = sleep) -> None:
         self._context = context
         seconds = os.environ.get("DYNAMIRROR_INVOCATION_SECONDS")
         self._ends = None if seconds is None else monotonic() + float(seconds)
         self._reserve = min(_RESERVE_SECONDS, self._remaining() / 3)
-        self._waited = waited
         self._wait = wait
 
     def _remaining(self) -> float:
@@ -65,8 +61,6 @@ class InvocationTime:
         return Rate(units or None, wait=self._pause)
 
     def _pause(self, seconds: float) -> None:
-        # A limit of another invocation has asked for the first pause already.
-        seconds, self._waited = seconds - self._waited, 0.0
         if seconds > max(0.0, self.seconds_left()):
             raise PauseError(seconds)
         if seconds > 0:

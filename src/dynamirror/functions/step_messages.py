@@ -76,7 +76,6 @@ class Load(_Step, frozen=True):
         lanes: how many segments further the next one is; null for no other.
         rate: read units per second, for this function; 0 or null for no limit.
         workers: how many functions load at a time.
-        waited: seconds that the state machine has just waited for the rate.
     """
 
     run: Run
@@ -84,7 +83,6 @@ class Load(_Step, frozen=True):
     lanes: Count | None = None
     rate: Units | None = None
     workers: Count = 1
-    waited: float = 0.0
 
 
 class Ranges(_Step, frozen=True):
@@ -106,13 +104,11 @@ class Sweep(_Step, frozen=True):
     Args:
         slots: the range.
         rate: read units per second, for this function; 0 or null for no limit.
-        waited: seconds that the state machine has just waited for the rate.
     """
 
     run: Run
     slots: SlotRange = ALL_SLOTS
     rate: Units | None = None
-    waited: float = 0.0
 
 
 class Finish(_Step, frozen=True):
@@ -151,7 +147,6 @@ class Verify(_Step, frozen=True):
         repair: whether to write snapshot rows over differences.
         settle: seconds that a difference has to settle.
         rate: read units per second, for this function; 0 or null for no limit.
-        waited: seconds that the state machine has just waited for the rate.
     """
 
     id: str
@@ -162,7 +157,6 @@ class Verify(_Step, frozen=True):
     repair: bool = False
     settle: float = 15.0
     rate: Units | None = None
-    waited: float = 0.0
 
 
 class Sum(_Step, frozen=True):

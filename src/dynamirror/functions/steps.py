@@ -97,7 +97,7 @@ def _warn(sentence: str | None) -> None:
 
 
 def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any]:
-    rebuild, time = operations.rebuild(), InvocationTime(context, step.waited)
+    rebuild, time = operations.rebuild(), InvocationTime(context)
     rate = time.rate(step.rate)
 
     def load(index: int) -> bool:
@@ -152,7 +152,7 @@ def _ranges(operations: Operations, step: Ranges) -> dict[str, Any]:
 
 
 def _sweep(operations: Operations, step: Sweep, context: Context) -> dict[str, Any]:
-    rebuild, time = operations.rebuild(), InvocationTime(context, step.waited)
+    rebuild, time = operations.rebuild(), InvocationTime(context)
     try:
         progress = rebuild.sweep(
             step.run, step.slots, rate=time.rate(step.rate), in_time=time.in_time
@@ -199,7 +199,7 @@ def _divide(operations: Operations, step: Divide, context: Context) -> dict[str,
 
 
 def _verify(operations: Operations, step: Verify, context: Context) -> dict[str, Any]:
-    time = InvocationTime(context, step.waited)
+    time = InvocationTime(context)
     state = VerificationState(operations.cache, operations.table, step.id)
     rate, settle = time.rate(step.rate), PATIENCE * step.settle
     slots = ranges(operations.cache, step.ranges)

@@ -142,7 +142,7 @@ class RebuildState:
     def swept(self, run: Run) -> SweepProgress:
         """Return the progress of the sweep in all ranges together."""
         ranges = self.sweep_ranges(run)
-        # Versions before 0.4 swept all at once, and wrote only when.
+        # Versions up to 0.2 swept all at once, and wrote only when.
         if not ranges and self._read(_field(run, "swept"), str) is not None:
             return SweepProgress(done=True)
         parts = self._read_many((_range_field(run, slots) for slots in ranges), SweepProgress)
