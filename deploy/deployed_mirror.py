@@ -18,6 +18,7 @@ from dynamirror.views.view import bind_views
 from emulated_aws import Emulator
 
 _MIRROR_SECONDS = 60.0
+_MACHINE_SECONDS = 120.0
 _KEY = "deploy-local"  # the simulator's ids are numbers
 _LAST_LINES = 8
 
@@ -117,6 +118,64 @@ class DeployedMirror:
                 logGroupName=self._outputs["LogGroup"]
             )["events"]
         return " ".join(event["message"].strip() for event in events[-_LAST_LINES:]) or "none"
+
+    def shorten_invocations(self) -> None:
+        """Leave the worker's invocations time for one batch, so that work must be resumed."""
+        name = self._worker
+        with aws_errors(f"function {name}"):
+            found = self._functions.get_function_configuration(FunctionName=name)
+            variables = found["Environment"]["Variables"]
+            variables["DYNAMIRROR_INVOCATION_SECONDS"] = "0"
+            self._functions.update_function_configuration(
+                FunctionName=name, Environment={"Variables": variables}
+            )
+            self._functions.get_waiter("function_updated_v2").wait(FunctionName=name)
+
+    @property
+    def _worker(self) -> str:
+        functions = self._functions.list_functions()["Functions"]
+        return next(
+            str(function["FunctionName"])
+            for function in functions
+            if function.get("Handler") == "dynamirror.functions.worker.handler"
+            and function["Environment"]["Variables"]["DYNAMODB_TABLE"] == self.table
+        )
+
+    def resumed(self, step: str) -> int:
+        """Return how often a step of the state machine ended before its work was done."""
+        with aws_errors(f"function {self._worker}"):
+            found = self._functions.get_function_configuration(FunctionName=self._worker)
+            group = found["LoggingConfig"]["LogGroup"]
+            pages = self._emulator.client("logs").get_paginator("filter_log_events")
+            messages = [
+                event["message"]
+                for page in pages.paginate(logGroupName=group)
+                for event in page["events"]
+            ]
+        lines = [json.loads(message) for message in messages if message.startswith("{")]
+        return sum(line.get("step") == step and line.get("done") is False for line in lines)
+
+    def run_machine(self, **job: object) -> dict[str, Any]:
+        """Run the state machine, and return its output.
+
+        Raises:
+            DynamirrorError: the execution failed, or takes too long.
+        """
+        machine = self._outputs["StateMachineArn"]
+        states = self._emulator.client("stepfunctions")
+        end = time.monotonic() + _MACHINE_SECONDS
+        with aws_errors(f"state machine {machine}"):
+            arn = states.start_execution(
+                stateMachineArn=machine, input=json.dumps(job | {"table": self.table})
+            )["executionArn"]
+            state = states.describe_execution(executionArn=arn)
+            while state["status"] == "RUNNING" and time.monotonic() < end:
+                time.sleep(0.1)
+                state = states.describe_execution(executionArn=arn)
+        if state["status"] != "SUCCEEDED":
+            raise DynamirrorError(f"execution {arn}: {state['status']}: {state.get('cause')}")
+        output: dict[str, Any] = json.loads(state["output"])
+        return output
 
 
 def check_stack_deleted(emulator: Emulator, stack: str) -> None:

@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -75,6 +75,8 @@ def run(report: Callable[[str], None]) -> None:
         report("status --via: the mirror is complete")
         result = operator.run("verify")
         report(f"verify --via: {result['items']} items, {result['differences']} differences")
+        for observation in _resume(deployed):
+            report(observation)
         operator.run("quarantine")
         report("quarantine --via: it is empty")
         for observation in check_monitoring(emulator.client, STACK, outputs):
@@ -94,6 +96,24 @@ def run(report: Callable[[str], None]) -> None:
             mirror_cdk.destroy()
             check_stack_deleted(emulator, name)
             report(f"cdk destroy: stack {name} is deleted")
+
+
+def _resume(deployed: DeployedMirror) -> Iterator[str]:
+    """Rebuild and verify in invocations too short for it, and yield what was seen.
+
+    Raises:
+        DynamirrorError: a job failed, or needed no second invocation.
+    """
+    deployed.shorten_invocations()
+    output = deployed.run_machine(action="backfill", segments=1)
+    swept, times = output["swept"], deployed.resumed("sweep")
+    if not times:
+        raise DynamirrorError("no sweep was resumed")
+    yield f"sweep: resumed {times} times, {swept['entries']} entries"
+    result, times = deployed.run_machine(action="verify", segments=1), deployed.resumed("verify")
+    if not times:
+        raise DynamirrorError("no verification was resumed")
+    yield f"verification: resumed {times} times, {result['items']} items"
 
 
 def main() -> int:

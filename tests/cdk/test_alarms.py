@@ -57,6 +57,8 @@ MISSING = {
     "drift-found": "notBreaching",
     "operating-errors": "notBreaching",
     "rebuild-failed": "notBreaching",
+    "rebuild-given-up": "notBreaching",
+    "watchdog-silent": "breaching",
     "cache-near-storage-limit": "missing",
     "cache-evictions": "notBreaching",
     "cache-throttled": "notBreaching",
@@ -147,7 +149,7 @@ def test_alarms_use_metrics_of_the_catalogue_by_table(template: Template) -> Non
         metric.name
         for metric in (
             *(metrics.FAILED, metrics.CANARY_SEEN, metrics.CANARY_LATENCY, metrics.DRIFT_FOUND),
-            *(metrics.MIRROR_COMPLETE, metrics.QUARANTINE_SIZE),
+            *(metrics.MIRROR_COMPLETE, metrics.QUARANTINE_SIZE, metrics.REBUILD_GIVEN_UP),
         )
     }
 

@@ -85,8 +85,11 @@ def test_every_task_is_retried_unless_its_error_is_permanent(template: Template)
         ]
         assert workers
         for task in workers:
-            permanent, transient = task["Retry"]
+            permanent, late, transient = task["Retry"]
             assert permanent == {"ErrorEquals": ["LostError", "ConfigError"], "MaxAttempts": 0}
+            # A step ends in time by itself: ten hours of timeouts would not help.
+            assert late["ErrorEquals"] == ["Sandbox.Timedout", "States.Timeout"]
+            assert late["MaxAttempts"] <= 4
             assert transient["ErrorEquals"] == ["States.ALL"]
             assert transient["JitterStrategy"] == "FULL"
             assert task["TimeoutSeconds"] > 900
@@ -94,7 +97,12 @@ def test_every_task_is_retried_unless_its_error_is_permanent(template: Template)
 
 def test_a_lost_rebuild_is_restarted_a_few_times(template: Template) -> None:
     all_states = states(machines(template)["Rebuilds,"])
-    for name, next_state in (("Sweep", "BeginAnew"), ("Finish", "BeginAnew"), ("Load", "Loaded")):
+    for name, next_state in {
+        "DivideSweep": "BeginAnew",
+        "Finish": "BeginAnew",
+        "Load": "Loaded",
+        "Sweep": "Swept",
+    }.items():
         (catch,) = all_states[name]["Catch"]
         assert (catch["ErrorEquals"], catch["Next"]) == (["LostError"], next_state)
     (limit,) = all_states["LostTooOften"]["Choices"]
@@ -103,7 +111,11 @@ def test_a_lost_rebuild_is_restarted_a_few_times(template: Template) -> None:
 
 def test_maps_are_distributed_and_discard_their_results(template: Template) -> None:
     all_states = states(machines(template)["Rebuilds,"])
-    for name, last in (("LoadSegments", "Loaded"), ("VerifyParts", "Verified")):
+    for name, last in {
+        "LoadSegments": "Loaded",
+        "SweepRanges": "Swept",
+        "VerifyParts": "Verified",
+    }.items():
         mapped = all_states[name]
         assert mapped["ItemProcessor"]["ProcessorConfig"]["Mode"] == "DISTRIBUTED"
         assert mapped["MaxConcurrencyPath"] == "$.options.maxConcurrency"
@@ -123,6 +135,31 @@ def test_an_execution_s_input_has_the_stack_s_defaults(synth: Synth) -> None:
         "restart": False,
         "settle": 15,
     }
+
+
+@pytest.mark.parametrize(
+    ("task", "choice", "pause"),
+    [
+        ("Load", "LoadedAll", "KeepToRate"),
+        ("Sweep", "SweptAll", "KeepToSweepRate"),
+        ("Verify", "VerifiedAll", "KeepToVerifyRate"),
+    ],
+)
+def test_each_work_is_repeated_until_it_is_done(
+    template: Template, task: str, choice: str, pause: str
+) -> None:
+    all_states = states(machines(template)["Rebuilds,"])
+    assert all_states[task]["Next"] == choice
+    assert all_states[task]["ResultPath"] == "$.at"
+    done, wait = all_states[choice]["Choices"]
+    assert done["Variable"] == "$.at.done"
+    assert (wait["Variable"], wait["Next"]) == ("$.at.wait", pause)
+    assert all_states[choice]["Default"] == all_states[pause]["Next"] == task
+
+
+def test_by_default_a_table_s_size_decides_the_number_of_segments(template: Template) -> None:
+    given = machines(template)["Rebuilds,"]["States"]["Given"]["Parameters"]["defaults"]
+    assert given["segments"] == 0
 
 
 def test_logs_of_state_machines_contain_no_data(template: Template) -> None:
@@ -158,6 +195,8 @@ def test_the_machines_may_only_invoke_the_worker_and_start_a_rebuild(template: T
         assert "RebuildMachine" in started["Ref"]
     (watched,) = watch["states:ListExecutions"]
     assert "RebuildMachine" in watched["Ref"]
+    (described,) = watch["states:DescribeExecution"]
+    assert "RebuildMachine" in json.dumps(described)
     assert {action for action in rebuild if action.startswith("states:")} == {
         f"states:{verb}Execution" for verb in ("Start", "Describe", "Stop", "Redrive")
     }

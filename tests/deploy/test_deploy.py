@@ -28,6 +28,8 @@ STEPS = [
     "backfill --via",
     "status --via",
     "verify --via",
+    "sweep",
+    "verification",
     "quarantine --via",
     "canary",
     "canary-missing",
@@ -77,6 +79,8 @@ def test_two_mirrors_live_side_by_side_and_neither_turns_into_another(tmp_path: 
     assert (whole.returncode, errors) == (0, "")
     assert LINE.findall(output) == STEPS
     assert re.search(r"table and cache: [1-9]\d* items, 0 differences", output)
+    for work in ("sweep", "verification"):
+        assert re.search(rf"{work}: resumed [1-9]\d* times, [1-9]", output)
     refusals = re.findall(r"refused by .*: (.*)", output)
     assert all(
         "mirrors table orders, which this deployment leaves out" in line for line in refusals

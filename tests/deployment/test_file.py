@@ -88,7 +88,7 @@ IN_FILE = {
     "[[cache]]": "cache: must be a section of fields, not [{}]",
     '[cache]\nmax_gb = "x"': "cache.max_gb: must be a whole number from 1 to 5000, not 'x'",
     "[cache]\nmax_gbs = 1": "cache.max_gbs: there is no such field; did you mean 'max_gb'?",
-    "[audit]\nparts = 0": "audit.parts: must be a whole number from 1 to 100000, not 0",
+    "[audit]\nparts = 0": "audit.parts: must be a whole number from 1 to 1000000, not 0",
     '[functions]\narchitecture = "vax"': (
         "functions.architecture: must be arm64 or x86_64, not 'vax'"
     ),

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from dynamirror.errors import ConfigError
 from dynamirror.functions import auditor, canary, environment, operator, worker
 from dynamirror.operations.executions import execution_name
 from dynamirror.operations.service import Operations
+from dynamirror.recovery.audit import save_busy
 from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.recovery.verify import Verification
 from dynamirror.views.canary import NAME
@@ -82,7 +84,9 @@ def rebuilt(segments: int = 1) -> None:
     for index in range(segments):
         while not take(step="load", run=run, index=index)["done"]:
             pass
-    take(step="sweep", run=run)
+    for slots in take(step="ranges", run=run)["ranges"]:
+        while not take(step="sweep", run=run, slots=slots)["done"]:
+            pass
     take(step="finish", run=run)
 
 
@@ -106,12 +110,52 @@ def test_what_is_left_over_is_handed_from_one_invocation_to_the_next(
     put(operations, 7, large=LARGE)
     run = begun()["run"]
     # With no time but what is kept back, each takes one page.
-    answers = [take(0, step="load", run=run, index=0) for _ in range(3)]
+    answers: list[Any] = []
+    items = []
+    for _ in range(3):
+        answers.append(take(0, step="load", run=run, index=0))
+        items.append(ask(type="status")["answer"]["progress"]["items"])
     assert [answer["done"] for answer in answers] == [False, False, True]
-    items = [answer["items"] for answer in answers]
     assert items == sorted(items)
     assert items[-1] == 7
-    assert all(set(answer) == {"done", "index", "items", "wait"} for answer in answers), "no data"
+    assert all(set(answer) == {"done", "index", "wait"} for answer in answers), "no data"
+
+
+def test_a_lane_goes_through_its_segments_and_resumes_in_the_middle(
+    operations: Operations,
+) -> None:
+    put(operations, 40)
+    run = begun(7)["run"]
+    seen = []
+    for lane in range(3):
+        answer, index = {"done": False}, lane
+        while not answer["done"]:
+            answer = take(0, step="load", run=run, index=index, lanes=3)
+            index = answer["index"]
+            seen.append(index)
+    # In no time, each invocation does a page, which is a segment here.
+    assert seen == [3, 6, 6, 4, 4, 5, 5]
+    status = ask(type="status")["answer"]
+    assert (status["progress"]["done"], status["progress"]["items"]) == (True, 40)
+
+
+def test_a_sweep_is_handed_from_one_invocation_to_the_next(operations: Operations) -> None:
+    """Each range is swept from its checkpoint on, and `status` shows how far it is."""
+    put(operations, 20)
+    run = begun()["run"]
+    take(step="load", run=run, index=0)
+    gone = [f"{operations.table}:gone-{number}" for number in range(50)]
+    for key in gone:
+        operations.cache.call(key, b"SET", key, b"{}")
+    slots = take(step="ranges", run=run, concurrency=2)["ranges"]
+    assert len(slots) == 1, "a small table needs no more"
+    answers: list[Any] = []
+    while not answers or not answers[-1]["done"]:
+        answers.append(take(0, step="sweep", run=run, slots=slots[0]))
+        assert set(answers[-1]) == {"done", "wait"}, "no data"
+    assert len(answers) > 2, "16,384 slots are not looked at in one exchange"
+    swept = take(step="finish", run=run)["swept"]
+    assert (swept["done"], swept["entries"], swept["deleted"]) == (True, 70, 50)
 
 
 def test_a_pause_longer_than_the_invocation_is_left_to_the_state_machine(
@@ -119,22 +163,22 @@ def test_a_pause_longer_than_the_invocation_is_left_to_the_state_machine(
 ) -> None:
     put(operations, 5, large=LARGE)
     run = begun()["run"]
-    # The emulator's pages are of some units each.
-    answer = take(60, step="load", run=run, index=0, rate=0.001)
-    assert answer["done"] is False
-    assert answer["wait"] >= 500
-    assert answer["items"], "the page before the pause is in"
+    for page in range(1, 3):
+        answer = take(60, step="load", run=run, index=0, rate=0.001)
+        assert answer["done"] is False
+        assert answer["wait"] >= 500
+        assert ask(type="status")["answer"]["progress"]["items"] == page
 
 
-def test_a_sweep_and_an_end_before_all_is_loaded_are_lost(operations: Operations) -> None:
+def test_ranges_and_an_end_before_all_is_loaded_are_lost(operations: Operations) -> None:
     put(operations, 1)
     run = begun(2)["run"]
     take(step="load", run=run, index=0)
-    for step in ("sweep", "finish"):
+    for step in ("ranges", "finish"):
         with pytest.raises(LostError, match="not all segments are loaded"):
             take(step=step, run=run)
     begun(restart=True)
-    for step in ("load", "sweep", "finish"):
+    for step in ("load", "ranges", "sweep", "finish"):
         with pytest.raises(LostError):
             take(step=step, run=run, index=1)
 
@@ -142,9 +186,60 @@ def test_a_sweep_and_an_end_before_all_is_loaded_are_lost(operations: Operations
 def test_the_rate_is_shared_by_those_that_run_at_a_time(operations: Operations) -> None:
     put(operations, 1)
     assert begun(4, rate=100, concurrency=2)["rate"] == 50
-    divided = take(step="divide", action="repair", parts=3, rate=60, concurrency=9)
-    assert divided == {"parts": [0, 1, 2], "rate": 20, "repair": True}
-    assert take(step="divide", action="verify", parts=1, rate=0)["rate"] is None
+    divided = take(step="divide", action="repair", segments=3, rate=60, concurrency=9, settle=1)
+    assert divided == {
+        "lanes": [0, 1, 2, 3],
+        "segments": 3,
+        "ranges": 1,
+        "parts": 4,
+        "rate": 15,
+        "repair": True,
+    }
+    assert take(step="divide", action="verify", segments=1, rate=0, settle=1)["rate"] is None
+
+
+def test_the_size_of_a_table_decides_how_it_is_divided(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(operations, 1)
+    # AWS's description of a billion items of 1 KB.
+    described = operations.client.describe_table(TableName=operations.table)["Table"]
+    large = {**described, "ItemCount": 10**9, "TableSizeBytes": 10**12}
+    monkeypatch.setattr(Operations, "_description", lambda _self: large)
+    began = begun(0, concurrency=40)
+    assert began["run"]["segments"] == 3726
+    assert (len(began["lanes"]), began["workers"]) == (1000, 40)
+    divided = take(step="divide", action="verify", concurrency=40, settle=1)
+    assert (divided["segments"], divided["ranges"], divided["parts"]) == (3726, 160, 3886)
+    assert len(json.dumps(divided)) < 10_000
+
+
+def test_a_job_that_cannot_end_is_refused_before_it_begins(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(operations, 1)
+    described = operations.client.describe_table(TableName=operations.table)["Table"]
+    large = {**described, "ItemCount": 10**9, "TableSizeBytes": 10**12}
+    monkeypatch.setattr(Operations, "_description", lambda _self: large)
+    divide: dict[str, Any] = {"step": "divide", "action": "verify", "concurrency": 2}
+    with pytest.raises(ConfigError, match=r"^settle: .* 1,200 s .* a function has 880 s"):
+        take(900, **divide, settle=300)
+    with pytest.raises(ConfigError, match=r"^rate: 2 functions .* give at least 13, or"):
+        take(900, **divide, rate=5)
+    with pytest.raises(ConfigError, match=r"^rate: .* kept for 7 days; give at least 1,231"):
+        take(900, **divide, rate=100)
+    with pytest.raises(ConfigError, match=r"^rate: .* run for 365 days; give at least 8"):
+        begun(rate=5)
+    assert ask(type="status")["answer"]["rebuild"] is None, "nothing has begun"
+    capsys.readouterr()
+    take(900, **divide, rate=2000)
+    begun(rate=2000)
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    reasons = [line["reason"] for line in lines if "reason" in line]
+    assert [reason.partition(" takes ")[2] for reason in reasons] == [
+        "4.3 days; a day would need 8,613",
+        "1.4 days; a day would need 2,826",
+    ]
 
 
 def test_results_of_parts_are_added_outside_the_machine_s_state(
@@ -152,21 +247,42 @@ def test_results_of_parts_are_added_outside_the_machine_s_state(
 ) -> None:
     put(operations, 3)
     rebuilt()
-    for index in range(2):
-        part = {"of": 2, "chosen": [index]}
-        answer = take(step="verify", part=part, settle=0, id="one")
-        assert answer["items"] <= 3
+    divided = take(step="divide", action="verify", segments=2, settle=0)
+    assert divided["parts"] == 3
+    shared: dict[str, Any] = {"id": "one", "lanes": 2, "segments": 2, "ranges": 1, "settle": 0}
+    for lane in (0, 1):
+        assert take(step="verify", index=lane, **shared)["done"]
     with pytest.raises(LostError, match="the cache has lost results"):
-        take(step="sum", id="one", parts=3)
+        take(step="sum", id="one", parts=4)
     for _attempt in range(2):
-        assert take(step="sum", id="one", parts=2)["items"] == 3
+        total = take(step="sum", id="one", parts=3)
+        assert (total["items"], total["entries"], total["missing"]) == (3, 3, 0)
 
 
-def test_a_thousand_segments_leave_room_in_the_machine_s_state(operations: Operations) -> None:
+def test_a_verification_is_handed_from_one_invocation_to_the_next(operations: Operations) -> None:
+    put(operations, 9, large=LARGE)
+    rebuilt()
+    key = f"{operations.table}:5"
+    operations.cache.call(key, b"UNLINK", key)
+    shared: dict[str, Any] = {"id": "two", "lanes": 1, "segments": 1, "ranges": 1, "settle": 0}
+    answers = [{"done": False, "index": 0}]
+    while not answers[-1]["done"]:
+        answer = take(0, step="verify", index=answers[-1]["index"], **shared)
+        assert set(answer) == {"done", "index", "wait"}, "no data"
+        answers.append(answer)
+    numbers = [answer["index"] for answer in answers]
+    assert numbers.count(0) > 2, "pages of the table"
+    assert numbers.count(1) > 2, "slots of the cache"
+    total = take(step="sum", id="two", parts=2)
+    assert (total["items"], total["entries"], total["missing"]) == (9, 8, 1)
+
+
+def test_a_million_segments_leave_room_in_the_machine_s_state(operations: Operations) -> None:
     put(operations, 1)
     # It has room for 256 KB; what the children answer is dropped.
-    assert len(json.dumps(begun(1000))) < 10_000
-    assert len(json.dumps(take(step="divide", action="verify", parts=1000))) < 10_000
+    assert len(json.dumps(begun(1_000_000))) < 10_000
+    divided = take(step="divide", action="verify", segments=1_000_000, settle=0)
+    assert len(json.dumps(divided)) < 10_000
 
 
 @pytest.mark.parametrize(
@@ -193,6 +309,55 @@ def test_a_rebuild_is_due_unless_one_is_under_way(
     rebuilt()
     answer = take(step="check", running=running)
     assert (answer["complete"], answer["start"]) == (True, False)
+
+
+def test_the_watchdog_gives_up_after_three_failed_rebuilds_in_a_row(
+    operations: Operations, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A success, a rebuild that somebody stopped, or a mirror complete since then ends the row."""
+    put(operations, 1)
+    hour = int(time.time()) // 3600
+
+    def recent(*statuses: str, table: str = operations.table, action: str = "rebuild") -> Any:
+        turns = [f"1790000000-{hour - ago}" for ago, _ in enumerate(statuses)]
+        arns = [
+            f"arn:aws:states:eu:1:execution:m:{execution_name(action, table, turn)}"
+            for turn in turns
+        ]
+        return take(step="check", recent=arns, statuses=statuses)
+
+    assert recent("FAILED", "TIMED_OUT")["start"] is True
+    given_up = recent("FAILED", "TIMED_OUT", "FAILED", "SUCCEEDED")
+    assert given_up["start"] is False
+    assert given_up["failed"].endswith(f"-{hour}"), "the newest"
+    for ended in ("SUCCEEDED", "ABORTED"):
+        assert recent("FAILED", "FAILED", ended, "FAILED", "FAILED")["start"] is True
+    assert recent(*["FAILED"] * 3, table="other")["start"] is True
+    assert recent(*["FAILED"] * 3, action="verify")["start"] is True
+
+    execution = {"Name": "x", "Status": "FAILED", "Error": "ConfigError", "Cause": "no room"}
+    capsys.readouterr()
+    take(step="gaveup", execution=execution)
+    assert metrics(capsys) == {"RebuildGivenUp": 1}
+    warnings = ask(type="status")["answer"]["warnings"]
+    assert "given up after three failed rebuilds in a row (x: FAILED: ConfigError: no room)" in str(
+        warnings
+    )
+    rebuilt()
+    status = ask(type="status")["answer"]
+    assert not [warning for warning in status["warnings"] if "given up" in warning]
+    record_gap(
+        operations.cache,
+        operations.views,
+        stream=status["stream"],
+        at=status["since"] + 1,
+        reason="x",
+    )
+    old = [
+        f"arn:x:{execution_name('rebuild', operations.table, f'1-{hour - ago}')}"
+        for ago in (9, 10, 11)
+    ]
+    assert take(step="check", recent=old, statuses=["FAILED"] * 3)["start"] is True
 
 
 def test_no_rebuild_is_due_where_it_could_not_help(operations: Operations) -> None:
@@ -234,7 +399,7 @@ def test_what_cannot_be_done_is_one_sentence(
 
 @pytest.mark.parametrize(
     "step",
-    [{"step": "?"}, {"step": "begin", "segments": 0}, {"step": "load", "index": 1}, {}],
+    [{"step": "?"}, {"step": "begin", "segments": -1}, {"step": "load", "index": 1}, {}],
 )
 def test_a_step_that_is_none_is_refused(operations: Operations, step: dict[str, Any]) -> None:
     assert operations
@@ -244,7 +409,7 @@ def test_a_step_that_is_none_is_refused(operations: Operations, step: dict[str, 
 
 def metrics(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     """The values of the one metrics record that was written, and that it is one."""
-    (line,) = capsys.readouterr().out.splitlines()
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if '"_aws"' in line)
     record = json.loads(line)
     (told,) = record["_aws"]["CloudWatchMetrics"]
     assert (told["Namespace"], told["Dimensions"]) == ("dynamirror", [["table"]])
@@ -278,7 +443,80 @@ def test_the_auditor_goes_through_the_parts_repairs_and_tells(
     key = audit_key(operations.table)
     last = json.loads(operations.cache.call(key, b"HGET", key, b"last"))
     assert last["part"] == 2
-    assert operations.cache.call(key, b"HGET", key, b"next") == b"0"
+    assert last["round_seconds"] == 15 * 60
+    assert auditor.handler({})["part"] == 0, "the next round"
+
+
+def test_an_audit_that_time_ends_is_resumed_by_the_next_turn(
+    operations: Operations,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_SETTLE", "0")
+    put(operations, 9, large=LARGE)
+    rebuilt()
+    key = f"{operations.table}:5"
+    operations.cache.call(key, b"UNLINK", key, fence_key(key))
+    capsys.readouterr()
+    found, turns = [], 0
+    while "last" not in state_of_audit(operations):
+        auditor.handler({}, Ending())
+        found.append(metrics(capsys))
+        turns += 1
+    assert turns > 3
+    sums = {name: sum(each[name] for each in found) for name in found[0]}
+    assert (sums["ItemsAudited"], sums["DriftFound"], sums["DriftRepaired"]) == (9, 1, 1)
+
+
+class Ending:
+    """Lambda's context of an invocation that soon has no time for more."""
+
+    def __init__(self) -> None:
+        self._answers = iter((1000, 1000))
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return a second, twice."""
+        return next(self._answers, 0)
+
+
+def state_of_audit(operations: Operations) -> dict[str, bytes]:
+    """The fields of the audit's state."""
+    key = audit_key(operations.table)
+    flat = operations.cache.call(key, b"HGETALL", key)
+    return {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+
+
+def test_two_audits_of_a_table_do_not_run_at_a_time(operations: Operations) -> None:
+    put(operations, 1)
+    rebuilt()
+    save_busy(operations.cache, operations.table, time.time() + 60)
+    assert auditor.handler({})["comparison"] is None
+    assert "turn" not in state_of_audit(operations)
+    save_busy(operations.cache, operations.table, time.time() - 1)
+    assert auditor.handler({})["comparison"]["items"] == 0, "one of many parts"
+
+
+def test_a_day_s_read_units_decide_how_long_a_round_of_audits_takes(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_SETTLE", "0")
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_MINUTES", "360")
+    put(operations, 1)
+    rebuilt()
+    described = operations.client.describe_table(TableName=operations.table)["Table"]
+    # A scan takes 8 units, the 8 lookups 4.
+    sized = {**described, "ItemCount": 8, "TableSizeBytes": 8 * 4096}
+    monkeypatch.setattr(Operations, "_description", lambda _self: sized)
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_UNITS", "24")
+    first = auditor.handler({})
+    assert (first["of"], first["round_seconds"]) == (2, 43_200)
+    # A table that grows does not change the round under way.
+    sized["ItemCount"], sized["TableSizeBytes"] = 80, 80 * 4096
+    assert [auditor.handler({})["of"] for _ in range(2)] == [2, 20]
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_RATE", "0.001")
+    with pytest.raises(ConfigError, match=r"^rate: "):
+        auditor.handler({})
 
 
 def test_a_change_that_is_a_minute_late_is_no_drift(
@@ -350,7 +588,7 @@ def test_each_function_works_on_the_table_that_its_event_names(
     put(second, 5)
     table = second.table
     run = take(step="begin", segments=1, table=table)["run"]
-    assert take(step="load", run=run, index=0, table=table)["items"] == 5
+    assert take(step="load", run=run, index=0, table=table)["done"]
     take(step="sweep", run=run, table=table)
     take(step="finish", run=run, table=table)
     assert ask(type="status", table=table)["answer"]["complete"] is True

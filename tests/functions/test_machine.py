@@ -147,6 +147,50 @@ def test_the_watchdog_starts_one_rebuild_of_an_incomplete_mirror(deployed: Deplo
     assert deployed.names() == [name]
 
 
+def test_the_watchdog_gives_up_a_rebuild_that_failed_three_times_and_says_why(
+    deployed: Deployed,
+) -> None:
+    deployed.put(1)
+    hour = int(time.time()) // 3600
+    for ago in (3, 2, 1):
+        name = execution_name("rebuild", deployed.table, f"none-{hour - ago}")
+        # No such concurrency can be, and so the worker refuses to begin.
+        failed = deployed.end(deployed.start(deployed.rebuild, name, maxConcurrency=0))
+        assert (failed["status"], failed["error"]) == ("FAILED", "ConfigError")
+    watched = deployed.run(deployed.watch, table=deployed.table)
+    assert watched["check"]["failed"].endswith(f"none-{hour - 1}")
+    assert len(deployed.names()) == 3, "no other was started"
+    (warning,) = [each for each in deployed.operations.status().warnings if "given up" in each]
+    assert "ConfigError: step: cannot be read" in warning
+    deployed.note_old_gap()
+    deployed.run(deployed.rebuild, segments=1)
+    assert deployed.run(deployed.watch, table=deployed.table)["check"]["failed"] == ""
+
+
+def test_work_goes_on_over_many_invocations(deployed: Deployed) -> None:
+    """Load, sweep and verification: each invocation has time for one batch."""
+    deployed.put(*range(9), large=LARGE)
+    deployed.note_old_gap()
+    cache, worker = deployed.operations.cache, f"{deployed.table}-worker"
+    gone = f"{deployed.table}:gone"
+    cache.call(gone, b"SET", gone, b"{}")
+    found = deployed.cloud.functions.get_function_configuration(FunctionName=worker)
+    variables = found["Environment"]["Variables"] | {"DYNAMIRROR_INVOCATION_SECONDS": "0"}
+    deployed.cloud.functions.update_function_configuration(
+        FunctionName=worker, Environment={"Variables": variables}
+    )
+    output = deployed.run(deployed.rebuild, segments=1)
+    assert (output["progress"]["items"], output["swept"]["deleted"]) == (9, 1)
+    total = deployed.run(deployed.rebuild, action="verify", segments=1, settle=0)
+    assert (total["items"], total["entries"]) == (9, 9)
+    assert is_true(deployed)
+    steps = deployed.logged_steps("worker")
+    for step in ("load", "sweep", "verify"):
+        resumed = [done for name, done in steps if name == step]
+        assert resumed.count(False) > 1, step
+        assert resumed.count(True) >= 1, step
+
+
 @pytest.fixture
 def other(deployed: Deployed) -> Iterator[Deployed]:
     """A second table of the mirror."""

@@ -189,6 +189,7 @@ def test_a_mirror_that_is_well_raises_nothing(watch: Watch) -> None:
     def minute() -> None:
         beat(watch)()
         audit(watch)()
+        watch.check()
 
     watch.pass_minutes(6, minute)
     assert watch.world.cache.call(key := canary_key(watch.world.table), b"GET", key)

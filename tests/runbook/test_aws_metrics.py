@@ -35,3 +35,32 @@ def test_an_alarm_is_raised_beyond_its_threshold_and_is_over_below(
     assert "ALARM" not in seen[5:10]
     assert set(seen[14:20]) == {"ALARM"}
     assert set(seen[25:]) == {"OK"}
+
+
+@pytest.mark.parametrize(
+    ("page", "name", "raised"),
+    [
+        ("watchdog-silent", "AWS/States ExecutionsSucceeded", None),
+        ("rebuild-given-up", "dynamirror RebuildGivenUp", 1.0),
+    ],
+)
+def test_an_alarm_of_the_watchdog_is_raised_within_half_an_hour_and_is_over_as_soon(
+    alarms: dict[str, list[Definition]], page: str, name: str, raised: float | None
+) -> None:
+    """The watchdog's checks are five minutes apart; those that do not run leave no value."""
+    (alarm,) = alarms[page]
+    namespace, metric = name.split()
+    names = {"table": "it", **NAMES}
+    (dimension,) = alarm["Dimensions"]
+    dimensions = {dimension["Name"]: names[dimension["Name"]]}
+    good = 1.0 if raised is None else None
+    points, seen, before = Points(), [], "INSUFFICIENT_DATA"
+    for minute in range(180):
+        value = raised if 60 <= minute < 120 else good
+        if value is not None and minute % 5 == 0:
+            points.add(namespace, metric, dimensions, value, minute)
+        before = state(alarm, points, names, now=minute, before=before)
+        seen.append(before)
+    assert set(seen[31:60]) == {"OK"}
+    assert set(seen[90:120]) == {"ALARM"}
+    assert set(seen[150:]) == {"OK"}

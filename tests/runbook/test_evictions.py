@@ -211,10 +211,9 @@ def test_a_verification_by_the_state_machine_ends_the_doubt(watch: Watch, full: 
     """Only if it began later, and found nothing."""
     watch.world.rebuilt()
     watch.invoke(worker.handler, {"step": "evicted"})
-    parts = [{"of": 2, "chosen": [index]} for index in range(2)]
-    for part in parts:
-        watch.invoke(worker.handler, {"step": "verify", "part": part, "settle": 0, "id": "v"})
-    total = {"step": "sum", "id": "v", "parts": 2}
+    lane = {"index": 0, "lanes": 1, "segments": 2, "ranges": 1, "settle": 0}
+    watch.invoke(worker.handler, {"step": "verify", "id": "v", **lane})
+    total = {"step": "sum", "id": "v", "parts": 3}
     for seconds, is_doubtful in ((-5, True), (5, False)):
         began = datetime.fromtimestamp(time() + seconds, UTC).isoformat().replace("+00:00", "Z")
         assert watch.invoke(worker.handler, total | {"began": began})["missing"] == 0

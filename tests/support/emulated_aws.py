@@ -6,6 +6,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -84,6 +85,7 @@ class Cloud:
         session: Any = boto3.Session("local", "local", region_name=REGION)
         self.functions = session.client("lambda", endpoint_url=self.url)
         self.states = session.client("stepfunctions", endpoint_url=self.url)
+        self.logs = session.client("logs", endpoint_url=self.url)
         self.dynamodb = self.aws.dynamodb()
         self._definitions = machines()
 
@@ -198,6 +200,18 @@ class Deployed:
         history = self.cloud.states.get_execution_history(executionArn=execution, maxResults=1000)
         entered = [event.get("stateEnteredEventDetails") for event in history["events"]]
         return [one["name"] for one in entered if one]
+
+    def logged_steps(self, name: str) -> list[tuple[str, bool | None]]:
+        """The steps that a function has logged, and whether each was done."""
+        logs = self.cloud.logs.get_paginator("filter_log_events")
+        found = []
+        for page in logs.paginate(logGroupName=f"/aws/lambda/{self.table}-{name}"):
+            for event in page["events"]:
+                with suppress(ValueError):  # Lambda's own lines
+                    line = json.loads(event["message"])
+                    if line.get("message") == "step":
+                        found.append((line["step"], line.get("done")))
+        return found
 
     def names(self) -> list[str]:
         """The names of all rebuilds."""

@@ -13,10 +13,12 @@ from dynamirror.cdk.monitored_mirror import (
     MonitoredMirror,
     MonitoredTable,
     function_metric,
+    machine_metric,
 )
 from dynamirror.metrics import catalogue as metrics
 
 _FIVE_MINUTES = Duration.minutes(5)
+_HALF_AN_HOUR = Duration.minutes(30)
 _GB = 1_000_000_000
 _ABOVE = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
 _BELOW = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
@@ -257,17 +259,33 @@ def _operating(mirror: MonitoredMirror) -> Iterator[AlarmRule]:
             name="RebuildFailed",
             section="rebuild-failed",
             meaning="A rebuild or a verification ended with an error.",
-            metric=cloudwatch.Metric(
-                namespace="AWS/States",
-                metric_name="ExecutionsFailed",
-                dimensions_map={"StateMachineArn": mirror.rebuild.state_machine_arn},
-                statistic="Sum",
-                period=_FIVE_MINUTES,
-            ),
+            metric=machine_metric(mirror.rebuild, "ExecutionsFailed", "Sum", _FIVE_MINUTES),
             threshold=0,
             missing_data=_NOT_BREACHING,
             reason="good: no execution ran.",
         )
+    if mirror.watchdog:
+        yield AlarmRule(
+            name="WatchdogSilent",
+            section="watchdog-silent",
+            meaning="For half an hour no check of the watchdog succeeded.",
+            metric=machine_metric(mirror.watchdog, "ExecutionsSucceeded", "Sum", _HALF_AN_HOUR),
+            comparison=_BELOW,
+            threshold=1,
+            missing_data=_BREACHING,
+            reason="bad: a watchdog that does not run must be noticed.",
+        )
+        for table in mirror.tables:
+            yield AlarmRule(
+                name=f"RebuildGivenUp{table.id}",
+                section="rebuild-given-up",
+                meaning="Three rebuilds in a row failed, and the watchdog starts no other.",
+                metric=table.own_metric(metrics.REBUILD_GIVEN_UP, "Maximum", _HALF_AN_HOUR),
+                threshold=0,
+                missing_data=_NOT_BREACHING,
+                reason="good: the watchdog has not given up; WatchdogSilent reports one that "
+                "does not run.",
+            )
 
 
 def _cache(mirror: MonitoredMirror, thresholds: Thresholds) -> Iterator[AlarmRule]:

@@ -130,12 +130,13 @@ def _right(mirror: MonitoredMirror, table: MonitoredTable) -> list[cloudwatch.IW
     return [
         _graph(
             _title(
-                mirror, table, "The mirror is complete (1) or not (0), and doubtful (1) or not (0)"
+                mirror, table, "The mirror is complete (1) or not (0), doubtful or given up (1)"
             ),
             # Canary and auditor may both check in one minute; the worse result counts.
             [
                 table.own_metric(metrics.MIRROR_COMPLETE, "Minimum"),
                 table.own_metric(metrics.MIRROR_DOUBTFUL, "Maximum"),
+                table.own_metric(metrics.REBUILD_GIVEN_UP, "Maximum"),
             ],
         ),
         _graph(

@@ -51,6 +51,7 @@ class MonitoredMirror:
         replicators: functions that apply changes to the cache, by the ends of the names of their
             alarms, as in `Mirror.functions`.
         rebuild: state machine that completes the mirror; None for none.
+        watchdog: state machine that starts it; None for none.
         worker: function that runs the state machine's steps; None for none.
         auditor: function that compares tables and cache; None for none.
         audit_interval_minutes: minutes between two audits of a table.
@@ -63,6 +64,7 @@ class MonitoredMirror:
     tables: Sequence[MonitoredTable]
     replicators: Mapping[str, lambda_.Function]
     rebuild: sfn.IStateMachine | None = None
+    watchdog: sfn.IStateMachine | None = None
     worker: lambda_.Function | None = None
     auditor: lambda_.Function | None = None
     audit_interval_minutes: int = 5
@@ -111,6 +113,22 @@ class MonitoredMirror:
         if table.canary:
             return MINUTE
         return self.audit_interval if self.auditor else None
+
+
+def machine_metric(
+    machine: sfn.IStateMachine, name: str, statistic: str, period: Duration
+) -> cloudwatch.Metric:
+    """Return one of Step Functions' metrics of a state machine.
+
+    The names are in https://docs.aws.amazon.com/step-functions/latest/dg/procedure-cw-metrics.html.
+    """
+    return cloudwatch.Metric(
+        namespace="AWS/States",
+        metric_name=name,
+        dimensions_map={"StateMachineArn": machine.state_machine_arn},
+        statistic=statistic,
+        period=period,
+    )
 
 
 def function_metric(

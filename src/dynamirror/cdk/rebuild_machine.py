@@ -1,6 +1,6 @@
 """The state machine that rebuilds, verifies or repairs a mirror."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from aws_cdk import aws_lambda as lambda_
@@ -23,7 +23,8 @@ class RebuildMachine(Construct):
     The input of an execution may set, each with a default:
         action: backfill (default), verify or repair.
         table: name of the table; default the first one of the mirror.
-        segments: number of parts of the table; a resumed rebuild keeps its own number.
+        segments: number of parts of the table, up to a million; 0, the default, for as many as suit
+            its size. A resumed rebuild keeps its own number.
         maxConcurrency: number of functions at a time.
         rate: limit of all functions together in read units a second; 0 for no limit.
         consistent: whether a backfill reads with strong consistency, at twice the price.
@@ -33,7 +34,7 @@ class RebuildMachine(Construct):
     Args:
         context: what the mirror's functions share.
         worker: function that runs the steps.
-        segments: default of `segments`.
+        segments: default of `segments`; None for as many as suit the table's size.
         concurrency: default of `maxConcurrency`.
         rate: default of `rate`; None for no limit.
     """
@@ -45,7 +46,7 @@ class RebuildMachine(Construct):
         *,
         context: FunctionContext,
         worker: lambda_.Function,
-        segments: int = 64,
+        segments: int | None = None,
         concurrency: int = 8,
         rate: int | None = None,
     ) -> None:
@@ -54,7 +55,7 @@ class RebuildMachine(Construct):
         defaults = {
             "action": "backfill",
             "table": context.tables[0].table.table_name,
-            "segments": segments,
+            "segments": segments or 0,
             "maxConcurrency": concurrency,
             "rate": rate or 0,
             "consistent": True,
@@ -105,45 +106,85 @@ class RebuildMachine(Construct):
             result_path="$.begun",
         )
         wait = self._wait("WaitForRows", "$.begun.wait")
+        run = {"table": "$.options.table", "run": "$.begun.run"}
         load = self._map(
             "LoadSegments",
-            "$.begun.segments",
+            "$.begun.lanes",
             {
-                "table": "$.options.table",
-                **{name: f"$.begun.{name}" for name in ("run", "rate", "workers")},
+                **run,
+                **{name: f"$.begun.{name}" for name in ("rate", "workers")},
+                "lanes": sfn.JsonPath.array_length("$.begun.lanes"),
+                "at": _paths({"index": "$$.Map.Item.Value"}),
             },
             self._load(),
         )
-        run = {**table, "run": "$.begun.run"}
-        sweep = self._step("Sweep", {"step": "sweep", **run}, result_path="$.swept")
+        ranges = self._step(
+            "DivideSweep",
+            {
+                "step": "ranges",
+                **run,
+                "rate": "$.options.rate",
+                "concurrency": "$.options.maxConcurrency",
+            },
+            result_path="$.divided",
+        )
+        sweep = self._map(
+            "SweepRanges",
+            "$.divided.ranges",
+            {
+                **run,
+                "rate": "$.divided.rate",
+                "slots": "$$.Map.Item.Value",
+            },
+            self._sweep(),
+        )
         finish = self._step("Finish", {"step": "finish", **run}, result_path="$.finished")
         restart = self._restart(begin)
-        for task in (sweep, finish):
+        for task in (ranges, finish):
             task.add_catch(restart, errors=[LOST_ERROR], result_path="$.error")
         done = self._pass(
-            "Done",
-            {"run": "$.finished.run", "progress": "$.finished.progress", "swept": "$.swept"},
+            "Done", {name: f"$.finished.{name}" for name in ("run", "progress", "swept")}
         )
-        load.next(sweep).next(finish).next(done)
+        load.next(ranges).next(sweep).next(finish).next(done)
         begun = sfn.Choice(self, "Begun", state_name="Begun")
         must_wait = sfn.Condition.number_greater_than("$.begun.wait", 0)
         begin.next(begun.when(must_wait, wait.next(begin)).otherwise(load))
         return begin
 
     def _load(self) -> sfn.IChainable:
-        """Load one segment, step by step."""
-        inputs = {name: f"$.{name}" for name in ("table", "index", "run", "rate", "workers")}
-        load = self._step("Load", {"step": "load", **inputs}, result_path="$.progress")
-        # The results of all segments must fit into the map's state.
-        loaded = sfn.Pass(self, "Loaded", state_name="Loaded", result=sfn.Result.from_object({}))
-        # The other segments go on; the sweep reports that this one is not loaded.
-        load.add_catch(loaded, errors=[LOST_ERROR], result_path="$.error")
-        progress = sfn.Choice(self, "LoadedAll", state_name="LoadedAll")
-        is_done = sfn.Condition.boolean_equals("$.progress.done", value=True)
-        must_wait = sfn.Condition.number_greater_than("$.progress.wait", 0)
-        pause = self._wait("KeepToRate", "$.progress.wait")
-        load.next(progress.when(is_done, loaded).when(must_wait, pause.next(load)).otherwise(load))
-        return load
+        """Load the segments of a lane, step by step."""
+        inputs = {name: f"$.{name}" for name in ("table", "run", "lanes", "rate", "workers")}
+        load = self._step("Load", {"step": "load", **inputs, "index": "$.at.index"})
+        return self._until_done(load, "Loaded", "KeepToRate", catch=True)
+
+    def _sweep(self) -> sfn.IChainable:
+        """Sweep one range, step by step."""
+        inputs = {name: f"$.{name}" for name in ("table", "run", "slots", "rate")}
+        sweep = self._step("Sweep", {"step": "sweep", **inputs})
+        return self._until_done(sweep, "Swept", "KeepToSweepRate", catch=True)
+
+    def _until_done(
+        self, task: tasks.LambdaInvoke, end: str, pause: str, *, catch: bool
+    ) -> sfn.IChainable:
+        """Repeat a task, whose answer is in `at`, until it is done.
+
+        Args:
+            task: the task.
+            end: name of the last state.
+            pause: name of the state that waits for the rate.
+            catch: whether a lost rebuild ends it, too. The other lanes go on, and the next step
+                reports what is missing.
+        """
+        # The results of all lanes must fit into the map's state.
+        last = sfn.Pass(self, end, state_name=end, result=sfn.Result.from_object({}))
+        if catch:
+            task.add_catch(last, errors=[LOST_ERROR], result_path="$.error")
+        progress = sfn.Choice(self, f"{end}All", state_name=f"{end}All")
+        is_done = sfn.Condition.boolean_equals("$.at.done", value=True)
+        must_wait = sfn.Condition.number_greater_than("$.at.wait", 0)
+        wait = self._wait(pause, "$.at.wait").next(task)
+        task.next(progress.when(is_done, last).when(must_wait, wait).otherwise(task))
+        return task
 
     def _restart(self, begin: sfn.IChainable) -> sfn.IChainable:
         """Begin again, a few times: join another execution's run if there is one."""
@@ -162,46 +203,31 @@ class RebuildMachine(Construct):
         return restart.next(choice.when(too_often, lost).otherwise(begin))
 
     def _verification(self) -> sfn.IChainable:
-        parts = {"parts": "$.options.segments"}
         divide = self._step(
             "Divide",
             {
                 "step": "divide",
-                "table": "$.options.table",
-                "action": "$.options.action",
-                "rate": "$.options.rate",
+                **{
+                    name: f"$.options.{name}"
+                    for name in ("table", "action", "segments", "settle", "rate")
+                },
                 "concurrency": "$.options.maxConcurrency",
-                **parts,
             },
             result_path="$.divided",
         )
-        shared = {
-            "table": "$.options.table",
-            "repair": "$.divided.repair",
-            "rate": "$.divided.rate",
-            "settle": "$.options.settle",
-            **parts,
-        }
-        part = {
-            "of": sfn.JsonPath.number_at("$.parts"),
-            "chosen": sfn.JsonPath.array(sfn.JsonPath.string_at("$.index")),
-        }
-        verify = self._step(
-            "Verify",
-            {
-                "step": "verify",
-                "part": part,
-                **{name: f"$.{name}" for name in ("table", "repair", "rate", "settle", "id")},
-            },
-        )
-        verified = sfn.Pass(
-            self, "Verified", state_name="Verified", result=sfn.Result.from_object({})
-        )
+        divided = {name: f"$.divided.{name}" for name in ("segments", "ranges", "repair", "rate")}
         compare = self._map(
             "VerifyParts",
-            "$.divided.parts",
-            {**shared, "id": "$$.Execution.Name"},
-            verify.next(verified),
+            "$.divided.lanes",
+            {
+                "table": "$.options.table",
+                "settle": "$.options.settle",
+                "id": "$$.Execution.Name",
+                **divided,
+                "lanes": sfn.JsonPath.array_length("$.divided.lanes"),
+                "at": _paths({"index": "$$.Map.Item.Value"}),
+            },
+            self._verify([*divided, "table", "settle", "id", "lanes"]),
         )
         total = self._step(
             "Sum",
@@ -210,14 +236,20 @@ class RebuildMachine(Construct):
                 "table": "$.options.table",
                 "id": "$$.Execution.Name",
                 "began": "$$.Execution.StartTime",
-                **parts,
+                "parts": "$.divided.parts",
             },
             result_path="$",
         )
         return divide.next(compare).next(total)
 
+    def _verify(self, inputs: Sequence[str]) -> sfn.IChainable:
+        """Compare the parts of a lane, step by step."""
+        paths = {name: f"$.{name}" for name in inputs}
+        verify = self._step("Verify", {"step": "verify", **paths, "index": "$.at.index"})
+        return self._until_done(verify, "Verified", "KeepToVerifyRate", catch=False)
+
     def _step(
-        self, id: str, payload: Mapping[str, Any], *, result_path: str = _DISCARD
+        self, id: str, payload: Mapping[str, Any], *, result_path: str = "$.at"
     ) -> tasks.LambdaInvoke:
         return worker_task(self, id, self._worker, _paths(payload), result_path=result_path)
 
@@ -239,7 +271,7 @@ class RebuildMachine(Construct):
             id,
             state_name=id,
             items_path=items,
-            item_selector=_paths({**selected, "index": "$$.Map.Item.Value"}),
+            item_selector=_paths(selected),
             max_concurrency_path="$.options.maxConcurrency",
             # Express executions must end within five minutes.
             map_execution_type=sfn.StateMachineType.STANDARD,
@@ -254,10 +286,10 @@ def _is_action(name: str) -> sfn.Condition:
 
 
 def _paths(template: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a template whose texts that begin with $ are JSON paths."""
+    """Return a template whose texts that look like JSON paths are such paths."""
     return {
         name: sfn.JsonPath.object_at(value)
-        if isinstance(value, str) and value.startswith("$")
+        if isinstance(value, str) and (value == "$" or value.startswith(("$.", "$$.")))
         else value
         for name, value in template.items()
     }

@@ -25,6 +25,7 @@ class Auditor(Construct):
         interval_minutes: minutes between two audits.
         parts: number of parts of a table, one for each audit; the default covers each table in
             a day.
+        units: read units a day of one table, from which the number of its parts follows instead.
         repair: whether to overwrite entries that differ.
         rate: limit in read units a second; None for no limit.
     """
@@ -37,12 +38,19 @@ class Auditor(Construct):
         context: FunctionContext,
         interval_minutes: int = 5,
         parts: int | None = None,
+        units: int | None = None,
         repair: bool = True,
         rate: int | None = None,
     ) -> None:
         super().__init__(scope, id)
         count = parts or max(1, _MINUTES_A_DAY // interval_minutes)
-        variables = {"PARTS": str(count), "REPAIR": str(repair).lower()}
+        variables = {
+            "PARTS": str(count),
+            "MINUTES": str(interval_minutes),
+            "REPAIR": str(repair).lower(),
+        }
+        if units is not None:
+            variables["UNITS"] = str(units)
         if rate is not None:
             variables["RATE"] = str(rate)
         self.function = MirrorFunction(
@@ -76,9 +84,11 @@ class Recovery(Construct):
         audit: whether an auditor compares the tables with the cache on a schedule.
         audit_interval_minutes: minutes between two audits.
         audit_parts: number of parts of a table; see `Auditor`.
+        audit_units: read units a day of one table, in place of `audit_parts`.
         audit_repair: whether audits overwrite entries that differ.
         audit_rate: limit of an audit in read units a second; None for no limit.
-        segments: number of parts in which a rebuild reads a table.
+        segments: number of parts in which a rebuild reads a table; None for as many as suit its
+            size.
         concurrency: number of segments that a rebuild reads at a time.
         rate: limit of a rebuild in read units a second; None for no limit.
     """
@@ -93,9 +103,10 @@ class Recovery(Construct):
         audit: bool = True,
         audit_interval_minutes: int = 5,
         audit_parts: int | None = None,
+        audit_units: int | None = None,
         audit_repair: bool = True,
         audit_rate: int | None = None,
-        segments: int = 64,
+        segments: int | None = None,
         concurrency: int = 8,
         rate: int | None = None,
     ) -> None:
@@ -139,6 +150,7 @@ class Recovery(Construct):
                 context=context,
                 interval_minutes=audit_interval_minutes,
                 parts=audit_parts,
+                units=audit_units,
                 repair=audit_repair,
                 rate=audit_rate,
             )

@@ -146,6 +146,7 @@ class DynamirrorStack(Stack):
             audit=audit.enabled,
             audit_interval_minutes=audit.every_minutes,
             audit_parts=audit.parts,
+            audit_units=audit.units,
             audit_repair=audit.repair,
             audit_rate=audit.rate,
             segments=recovery.segments,

@@ -39,6 +39,7 @@ def add_monitoring(
         ],
         replicators=mirror.functions,
         rebuild=recovery.machine,
+        watchdog=recovery.watchdog.machine if recovery.watchdog else None,
         worker=recovery.worker,
         auditor=recovery.auditor.function if recovery.auditor else None,
         audit_interval_minutes=deployment.audit.every_minutes,

@@ -13,6 +13,9 @@ from dynamirror.cdk.function_context import MAX_TIMEOUT
 
 # Names of the worker's errors that a retry cannot fix.
 LOST_ERROR, CONFIG_ERROR = "LostError", "ConfigError"
+# A step ends by itself in time, so that a few functions that did not are enough.
+_TIMEOUTS = ("Sandbox.Timedout", sfn.Errors.TIMEOUT)
+_MOST_TIMEOUTS = 4
 
 
 def worker_task(
@@ -26,7 +29,8 @@ def worker_task(
 ) -> tasks.LambdaInvoke:
     """Return a task that invokes the worker, with exponential backoff.
 
-    `LostError` and `ConfigError` are not retried.
+    `LostError` and `ConfigError` are not retried, and timeouts a few times only: 40 invocations of
+    15 minutes would be ten hours.
 
     Args:
         scope: construct that contains the task.
@@ -48,6 +52,7 @@ def worker_task(
         retry_on_service_exceptions=False,  # States.ALL includes them
     )
     task.add_retry(errors=[LOST_ERROR, CONFIG_ERROR], max_attempts=0)
+    task.add_retry(errors=list(_TIMEOUTS), max_attempts=min(attempts, _MOST_TIMEOUTS))
     task.add_retry(
         errors=[sfn.Errors.ALL],
         interval=Duration.seconds(2),

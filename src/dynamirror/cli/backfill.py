@@ -12,7 +12,7 @@ from dynamirror.cli.output import print_json
 from dynamirror.cli.table_mirror import TableMirror, work_on
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.operations.messages import Status, StatusRequest
-from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
+from dynamirror.operations.remote import Operator
 from dynamirror.operations.service import OnProgress, Operations
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
 
@@ -50,7 +50,7 @@ def backfill(
     """
     job: dict[str, Any] = {"action": "backfill", "consistent": not eventual, "restart": restart}
     if segments is not None:
-        job["segments"] = min(segments, MOST_STATE_MACHINE_SEGMENTS)
+        job["segments"] = segments
     if rate is not None:
         job["rate"] = rate
 

@@ -138,13 +138,7 @@ def lines(state: Status) -> Iterator[str]:
         read = "read to its end" if checkpoint.finished else f"read up to {checkpoint.after or '-'}"
         written = "" if checkpoint.created is None else f", written {_time(checkpoint.created)}"
         yield f"  shard       {shard}: {read}{written}"
-    if state.rebuild and state.progress:
-        finished = state.rebuild.finished
-        yield (
-            f"  rebuild     begun {state.rebuild.begun}, "
-            f"{f'finished {finished}' if finished else 'not finished'}: "
-            f"{state.progress.items:,} items read, {state.progress.applied:,} entries applied"
-        )
+    yield from _rebuild(state)
     if state.canary is not None:
         age = max(0.0, state.at - state.canary)
         yield f"  canary      written {_time(state.canary)}, {age:,.0f} s ago, applied"
@@ -157,6 +151,24 @@ def lines(state: Status) -> Iterator[str]:
     yield f"  eviction    {state.eviction or 'unknown'}"
     for warning in state.warnings:
         yield f"  warning     {warning}"
+
+
+def _rebuild(state: Status) -> Iterator[str]:
+    """Yield the lines of the newest rebuild, with its sweep once all items are loaded."""
+    progress, swept = state.progress, state.swept
+    if state.rebuild is None or progress is None:
+        return
+    finished = state.rebuild.finished
+    yield (
+        f"  rebuild     begun {state.rebuild.begun}, "
+        f"{f'finished {finished}' if finished else 'not finished'}: "
+        f"{progress.items:,} items read, {progress.applied:,} entries applied"
+    )
+    if swept is not None and progress.done:
+        yield (
+            f"  sweep       {'finished' if swept.done else 'not finished'}: "
+            f"{swept.entries:,} entries seen, {swept.deleted:,} orphaned and deleted"
+        )
 
 
 def _replicator(replicator: SeenReplicator) -> str:
@@ -175,6 +187,8 @@ def _audit(state: Status) -> str:
     audit = state.audited
     assert audit is not None
     part = f"part {audit.part + 1} of {audit.of}, {audit.at}"
+    if audit.round_seconds is not None:
+        part += f", a round takes {duration(audit.round_seconds)}"
     comparison = audit.comparison
     if comparison is None:
         return f"{part}: not compared, because the mirror was incomplete"

@@ -15,13 +15,12 @@ from dynamirror.cli.table_mirror import TableMirror, prefix, print_json_of, work
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError, OptionError
 from dynamirror.operations.messages import Status, StatusRequest, VerifyRequest
-from dynamirror.operations.remote import MOST_STATE_MACHINE_SEGMENTS, Operator
+from dynamirror.operations.remote import Operator
 from dynamirror.operations.service import OnProgress, Operations
 from dynamirror.recovery.comparison import Comparison, Share
 
 # The state machine compares larger tables: Lambda ends a function after 15 minutes.
 _MOST_ITEMS_OF_FUNCTION = 2_000_000
-_ITEMS_OF_SEGMENT = 250_000
 _KINDS = {"left_over": "orphaned"}
 
 
@@ -59,7 +58,7 @@ def verify(
         if mirror.operator is not None and request.part.of == 1:
             items = mirror.perform(StatusRequest(), Status).table_items
             if items > _MOST_ITEMS_OF_FUNCTION:
-                return _verify_remotely(mirror, mirror.operator, request, items, on_progress)
+                return _verify_remotely(mirror, mirror.operator, request, on_progress)
         return mirror.perform(request, Comparison, on_progress, before=before)
 
     def show(result: Comparison, mirror: TableMirror) -> int:
@@ -102,12 +101,11 @@ def _verify_remotely(
     mirror: TableMirror,
     operator: Operator,
     request: VerifyRequest,
-    items: int,
     on_progress: OnProgress,
 ) -> Comparison:
     job: dict[str, Any] = {
         "action": "repair" if request.repair else "verify",
-        "segments": min(MOST_STATE_MACHINE_SEGMENTS, items // _ITEMS_OF_SEGMENT + 1),
+        "segments": 0,  # as many as suit the table's size
         "settle": request.settle,
     }
     if request.rate is not None:

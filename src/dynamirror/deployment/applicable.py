@@ -90,7 +90,7 @@ _RULES: Final = (
     ),
     _Rule(
         "audit",
-        ("every_minutes", "parts", "repair", "rate"),
+        ("every_minutes", "parts", "units", "repair", "rate"),
         "audit=true",
         "enabled = true",
         lambda deployment: deployment.audit.enabled,

@@ -54,6 +54,7 @@ FIELDS: Final[Mapping[str, tuple[str, str]]] = {
     "audit": ("audit", "enabled"),
     "auditEvery": ("audit", "every_minutes"),
     "auditParts": ("audit", "parts"),
+    "auditUnits": ("audit", "units"),
     "auditRepair": ("audit", "repair"),
     "auditRate": ("audit", "rate"),
     "canary": ("canary", "enabled"),

@@ -280,13 +280,13 @@ class RecoverySection(_Section, frozen=True):
 
     Args:
         heal: whether a watchdog rebuilds the mirror whenever it is incomplete, as a new mirror is.
-        segments: number of parts in which a rebuild reads a table.
+        segments: number of parts in which a rebuild reads a table; the default suits its size.
         concurrency: number of parts that a rebuild reads at a time.
         rate: limit of all parts together in read units a second; None for no limit.
     """
 
     heal: bool = True
-    segments: Annotated[int, msgspec.Meta(ge=1, le=10_000)] = 64
+    segments: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     concurrency: Annotated[int, msgspec.Meta(ge=1, le=1_000)] = 8
     rate: Annotated[int, msgspec.Meta(ge=1, le=10_000_000)] | None = None
 
@@ -298,15 +298,22 @@ class Audit(_Section, frozen=True):
         enabled: whether an auditor compares a part of each table with the cache on a schedule.
         every_minutes: minutes between two audits.
         parts: number of parts of a table; the default covers it in a day.
+        units: read units a day of one table, from which the number of its parts follows instead;
+            `status` shows how long a round takes.
         repair: whether an audit repairs differences.
         rate: limit of an audit in read units a second; None for no limit.
     """
 
     enabled: bool = True
     every_minutes: Annotated[int, msgspec.Meta(ge=1, le=MINUTES_A_DAY)] = 5
-    parts: Annotated[int, msgspec.Meta(ge=1, le=100_000)] | None = None
+    parts: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    units: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000_000)] | None = None
     repair: bool = True
     rate: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.parts and self.units:
+            raise ValueError("`parts` and `units` exclude each other; set one")
 
 
 class Canary(_Section, frozen=True):

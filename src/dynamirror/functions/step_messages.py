@@ -1,15 +1,22 @@
 """The steps of the state machine that fills, verifies and repairs a mirror, as plain data."""
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import msgspec
 
-from dynamirror.recovery.comparison import Share
+from dynamirror.cache.slot_scan import ALL_SLOTS, SlotRange
+from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.recovery.rebuild_state import Run
 
 Count = Annotated[int, msgspec.Meta(ge=1, le=10_000)]
+Index = Annotated[int, msgspec.Meta(ge=0)]
+# 0 means by the table's size.
+Segments = Annotated[int, msgspec.Meta(ge=0, le=MOST_SEGMENTS)]
 # 0 and null mean no limit; CDK cannot write null.
 Units = Annotated[float, msgspec.Meta(ge=0)]
+# Segments and ranges of slots.
+_MOST_PARTS = 2 * MOST_SEGMENTS
 
 
 class _Step(msgspec.Struct, frozen=True, tag_field="step", tag=str.lower):
@@ -21,9 +28,23 @@ class Check(_Step, frozen=True):
 
     Args:
         running: the names of the running executions, of all tables; see `operations.executions`.
+        recent: the ARNs of the last executions, of all tables, the newest first.
+        statuses: the status of each.
     """
 
     running: tuple[str, ...] = ()
+    recent: tuple[str, ...] = ()
+    statuses: tuple[str, ...] = ()
+
+
+class GaveUp(_Step, frozen=True):
+    """Report that the watchdog starts no further rebuild, since the last ones failed.
+
+    Args:
+        execution: Step Functions' description of the last one.
+    """
+
+    execution: Mapping[str, Any]
 
 
 class Evicted(_Step, frozen=True):
@@ -34,11 +55,12 @@ class Begin(_Step, frozen=True):
     """Begin a rebuild, or resume an unfinished one; see `Rebuild.begin`.
 
     Args:
+        segments: the number of segments of a new rebuild; 0 for as many as suit the table's size.
         rate: read units per second, for all segments together; 0 or null for no limit.
-        concurrency: how many segments are loaded at a time.
+        concurrency: how many functions load at a time.
     """
 
-    segments: Count
+    segments: Segments = 0
     consistent: bool = True
     restart: bool = False
     rate: Units | None = None
@@ -46,25 +68,47 @@ class Begin(_Step, frozen=True):
 
 
 class Load(_Step, frozen=True):
-    """Load a segment until time runs out.
+    """Load segments until time runs out.
 
     Args:
         run: the rebuild.
         index: the number of the segment, from 0.
-        rate: read units per second, for this segment; 0 or null for no limit.
-        workers: how many segments are loaded at a time.
+        lanes: how many segments further the next one is; null for no other.
+        rate: read units per second, for this function; 0 or null for no limit.
+        workers: how many functions load at a time.
     """
 
     run: Run
-    index: int
+    index: Index
+    lanes: Count | None = None
     rate: Units | None = None
     workers: Count = 1
 
 
-class Sweep(_Step, frozen=True):
-    """Delete orphaned entries, once all segments are loaded."""
+class Ranges(_Step, frozen=True):
+    """Divide the sweep into ranges of the cache, once all segments are loaded.
+
+    Args:
+        rate: read units per second, for all ranges together; 0 or null for no limit.
+        concurrency: how many functions sweep at a time.
+    """
 
     run: Run
+    rate: Units | None = None
+    concurrency: Count = 1
+
+
+class Sweep(_Step, frozen=True):
+    """Delete orphaned entries of a range until time runs out.
+
+    Args:
+        slots: the range.
+        rate: read units per second, for this function; 0 or null for no limit.
+    """
+
+    run: Run
+    slots: SlotRange = ALL_SLOTS
+    rate: Units | None = None
 
 
 class Finish(_Step, frozen=True):
@@ -74,37 +118,45 @@ class Finish(_Step, frozen=True):
 
 
 class Divide(_Step, frozen=True):
-    """Divide a verification into parts.
+    """Divide a verification into parts of the table and of the cache.
 
     Args:
         action: verify or repair.
-        parts: the number of parts.
+        segments: the number of parts of the table; 0 for as many as suit its size.
+        settle: seconds that a difference has to settle.
         rate: read units per second, for all parts together; 0 or null for no limit.
-        concurrency: how many parts are compared at a time.
+        concurrency: how many functions compare at a time.
     """
 
     action: str
-    parts: Count
+    segments: Segments = 0
+    settle: float = 15.0
     rate: Units | None = None
     concurrency: Count = 1
 
 
 class Verify(_Step, frozen=True):
-    """Compare a part of the table with the cache.
+    """Compare parts of table and cache until time runs out.
 
     Args:
-        part: the part.
+        id: the id of the verification, whose progress is in the cache.
+        index: the number of the part, from 0; parts of the table come first.
+        lanes: how many parts further the next one is.
+        segments: the number of parts of the table.
+        ranges: the number of parts of the cache.
         repair: whether to write snapshot rows over differences.
         settle: seconds that a difference has to settle.
-        rate: read units per second, for this part; 0 or null for no limit.
-        id: the id of the verification; the result is stored in the cache for `Sum`.
+        rate: read units per second, for this function; 0 or null for no limit.
     """
 
-    part: Share
+    id: str
+    index: Index
+    lanes: Count
+    segments: Annotated[int, msgspec.Meta(ge=1, le=MOST_SEGMENTS)]
+    ranges: Count
     repair: bool = False
     settle: float = 15.0
     rate: Units | None = None
-    id: str | None = None
 
 
 class Sum(_Step, frozen=True):
@@ -117,8 +169,8 @@ class Sum(_Step, frozen=True):
     """
 
     id: str
-    parts: Count
+    parts: Annotated[int, msgspec.Meta(ge=1, le=_MOST_PARTS)]
     began: str | None = None
 
 
-Step = Check | Evicted | Begin | Load | Sweep | Finish | Divide | Verify | Sum
+Step = Check | GaveUp | Evicted | Begin | Load | Ranges | Sweep | Finish | Divide | Verify | Sum

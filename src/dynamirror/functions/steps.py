@@ -1,50 +1,38 @@
 """Execution of the state machine's steps."""
 
-from collections.abc import Callable
-from contextlib import suppress
+import logging
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from math import ceil
-from time import sleep, time
 from typing import Any
 
-from dynamirror.cache.answers import Failure
-from dynamirror.cache.doubt import (
-    is_time_to_rebuild,
-    note_evictions,
-    note_reported,
-    note_written,
-    noted_evictions,
-)
-from dynamirror.cache.eviction import read_memory
-from dynamirror.cache.scripts import Command
-from dynamirror.cache.stored_record import decode_record, encode_record
-from dynamirror.dynamodb.scan import Rate
+from dynamirror.cache.doubt import note_written
+from dynamirror.cache.slot_scan import SlotRange, ranges
+from dynamirror.functions.invocation_time import InvocationTime, PauseError
 from dynamirror.functions.step_messages import (
     Begin,
     Check,
     Divide,
     Evicted,
     Finish,
+    GaveUp,
     Load,
+    Ranges,
     Step,
     Sum,
     Sweep,
     Verify,
 )
-from dynamirror.operations.executions import execution_name, may_rebuild
-from dynamirror.operations.messages import Status, VerifyRequest
+from dynamirror.functions.watch_steps import check, evicted, gave_up
+from dynamirror.log_lines import log
 from dynamirror.operations.service import Operations
-from dynamirror.recovery.comparison import Comparison
-from dynamirror.recovery.rebuild_state import LostError, Progress
+from dynamirror.recovery.comparison import CachePart, Comparison, Part, TablePart
+from dynamirror.recovery.follow_up import PATIENCE
+from dynamirror.recovery.limits import check_backfill, check_verification, lanes
+from dynamirror.recovery.rebuild_state import LostError
+from dynamirror.recovery.verification_state import VerificationState
 from dynamirror.replication.replicator import Context
-from dynamirror.views.keyspace import verification_key
 
-# The part of Lambda's time that is reserved: for one more page, and for saving its progress.
-_RESERVE_SECONDS = 20.0
-# A slow verification's results must stay in the cache until it ends.
-_RESULT_SECONDS = 7 * 86_400
-_HOUR = 3600
-_DAY = 24 * _HOUR
+logger = logging.getLogger("dynamirror")
 
 
 def take(step: Step, operations: Operations, context: Context) -> Any:
@@ -57,169 +45,189 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
 
     Raises:
         LostError: the rebuild must restart.
+        ConfigError: the job cannot end.
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
     """
-    if isinstance(step, Load):
-        return _load(operations, step, context)
-    others: dict[type, Callable[[Operations, Any], Any]] = {
-        Check: _check,
-        Evicted: _evicted,
-        Begin: _begin,
+    timed: dict[type, Callable[[Operations, Any, Context], Any]] = {
+        Load: _load,
         Sweep: _sweep,
-        Finish: _finish,
         Divide: _divide,
         Verify: _verify,
+    }
+    if work := timed.get(type(step)):
+        return work(operations, step, context)
+    others: dict[type, Callable[[Operations, Any], Any]] = {
+        Check: check,
+        GaveUp: gave_up,
+        Evicted: evicted,
+        Begin: _begin,
+        Ranges: _ranges,
+        Finish: _finish,
         Sum: _sum,
     }
     return others[type(step)](operations, step)
 
 
-def _evicted(operations: Operations, _step: Evicted) -> dict[str, Any]:
-    note_reported(operations.cache, operations.table)
-    return {}
-
-
-def _check(operations: Operations, step: Check) -> dict[str, Any]:
-    note_evictions(operations.cache, operations.table)
-    status = operations.status()
-    busy = any(may_rebuild(name, operations.table) for name in step.running)
-    gap = "none" if status.gap is None else status.gap
-    # Step Functions refuses a second execution of the same name: a failed rebuild restarts an hour
-    # later, and a running one is not started twice.
-    turn = f"{gap}-{int(time()) // _HOUR}"
-    helps = status.rebuild_helps
-    if not helps and _is_left_doubtful(operations, status):
-        # Once a day, since a rebuild may make the cache evict again.
-        helps, turn = True, f"d{int(time()) // _DAY}"
-    name = execution_name("rebuild", operations.table, turn)
-    return {"complete": status.complete, "start": helps and not busy, "name": name}
-
-
-def _is_left_doubtful(operations: Operations, status: Status) -> bool:
-    """Return whether a doubtful mirror should be rebuilt, since no auditor repairs it."""
-    if status.doubtful is None:
-        return False
-    audited = 0.0
-    if status.audited is not None:
-        with suppress(ValueError):  # a damaged note
-            audited = datetime.fromisoformat(status.audited.at).timestamp()
-    if time() - audited < _DAY:
-        return False
-    cache = operations.cache
-    return is_time_to_rebuild(noted_evictions(cache, operations.table), read_memory(cache))
-
-
 def _begin(operations: Operations, step: Begin) -> dict[str, Any]:
+    _warn(check_backfill(operations.size(), step.rate, consistent=step.consistent))
+    segments = step.segments or operations.default_segments()
     rebuild = operations.rebuild()
-    begun = rebuild.begin(segments=step.segments, consistent=step.consistent, restart=step.restart)
+    begun = rebuild.begin(segments=segments, consistent=step.consistent, restart=step.restart)
     if begun.run is None:
         return {"wait": begun.wait}
-    segments = begun.run.segments
-    rate = _share(step.rate, step.concurrency, segments)
-    workers = min(step.concurrency, segments)
+    number = lanes(begun.run.segments)
     return {
         "wait": 0,
         "run": begun.run,
-        "workers": workers,
-        "segments": list(range(segments)),
-        "rate": rate,
+        "workers": min(step.concurrency, number),
+        "lanes": list(range(number)),
+        "rate": _share(step.rate, step.concurrency, number),
     }
 
 
-def _share(rate: float | None, concurrency: int, parts: int) -> float | None:
-    """Return the rate of one of several parts."""
-    return rate / min(concurrency, parts) if rate else None
+def _share(rate: float | None, concurrency: int, lanes: int) -> float | None:
+    """Return the rate of one of several functions."""
+    return rate / min(concurrency, lanes) if rate else None
 
 
-class _PauseError(Exception):
-    """The rate requires a pause that is longer than the invocation."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__()
-        self.seconds = seconds
+def _warn(sentence: str | None) -> None:
+    if sentence:
+        log(logger, logging.WARNING, "the job takes long", {"reason": sentence})
 
 
 def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any]:
-    rebuild, seconds_left, pages = operations.rebuild(), _seconds_left(context), [Progress()]
+    rebuild, time = operations.rebuild(), InvocationTime(context)
+    rate = time.rate(step.rate)
 
-    def pause(seconds: float) -> None:
-        if seconds > seconds_left():
-            raise _PauseError(seconds)
-        sleep(seconds)
-
-    wait = 0
-    try:
+    def load(index: int) -> bool:
         progress = rebuild.load(
-            step.run,
-            step.index,
-            rate=Rate(step.rate or None, wait=pause),
-            workers=step.workers,
-            in_time=lambda: seconds_left() > 0,
-            on_progress=pages.append,
+            step.run, index, rate=rate, workers=step.workers, in_time=time.in_time
         )
-    except _PauseError as error:
-        # A waiting state machine costs nothing.
-        progress, wait = pages[-1], ceil(error.seconds)
-    return {
-        "done": progress.done,
-        "index": step.index,
-        "items": progress.items,
-        "wait": wait,
-    }
+        return progress.done
+
+    return _each(load, step.index, step.lanes, step.run.segments, time.in_time)
 
 
-def _seconds_left(context: Context) -> Callable[[], float]:
-    """Return a function that returns the seconds in which a new page may begin."""
-    reserve = min(_RESERVE_SECONDS, context.get_remaining_time_in_millis() / 1000 / 3)
-    return lambda: context.get_remaining_time_in_millis() / 1000 - reserve
+def _each(
+    work: Callable[[int], bool],
+    index: int,
+    lanes: int | None,
+    parts: int,
+    in_time: Callable[[], bool],
+) -> dict[str, Any]:
+    """Do the parts of a lane until time runs out, and return where to go on.
+
+    Args:
+        work: does a part from its checkpoint on, and returns whether it is done.
+        index: the number of the part.
+        lanes: how many parts further the next one is; None for no other.
+        parts: the number of all parts.
+        in_time: returns whether there is time for more.
+    """
+    following = parts if lanes is None else lanes
+    done, wait = False, 0
+    try:
+        while work(index):
+            if index + following >= parts:
+                done = True
+                break
+            index += following
+            if not in_time():
+                break
+    except PauseError as error:
+        wait = error.seconds  # a waiting state machine costs nothing
+    return {"done": done, "index": index, "wait": wait}
 
 
-def _sweep(operations: Operations, step: Sweep) -> Any:
+def _ranges(operations: Operations, step: Ranges) -> dict[str, Any]:
     rebuild = operations.rebuild()
     newest = rebuild.run()
     if newest is None or newest.id != step.run.id:
         raise LostError("another rebuild has begun, or the cache has lost this one")
     if not rebuild.progress(step.run).done:
         raise LostError("not all segments are loaded")
-    return rebuild.sweep(step.run)
+    slots = rebuild.sweep_ranges(step.run, operations.size().ranges(step.concurrency))
+    return {"ranges": slots, "rate": _share(step.rate, step.concurrency, len(slots))}
+
+
+def _sweep(operations: Operations, step: Sweep, context: Context) -> dict[str, Any]:
+    rebuild, time = operations.rebuild(), InvocationTime(context)
+    try:
+        progress = rebuild.sweep(
+            step.run, step.slots, rate=time.rate(step.rate), in_time=time.in_time
+        )
+    except PauseError as error:
+        return {"done": False, "wait": error.seconds}
+    return {"done": progress.done, "wait": 0}
 
 
 def _finish(operations: Operations, step: Finish) -> dict[str, Any]:
     rebuild = operations.rebuild()
     rebuild.finish(step.run)
-    return {"run": rebuild.run(), "progress": rebuild.progress(step.run)}
+    run = step.run
+    return {
+        "run": rebuild.run(),
+        "progress": rebuild.progress(run),
+        "swept": rebuild.swept(run),
+    }
 
 
-def _divide(_operations: Operations, step: Divide) -> dict[str, Any]:
-    rate = _share(step.rate, step.concurrency, step.parts)
-    return {"parts": list(range(step.parts)), "rate": rate, "repair": step.action == "repair"}
+def _divide(operations: Operations, step: Divide, context: Context) -> dict[str, Any]:
+    size = operations.size()
+    segments = step.segments or operations.default_segments()
+    slots = ranges(operations.cache, size.ranges(step.concurrency))
+    parts = segments + len(slots)
+    number = lanes(parts)
+    _warn(
+        check_verification(
+            size,
+            step.rate,
+            workers=min(step.concurrency, number),
+            seconds=InvocationTime(context).longest_seconds,
+            settle=PATIENCE * step.settle,
+        )
+    )
+    return {
+        "lanes": list(range(number)),
+        "segments": segments,
+        "ranges": len(slots),
+        "parts": parts,
+        "rate": _share(step.rate, step.concurrency, number),
+        "repair": step.action == "repair",
+    }
 
 
-def _verify(operations: Operations, step: Verify) -> Comparison:
-    request = VerifyRequest(step.part, step.settle, repair=step.repair, rate=step.rate or None)
-    answer = operations.perform(request)
-    assert isinstance(answer, Comparison)
-    if step.id is not None:
-        # The state machine's own state is limited to 256 KB.
-        for index in step.part.chosen:
-            key = verification_key(operations.table, step.id, index)
-            operations.cache.call(key, b"SET", key, encode_record(answer), b"EX", _RESULT_SECONDS)
-    return answer
+def _verify(operations: Operations, step: Verify, context: Context) -> dict[str, Any]:
+    time = InvocationTime(context)
+    state = VerificationState(operations.cache, operations.table, step.id)
+    rate, settle = time.rate(step.rate), PATIENCE * step.settle
+    slots = ranges(operations.cache, step.ranges)
+
+    def in_time() -> bool:
+        return time.seconds_left() > settle
+
+    def compare(index: int) -> bool:
+        progress = operations.verify_part(
+            _part(index, step.segments, slots),
+            state.progress(index),
+            settle=step.settle,
+            repair=step.repair,
+            rate=rate,
+            in_time=in_time,
+            save=lambda progress: state.save(index, progress),
+        )
+        return progress.done
+
+    return _each(compare, step.index, step.lanes, step.segments + len(slots), in_time)
+
+
+def _part(index: int, segments: int, slots: Sequence[SlotRange]) -> Part:
+    return TablePart(index, segments) if index < segments else CachePart(slots[index - segments])
 
 
 def _sum(operations: Operations, step: Sum) -> Comparison:
-    keys = [verification_key(operations.table, step.id, index) for index in range(step.parts)]
-    commands = [Command(key.encode(), (b"GET", key)) for key in keys]
-    total = Comparison()
-    # The results expire by themselves, so that a repeated step finds them.
-    for key, text in zip(keys, operations.cache.execute(commands), strict=True):
-        if isinstance(text, Failure):
-            raise operations.cache.error(text.reason)
-        comparison = decode_record(text, Comparison, key)
-        if comparison is None:
-            raise LostError("the cache has lost results of the verification; verify again")
-        total.add(comparison)
+    total = VerificationState(operations.cache, operations.table, step.id).total(step.parts)
     if step.began is not None and total.is_true:
         began = datetime.fromisoformat(step.began).timestamp()
         note_written(operations.cache, operations.table, int(began))

@@ -1,13 +1,18 @@
 """The worker function: Lambda's entry point for the state machine."""
 
+import logging
 from typing import Any
 
 import msgspec
 
 from dynamirror.functions.environment import convert, operations_of
+from dynamirror.functions.runtime import log_invocation
 from dynamirror.functions.step_messages import Step
 from dynamirror.functions.steps import take
+from dynamirror.log_lines import log
 from dynamirror.replication.replicator import Context
+
+logger = logging.getLogger("dynamirror")
 
 
 def handler(event: Any, context: Context) -> dict[str, Any]:
@@ -25,5 +30,9 @@ def handler(event: Any, context: Context) -> dict[str, Any]:
         ConfigError: the settings or the event are wrong.
     """
     step = convert(event, Step, "step")
-    answer: dict[str, Any] = msgspec.to_builtins(take(step, operations_of(event), context))
+    log_invocation(context)
+    operations = operations_of(event)
+    answer: dict[str, Any] = msgspec.to_builtins(take(step, operations, context))
+    fields = {"table": operations.table, "step": type(step).__name__.lower()}
+    log(logger, logging.INFO, "step", fields | {"done": answer.get("done")})
     return answer

@@ -41,6 +41,7 @@ class Origin(StrEnum):
     AUDITOR = "auditor"
     BOTH = "auditor and canary"
     CANARY = "canary"
+    WATCHDOG = "watchdog"
     RUN = "`run --metrics` only, by shard"
 
 
@@ -134,6 +135,12 @@ MIRROR_DOUBTFUL: Final = _count(
     "1 if the cache may have evicted fences since all entries were written or compared, else 0.",
     Kind.GAUGE,
 )
+REBUILD_GIVEN_UP: Final = _count(
+    "RebuildGivenUp",
+    Origin.WATCHDOG,
+    "1 while no rebuild is started any more, since three failed in a row.",
+    Kind.GAUGE,
+)
 QUARANTINE_SIZE: Final = _count("QuarantineSize", Origin.BOTH, "Items in quarantine.", Kind.GAUGE)
 ITEMS_AUDITED: Final = _count("ItemsAudited", Origin.AUDITOR, "Items compared with the cache.")
 DRIFT_FOUND: Final = _count("DriftFound", Origin.AUDITOR, "Entries that differ from the table.")
@@ -164,7 +171,7 @@ SHARD_BEHIND: Final = Metric(
 )
 CATALOGUE: Final = (
     *(RECORDS, APPLIED, STALE, COALESCED, QUARANTINED, FAILED, REPLICATION_LAG, BATCH_DURATION),
-    *(MIRROR_COMPLETE, MIRROR_DOUBTFUL, QUARANTINE_SIZE),
+    *(MIRROR_COMPLETE, MIRROR_DOUBTFUL, REBUILD_GIVEN_UP, QUARANTINE_SIZE),
     *(ITEMS_AUDITED, DRIFT_FOUND, DRIFT_REPAIRED),
     *(CANARY_SEEN, CANARY_LATENCY, SHARD_BEHIND),
 )

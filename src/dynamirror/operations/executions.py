@@ -5,11 +5,14 @@ longer. So the name of an execution holds the beginning of it, and a digest of t
 """
 
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 
 _REBUILDS = ("backfill", "rebuild")
 _WORDS_LENGTH = 30
 # What follows the table is a time, or an id of up to 24 letters.
+_HOUR = 3600
+_TIME = re.compile(r"-(d?)(\d+)$")
 _NAME = re.compile(r"([a-z]+)-(.*-[0-9a-f]{8})-(?:none|[0-9a-f]+)(?:-\d+)?")
 
 
@@ -36,6 +39,35 @@ def may_rebuild(name: str, table: str) -> bool:
         return found[1] in _REBUILDS and found[2] == _of_table(table)
     # An execution of another version, or one that a person started, may be of any table.
     return not name.startswith(("verify", "repair"))
+
+
+def failed_in_a_row(
+    statuses: Mapping[str, str], table: str, *, after: int | None = None
+) -> list[str]:
+    """Return the ARNs of a watchdog's failed rebuilds since the last that did not fail.
+
+    Args:
+        statuses: the status of each execution, by its ARN, the newest first.
+        table: name of the table.
+        after: when the newest rebuild began that has ended well, in seconds since 1970.
+    """
+    failed = []
+    for arn, status in statuses.items():
+        name = arn.rpartition(":")[2]
+        found = _NAME.fullmatch(name)
+        if not found or found[1] not in _REBUILDS or found[2] != _of_table(table):
+            continue
+        if status in ("SUCCEEDED", "ABORTED"):  # who stops one takes care of it
+            break
+        if status == "RUNNING" or found[1] != "rebuild":
+            continue
+        begun = _TIME.search(name)
+        if begun and after is not None:
+            period = 24 * _HOUR if begun[1] else _HOUR
+            if (int(begun[2]) + 1) * period <= after:
+                break
+        failed.append(arn)
+    return failed
 
 
 def _of_table(table: str) -> str:

@@ -10,6 +10,7 @@ from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison, Share
 from dynamirror.recovery.rebuild_state import Progress, Run
 from dynamirror.recovery.redrive import Outcome
+from dynamirror.recovery.sweep import SweepProgress
 
 DEFAULT_MAX_LAG: Final = 120.0
 
@@ -93,6 +94,7 @@ class Status(msgspec.Struct, frozen=True):
         table_stream: ARN of the table's current stream; empty if it is off.
         rebuild: the newest rebuild, finished or not.
         progress: the progress of that rebuild.
+        swept: the progress of its sweep; None for no rebuild.
         table_items: the table's number of items, which DynamoDB updates every six hours.
         quarantined: the number of quarantined items.
         overflow: how often an item could not be listed in the quarantine.
@@ -134,6 +136,7 @@ class Status(msgspec.Struct, frozen=True):
     max_lag: float = DEFAULT_MAX_LAG
     replicator: SeenReplicator | None = None
     doubtful: int | None = None
+    swept: SweepProgress | None = None
 
 
 class Vitals(msgspec.Struct, frozen=True):

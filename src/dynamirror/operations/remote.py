@@ -20,7 +20,6 @@ from dynamirror.operations.messages import Request, Status, StatusRequest
 
 A = TypeVar("A")
 
-MOST_STATE_MACHINE_SEGMENTS = 1_000
 # Lambda's own limit.
 _LONGEST_SECONDS = 900
 _POLL_SECONDS = 5.0

@@ -32,6 +32,7 @@ from dynamirror.operations.status import read_status
 from dynamirror.recovery.audit import AuditTurn, audit, save_turn
 from dynamirror.recovery.comparison import Comparison, Part, PartProgress
 from dynamirror.recovery.division import default_segments
+from dynamirror.recovery.limits import TableSize
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.verify import Verification
 from dynamirror.settings import Settings
@@ -103,6 +104,14 @@ class Operations:
             SourceError: the table cannot be described.
         """
         return default_segments(self._description())
+
+    def size(self) -> TableSize:
+        """Return how large the table and its mirror are.
+
+        Raises:
+            SourceError: the table cannot be described.
+        """
+        return TableSize.of(self._description(), len(self.views))
 
     def check_views(self) -> None:
         """Check that the mirror was written in the views of the settings.

@@ -12,6 +12,7 @@ from dynamirror.cache.heartbeat import seen_replicator, why_not_live
 from dynamirror.cache.quarantine import count, overflow
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status
 from dynamirror.recovery.audit import last_audit
+from dynamirror.recovery.given_up import given_up
 from dynamirror.recovery.rebuild_state import RebuildState
 from dynamirror.recovery.room import room
 from dynamirror.replication import canary_probe
@@ -57,6 +58,7 @@ def read_status(
     warnings = (
         eviction.warning(policy),
         doubt.doubt(evictions),
+        _given_up(cache, table, marker),
         room(views, description, limit).sentence,
     )
     return Status(
@@ -71,6 +73,7 @@ def read_status(
         table_stream=stream,
         rebuild=run,
         progress=state.progress(run) if run else None,
+        swept=state.swept(run) if run else None,
         table_items=int(description.get("ItemCount", 0)),
         quarantined=count(cache, table),
         overflow=overflow(cache, table),
@@ -95,6 +98,12 @@ def _reason(marker: CompletenessMarker, *, other_stream: bool, other_views: bool
     if marker.is_complete and other_views:
         return "the views have changed"
     return marker.reason
+
+
+def _given_up(cache: Cache, table: str, marker: CompletenessMarker) -> str | None:
+    """Return a sentence if the watchdog has given up, and no rebuild has ended well since."""
+    note = None if marker.is_complete else given_up(cache, table)
+    return None if note is None else note.sentence
 
 
 def _lag(at: float, canary: float | None, checkpoints: Iterable[Checkpoint]) -> float | None:

@@ -34,12 +34,14 @@ class AuditResult(msgspec.Struct, frozen=True):
         part: the number of the audited part, from 0.
         of: the number of parts.
         comparison: the differences; None if the mirror was incomplete.
+        round_seconds: how long a round of all parts takes at least; None if that is not known.
     """
 
     at: str
     part: int
     of: int
     comparison: Comparison | None
+    round_seconds: float | None = None
 
 
 def last_audit(cache: Cache, table: str) -> AuditResult | None:
@@ -71,16 +73,6 @@ def next_part(cache: Cache, table: str, parts: int) -> int:
     key = audit_key(table)
     number = decode_record(cache.call(key, b"HGET", key, b"next"), int, f"{key} next")
     return (number or 0) % parts
-
-
-def save_next_part(cache: Cache, table: str, part: int) -> None:
-    """Write the number of the part to audit next.
-
-    Raises:
-        CacheError: the cache cannot be reached.
-    """
-    key = audit_key(table)
-    cache.call(key, b"HSET", key, b"next", part)
 
 
 class AuditTurn(msgspec.Struct, frozen=True):
@@ -127,8 +119,7 @@ def begin_turn(
     Raises:
         CacheError: the cache cannot be reached.
     """
-    key = audit_key(table)
-    last = decode_record(cache.call(key, b"HGET", key, b"turn"), AuditTurn, f"{key} turn")
+    last = last_turn(cache, table)
     if last is None or last.of != parts:
         turn = AuditTurn(next_part(cache, table, parts), parts, int(now()))
     elif not last.done and last.attempts < _MOST_ATTEMPTS:
@@ -142,6 +133,42 @@ def begin_turn(
     turn = msgspec.structs.replace(turn, attempts=turn.attempts + 1)
     save_turn(cache, table, turn)
     return turn
+
+
+def last_turn(cache: Cache, table: str) -> AuditTurn | None:
+    """Return the turn under way, or the last one; None if there is none or it is damaged.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    key = audit_key(table)
+    return decode_record(cache.call(key, b"HGET", key, b"turn"), AuditTurn, f"{key} turn")
+
+
+def is_busy(cache: Cache, table: str, *, now: Callable[[], float] = time) -> bool:
+    """Return whether another invocation audits the table.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    key = audit_key(table)
+    until = decode_record(cache.call(key, b"HGET", key, b"busy"), float, f"{key} busy")
+    return until is not None and until > now()
+
+
+def save_busy(cache: Cache, table: str, until: float) -> None:
+    """Write until when an invocation audits the table at the most.
+
+    Args:
+        cache: the cache.
+        table: the table's name.
+        until: the time, in seconds since 1970; 0 once it has ended.
+
+    Raises:
+        CacheError: the cache cannot be reached.
+    """
+    key = audit_key(table)
+    cache.call(key, b"HSET", key, b"busy", encode_record(until))
 
 
 def save_turn(cache: Cache, table: str, turn: AuditTurn) -> None:

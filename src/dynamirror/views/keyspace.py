@@ -65,6 +65,11 @@ def rebuild_key(table: str) -> str:
     return f"{RESERVED}{{{table}}}:rebuild"
 
 
+def given_up_key(table: str) -> str:
+    """Return the key of the watchdog's note that it starts no further rebuild."""
+    return f"{RESERVED}{{{table}}}:given-up"
+
+
 def verification_key(table: str, verification: str, part: int) -> str:
     """Return the key of the result of one part of a verification."""
     return f"{RESERVED}{{{table}}}:verification:{verification}:{part}"
