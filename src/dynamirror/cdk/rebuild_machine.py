@@ -113,7 +113,7 @@ class RebuildMachine(Construct):
             {
                 **run,
                 **{name: f"$.begun.{name}" for name in ("rate", "workers")},
-                "lanes": sfn.JsonPath.array_length("$.begun.lanes"),
+                "lanes": sfn.JsonPath.array_length(sfn.JsonPath.object_at("$.begun.lanes")),
                 "at": _paths({"index": "$$.Map.Item.Value"}),
             },
             self._load(),
@@ -224,7 +224,7 @@ class RebuildMachine(Construct):
                 "settle": "$.options.settle",
                 "id": "$$.Execution.Name",
                 **divided,
-                "lanes": sfn.JsonPath.array_length("$.divided.lanes"),
+                "lanes": sfn.JsonPath.array_length(sfn.JsonPath.object_at("$.divided.lanes")),
                 "at": _paths({"index": "$$.Map.Item.Value"}),
             },
             self._verify([*divided, "table", "settle", "id", "lanes"]),
