@@ -22,10 +22,11 @@ from dynamirror.recovery.comparison import (
     TablePart,
 )
 from dynamirror.recovery.difference_scan import DifferenceScan
-from dynamirror.recovery.follow_up import FollowUp
+from dynamirror.recovery.follow_up import PATIENCE, FollowUp
 from dynamirror.views.view import View
 
-# How often the differences so far are settled, so that a part that is killed has a checkpoint.
+# How often the differences so far are settled, so that a part that is killed has a checkpoint; more
+# often where that takes less time.
 _SETTLE_EVERY_SECONDS: Final = 60.0
 
 
@@ -131,9 +132,10 @@ class Verification:
             return progress
         comparison = progress.comparison.copy()
         follow_up, settled = self._follow_up(comparison), self.clock()
+        pause = min(_SETTLE_EVERY_SECONDS, PATIENCE * self.settle)
         for position in self._positions(part, progress, comparison, follow_up):
             is_last = position.done or not in_time()
-            if is_last or self.clock() - settled >= _SETTLE_EVERY_SECONDS:
+            if is_last or self.clock() - settled >= pause:
                 follow_up.settle_all()
             if follow_up.is_settled:
                 settled = self.clock()
