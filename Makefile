@@ -10,7 +10,7 @@ SECONDS ?= 20
 WORLDS ?= 1000
 CALLS ?= 3000
 
-.PHONY: help demo test test-fast check bench fences chaos worlds conformance scale-replication docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test test-fast check bench fences chaos worlds conformance scale scale-replication docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -49,6 +49,9 @@ worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cann
 
 conformance: $(VENV)/.dev ## compare CALLS generated reads in each of 8 states of a mirror with the table's answers
 	@CONFORMANCE_CALLS=$(CALLS) $(BIN)/python -m pytest tests/reader/test_conformance.py -q -n 2 $(ARGS)
+
+scale: $(VENV)/.dev ## run each whole-table job at 1, 3 and 10 million items, killed again and again, and write docs/scale.md
+	@$(BIN)/python -m scale $(ARGS)
 
 scale-replication: $(VENV)/.dev ## simulate a thousand shards on the real handler: lag, backlog, concurrency, limits
 	@$(BIN)/python -m scale.replicate $(ARGS)

@@ -54,11 +54,14 @@ DASHBOARD = Price("CloudWatch, dashboard", 3.00, "month", "November 2026", _CLOU
 READ_UNITS = Price("DynamoDB, reads", 0.125, "million units", "October 2026", _DYNAMODB)
 WRITE_UNITS = Price("DynamoDB, writes", 0.625, "million units", "October 2026", _DYNAMODB)
 EXPRESS = Price("Step Functions, Express", 1.00, "million", "November 2026", _STEP_FUNCTIONS)
+TRANSITIONS = Price(
+    "Step Functions, Standard", 25.00, "million transitions", "November 2026", _STEP_FUNCTIONS
+)
 KEY = Price("KMS, key", 1.00, "month", "November 2026", _KMS)
 ENDPOINT = Price("interface endpoint, a zone each", 0.01, "hour", "November 2026", _PRIVATELINK)
 PRICES: Final = (
     *(STORED, ECPUS, REQUESTS, GB_SECONDS_ARM64, GB_SECONDS_X86_64, LOGS, METRIC, ALARM),
-    *(DASHBOARD, READ_UNITS, WRITE_UNITS, EXPRESS, KEY, ENDPOINT),
+    *(DASHBOARD, READ_UNITS, WRITE_UNITS, EXPRESS, TRANSITIONS, KEY, ENDPOINT),
 )
 GB_SECONDS: Final = {"arm64": GB_SECONDS_ARM64, "x86_64": GB_SECONDS_X86_64}
 # ElastiCache Serverless for Valkey bills at least this much.
