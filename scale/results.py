@@ -117,7 +117,11 @@ class Results(msgspec.Struct, frozen=True):
         late = sum(job.timeouts for job in self.jobs)
         yield Promise("invocations that took longer than they may", late, 0)
         largest = max(job.items for job in self.single)
-        whole = [job for job in self.single if job.items == largest]
+        whole = [
+            job
+            for job in self.single
+            if job.items == largest and not job.name.endswith(UNDISTURBED)
+        ]
         yield Promise(
             f"jobs with {largest:,} items that did not resume",
             sum(not job.resumed for job in whole),
