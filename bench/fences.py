@@ -1,6 +1,6 @@
 """What a fence costs as a key, and as a field that expires, with versions of either width.
 
-`make fences` prints the numbers that docs/decisions/0040-fences-stay-keys.md quotes.
+`make fences` prints the numbers that docs/decisions/0041-fences-stay-keys.md quotes.
 """
 
 import argparse

@@ -23,4 +23,4 @@ def test_everything_that_breaks_under_a_live_writer_heals_without_a_difference()
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["differences"] == 0, f"seed {seed}: {result}"
     assert result["faults"] > 1  # how many depends on how soon each is over
-    assert result["written"] > 500
+    assert result["written"] > 100  # how many depends on what else the machine does

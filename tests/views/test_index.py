@@ -97,7 +97,7 @@ def test_each_entry_has_one_member_and_each_member_one_entry(text: str, one: Any
         assert found is not None
         assert found[0] == entry_key
         assert identity(view, found[1]) == identity(view, item)
-        assert index.start_member(found[1]) == member
+        assert index.member(found[1]) == member
         assert entry_key is not None
         by_key = view.identifier()(entry_key)
         assert by_key is not None

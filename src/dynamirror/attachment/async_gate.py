@@ -1,14 +1,12 @@
 """The gate before the cache for coroutines: a cache that hangs costs them one timeout."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
+from dynamirror.attachment.gate import HUNG
 from dynamirror.cache.scripts import Command
 from dynamirror.reader.async_guarded_cache import AsyncGuardedCache
 from dynamirror.reader.guarded_cache import DOWN
-
-# A call that failed after this part of the timeout waited for a node that hangs.
-_HUNG: Final = 1 / 2
 
 
 class AsyncGate(AsyncGuardedCache):
@@ -38,6 +36,6 @@ class AsyncGate(AsyncGuardedCache):
         return answers
 
     def _open_after_timeout(self, commands: Iterable[Command], began: float) -> None:
-        if self._clock() - began >= self._cache.timeout * _HUNG:
+        if self._clock() - began >= self._cache.timeout * HUNG:
             for node in {self._slot_map.node_of(command.key) for command in commands}:
                 self.breaker(node).open()

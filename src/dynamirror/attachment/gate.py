@@ -12,7 +12,7 @@ from dynamirror.reader.guarded_cache import DOWN, GuardedCache
 # A call that takes this part of the timeout suggests that the node hangs.
 _SLOW: Final = 1 / 8
 # A call that failed after this part of the timeout waited for a node that hangs.
-_HUNG: Final = 1 / 2
+HUNG: Final = 1 / 2
 
 
 class Gate(GuardedCache):
@@ -40,7 +40,7 @@ class Gate(GuardedCache):
     ) -> None:
         super().__init__(cache, failures=failures, pause=pause, clock=clock)
         self._node_of = cache.cluster.node_of
-        self._slow, self._hung, self._pause = timeout * _SLOW, timeout * _HUNG, pause
+        self._slow, self._hung, self._pause = timeout * _SLOW, timeout * HUNG, pause
         self._clock = clock
         self._lock = Lock()
         # By node: the calls under way, the oldest first, and until when it is closed.

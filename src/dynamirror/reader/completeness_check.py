@@ -1,12 +1,15 @@
 """Decides by the completeness marker whether what the cache holds, or lacks, is the table's."""
 
-from typing import Any
+from typing import Any, Final
 
 from dynamirror.cache.completeness_marker import CompletenessMarker, parse_marker
 from dynamirror.cache.scripts import Command
 from dynamirror.reader.guarded_cache import DOWN
 from dynamirror.reader.steps import Reason, Steps
 from dynamirror.views.keyspace import completeness_marker_key
+
+# So often the marker may change while a read is under way.
+ATTEMPTS: Final = 2
 
 
 class CompletenessCheck:

@@ -9,6 +9,7 @@ from dynamirror.cache.completeness_marker import CompletenessMarker
 from dynamirror.cache.entry_state import read_command
 from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
+from dynamirror.reader.completeness_check import ATTEMPTS
 from dynamirror.reader.freshness import fence_command, is_visible, version_of
 from dynamirror.reader.guarded_cache import DOWN
 from dynamirror.reader.mirrors import MirroredTable
@@ -19,9 +20,6 @@ from dynamirror.records.key_codec import key_text
 from dynamirror.views.canary import is_canary
 from dynamirror.views.keyspace import SERVERLESS_KEY_BYTES
 from dynamirror.views.view import View
-
-# So often the marker may change while a read is under way.
-ATTEMPTS = 2
 
 _decode = msgspec.json.Decoder(dict[str, dict[str, Any]]).decode
 

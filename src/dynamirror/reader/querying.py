@@ -8,7 +8,7 @@ from dynamirror.cache.completeness_marker import CompletenessMarker
 from dynamirror.cache.entry_state import read_command
 from dynamirror.cache.scripts import Command
 from dynamirror.errors import RecordError
-from dynamirror.reader.completeness_check import CompletenessCheck
+from dynamirror.reader.completeness_check import ATTEMPTS, CompletenessCheck
 from dynamirror.reader.freshness import fence_command, oldest, version_of
 from dynamirror.reader.guarded_cache import DOWN
 from dynamirror.reader.sizes import Room
@@ -22,8 +22,6 @@ from dynamirror.views.view import View
 
 # Members of an index, and so entries, that are read at once.
 _AT_ONCE: Final = 200
-# So often the marker may change while a query is under way.
-_ATTEMPTS: Final = 2
 # The longest text of a sort key in an entry's key, and its letters that may be escaped, by type.
 _LONGEST_SORT: Final[Mapping[str, int]] = {"S": 1024, "N": 46, "B": 1366}
 _OTHER_LETTERS: Final = {"N": frozenset("+-.E"), "B": frozenset("-_")}
@@ -107,7 +105,7 @@ def read_in_order(
         return Reason.VIEW
     marker = yield from check.begin()
     reason = check.reason
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         if marker is None:
             break
         reading = _Reading(check, ordered, shape, marker, dated=dated)
@@ -132,12 +130,9 @@ def count_in_order(check: CompletenessCheck, ordered: Ordered) -> Steps[int | Re
         check: the table's marker.
         ordered: all entries of a part of an index, none of which expires.
     """
-    collection = ordered.view.collection
-    assert collection is not None
-    index = utf8(collection.index_key({collection.partition_name: ordered.partition}))
+    index = _index(ordered)
     counting = Command(index, (b"ZLEXCOUNT", index, *ordered.members.ends))
-    reason = check.reason
-    for _ in range(_ATTEMPTS):
+    for _ in range(ATTEMPTS):
         begun = yield from check.begin()
         if begun is None:
             return check.reason
@@ -147,8 +142,14 @@ def count_in_order(check: CompletenessCheck, ordered: Ordered) -> Steps[int | Re
             return Reason.DOWN
         if check.saw(said) == begun:
             return Reason.VIEW if count is None else int(count)
-        reason = Reason.INCOMPLETE
-    return reason
+    return Reason.INCOMPLETE
+
+
+def _index(ordered: Ordered) -> bytes:
+    """Return the key of the index that lists entries."""
+    collection = ordered.view.collection
+    assert collection is not None
+    return utf8(collection.index_key({collection.partition_name: ordered.partition}))
 
 
 def may_lack(view: View, partition: AttributeValue) -> bool:
@@ -212,19 +213,13 @@ class _Reading:
         ordered = self._ordered
         if ordered.key is not None:
             return [b""] if ordered.start is None else []
-        index = self._index
+        index = _index(ordered)
         words = self._range.words(forward=ordered.forward)
         command = (b"ZRANGE", index, *words, b"LIMIT", b"0", b"%d" % count)
         (members,) = yield [Command(index, command)]
         if members is DOWN:
             return Reason.DOWN
         return Reason.VIEW if members is None else members  # of another kind, it is none of ours
-
-    @property
-    def _index(self) -> bytes:
-        collection = self._ordered.view.collection
-        assert collection is not None
-        return utf8(collection.index_key({collection.partition_name: self._ordered.partition}))
 
     def _places(self, members: Sequence[bytes]) -> list[tuple[str, Item]] | None:
         """Return the keys of the members' entries, and their items' keys; None if one has none."""
@@ -279,7 +274,7 @@ class _Reading:
         """Return why members without an entry are not taken for deleted; None if they are."""
         commands = []
         if self._ordered.key is None:
-            index = self._index
+            index = _index(self._ordered)
             commands = [Command(index, (b"ZSCORE", index, member)) for member in members]
         # The marker again: other nodes may have answered after its own.
         *scores, said = yield [*commands, self._check.reading]

@@ -283,7 +283,7 @@ def _start(body: Mapping[str, Any], ordered: Ordered, names: Sequence[str]) -> b
         if ordered.key is None or not all(_is_same(start[n], v) for n, v in ordered.key.items()):
             raise NotUnderstoodError("ExclusiveStartKey is outside the range")
         return b""
-    member = collection.start_member(start)
+    member = collection.member(start)
     if not ordered.members.holds(member):
         raise NotUnderstoodError("ExclusiveStartKey is outside the range")
     return member

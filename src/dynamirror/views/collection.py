@@ -81,10 +81,6 @@ class Collection(msgspec.Struct, frozen=True):
         """Return an item's member in the index; raises RecordError if it can have none."""
         return sort_bytes(item[self.sort_name])
 
-    def start_member(self, key: Item) -> bytes:
-        """Return the member of the item with a primary key; raises RecordError if it has none."""
-        return self.member(key)
-
     def range_of(self, operator: str, operands: tuple[AttributeValue, ...]) -> Range:
         """Return the members whose sort keys a condition selects.
 
@@ -123,24 +119,16 @@ class Collection(msgspec.Struct, frozen=True):
         Raises:
             KeyTooLongError: the cache takes no such key.
         """
-        key = self.item_key(partition, member, self.types[1])
-        rendered = None if key is None else self.key_of(key)
-        return None if key is None or rendered is None else (rendered, key)
-
-    def item_key(self, partition: AttributeValue, member: bytes, tag: str) -> Item | None:
-        """Return the primary key of a member of an index; None if it is no such member.
-
-        Args:
-            partition: the partition key.
-            member: of the index.
-            tag: the type of the sort key.
-        """
+        tag = self.types[1]
         try:
             item = {self.partition_name: partition, self.sort_name: sort_value(member, tag)}
             # Numbers alone have bytes that are no member.
-            return item if tag != "N" or self.member(item) == member else None
+            if tag == "N" and self.member(item) != member:
+                return None
         except (RecordError, ValueError, IndexError):
             return None
+        key = self.key_of(item)
+        return None if key is None else (key, item)
 
     def partition_of(self, key: str) -> AttributeValue | None:
         """Return the partition key of an index; None if the key is not that of an index.

@@ -111,17 +111,13 @@ class Index(msgspec.Struct, frozen=True):
         return index_key(self.template, text)
 
     def member(self, item: Item) -> bytes:
-        """Return an item's member in the index; raises RecordError if it can have none."""
-        first = _typed(item[self.sort_name]) if self.sort_name else b""
-        return first + b"".join(_part(item[name]) for name in self.rest)
-
-    def start_member(self, key: Item) -> bytes:
-        """Return the member of an item; raises RecordError if it can have none.
+        """Return an item's member in the index; raises RecordError if it can have none.
 
         Args:
-            key: its index and primary-key attributes, as LastEvaluatedKey holds them.
+            item: the item, or its index and primary-key attributes, as LastEvaluatedKey holds them.
         """
-        return self.member(key)
+        first = _typed(item[self.sort_name]) if self.sort_name else b""
+        return first + b"".join(_part(item[name]) for name in self.rest)
 
     def score(self, item: Item) -> bytes:  # noqa: ARG002 - as other members have it
         """Return the score of an item's member."""
