@@ -44,6 +44,7 @@ class Job(msgspec.Struct, frozen=True):
         table_seconds: time that the stand-in takes.
         server_seconds: CPU time of the cache.
         commands: commands to the cache.
+        exchanges: batches of commands whose answers were waited for.
         scripts: those that ran a script.
         keys: keys of the cache at the end; each job lists them once.
         megabytes: data from and to the cache in MB.
@@ -72,6 +73,7 @@ class Job(msgspec.Struct, frozen=True):
     table_seconds: float
     server_seconds: float
     commands: int
+    exchanges: int
     scripts: int
     keys: int
     megabytes: float
@@ -349,6 +351,7 @@ class _Measured:
             table_seconds=used.table_seconds,
             server_seconds=after.cpu_seconds - before.cpu_seconds,
             commands=used.commands,
+            exchanges=used.exchanges,
             scripts=after.scripts - before.scripts,
             keys=after.keys,
             megabytes=after.megabytes - before.megabytes,

@@ -178,7 +178,8 @@ class SnapshotReader:
         waiting = {identity(key): key for key in keys}
         pause = 0.0
         while waiting:
-            sleep(pause)
+            if pause:
+                sleep(pause)
             before = self._as_of_clock.at_read_start()
             chunk = dict(islice(waiting.items(), self._rate.most(self._at_once, self._units)))
             found, left = self._read_some(list(chunk.values()), consistent=consistent)
