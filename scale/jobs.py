@@ -32,6 +32,7 @@ class Job(msgspec.Struct, frozen=True):
         items: items of the table.
         nodes: nodes of the cache.
         parts: parts of table and cache, if they are given.
+        concurrency: invocations at a time.
         seconds: from its begin to its end, without waits.
         invocations: invocations of its functions.
         transitions: transitions of the state machines.
@@ -61,6 +62,7 @@ class Job(msgspec.Struct, frozen=True):
     items: int
     nodes: int
     parts: int
+    concurrency: int
     seconds: float
     invocations: int
     transitions: int
@@ -313,6 +315,7 @@ class _Measured:
             parts: number of parts.
             is_done: returns whether the last part was audited to its end.
         """
+        self._concurrency = 1  # as `is_busy` sees to
         begun, idle, invocations = perf_counter(), 0.0, 0
         while not is_done():
             try:
@@ -339,6 +342,7 @@ class _Measured:
             items=items,
             nodes=servers.count,
             parts=parts,
+            concurrency=self._concurrency,
             seconds=self._seconds,
             invocations=counts.invocations,
             transitions=self._transitions,

@@ -19,6 +19,7 @@ _MOST_TIME: Final = 1.15
 _MOST_MEMORY: Final = 1.1
 _MOST_COMMANDS: Final = 1.05
 _MOST_COST_OF_PARTS: Final = 1.15
+_FEWEST_RESUMPTIONS: Final = 5
 _LOOKED_UP_AT_ONCE: Final = 100
 
 
@@ -123,10 +124,14 @@ class Results(msgspec.Struct, frozen=True):
             if job.items == largest and not job.name.endswith(UNDISTURBED)
         ]
         yield Promise(
-            f"jobs with {largest:,} items that did not resume",
-            sum(not job.resumed for job in whole),
+            f"jobs with {largest:,} items that resumed less than {_FEWEST_RESUMPTIONS} times, "
+            "beside those after a kill",
+            sum(job.resumed - job.kills < _FEWEST_RESUMPTIONS for job in whole),
             0,
         )
+        killable = [job for job in self.jobs if not job.name.endswith(UNDISTURBED)]
+        unharmed = sum(not job.kills for job in killable)
+        yield Promise("jobs in which no worker was killed", unharmed, 0)
 
     def costs(self) -> list[JobCost]:
         """Return what each job takes for an item, from the largest table."""
