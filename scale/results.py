@@ -68,6 +68,10 @@ class Results(msgspec.Struct, frozen=True):
         """Return the jobs on a cache of one node."""
         return [job for job in self.jobs if job.nodes == 1]
 
+    @property
+    def _workers(self) -> int:
+        return max(job.concurrency for job in self.jobs)
+
     def fingerprint(self) -> str:
         """Return a digest that marks the picture, so that a stale one is found."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
@@ -149,6 +153,7 @@ class Results(msgspec.Struct, frozen=True):
             name=job.name,
             worker_us=(job.worker_seconds * 1e6 + boto3) / job.items,
             commands=job.commands / job.items,
+            exchanges=job.exchanges / job.items,
             kilobytes=job.megabytes * 1000 / job.items,
             scripts=job.scripts / job.items,
             keys=job.keys / job.items,
@@ -156,6 +161,7 @@ class Results(msgspec.Struct, frozen=True):
             pages=job.scanned * self.item_bytes / (1 << 20) / job.items,
             look_ups=look_ups / job.items,
             transitions=job.transitions / job.invocations,
+            most_workers=job.concurrency if job.concurrency < self._workers else None,
         )
 
 
