@@ -1,6 +1,6 @@
 """Cutting what is read into chunks, by number and by the memory that they take."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from dynamirror.records.attribute_value import Item
