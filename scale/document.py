@@ -10,6 +10,7 @@ from typing import Final
 
 from dynamirror.costs import figures, prices, whole_table
 from dynamirror.costs.whole_table import Forecast, JobCost, forecast
+from dynamirror.functions.auditor import AuditSettings
 from dynamirror.recovery.division import default_segments
 from dynamirror.recovery.fill_rate import DOUBLING_SECONDS, FillRate
 from dynamirror.recovery.limits import TableSize, lanes
@@ -24,6 +25,7 @@ _PROSE: Final = Path(__file__).with_name("document.md")
 _SIZES: Final = {"100 million": 100_000_000, "a billion": 1_000_000_000}
 _WORKERS: Final = (8, 32, 128)
 _MILLION: Final = 1_000_000
+_AUDITS: Final = AuditSettings()
 _PRICES: Final = (
     prices.REQUESTS,
     prices.GB_SECONDS_ARM64,
@@ -112,6 +114,7 @@ def _costs(results: Results) -> str:
 
 def _forecast(results: Results, job: JobCost, items: int, workers: int) -> Forecast:
     """Return what a job takes in AWS, divided as it is there."""
+    workers = min(workers, job.most_workers or workers)
     size = TableSize(items, items * results.item_bytes)
     segments = default_segments({"ItemCount": size.items, "TableSizeBytes": size.size})
     ramp = FillRate(FIRST_ECPUS).wait(items * job.ecpus, begun=0, since=0, now=0)
@@ -156,6 +159,7 @@ _PARTS: Final[dict[str, Callable[[Results], str]]] = {
     "cores": lambda results: results.machine["cores"],
     "cpu": lambda results: results.machine["cpu"],
     "minutes": lambda results: f"{results.seconds / 60:.0f}",
+    "cpu_minutes": lambda results: f"{results.cpu_seconds / 60:.0f}",
     "date": lambda results: results.date,
     "boto3_scanned": lambda results: f"{results.boto3.scanned:.0f}",
     "boto3_looked_up": lambda results: f"{results.boto3.looked_up:.0f}",
@@ -165,6 +169,9 @@ _PARTS: Final[dict[str, Callable[[Results], str]]] = {
     "look_up_wait": lambda _results: f"{whole_table.LOOK_UP_WAIT_US / 1000:g}",
     "exchange_wait": lambda _results: f"{whole_table.EXCHANGE_WAIT_US / 1000:g}",
     "table_read_units": lambda _results: f"{whole_table.TABLE_READ_UNITS:,}",
+    "audit_parts": lambda _results: f"{_AUDITS.parts}",
+    "audit_minutes": lambda _results: f"{_AUDITS.minutes:g}",
+    "audit_hours": lambda _results: f"{_AUDITS.parts * _AUDITS.minutes / 60:g}",
     "doubling_minutes": lambda _results: f"{DOUBLING_SECONDS / 60:g}",
     "first_ecpus": lambda _results: f"{FIRST_ECPUS:,}",
 }

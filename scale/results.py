@@ -72,6 +72,11 @@ class Results(msgspec.Struct, frozen=True):
     def _workers(self) -> int:
         return max(job.concurrency for job in self.jobs)
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all workers, the stand-in, and the cache."""
+        return sum(job.worker_seconds + job.table_seconds + job.server_seconds for job in self.jobs)
+
     def fingerprint(self) -> str:
         """Return a digest that marks the picture, so that a stale one is found."""
         return hashlib.sha256(msgspec.json.encode(self)).hexdigest()
