@@ -36,6 +36,11 @@ _KEYS_AT_ONCE = 100
 _KEYS_AT_FIRST = 25
 
 
+# So long may reads take between two checkpoints, if a rate limits them. A mean item hides a large
+# one: of 400 KB, they take a hundred times as long.
+_SECONDS_AT_ONCE = 5.0
+
+
 _SHORTEST_PAUSE = 0.05
 
 
@@ -143,6 +148,10 @@ class SnapshotReader:
         """
         return self._as_of_clock.request()
 
+    def most_at_once(self) -> int | None:
+        """Return how many items to read between two checkpoints; None for any number."""
+        return self._rate.most(None, self._units, seconds=_SECONDS_AT_ONCE)
+
     def read(self, key: Item) -> SnapshotRow:
         """Read one item, consistently.
 
@@ -178,7 +187,8 @@ class SnapshotReader:
         waiting = {identity(key): key for key in keys}
         pause = 0.0
         while waiting:
-            sleep(pause)
+            if pause:
+                sleep(pause)
             before = self._as_of_clock.at_read_start()
             chunk = dict(islice(waiting.items(), self._rate.most(self._at_once, self._units)))
             found, left = self._read_some(list(chunk.values()), consistent=consistent)

@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from dynamirror.cache.doubt import note_written
-from dynamirror.cache.slot_scan import SlotRange, ranges
+from dynamirror.cache.slot_scan import MovingError, SlotRange, ranges
+from dynamirror.functions.announcement import announce, reporting_refusal
 from dynamirror.functions.invocation_time import InvocationTime, PauseError
 from dynamirror.functions.step_messages import (
     Begin,
@@ -27,12 +28,22 @@ from dynamirror.log_lines import log
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.comparison import CachePart, Comparison, Part, TablePart
 from dynamirror.recovery.follow_up import PATIENCE
-from dynamirror.recovery.limits import check_backfill, check_verification, lanes
+from dynamirror.recovery.limits import (
+    check_end,
+    check_pace,
+    lanes,
+    rebuild_time,
+    verification_time,
+)
+from dynamirror.recovery.long_job import Job, drop_long_job
 from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.recovery.verification_state import VerificationState
 from dynamirror.replication.replicator import Context
 
 logger = logging.getLogger("dynamirror")
+
+# A slot with millions of keys that moves key by key takes a while.
+_MOVING_SECONDS = 30
 
 
 def take(step: Step, operations: Operations, context: Context) -> Any:
@@ -70,12 +81,15 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
 
 
 def _begin(operations: Operations, step: Begin) -> dict[str, Any]:
-    _warn(check_backfill(operations.size(), step.rate, consistent=step.consistent))
+    duration = rebuild_time(operations.size(), step.rate, consistent=step.consistent)
+    with reporting_refusal(operations, Job.REBUILD):
+        check_end(duration)
     segments = step.segments or operations.default_segments()
     rebuild = operations.rebuild()
     begun = rebuild.begin(segments=segments, consistent=step.consistent, restart=step.restart)
     if begun.run is None:
         return {"wait": begun.wait}
+    announce(operations, duration)
     number = lanes(begun.run.segments)
     return {
         "wait": 0,
@@ -89,11 +103,6 @@ def _begin(operations: Operations, step: Begin) -> dict[str, Any]:
 def _share(rate: float | None, concurrency: int, lanes: int) -> float | None:
     """Return the rate of one of several functions."""
     return rate / min(concurrency, lanes) if rate else None
-
-
-def _warn(sentence: str | None) -> None:
-    if sentence:
-        log(logger, logging.WARNING, "the job takes long", {"reason": sentence})
 
 
 def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any]:
@@ -135,9 +144,17 @@ def _each(
             index += following
             if not in_time():
                 break
-    except PauseError as error:
-        wait = error.seconds  # a waiting state machine costs nothing
+    except (PauseError, MovingError) as error:
+        wait = _wait(error)
     return {"done": done, "index": index, "wait": wait}
+
+
+def _wait(error: PauseError | MovingError) -> int:
+    """Return for how many seconds the state machine waits, which costs nothing."""
+    if isinstance(error, PauseError):
+        return error.seconds
+    log(logger, logging.WARNING, "waiting for slots", {"reason": str(error)})
+    return _MOVING_SECONDS
 
 
 def _ranges(operations: Operations, step: Ranges) -> dict[str, Any]:
@@ -157,14 +174,15 @@ def _sweep(operations: Operations, step: Sweep, context: Context) -> dict[str, A
         progress = rebuild.sweep(
             step.run, step.slots, rate=time.rate(step.rate), in_time=time.in_time
         )
-    except PauseError as error:
-        return {"done": False, "wait": error.seconds}
+    except (PauseError, MovingError) as error:
+        return {"done": False, "wait": _wait(error)}
     return {"done": progress.done, "wait": 0}
 
 
 def _finish(operations: Operations, step: Finish) -> dict[str, Any]:
     rebuild = operations.rebuild()
     rebuild.finish(step.run)
+    drop_long_job(operations.cache, operations.table, Job.REBUILD)
     run = step.run
     return {
         "run": rebuild.run(),
@@ -179,15 +197,17 @@ def _divide(operations: Operations, step: Divide, context: Context) -> dict[str,
     slots = ranges(operations.cache, size.ranges(step.concurrency))
     parts = segments + len(slots)
     number = lanes(parts)
-    _warn(
-        check_verification(
+    duration = verification_time(size, step.rate)
+    with reporting_refusal(operations, Job.VERIFICATION):
+        check_end(duration)
+        check_pace(
             size,
             step.rate,
             workers=min(step.concurrency, number),
             seconds=InvocationTime(context).longest_seconds,
             settle=PATIENCE * step.settle,
         )
-    )
+    announce(operations, duration)
     return {
         "lanes": list(range(number)),
         "segments": segments,
@@ -228,6 +248,7 @@ def _part(index: int, segments: int, slots: Sequence[SlotRange]) -> Part:
 
 def _sum(operations: Operations, step: Sum) -> Comparison:
     total = VerificationState(operations.cache, operations.table, step.id).total(step.parts)
+    drop_long_job(operations.cache, operations.table, Job.VERIFICATION)
     if step.began is not None and total.is_true:
         began = datetime.fromisoformat(step.began).timestamp()
         note_written(operations.cache, operations.table, int(began))

@@ -8,7 +8,7 @@ from functools import partial
 from time import monotonic
 
 from dynamirror.backoff import Backoff
-from dynamirror.cache.slot_scan import SlotRange
+from dynamirror.cache.slot_scan import MOVING_SECONDS, MovingError, SlotRange
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, SourceError
 from dynamirror.recovery.rebuild import Rebuild
@@ -165,9 +165,12 @@ class Backfill:
         loaded = total(list(self._parts.values()), run.segments)
         ranges, backoff = self._rebuild.sweep_ranges(run), Backoff(self._stop)
         parts: dict[SlotRange, SweepProgress] = {}
+        since = monotonic()
 
         def record(slots: SlotRange, progress: SweepProgress) -> None:
+            nonlocal since
             backoff.reset()
+            since = monotonic()
             parts[slots] = progress
             self._report(
                 BackfillProgress("sweeping", loaded, total_swept(list(parts.values()), len(ranges)))
@@ -184,13 +187,21 @@ class Backfill:
                         on_progress=partial(record, slots),
                     )
                 except (CacheError, SourceError) as error:
-                    if self._patience is not None and backoff.failures >= self._patience:
+                    if self._gives_up(backoff, error, since):
                         raise
                     backoff.wait(error)
                 else:
                     record(slots, progress)
                     break
         return total_swept(list(parts.values()), len(ranges))
+
+    def _gives_up(self, backoff: Backoff, error: Exception, since: float) -> bool:
+        """Return whether a sweep that has made no progress since a time should end."""
+        if self._patience is None:
+            return False
+        if isinstance(error, MovingError):
+            return monotonic() - since >= MOVING_SECONDS
+        return backoff.failures >= self._patience
 
     def _pause(self, seconds: float) -> None:
         end = monotonic() + seconds
