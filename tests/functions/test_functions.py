@@ -18,6 +18,7 @@ from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
 from dynamirror.functions import auditor, canary, environment, operator, worker
+from dynamirror.functions.invocation_time import StalledError
 from dynamirror.operations.executions import execution_name
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.audit import save_busy
@@ -139,6 +140,18 @@ def test_a_lane_goes_through_its_segments_and_resumes_in_the_middle(
     assert (status["progress"]["done"], status["progress"]["items"]) == (True, 40)
 
 
+def test_a_verification_whose_rate_never_gets_it_further_fails(operations: Operations) -> None:
+    """A pause and the same again would not end before the execution does."""
+    put(operations, 5)
+    words = {"id": "one", "index": 0, "lanes": 1, "segments": 1, "ranges": 1, "settle": 0}
+    with pytest.raises(StalledError, match=r"^rate: 1 read units a second"):
+        take(0, step="verify", rate=1, **words)
+    answer = {"done": False}
+    while not answer["done"]:
+        answer = take(60, step="verify", rate=100, **words | {"index": answer.get("index", 0)})
+    assert take(step="sum", id="one", parts=2)["missing"] == 5
+
+
 def test_a_sweep_is_handed_from_one_invocation_to_the_next(operations: Operations) -> None:
     """Each range is swept from its checkpoint on, and `status` shows how far it is."""
     put(operations, 20)
@@ -224,7 +237,7 @@ def test_a_job_that_cannot_end_is_refused_before_it_begins(
     divide: dict[str, Any] = {"step": "divide", "action": "verify", "concurrency": 2}
     with pytest.raises(ConfigError, match=r"^settle: .* 1,200 s .* a function has 880 s"):
         take(900, **divide, settle=300)
-    with pytest.raises(ConfigError, match=r"^rate: 2 functions .* give at least 13, or"):
+    with pytest.raises(ConfigError, match=r"^rate: 2 functions .* give at least 75, or"):
         take(900, **divide, rate=5)
     with pytest.raises(ConfigError, match=r"^rate: .* kept for 7 days; give at least 1,231"):
         take(900, **divide, rate=100)

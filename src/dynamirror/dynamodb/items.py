@@ -143,6 +143,16 @@ class SnapshotReader:
         """
         return self._as_of_clock.request()
 
+    def number(self, seconds: float, most: int) -> int:
+        """Return how many items may be read in a time within the rate, but at least one.
+
+        Args:
+            seconds: the time, in seconds.
+            most: the number where the rate allows more.
+        """
+        number = self._rate.number(seconds, self._units)
+        return most if number is None else min(number, most)
+
     def read(self, key: Item) -> SnapshotRow:
         """Read one item, consistently.
 

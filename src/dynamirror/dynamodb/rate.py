@@ -60,8 +60,18 @@ class Rate:
         """
         if self._units is None:
             return limit
-        number = max(1, int(self._units * _BURST_SECONDS / each))
+        # A read costs a whole unit in any case.
+        number = max(1, int(max(self._units * _BURST_SECONDS, 1.0) / each))
         return number if limit is None else min(limit, number)
+
+    def number(self, seconds: float, each: float) -> int | None:
+        """Return how many items may be read in a time, but at least one; None for any number.
+
+        Args:
+            seconds: the time, in seconds.
+            each: the read units that an item takes.
+        """
+        return None if self._units is None else max(1, int(self._units * seconds / each))
 
     def begin(self, expected: float) -> None:
         """Wait until a read is within the limit, or everything before it is paid for.

@@ -80,7 +80,9 @@ class TableSize(msgspec.Struct, frozen=True):
 
     def lookups_at_once(self, parts: int = 1) -> float:
         """Return the read units between two checkpoints in one of several parts of the cache."""
-        return min(_KEYS_AT_ONCE, self.entries / parts) * self.item_units / 2
+        # There is no checkpoint within a slot.
+        keys = min(max(_KEYS_AT_ONCE, self.entries / SLOTS), self.entries / parts)
+        return keys * self.item_units / 2
 
     def audit_parts(self, units: float, turns: float) -> int:
         """Return in how many parts audits compare, to keep to a day's read units.

@@ -115,7 +115,10 @@ class Sweep:
     ) -> SweepProgress:
         doubtful = self._unconfirmed(entries, fences)
         deleted, written = now.deleted, now.written
-        for chunk in chunked(expected_entries(doubtful, self.reader), entry_weight, most=_AT_ONCE):
+        # What was read before a pause for the rate is written before it, too: the next invocation
+        # then finds it confirmed or gone, and gets further.
+        most = self.reader.number(1.0, _AT_ONCE)
+        for chunk in chunked(expected_entries(doubtful, self.reader), entry_weight, most=most):
             deletes = [entry for entry in chunk if isinstance(entry, Delete)]
             puts = [entry for entry in chunk if isinstance(entry, Put)]
             deleted += apply_all(self.cache, deletes, fence_ttl=self.fence_ttl).applied
