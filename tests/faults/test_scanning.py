@@ -115,6 +115,10 @@ def test_slots_that_leave_and_come_back_during_a_scan_hide_no_key(
 class NoTable:
     """An empty table."""
 
+    def number(self, _seconds: float, most: int) -> int:
+        """Any number."""
+        return most
+
     def read_many(self, keys: Any, **_options: Any) -> Iterator[SnapshotRow]:
         """Find nothing."""
         return (SnapshotRow(key, None, SnapshotVersion(2_000)) for key in keys)
