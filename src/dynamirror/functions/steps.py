@@ -45,7 +45,7 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
         context: Lambda's context.
 
     Raises:
-        LostError: the rebuild must restart.
+        LostError: the rebuild or the verification must restart.
         StalledError: the rate does not suffice for any progress.
         ConfigError: the job cannot end.
         CacheError: the cache cannot be reached.
@@ -205,6 +205,8 @@ def _verify(operations: Operations, step: Verify, context: Context) -> dict[str,
     state = VerificationState(operations.cache, operations.table, step.id)
     rate, settle = time.rate(step.rate), PATIENCE * step.settle
     slots = ranges(operations.cache, step.ranges)
+    if len(slots) != step.ranges:
+        raise LostError("the cache was replaced since the verification began; verify again")
     is_further = False
 
     def in_time() -> bool:
