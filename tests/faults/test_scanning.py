@@ -115,7 +115,7 @@ def test_slots_that_leave_and_come_back_during_a_scan_hide_no_key(
 class NoTable:
     """An empty table."""
 
-    def most_at_once(self) -> None:
+    def most_at_once(self, *_seconds: float) -> None:
         """Read any number."""
 
     def read_many(self, keys: Any, **_options: Any) -> Iterator[SnapshotRow]:

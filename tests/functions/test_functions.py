@@ -14,13 +14,14 @@ from tests.support.sandboxes import fresh_logger
 from tests.support.streams import Source
 
 from dynamirror.cache.completeness_marker import read_marker, record_gap
-from dynamirror.cache.slot_scan import MovingError
+from dynamirror.cache.slot_scan import ALL_SLOTS, MovingError
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.dynamodb.rate import Rate
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
-from dynamirror.functions import auditor, canary, environment, operator, worker
+from dynamirror.functions import auditor, canary, environment, operator, steps, worker
+from dynamirror.functions.invocation_time import StalledError
 from dynamirror.operations.executions import execution_name
 from dynamirror.operations.service import Operations
 from dynamirror.recovery.audit_lease import LEASE_SECONDS, is_busy, lease, save_busy
@@ -141,6 +142,37 @@ def test_a_lane_goes_through_its_segments_and_resumes_in_the_middle(
     assert seen == [3, 6, 6, 4, 4, 5, 5]
     status = ask(type="status")["answer"]
     assert (status["progress"]["done"], status["progress"]["items"]) == (True, 40)
+
+
+def test_a_verification_whose_rate_never_gets_it_further_fails(operations: Operations) -> None:
+    """A pause and the same again would not end before the execution does."""
+    put(operations, 5)
+    words: dict[str, Any] = {
+        "id": "one",
+        "index": 0,
+        "lanes": 1,
+        "segments": 1,
+        "ranges": 1,
+        "settle": 0,
+    }
+    with pytest.raises(StalledError, match=r"^rate: 1 read units a second"):
+        take(0, step="verify", rate=1, **words)
+    answer = {"done": False}
+    while not answer["done"]:
+        answer = take(60, step="verify", rate=100, **words | {"index": answer.get("index", 0)})
+    assert take(step="sum", id="one", parts=2)["missing"] == 5
+
+
+def test_a_verification_of_a_cluster_ends_where_a_single_server_replaces_it(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single server is one range, and the parts have no others to go on in."""
+    put(operations, 1)
+    words: dict[str, Any] = {"id": "one", "lanes": 4, "segments": 1, "ranges": 3, "settle": 0}
+    assert take(step="verify", index=2, **words)["done"]
+    monkeypatch.setattr(steps, "ranges", lambda _cache, _parts: [ALL_SLOTS])
+    with pytest.raises(LostError, match="verify again"):
+        take(step="verify", index=3, **words)
 
 
 def test_a_sweep_is_handed_from_one_invocation_to_the_next(operations: Operations) -> None:

@@ -57,7 +57,7 @@ class LargeTable:
         for number in range(COUNT):
             yield ScanPage([large(number)], SnapshotVersion(2_000), None, 1.0)
 
-    def most_at_once(self) -> None:
+    def most_at_once(self, *_seconds: float) -> None:
         """Read any number."""
 
     def read_many(self, keys: Any, **_options: Any) -> Iterator[SnapshotRow]:

@@ -148,9 +148,13 @@ class SnapshotReader:
         """
         return self._as_of_clock.request()
 
-    def most_at_once(self) -> int | None:
-        """Return how many items to read between two checkpoints; None for any number."""
-        return self._rate.most(None, self._units, seconds=_SECONDS_AT_ONCE)
+    def most_at_once(self, seconds: float = _SECONDS_AT_ONCE) -> int | None:
+        """Return how many items may be read in a time within the rate; None for any number.
+
+        Args:
+            seconds: the time; the default is for what lies between two checkpoints.
+        """
+        return self._rate.most(None, self._units, seconds=seconds)
 
     def read(self, key: Item) -> SnapshotRow:
         """Read one item, consistently.

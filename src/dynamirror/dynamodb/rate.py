@@ -63,7 +63,8 @@ class Rate:
         """
         if self._units is None:
             return limit
-        number = max(1, int(self._units * seconds / each))
+        # A read costs a whole unit in any case.
+        number = max(1, int(max(self._units * seconds, 1.0) / each))
         return number if limit is None else min(limit, number)
 
     def begin(self, expected: float) -> None:

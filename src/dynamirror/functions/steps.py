@@ -3,12 +3,13 @@
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from dynamirror.cache.doubt import note_written
 from dynamirror.cache.slot_scan import MovingError, SlotRange, ranges
 from dynamirror.functions.announcement import announce, reporting_refusal
-from dynamirror.functions.invocation_time import InvocationTime, PauseError
+from dynamirror.functions.invocation_time import InvocationTime, PauseError, StalledError
 from dynamirror.functions.step_messages import (
     Begin,
     Check,
@@ -26,7 +27,7 @@ from dynamirror.functions.step_messages import (
 from dynamirror.functions.watch_steps import check, evicted, gave_up
 from dynamirror.log_lines import log
 from dynamirror.operations.service import Operations
-from dynamirror.recovery.comparison import CachePart, Comparison, Part, TablePart
+from dynamirror.recovery.comparison import CachePart, Comparison, Part, PartProgress, TablePart
 from dynamirror.recovery.follow_up import PATIENCE
 from dynamirror.recovery.limits import (
     check_end,
@@ -55,7 +56,8 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
         context: Lambda's context.
 
     Raises:
-        LostError: the rebuild must restart.
+        LostError: the rebuild or the verification must restart.
+        StalledError: the rate does not suffice for any progress.
         ConfigError: the job cannot end.
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
@@ -223,9 +225,17 @@ def _verify(operations: Operations, step: Verify, context: Context) -> dict[str,
     state = VerificationState(operations.cache, operations.table, step.id)
     rate, settle = time.rate(step.rate), PATIENCE * step.settle
     slots = ranges(operations.cache, step.ranges)
+    if len(slots) != step.ranges:
+        raise LostError("the cache was replaced since the verification began; verify again")
+    is_further = False
 
     def in_time() -> bool:
         return time.seconds_left() > settle
+
+    def save(index: int, progress: PartProgress) -> None:
+        nonlocal is_further
+        state.save(index, progress)
+        is_further = True
 
     def compare(index: int) -> bool:
         progress = operations.verify_part(
@@ -235,11 +245,18 @@ def _verify(operations: Operations, step: Verify, context: Context) -> dict[str,
             repair=step.repair,
             rate=rate,
             in_time=in_time,
-            save=lambda progress: state.save(index, progress),
+            save=partial(save, index),
         )
         return progress.done
 
-    return _each(compare, step.index, step.lanes, step.segments + len(slots), in_time)
+    answer = _each(compare, step.index, step.lanes, step.segments + len(slots), in_time)
+    if answer["wait"] and not is_further:
+        # The next invocation would come no further, and so on without end.
+        raise StalledError(
+            f"rate: {step.rate:g} read units a second of one function did not suffice to get from "
+            "one checkpoint to the next; give more, or fewer functions (maxConcurrency)"
+        )
+    return answer
 
 
 def _part(index: int, segments: int, slots: Sequence[SlotRange]) -> Part:
