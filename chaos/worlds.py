@@ -24,6 +24,7 @@ from chaos.sorted_sets import draw_order
 from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.cache.scripts import Command
+from dynamirror.cache.slot_scan import ALL_SLOTS, scan_range
 from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -396,7 +397,11 @@ def _redriven(
 
 def _as_shown(world: World, cache: Cache, wanted: oracle.Expected) -> list[str]:
     """What in the cache is not as it should be."""
-    keys = [key for key in set(cache.scan("*")) if not key.startswith(RESERVED.encode())]
+    keys = [
+        key
+        for key in {key for batch in scan_range(cache, ALL_SLOTS) for key in batch.keys}
+        if not key.startswith(RESERVED.encode())
+    ]
     kinds = cache.execute([Command(key, (b"TYPE", key)) for key in keys])
     reads = {b"hash": (b"HGETALL",), b"zset": (b"ZRANGE", b"0", b"-1", b"WITHSCORES")}
     asked = [reads.get(kind, (b"GET",)) for kind in kinds]
