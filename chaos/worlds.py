@@ -331,7 +331,7 @@ class Reader:
         name = oracle.name_of(key, self._world.keys)
         return SnapshotRow(key, self._world.table.get(name), self._horizon)
 
-    def read_many(self, keys: Any) -> Iterator[SnapshotRow]:
+    def read_many(self, keys: Any, **_options: Any) -> Iterator[SnapshotRow]:
         """Read items."""
         return map(self.read, keys)
 

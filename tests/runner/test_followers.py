@@ -264,7 +264,7 @@ def test_the_rebuilds_of_several_tables_share_one_limit() -> None:
     rebuilds = [Backfill(cast("Any", None), rate=limit, stop=stop) for _ in range(2)]
     for rebuild in rebuilds:
         rebuild._rate.begin(5)
-    limit.waiting_by(waits.append).begin(15)
-    assert waits == [1.5]  # 25 units, and 10 of them at once
+    limit.waiting_by(waits.append).begin(8)
+    assert waits == [0.8]  # 18 units, and 10 of them at once
     Rate(None).waiting_by(waits.append).begin(5)
-    assert waits == [1.5]
+    assert waits == [0.8]
