@@ -11,6 +11,7 @@ import pytest
 from tests.support.builders import Time
 from tests.support.deadlines import wait_until
 from tests.support.sandboxes import fresh_logger
+from tests.support.scans import keys_in
 from tests.support.streams import Source
 
 from dynamirror.cache.completeness_marker import read_marker, record_gap
@@ -43,7 +44,7 @@ def operations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Operations]:
     """A sandbox whose environment points to a table and to the cluster, which is empty."""
-    assert not list(cache.scan("*"))
+    assert not list(keys_in(cache, "*"))
     for name in list(os.environ):
         if name.startswith(("ELASTICACHE_", "DYNAMIRROR_", "AWS_")):
             monkeypatch.delenv(name)
@@ -221,7 +222,7 @@ def test_a_low_rate_slows_a_verification_and_a_sweep_and_both_end(
     (slots,) = take(step="ranges", run=run)["ranges"]
     sweep = until_done(step="sweep", run=run, slots=slots)
     assert take(step="finish", run=run)["progress"]["items"] == 8
-    assert not [key for key in operations.cache.scan("*gone-*") if b"fence" not in key]
+    assert not [key for key in keys_in(operations.cache, "*gone-*") if b"fence" not in key]
     divided = take(900, step="divide", action="verify", segments=1, rate=1, settle=0)
     assert divided["rate"] == 1, "it is not refused"
     state = VerificationState(operations.cache, operations.table, "slow")
@@ -795,8 +796,8 @@ def test_each_function_works_on_the_table_that_its_event_names(
     take(step="finish", run=run, table=table)
     assert ask(type="status", table=table)["answer"]["complete"] is True
     assert ask(type="status")["answer"]["complete"] is False
-    assert len(list(operations.cache.scan(f"{table}:*"))) == 5
-    assert not list(operations.cache.scan(f"{operations.table}:*"))
+    assert len(list(keys_in(operations.cache, f"{table}:*"))) == 5
+    assert not list(keys_in(operations.cache, f"{operations.table}:*"))
     capsys.readouterr()
     assert auditor.handler({"table": table})["comparison"]["items"] == 5
     line = json.loads(capsys.readouterr().out)
