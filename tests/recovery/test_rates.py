@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from scale.client import StandIn
 from scale.table import NAME, Edits, Table
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
@@ -81,7 +82,7 @@ class Mirror:
 
     def forget_fences(self) -> None:
         """Let the fences expire."""
-        keys = list(self.cache.scan("dynamirror:fence:*"))
+        keys = list(keys_in(self.cache, "dynamirror:fence:*"))
         self.cache.execute(Command(key, (b"DEL", key)) for key in keys)
 
     def verification(self, rate: Rate) -> Verification:
@@ -152,7 +153,7 @@ def test_a_sweep_ends_at_a_low_rate_though_every_entry_is_doubtful(
                 progress = now
         except PauseError as error:
             mirror.time.wait(error.seconds)
-    left = sum(1 for _ in cache.scan(f"{NAME}:*"))
+    left = sum(1 for _ in keys_in(cache, f"{NAME}:*"))
     assert left == (300 if exist else 0)
 
 
