@@ -238,25 +238,27 @@ def _verify(operations: Operations, step: Verify, context: Context) -> dict[str,
         is_further = True
 
     def compare(index: int) -> bool:
-        progress = operations.verify_part(
-            _part(index, step.segments, slots),
-            state.progress(index),
-            settle=step.settle,
-            repair=step.repair,
-            rate=rate,
-            in_time=in_time,
-            save=partial(save, index),
-        )
+        try:
+            progress = operations.verify_part(
+                _part(index, step.segments, slots),
+                state.progress(index),
+                settle=step.settle,
+                repair=step.repair,
+                rate=rate,
+                in_time=in_time,
+                save=partial(save, index),
+            )
+        except PauseError as error:
+            if is_further:
+                raise
+            # The next invocation would come no further, and so on without end.
+            raise StalledError(
+                f"rate: {step.rate:g} read units a second of one function did not suffice to get "
+                "from one checkpoint to the next; give more, or fewer functions (maxConcurrency)"
+            ) from error
         return progress.done
 
-    answer = _each(compare, step.index, step.lanes, step.segments + len(slots), in_time)
-    if answer["wait"] and not is_further:
-        # The next invocation would come no further, and so on without end.
-        raise StalledError(
-            f"rate: {step.rate:g} read units a second of one function did not suffice to get from "
-            "one checkpoint to the next; give more, or fewer functions (maxConcurrency)"
-        )
-    return answer
+    return _each(compare, step.index, step.lanes, step.segments + len(slots), in_time)
 
 
 def _part(index: int, segments: int, slots: Sequence[SlotRange]) -> Part:
