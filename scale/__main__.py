@@ -50,7 +50,12 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--limit", type=float, default=20, help="seconds that an invocation may take")
     add("--grace", type=float, default=1, help="seconds beyond that, until it is ended")
     add("--seed", type=int, default=18, help="seed of the tables and the kills")
-    add("--kills", type=int, default=2, help="about how many workers are killed in each job")
+    add(
+        "--kills",
+        type=int,
+        default=2,
+        help="at least about how many workers are killed in each job",
+    )
     add("--log", type=Path, help="keep there what the functions print")
     add("--output", type=Path, help="write the record there, not to scale/results.json")
     add("--record", action="store_true", help="make docs/scale.md from any sizes")

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from dynamirror.costs import figures, prices, whole_table
-from dynamirror.costs.whole_table import forecast
+from dynamirror.costs.whole_table import Forecast, JobCost, forecast
+from dynamirror.functions.auditor import AuditSettings
+from dynamirror.recovery.division import default_segments
+from dynamirror.recovery.fill_rate import DOUBLING_SECONDS, FillRate
+from dynamirror.recovery.limits import TableSize, lanes
 from dynamirror.settings import FIRST_ECPUS
 from scale.report import COLUMNS
 from scale.results import Results, read
@@ -19,8 +23,9 @@ PAGE: Final = _ROOT / "docs" / "scale.md"
 PICTURE: Final = _ROOT / "docs" / "images" / "scale.svg"
 _PROSE: Final = Path(__file__).with_name("document.md")
 _SIZES: Final = {"100 million": 100_000_000, "a billion": 1_000_000_000}
-_CONCURRENCY: Final = (8, 32, 128)
+_WORKERS: Final = (8, 32, 128)
 _MILLION: Final = 1_000_000
+_AUDITS: Final = AuditSettings()
 _PRICES: Final = (
     prices.REQUESTS,
     prices.GB_SECONDS_ARM64,
@@ -67,43 +72,59 @@ def _promises(results: Results) -> str:
     return _table(("ratio", "measured", "at most", "kept"), rows)
 
 
-def _forecasts(results: Results) -> str:
+def _times(results: Results) -> str:
+    rows = [
+        (
+            f"{job.name}, {label}",
+            *(_time(_forecast(results, job, items, each)) for each in _WORKERS),
+        )
+        for job in results.costs()
+        for label, items in _SIZES.items()
+    ]
+    return _table(("job", *(f"{workers:,} at a time" for workers in _WORKERS)), rows)
+
+
+def _time(found: Forecast) -> str:
+    mark = "" if found.limit == "workers" else f" ({found.limit})"
+    return f"{_hours(found.seconds / 3600)}{mark}"
+
+
+def _costs(results: Results) -> str:
     rows = []
     for job in results.costs():
         for label, items in _SIZES.items():
-            found = forecast(job, items)
+            fewest, *_, most = (_forecast(results, job, items, each) for each in _WORKERS)
             rows.append(
                 (
                     f"{job.name}, {label}",
-                    *(_hours(found.hours(concurrency)) for concurrency in _CONCURRENCY),
-                    f"{found.read_units / _MILLION:,.0f} M",
-                    f"{found.ecpus / _MILLION:,.0f} M",
-                    f"{found.gb_seconds:,.0f}",
-                    f"{found.invocations:,}",
-                    f"${found.dollars:,.2f}",
+                    f"{fewest.read_units / _MILLION:,.0f} M",
+                    f"{fewest.ecpus / _MILLION:,.0f} M",
+                    *(f"{each.gb_seconds:,.0f}" for each in (fewest, most)),
+                    *(f"{each.invocations:,}" for each in (fewest, most)),
+                    *(f"${each.dollars:,.2f}" for each in (fewest, most)),
                 )
             )
-    times = (f"{concurrency:,} at a time" for concurrency in _CONCURRENCY)
-    return _table(
-        ("job", *times, "read units", "ECPUs", "GB-seconds", "invocations", "dollars"), rows
-    )
-
-
-def _rates(results: Results) -> str:
-    rows = []
-    for job in results.costs():
-        found = forecast(job, _SIZES["a billion"])
-        rows.append(
-            (
-                job.name,
-                *(f"{found.read_units_a_second(each):,.0f}" for each in _CONCURRENCY),
-                *(f"{found.ecpus_a_second(each):,.0f}" for each in _CONCURRENCY),
-            )
-        )
     heads = [
-        f"{unit}, {each:,} at a time" for unit in ("read units", "ECPUs") for each in _CONCURRENCY
+        f"{unit}, {each:,} at a time"
+        for unit in ("GB-seconds", "invocations", "dollars")
+        for each in (_WORKERS[0], _WORKERS[-1])
     ]
-    return _table(("job", *heads), rows)
+    return _table(("job", "read units", "ECPUs", *heads), rows)
+
+
+def _forecast(results: Results, job: JobCost, items: int, workers: int) -> Forecast:
+    """Return what a job takes in AWS, divided as it is there."""
+    workers = min(workers, job.most_workers or workers)
+    size = TableSize(items, items * results.item_bytes)
+    segments = default_segments({"ItemCount": size.items, "TableSizeBytes": size.size})
+    ramp = FillRate(FIRST_ECPUS).wait(items * job.ecpus, begun=0, since=0, now=0)
+    return forecast(
+        job,
+        items,
+        workers=workers,
+        parts=lanes(segments) + size.ranges(workers),
+        cache_seconds=ramp,
+    )
 
 
 def _prices(_results: Results) -> str:
@@ -128,8 +149,8 @@ def _hours(hours: float) -> str:
 _PARTS: Final[dict[str, Callable[[Results], str]]] = {
     "jobs": _jobs,
     "promises": _promises,
-    "forecasts": _forecasts,
-    "rates": _rates,
+    "times": _times,
+    "costs": _costs,
     "prices": _prices,
     "item_bytes": lambda results: f"{results.item_bytes}",
     "limit": lambda results: results.options["limit"],
@@ -138,6 +159,7 @@ _PARTS: Final[dict[str, Callable[[Results], str]]] = {
     "cores": lambda results: results.machine["cores"],
     "cpu": lambda results: results.machine["cpu"],
     "minutes": lambda results: f"{results.seconds / 60:.0f}",
+    "cpu_minutes": lambda results: f"{results.cpu_seconds / 60:.0f}",
     "date": lambda results: results.date,
     "boto3_scanned": lambda results: f"{results.boto3.scanned:.0f}",
     "boto3_looked_up": lambda results: f"{results.boto3.looked_up:.0f}",
@@ -145,7 +167,12 @@ _PARTS: Final[dict[str, Callable[[Results], str]]] = {
     "key_ecpus": lambda _results: f"{figures.SCANNED_KEY_ECPUS:g}",
     "page_wait": lambda _results: f"{whole_table.PAGE_WAIT_US / 1000:g}",
     "look_up_wait": lambda _results: f"{whole_table.LOOK_UP_WAIT_US / 1000:g}",
-    "cache_wait": lambda _results: f"{figures.RECORD_WAIT_US:g}",
+    "exchange_wait": lambda _results: f"{whole_table.EXCHANGE_WAIT_US / 1000:g}",
+    "table_read_units": lambda _results: f"{whole_table.TABLE_READ_UNITS:,}",
+    "audit_parts": lambda _results: f"{_AUDITS.parts}",
+    "audit_minutes": lambda _results: f"{_AUDITS.minutes:g}",
+    "audit_hours": lambda _results: f"{_AUDITS.parts * _AUDITS.minutes / 60:g}",
+    "doubling_minutes": lambda _results: f"{DOUBLING_SECONDS / 60:g}",
     "first_ecpus": lambda _results: f"{FIRST_ECPUS:,}",
 }
 

@@ -118,11 +118,13 @@ class Bucket:
     Args:
         rate: how many a second.
         most: how many gather.
+        left: how many have gathered at the beginning; None for the most.
     """
 
-    def __init__(self, rate: float, most: float) -> None:
+    def __init__(self, rate: float, most: float, left: float | None = None) -> None:
         self._rate = rate
-        self._most = self._left = most
+        self._most = most
+        self._left = most if left is None else left
         self._at = 0.0
 
     def left(self, now: float) -> float:
@@ -147,6 +149,7 @@ class Outcome(msgspec.Struct, frozen=True):
         shards: number of shards at the beginning.
         records: changes made, all of which were applied.
         invocations: invocations, with those that failed.
+        calls: those of them that began while changes were made.
         records_each: mean number of records of an invocation.
         failed: invocations after which a part of the batch, or all, was repeated.
         throttled: invocations that Lambda refused, for want of concurrency.
@@ -166,6 +169,7 @@ class Outcome(msgspec.Struct, frozen=True):
     shards: int
     records: int
     invocations: int
+    calls: int
     records_each: float
     failed: int
     throttled: int
@@ -205,8 +209,8 @@ class EventSource:
         self._running = self._idle = self._environments = 0
         self._fresh = Bucket(_NEW_ENVIRONMENTS / _NEW_SECONDS, _NEW_ENVIRONMENTS)
         requests = mapping.concurrency * REQUESTS_OF_EACH
-        self._requests = Bucket(requests, requests)
-        self._invocations = self._failed = self._throttled = self._sent = 0
+        self._requests = Bucket(requests, requests, left=0)
+        self._invocations = self._calls = self._failed = self._throttled = self._sent = 0
         self._busy_seconds, self._changed_at, self._peak = 0.0, 0.0, 0
         self._backlogs: list[tuple[float, int]] = []
         self._lags: list[tuple[float, int]] = []
@@ -301,6 +305,7 @@ class EventSource:
         lane.is_busy = True
         self._count(now, +1)
         self._invocations += 1
+        self._calls += now < self._until
         self._sent += count_
         served = self._serve(lane, count_, now)
         self._at(
@@ -378,6 +383,7 @@ class EventSource:
             shards=shards,
             records=records,
             invocations=self._invocations,
+            calls=self._calls,
             records_each=self._sent / max(1, self._invocations),
             failed=self._failed,
             throttled=self._throttled,

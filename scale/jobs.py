@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any, Final
 from uuid import uuid4
 
@@ -10,7 +10,7 @@ import msgspec
 
 from dynamirror.cache.scripts import Command
 from dynamirror.operations.service import Operations
-from dynamirror.recovery.audit import last_turn
+from dynamirror.recovery.audit import last_turn, save_busy
 from scale.caches import Servers, ServerUse
 from scale.client import StandIn, StandInAws
 from scale.sandboxes import ENDINGS, Counts, Sandboxes, TaskError
@@ -20,8 +20,6 @@ from scale.table import NAME, Edits, Table
 UNDISTURBED: Final = ", no kills"
 # How many entries are made to be missing, different and orphaned.
 _PLANTED: Final = 40
-# The pause between two audits, where the schedule has minutes.
-_BUSY_SECONDS: Final = 0.25
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -32,6 +30,7 @@ class Job(msgspec.Struct, frozen=True):
         items: items of the table.
         nodes: nodes of the cache.
         parts: parts of table and cache, if they are given.
+        concurrency: invocations at a time.
         seconds: from its begin to its end, without waits.
         invocations: invocations of its functions.
         transitions: transitions of the state machines.
@@ -44,6 +43,7 @@ class Job(msgspec.Struct, frozen=True):
         table_seconds: time that the stand-in takes.
         server_seconds: CPU time of the cache.
         commands: commands to the cache.
+        exchanges: batches of commands whose answers were waited for.
         scripts: those that ran a script.
         keys: keys of the cache at the end; each job lists them once.
         megabytes: data from and to the cache in MB.
@@ -60,6 +60,7 @@ class Job(msgspec.Struct, frozen=True):
     items: int
     nodes: int
     parts: int
+    concurrency: int
     seconds: float
     invocations: int
     transitions: int
@@ -72,6 +73,7 @@ class Job(msgspec.Struct, frozen=True):
     table_seconds: float
     server_seconds: float
     commands: int
+    exchanges: int
     scripts: int
     keys: int
     megabytes: float
@@ -177,7 +179,11 @@ class Jobs:
         """Audit all parts once, and repair."""
 
         def run(job: "_Measured") -> None:
-            job.audit(parts, lambda: self._is_round_done(parts))
+            job.audit(
+                parts,
+                lambda: self._is_round_done(parts),
+                lambda: save_busy(self._operations.cache, NAME, 0),
+            )
             for kind, wrong in self._wrong_entries().items():
                 job.check(f"{kind} after the repair", len(wrong), wanted=0)
 
@@ -304,14 +310,19 @@ class _Measured:
     def _skip(self, seconds: float) -> None:
         self._sandboxes.ahead += seconds
 
-    def audit(self, parts: int, is_done: Callable[[], bool]) -> None:
+    def audit(
+        self, parts: int, is_done: Callable[[], bool], skip_wait: Callable[[], object]
+    ) -> None:
         """Invoke the auditor, as its schedule does, until all parts were audited.
 
         Args:
             parts: number of parts.
             is_done: returns whether the last part was audited to its end.
+            skip_wait: called in the place of a wait until a killed invocation no longer counts as
+                busy.
         """
-        begun, idle, invocations = perf_counter(), 0.0, 0
+        self._concurrency = 1  # an invocation does nothing while another one is busy
+        begun, invocations, has_waited = perf_counter(), 0, False
         while not is_done():
             try:
                 result = self._sandboxes.invoke("auditor", {"table": NAME})
@@ -320,13 +331,17 @@ class _Measured:
                     self._wrong.append(f"auditor: {error}")
                     break
             else:
-                if result["comparison"] is None:  # one that was killed still counts as busy
-                    sleep(_BUSY_SECONDS)
-                    idle += _BUSY_SECONDS
+                if result["comparison"] is None:
+                    if has_waited:
+                        self._wrong.append("auditor: it compared nothing")
+                        break
+                    skip_wait()
+                    has_waited = True
                     continue
+            has_waited = False
             invocations += 1
         self._resumed += invocations - parts
-        self._seconds += perf_counter() - begun - idle
+        self._seconds += perf_counter() - begun
 
     def result(self, name: str, parts: int, items: int, servers: Servers, before: ServerUse) -> Job:
         """Return what the job came to."""
@@ -337,6 +352,7 @@ class _Measured:
             items=items,
             nodes=servers.count,
             parts=parts,
+            concurrency=self._concurrency,
             seconds=self._seconds,
             invocations=counts.invocations,
             transitions=self._transitions,
@@ -349,6 +365,7 @@ class _Measured:
             table_seconds=used.table_seconds,
             server_seconds=after.cpu_seconds - before.cpu_seconds,
             commands=used.commands,
+            exchanges=used.exchanges,
             scripts=after.scripts - before.scripts,
             keys=after.keys,
             megabytes=after.megabytes - before.megabytes,

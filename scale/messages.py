@@ -44,6 +44,7 @@ class Used(msgspec.Struct, frozen=True):
 
     Args:
         commands: commands to the cache.
+        exchanges: batches of commands whose answers were waited for.
         read_units: read units of the table.
         requests: requests to the table.
         scanned: items that Scan returned.
@@ -54,6 +55,7 @@ class Used(msgspec.Struct, frozen=True):
     """
 
     commands: int = 0
+    exchanges: int = 0
     read_units: float = 0.0
     requests: int = 0
     scanned: int = 0

@@ -18,7 +18,7 @@ class Meter:
 
     def __init__(self, farewell: Callable[[], object]) -> None:
         self.commands = 0
-        self.sent_bytes = 0
+        self.exchanges = 0
         self._farewell = farewell
         self._random = Random(0)
         self._last: int | None = None
@@ -29,17 +29,17 @@ class Meter:
         self._random.seed(seed)
 
     def install(self) -> None:
-        """Count what all connections of this process send and receive from now on."""
+        """Count what all connections of this process receive from now on."""
         send, read_all = Connection.send, Connection.read_all
 
         def counted_send(connection: Connection, packed: bytes) -> None:
             if self._last is not None and self.commands >= self._last:
                 self._kill(connection, packed, send)
-            self.sent_bytes += len(packed)
             send(connection, packed)
 
         def counted_read_all(connection: Connection, answers: list[Any], count: int) -> None:
             before = len(answers)
+            self.exchanges += 1
             try:
                 read_all(connection, answers, count)
             finally:

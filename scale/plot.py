@@ -24,9 +24,11 @@ def draw(results: Results, path: Path) -> None:
         times, memory = figure.subplots(1, 2)
         for name, colour in zip(names, _COLOURS, strict=False):
             jobs = [job for job in results.single if job.name == name]
-            times.plot(sizes, [job.microseconds for job in jobs], "o-", color=colour, label=name)
+            times.plot(
+                sizes, [job.cpu_microseconds for job in jobs], "o-", color=colour, label=name
+            )
             memory.plot(sizes, [job.peak_mb for job in jobs], "o-", color=colour)
-        for axes, label in ((times, "µs an item"), (memory, "peak RSS of a worker, MB")):
+        for axes, label in ((times, "CPU time, µs an item"), (memory, "peak RSS of a worker, MB")):
             axes.set(xscale="log", xlabel="items", ylabel=label)
             axes.set_ylim(0, 1.15 * axes.get_ylim()[1])
             axes.set_xticks(sizes, [f"{size:,}" for size in sizes])

@@ -19,7 +19,7 @@ def rows(report: Report) -> list[tuple[str, ...]]:
     """Return the results as text, a row for each scenario under `HEADINGS`."""
     return [
         (
-            *(each.scenario.name, f"{out.invocations / out.seconds:,.0f}"),
+            *(each.scenario.name, f"{out.calls / out.seconds:,.0f}"),
             *(f"{out.records_each:,.1f}", f"{out.failed:,}", f"{out.throttled:,}"),
             *(f"{out.concurrency:,.0f}", f"{out.peak_concurrency:,}", f"{out.peak_backlog:,}"),
             *(f"{out.backlog:,}", f"{out.caught_up:.1f} s", f"{out.lag_p50:.2f} s"),

@@ -19,6 +19,7 @@ _MOST_TIME: Final = 1.15
 _MOST_MEMORY: Final = 1.1
 _MOST_COMMANDS: Final = 1.05
 _MOST_COST_OF_PARTS: Final = 1.15
+_FEWEST_RESUMPTIONS: Final = 5
 _LOOKED_UP_AT_ONCE: Final = 100
 
 
@@ -66,6 +67,15 @@ class Results(msgspec.Struct, frozen=True):
     def single(self) -> list[Job]:
         """Return the jobs on a cache of one node."""
         return [job for job in self.jobs if job.nodes == 1]
+
+    @property
+    def _workers(self) -> int:
+        return max(job.concurrency for job in self.jobs)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Return the CPU time of all workers, the stand-in, and the cache."""
+        return sum(job.worker_seconds + job.table_seconds + job.server_seconds for job in self.jobs)
 
     def fingerprint(self) -> str:
         """Return a digest that marks the picture, so that a stale one is found."""
@@ -123,10 +133,14 @@ class Results(msgspec.Struct, frozen=True):
             if job.items == largest and not job.name.endswith(UNDISTURBED)
         ]
         yield Promise(
-            f"jobs with {largest:,} items that did not resume",
-            sum(not job.resumed for job in whole),
+            f"jobs with {largest:,} items that resumed less than {_FEWEST_RESUMPTIONS} times, "
+            "beside those after a kill",
+            sum(job.resumed - job.kills < _FEWEST_RESUMPTIONS for job in whole),
             0,
         )
+        killable = [job for job in self.jobs if not job.name.endswith(UNDISTURBED)]
+        unharmed = sum(not job.kills for job in killable)
+        yield Promise("jobs in which no worker was killed", unharmed, 0)
 
     def costs(self) -> list[JobCost]:
         """Return what each job takes for an item, from the largest table."""
@@ -144,6 +158,7 @@ class Results(msgspec.Struct, frozen=True):
             name=job.name,
             worker_us=(job.worker_seconds * 1e6 + boto3) / job.items,
             commands=job.commands / job.items,
+            exchanges=job.exchanges / job.items,
             kilobytes=job.megabytes * 1000 / job.items,
             scripts=job.scripts / job.items,
             keys=job.keys / job.items,
@@ -151,6 +166,7 @@ class Results(msgspec.Struct, frozen=True):
             pages=job.scanned * self.item_bytes / (1 << 20) / job.items,
             look_ups=look_ups / job.items,
             transitions=job.transitions / job.invocations,
+            most_workers=job.concurrency if job.concurrency < self._workers else None,
         )
 
 

@@ -107,6 +107,9 @@ def _sandboxes(cache: Servers, size: int, options: argparse.Namespace, log: Path
         seconds=options.limit,
         grace=options.grace,
         # As often for a large table as for a small one: what is done again grows with the parts.
-        kill_every=(size + _SLOT_COMMANDS) // options.kills if options.kills else None,
+        # Each of the workers does its share of the commands, and must not be done before.
+        kill_every=(size + _SLOT_COMMANDS) // (options.kills + options.workers)
+        if options.kills
+        else None,
         log=log,
     )

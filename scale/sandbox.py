@@ -74,6 +74,7 @@ class _Sandbox:
         (peak,) = _PEAK.findall(Path("/proc/self/status").read_text(encoding="ascii"))
         return Used(
             commands=self._meter.commands,
+            exchanges=self._meter.exchanges,
             read_units=usage.read_units,
             requests=usage.requests,
             scanned=usage.scanned,

@@ -16,7 +16,10 @@ from dynamirror.views.entry import Entry, Put
 from dynamirror.views.view import View
 
 # How many entries are read at a time; what they hold may be large, whatever the items are by now.
-_AT_ONCE = 100
+_AT_FIRST = 100
+# More where the last ones were small: each time, the cache is waited for.
+_AT_ONCE = 400
+_SMALL_BYTES = 1 << 10
 _OF_ANOTHER_KIND = b"a value of another kind"
 
 
@@ -93,12 +96,16 @@ def read_entries(cache: Cache, places: Iterable[EntryLocation]) -> Iterator[Entr
     Raises:
         CacheError: the cache cannot be read.
     """
-    places = iter(places)
-    while some := list(islice(places, _AT_ONCE)):
+    places, at_once = iter(places), _AT_FIRST
+    while some := list(islice(places, at_once)):
         commands = [list(_commands(place)) for place in some]
         answers = deque(cache.execute(command for group in commands for command in group))
+        size = 0
         for place, group in zip(some, commands, strict=True):
-            yield _state(place, [_checked(cache, answers.popleft()) for _ in group])
+            state = _state(place, [_checked(cache, answers.popleft()) for _ in group])
+            size += len(state.value or b"")
+            yield state
+        at_once = _AT_ONCE if size <= _SMALL_BYTES * len(some) else _AT_FIRST
 
 
 def _state(place: EntryLocation, answers: list[Any]) -> EntryState:

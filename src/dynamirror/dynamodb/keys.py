@@ -41,6 +41,9 @@ def can_exist(key: Item) -> bool:
             digits = "".join(map(str, number.as_tuple().digits)).strip("0")
             if number and (len(digits) > _MOST_DIGITS or number.adjusted() not in _EXPONENTS):
                 return False
+        elif tag == "S" and text.isascii():
+            if not 0 < len(text) <= longest:
+                return False
         elif not 0 < len(b64decode(text) if tag == "B" else text.encode()) <= longest:
             return False
     return True
@@ -48,7 +51,7 @@ def can_exist(key: Item) -> bool:
 
 def identity(key: Item) -> _Identity:
     """Return a value that is equal for equal keys, in any spelling."""
-    return frozenset((name, key_text(value)) for name, value in key.items())
+    return frozenset([(name, key_text(value)) for name, value in key.items()])
 
 
 def _plain(value: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -1,6 +1,6 @@
 """Cutting what is read into chunks, by number and by the memory that they take."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from dynamirror.records.attribute_value import Item
@@ -15,21 +15,28 @@ _ATTRIBUTE_BYTES: Final = 400
 
 def weight(item: Item) -> int:
     """Estimate the memory that an item takes, in bytes."""
-    return sum(_ATTRIBUTE_BYTES + len(name) + _content(value) for name, value in item.items())
-
-
-def _content(value: Mapping[str, Any]) -> int:
-    total = 0
-    for content in value.values():
-        if isinstance(content, str | bytes):
-            total += len(content)
-        elif isinstance(content, dict):
-            total += weight(content)
-        elif isinstance(content, list):
-            for one in content:
-                inner = _content(one) if isinstance(one, dict) else len(one)
-                total += _ATTRIBUTE_BYTES + inner
+    total = _ATTRIBUTE_BYTES * len(item)
+    for name, value in item.items():
+        total += len(name)
+        for content in value.values():
+            total += len(content) if type(content) is str else _content(content)
     return total
+
+
+def _content(content: Any) -> int:
+    if isinstance(content, str | bytes):
+        return len(content)
+    if isinstance(content, dict):
+        return weight(content)
+    if isinstance(content, list):
+        return sum(_ATTRIBUTE_BYTES + _element(element) for element in content)
+    return 0
+
+
+def _element(element: Any) -> int:
+    if isinstance(element, dict):
+        return sum(map(_content, element.values()))
+    return len(element)
 
 
 def chunked(

@@ -200,9 +200,10 @@ def rows_of_entries(
     Raises:
         SourceError: the table cannot be read.
     """
-    names = [identity(entry.item_key) for entry in found]
+    keys = [entry.item_key for entry in found]
+    names = list(map(identity, keys))
     uses = Counter(names)  # an item may have entries under several keys
-    items = reader.read_many((entry.item_key for entry in found), consistent=consistent)
+    items = reader.read_many(keys, consistent=consistent)
     rows: dict[Any, SnapshotRow] = {}
     for name in names:
         while name not in rows:

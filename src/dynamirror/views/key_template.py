@@ -154,12 +154,25 @@ class KeyTemplate(msgspec.Struct, frozen=True):
         other_places = {name: self.names.index(name) for name in others}
         escaped = any_of(self.escaped)
         take_apart, distinct = self._parser(), set(self.names)
+        is_plain = not other_places and len(distinct) == len(self.names)
+        plain_places = {
+            name: (places.get(name, -1), tag == "S", tag) for name, tag in types.items()
+        }
 
         def read(key: str) -> Item | None:
             parts = take_apart(key)
             if parts is None:
                 return None
             try:
+                if is_plain and "%" not in key:  # no value is escaped
+                    return {
+                        name: constants[name]
+                        if place < 0
+                        else {"S": parts[place]}
+                        if is_text
+                        else key_value(parts[place], tag)
+                        for name, (place, is_text, tag) in plain_places.items()
+                    }
                 marks = [_mark_of(part) for part in parts]
                 values = [
                     unescaped(part[len(mark) :]) for part, mark in zip(parts, marks, strict=True)
