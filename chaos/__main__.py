@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from chaos.faults import FAULTS
+from chaos.repairer import Repairer
 from chaos.world import World, Writer
 
 REPORT = Path(__file__).parent.parent / "docs" / "reliability.md"
@@ -36,6 +37,9 @@ class Run:
         applied: entries applied to the cache.
         stale: replays that the fence refused.
         restarts: times the mirror gave up and was started again.
+        verified: parts that `verify --repair` went through meanwhile.
+        resumed: times that a fault interrupted it, and it resumed.
+        repaired: entries that it wrote or deleted; changes were on their way to most.
         items: items in the table at the end.
         differences: entries that were not as the table says at the end.
     """
@@ -47,6 +51,9 @@ class Run:
     applied: int = 0
     stale: int = 0
     restarts: int = 0
+    verified: int = 0
+    resumed: int = 0
+    repaired: int = 0
     items: int = 0
     differences: int = 0
 
@@ -59,6 +66,8 @@ def run(world: World, seed: int, seconds: float) -> Run:
     world.canary("begin")
     writer = Writer(world, random.Random(rng.random()))
     writer.start()
+    repairer = Repairer(world)
+    repairer.start()
     deck: list[str] = []
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -75,7 +84,10 @@ def run(world: World, seed: int, seconds: float) -> Run:
         recovered = world.canary(f"canary-{sum(result.faults.values())}")
         for kind in kinds:
             result.recovery.setdefault(kind, []).append(recovered)
+    repairer.stop()
     writer.stop()
+    result.verified, result.resumed = repairer.parts, repairer.resumed
+    result.repaired = repairer.repaired
     comparison = world.settled()
     result.written = writer.written
     result.items, result.differences = comparison.items, comparison.differences
@@ -100,7 +112,10 @@ def table_of(runs: list[Run]) -> list[tuple[str, ...]]:
 
 def totals_of(runs: list[Run]) -> dict[str, int]:
     """The sums over all runs."""
-    names = ("written", "applied", "stale", "restarts", "differences")
+    names = (
+        *("written", "applied", "stale", "restarts"),
+        *("verified", "resumed", "repaired", "differences"),
+    )
     sums = {name: sum(getattr(one, name) for one in runs) for name in names}
     return {"runs": len(runs), "faults": sum(sum(one.faults.values()) for one in runs)} | sums
 
@@ -119,7 +134,11 @@ Made by `make chaos SEEDS={runs} SECONDS={seconds:g}` (seeds {seeds}). The runs 
 Valkey cluster of three nodes, an emulated table behind a proxy that injects faults, and
 `dynamirror run` as a separate process. Meanwhile a writer makes 150 random changes a second to 40
 items. Ten views of every kind show these items (`chaos/mirror.toml`), among them a collection,
-indexes of other attributes, leaderboards and entries that expire. Each run ends with a comparison
+indexes of other attributes, leaderboards and entries that expire.
+
+Beside all that, `verify --repair` goes through the table by segments and through the cache by
+slots, again and again. It resumes where a fault interrupts it. Differences have half a second to
+settle, so it also repairs entries whose changes are on their way. Each run ends with a comparison
 of the whole table with the whole cache, in every view.
 
 | over all runs | |
@@ -130,6 +149,9 @@ of the whole table with the whole cache, in every view.
 | entries applied to the cache | {applied:,} |
 | replays that the fence refused | {stale:,} |
 | times the mirror gave up and was started again | {restarts} |
+| parts that `verify --repair` compared | {verified:,} |
+| times that it was interrupted and resumed | {resumed:,} |
+| entries that it repaired | {repaired:,} |
 | **differences at the end** | **{differences}** |
 
 Recovery is the time from the end of a fault until a write made then shows in the cache. Sometimes

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from http.client import HTTPConnection
 from pathlib import Path
@@ -25,7 +26,7 @@ from dynamirror.errors import DynamirrorError, SourceError
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
 from dynamirror.settings import load_views
-from dynamirror.views.view import Schema, bind_views
+from dynamirror.views.view import Schema, View, bind_views
 
 _WRITES_A_SECOND = 150
 _MIRROR = Path(__file__).parent / "mirror.toml"
@@ -203,11 +204,15 @@ class World:
 
         return wait_until(shows, f"{name} to show")
 
+    @property
+    def views(self) -> Sequence[View]:
+        """All views of the table."""
+        schema = Schema(self.table, tuple(_KEYS), tuple(_KEYS.values()))
+        return bind_views(load_views(str(_MIRROR)), schema)
+
     def compare(self) -> Comparison:
         """Compare the whole table with the whole cache, in every view."""
-        schema = Schema(self.table, tuple(_KEYS), tuple(_KEYS.values()))
-        views = bind_views(load_views(str(_MIRROR)), schema)
-        return compare(scan_table(self.client, self.table), self.cache, views)
+        return compare(scan_table(self.client, self.table), self.cache, self.views)
 
     def settled(self) -> Comparison:
         """Compare until there is no difference, for a minute at the most."""

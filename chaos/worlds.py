@@ -24,6 +24,7 @@ from chaos.sorted_sets import draw_order
 from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.cache.scripts import Command
+from dynamirror.cache.slot_scan import ALL_SLOTS, scan_range
 from dynamirror.cache.writer import apply
 from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -330,9 +331,8 @@ class Reader:
         name = oracle.name_of(key, self._world.keys)
         return SnapshotRow(key, self._world.table.get(name), self._horizon)
 
-    def read_many(self, keys: Any, *, consistent: bool = True) -> Iterator[SnapshotRow]:
-        """Read items, consistently in any case."""
-        del consistent
+    def read_many(self, keys: Any, **_options: Any) -> Iterator[SnapshotRow]:
+        """Read items."""
         return map(self.read, keys)
 
 
@@ -397,7 +397,11 @@ def _redriven(
 
 def _as_shown(world: World, cache: Cache, wanted: oracle.Expected) -> list[str]:
     """What in the cache is not as it should be."""
-    keys = [key for key in set(cache.scan("*")) if not key.startswith(RESERVED.encode())]
+    keys = [
+        key
+        for key in {key for batch in scan_range(cache, ALL_SLOTS) for key in batch.keys}
+        if not key.startswith(RESERVED.encode())
+    ]
     kinds = cache.execute([Command(key, (b"TYPE", key)) for key in keys])
     reads = {b"hash": (b"HGETALL",), b"zset": (b"ZRANGE", b"0", b"-1", b"WITHSCORES")}
     asked = [reads.get(kind, (b"GET",)) for kind in kinds]

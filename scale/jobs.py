@@ -10,7 +10,8 @@ import msgspec
 
 from dynamirror.cache.scripts import Command
 from dynamirror.operations.service import Operations
-from dynamirror.recovery.audit import last_turn, save_busy
+from dynamirror.recovery.audit import last_turn
+from dynamirror.recovery.audit_lease import save_busy
 from scale.caches import Servers, ServerUse
 from scale.client import StandIn, StandInAws
 from scale.sandboxes import ENDINGS, Counts, Sandboxes, TaskError

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, settings
 from tests.support.deadlines import done, settle
 from tests.support.fault_proxy import Proxy
 from tests.support.sandboxes import fresh_handler
+from tests.support.scans import keys_in
 from tests.support.world import MakeWorld, World
 
 from dynamirror.cache.client import Cache
@@ -129,7 +130,7 @@ def lambda_env(
     valkey: EmbeddedValkey, cache: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[dict[str, str]]:
     """A fresh Lambda sandbox whose environment points to the cluster, which is empty."""
-    assert not list(cache.scan("*"))
+    assert not list(keys_in(cache, "*"))
     with fresh_handler(valkey.settings(), monkeypatch) as env:
         yield env
 

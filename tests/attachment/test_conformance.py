@@ -17,6 +17,7 @@ from tests.support.conformance import Fleet, compare_ties, fleet
 from tests.support.generated_expressions import Requests
 from tests.support.generated_reads import Reads, settled_answer
 from tests.support.mirrored import MakeMirrored
+from tests.support.scans import keys_in
 
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 
@@ -53,7 +54,7 @@ def test_an_attached_client_gets_what_another_gets(
                 for world in worlds:
                     world.is_incomplete()
             case "entries missing" if number % 10 == 0:
-                keys = sorted(cache.scan(f"{worlds[number % 4].name}:*"))
+                keys = sorted(keys_in(cache, f"{worlds[number % 4].name}:*"))
                 entries = [key for key in keys if not key.endswith(b":%%")]
                 if entries:
                     cache.call(entries[0].decode(), b"UNLINK", entries[0])

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.builders import item, view
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.pipeline import CHUNK
@@ -44,7 +45,9 @@ def delete(sequence: int, key: str = "1") -> Delete:
 
 def names(cache: Cache) -> dict[str, str]:
     """What readers see: item to name."""
-    found = {key.decode(): cache.call(key.decode(), b"GET", key) for key in cache.scan("users:*")}
+    found = {
+        key.decode(): cache.call(key.decode(), b"GET", key) for key in keys_in(cache, "users:*")
+    }
     return {key.removeprefix("users:"): json.loads(text)["name"] for key, text in found.items()}
 
 

@@ -3,6 +3,7 @@
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support.builders import STREAM_ARN
+from tests.support.scans import keys_in
 
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
@@ -44,7 +45,7 @@ def test_two_tables_are_kept_apart(cache: Cache) -> None:
 
 def test_they_are_kept_under_our_own_name(cache: Cache) -> None:
     Checkpoints(cache, STREAM_ARN).save("shard", Checkpoint("100"))
-    (key,) = cache.scan("*")
+    (key,) = keys_in(cache, "*")
     assert key.decode().startswith(RESERVED)
 
 

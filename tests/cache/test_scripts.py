@@ -6,6 +6,7 @@ from itertools import count
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from tests.support.scans import keys_in
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
@@ -234,7 +235,7 @@ def test_a_verb_touches_nothing_but_its_two_keys(
     fields = value_of(script, b"v")
     (answer,) = confined.execute([call(key, script, NEW, *fields)])
     assert answer == (b"applied" if supersedes(NEW, held_before) else b"stale")
-    assert set(cache.scan("*")) <= {key.encode(), fence_key(key).encode()}
+    assert set(keys_in(cache, "*")) <= {key.encode(), fence_key(key).encode()}
 
 
 @pytest.fixture

@@ -58,6 +58,7 @@ MISSING = {
     "operating-errors": "notBreaching",
     "rebuild-failed": "notBreaching",
     "rebuild-given-up": "notBreaching",
+    "job-takes-long": "notBreaching",
     "watchdog-silent": "breaching",
     "cache-near-storage-limit": "missing",
     "cache-evictions": "notBreaching",
@@ -150,6 +151,7 @@ def test_alarms_use_metrics_of_the_catalogue_by_table(template: Template) -> Non
         for metric in (
             *(metrics.FAILED, metrics.CANARY_SEEN, metrics.CANARY_LATENCY, metrics.DRIFT_FOUND),
             *(metrics.MIRROR_COMPLETE, metrics.QUARANTINE_SIZE, metrics.REBUILD_GIVEN_UP),
+            metrics.LONG_JOBS,
         )
     }
 

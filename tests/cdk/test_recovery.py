@@ -87,8 +87,8 @@ def test_every_task_is_retried_unless_its_error_is_permanent(template: Template)
         for task in workers:
             permanent, late, transient = task["Retry"]
             assert permanent == {"ErrorEquals": ["LostError", "ConfigError"], "MaxAttempts": 0}
-            # A step ends in time by itself: ten hours of timeouts would not help.
-            assert late["ErrorEquals"] == ["Sandbox.Timedout", "States.Timeout"]
+            # A step ends in time by itself, and further: ten hours of timeouts would not help.
+            assert late["ErrorEquals"] == ["Sandbox.Timedout", "States.Timeout", "StalledError"]
             assert late["MaxAttempts"] <= 4
             assert transient["ErrorEquals"] == ["States.ALL"]
             assert transient["JitterStrategy"] == "FULL"

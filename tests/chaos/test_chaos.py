@@ -22,5 +22,6 @@ def test_everything_that_breaks_under_a_live_writer_heals_without_a_difference()
     assert done.returncode == 0, f"seed {seed}: {done.stdout}{done.stderr}"
     result = json.loads(done.stdout.splitlines()[-1])
     assert result["differences"] == 0, f"seed {seed}: {result}"
+    assert result["verified"] > 0, "it was verified and repaired by slots meanwhile"
     assert result["faults"] > 1  # how many depends on how soon each is over
     assert result["written"] > 100  # how many depends on what else the machine does

@@ -14,6 +14,8 @@ from dynamirror.cache.completeness_marker import read_marker, record_gap
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.operations.service import Operations
+from dynamirror.recovery.limits import TableSize
 from dynamirror.views.view import ViewSpec
 
 
@@ -87,6 +89,22 @@ def test_verify_repairs_what_it_finds(place: Place) -> None:
     assert json.loads(place("verify", "--json"))["differences"] == 0
     assert place("verify", "--segment", "1/2").count(" 0 missing") == 1
     assert place("verify", "--sample", "50").count(" 0 missing") == 1
+
+
+def test_a_rate_that_makes_a_job_long_is_reported_before_it_begins(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = TableSize(items=1_000, size=4096 * 100_000)
+    monkeypatch.setattr(Operations, "size", lambda _self: size)
+    place.source.puts(range(3))
+    place.be_ready()
+    for command, sentence in (
+        ("backfill", "note: rate: at 20 read units a second, the rebuild of 100,000 units takes"),
+        ("verify", "note: rate: at 20 read units a second, the verification of 150,000 units"),
+    ):
+        slow = invoke(command, "--rate", "20", env=place.env)
+        assert (slow.returncode, sentence in slow.stderr) == (0, True), slow.stderr
+        assert "note: " not in invoke(command, "--rate", "1000", env=place.env).stderr
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from tests.support.deadlines import wait_until
 from tests.support.processes import environment, start
+from tests.support.scans import keys_in
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
@@ -149,7 +150,7 @@ def test_tables_whose_views_could_write_one_key_are_refused(
     assert (status, output) == (1, [])
     assert "could both write one key, because the keys of both begin with 'same:'" in error
     assert all(table in error for table in place.tables)
-    assert not list(place.cache.scan("*"))
+    assert not list(keys_in(place.cache, "*"))
 
 
 def test_a_table_without_views_does_not_end_the_watch_of_the_others(

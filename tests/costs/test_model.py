@@ -2,8 +2,9 @@
 
 import math
 
+import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from dynamirror.costs import prices
@@ -11,6 +12,7 @@ from dynamirror.costs.alternatives import alternatives
 from dynamirror.costs.model import monthly, total
 from dynamirror.costs.prices import GB, MILLION, SECONDS
 from dynamirror.costs.workload import Workload
+from dynamirror.recovery.limits import TableSize
 
 BUSY = Workload(changes=100, items=2_500_000)
 BUSIER = Workload(changes=1_000, items=25_000_000)
@@ -25,6 +27,7 @@ workloads = st.builds(
     reads=st.floats(0, 1e8),
     memory_mb=st.integers(128, 10_240),
     audit_minutes=st.none() | st.integers(1, 1_440),
+    audit_units=st.none() | st.floats(1, 1e12),
     canary=st.booleans(),
 )
 
@@ -75,6 +78,32 @@ def test_a_day_of_audits_costs_the_same_in_fewer_and_larger_parts() -> None:
     for part in ("auditor: reads of the table", "auditor: scans of the cache"):
         assert rarely[part] == pytest.approx(often[part])
     assert 0.8 * often["auditor: compute"] < rarely["auditor: compute"] < often["auditor: compute"]
+
+
+@given(workloads)
+def test_a_day_of_audits_keeps_to_its_read_units_and_in_the_auditor_s_own_parts(
+    work: Workload,
+) -> None:
+    assume(work.audit_units and work.audit_minutes)
+    assert work.audit_units
+    assert work.audit_minutes
+    size = TableSize(round(work.items), round(work.items * work.item_bytes))
+    turns = 1_440 / work.audit_minutes
+    assert work.audit_parts == pytest.approx(
+        size.audit_parts(work.audit_units, turns), rel=0.02, abs=1
+    )
+    if work.audit_parts < 1_000_000:
+        a_day = dollars(work)["auditor: reads of the table"] / (365 / 12)
+        price = prices.READ_UNITS.dollars / MILLION
+        assert a_day <= work.audit_units * price * 1.001
+
+
+def test_a_tenth_of_the_read_units_is_a_tenth_of_the_auditor_s_price() -> None:
+    whole = dollars(BUSY)
+    units = BUSY.round_units / 10
+    tenth = dollars(msgspec.structs.replace(BUSY, audit_units=units))
+    for part in ("auditor: reads of the table", "auditor: scans of the cache"):
+        assert tenth[part] == pytest.approx(whole[part] / 10, rel=0.01)
 
 
 @given(workloads)

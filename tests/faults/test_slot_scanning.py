@@ -209,6 +209,86 @@ def test_a_slot_that_moves_key_by_key_is_read_at_both_nodes(
         assert len(listed(cluster, SlotRange())) == 30
 
 
+@pytest.mark.usefixtures("few_at_once")
+def test_a_divided_scan_visits_each_key_once_and_resumes_after_any_part(cluster: Cache) -> None:
+    """Slots with more keys than a part, giant ones, and many small ones."""
+    names = [*(f"k{n}" for n in range(300)), *in_one_slot(TAG, 90), *in_one_slot("x", 18)]
+    everything = Counter(fill(cluster, names))
+    before: Counter[bytes] = Counter()
+    numbers, parts = random.Random(1), 0
+    for batch in scan_range(cluster, SlotRange(), most=lambda: numbers.randint(1, 9)):
+        assert not batch.whole_slots or len(batch.keys) <= 9
+        before += Counter(batch.keys)
+        parts += 1
+        stored = msgspec.json.encode(batch.checkpoint)
+        checkpoint = msgspec.json.decode(stored, type=ScanCheckpoint)
+        if parts % 5 == 1:
+            assert before + Counter(listed(cluster, SlotRange(), checkpoint)) == everything
+        if not checkpoint.giant and checkpoint.slot <= SLOTS - 1:
+            assert checkpoint.scanned == before.total()
+    assert before == everything
+    assert parts > 60
+
+
+@pytest.mark.parametrize("most", [1, 7])
+def test_a_single_server_is_scanned_a_few_keys_at_a_time(single: Cache, most: int) -> None:
+    keys = fill(single, [f"k{n}" for n in range(200)])
+    batches = list(scan_range(single, SlotRange(), most=lambda: most))
+    assert {key for batch in batches for key in batch.keys} == keys
+    assert len(batches) >= 10
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_a_giant_slot_that_moves_key_by_key_is_waited_for(
+    cluster: Cache, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = in_one_slot(TAG, 60)
+    keys = fill(cluster, names)
+    pauses: list[float] = []
+    with slot_in_between(nodes, SLOT, to=(target := other_than(SLOT))) as source:
+
+        def pause(seconds: float) -> None:
+            """Go on with the move: it is over at the 20th pause."""
+            pauses.append(seconds)
+            number = len(pauses)
+            if number <= 20:
+                migrate(nodes, source, target, names[3 * (number - 1) : 3 * number])
+            if number == 20:
+                give(nodes, SLOT, to=target)
+
+        monkeypatch.setattr(module, "sleep", pause)
+        scan = scan_range(cluster, SlotRange(SLOT, SLOT), patience=60)
+        assert Counter(key for batch in scan for key in batch.keys) == Counter(keys)
+    assert len(pauses) >= 20
+    assert max(pauses) <= 2
+
+
+@pytest.mark.usefixtures("few_at_once")
+def test_a_giant_slot_that_moves_for_longer_is_left_to_the_next_attempt(
+    cluster: Cache, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is done is in the checkpoint, which goes on once the slot has moved."""
+    monkeypatch.setattr(module, "sleep", lambda _seconds: None)
+    names = in_one_slot(TAG, 60)
+    keys = fill(cluster, [*names, *(f"k{n}" for n in range(100))])
+    before: Counter[bytes] = Counter()
+    checkpoint: ScanCheckpoint | None = None
+    with slot_in_between(nodes, SLOT, to=(target := other_than(SLOT))) as source:
+
+        def scan() -> None:
+            nonlocal before, checkpoint
+            for batch in scan_range(cluster, SlotRange()):
+                before += Counter(batch.keys)
+                checkpoint = batch.checkpoint
+
+        with pytest.raises(module.MovingError, match="being resharded"):
+            scan()
+        assert before.total() == 100
+        migrate(nodes, source, target, names)
+        give(nodes, SLOT, to=target)
+        assert before + Counter(listed(cluster, SlotRange(), checkpoint)) == Counter(keys)
+
+
 def test_a_slot_that_grows_after_it_was_counted_is_listed_whole(
     cluster: Cache, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.support.emulated_aws import Cloud, Deployed
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -20,7 +21,7 @@ def cloud(valkey: EmbeddedValkey) -> Iterator[Cloud]:
 @pytest.fixture
 def deployed(cloud: Cloud, cache: Cache) -> Iterator[Deployed]:
     """A table of its own, and a cache that is empty."""
-    assert not list(cache.scan("*"))
+    assert not list(keys_in(cache, "*"))
     made = cloud.deploy()
     yield made
     made.operations.cache.close()

@@ -9,19 +9,25 @@ from typing import Any
 
 import pytest
 from tests.support.builders import Time
+from tests.support.deadlines import wait_until
 from tests.support.sandboxes import fresh_logger
+from tests.support.scans import keys_in
 from tests.support.streams import Source
 
 from dynamirror.cache.completeness_marker import read_marker, record_gap
+from dynamirror.cache.slot_scan import ALL_SLOTS, MovingError
 from dynamirror.dynamodb.client import describe_table
+from dynamirror.dynamodb.rate import Rate
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError
-from dynamirror.functions import auditor, canary, environment, operator, worker
+from dynamirror.functions import auditor, canary, environment, operator, steps, worker
+from dynamirror.functions.invocation_time import StalledError
 from dynamirror.operations.executions import execution_name
 from dynamirror.operations.service import Operations
-from dynamirror.recovery.audit import save_busy
+from dynamirror.recovery.audit_lease import LEASE_SECONDS, is_busy, lease, save_busy
 from dynamirror.recovery.rebuild_state import LostError
+from dynamirror.recovery.verification_state import VerificationState
 from dynamirror.recovery.verify import Verification
 from dynamirror.views.canary import NAME
 from dynamirror.views.keyspace import audit_key, fence_key
@@ -38,7 +44,7 @@ def operations(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Operations]:
     """A sandbox whose environment points to a table and to the cluster, which is empty."""
-    assert not list(cache.scan("*"))
+    assert not list(keys_in(cache, "*"))
     for name in list(os.environ):
         if name.startswith(("ELASTICACHE_", "DYNAMIRROR_", "AWS_")):
             monkeypatch.delenv(name)
@@ -139,6 +145,37 @@ def test_a_lane_goes_through_its_segments_and_resumes_in_the_middle(
     assert (status["progress"]["done"], status["progress"]["items"]) == (True, 40)
 
 
+def test_a_verification_whose_rate_never_gets_it_further_fails(operations: Operations) -> None:
+    """A pause and the same again would not end before the execution does."""
+    put(operations, 5)
+    words: dict[str, Any] = {
+        "id": "one",
+        "index": 0,
+        "lanes": 1,
+        "segments": 1,
+        "ranges": 1,
+        "settle": 0,
+    }
+    with pytest.raises(StalledError, match=r"^rate: 1 read units a second"):
+        take(0, step="verify", rate=1, **words)
+    answer = {"done": False}
+    while not answer["done"]:
+        answer = take(60, step="verify", rate=100, **words | {"index": answer.get("index", 0)})
+    assert take(step="sum", id="one", parts=2)["missing"] == 5
+
+
+def test_a_verification_of_a_cluster_ends_where_a_single_server_replaces_it(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single server is one range, and the parts have no others to go on in."""
+    put(operations, 1)
+    words: dict[str, Any] = {"id": "one", "lanes": 4, "segments": 1, "ranges": 3, "settle": 0}
+    assert take(step="verify", index=2, **words)["done"]
+    monkeypatch.setattr(steps, "ranges", lambda _cache, _parts: [ALL_SLOTS])
+    with pytest.raises(LostError, match="verify again"):
+        take(step="verify", index=3, **words)
+
+
 def test_a_sweep_is_handed_from_one_invocation_to_the_next(operations: Operations) -> None:
     """Each range is swept from its checkpoint on, and `status` shows how far it is."""
     put(operations, 20)
@@ -168,6 +205,169 @@ def test_a_pause_longer_than_the_invocation_is_left_to_the_state_machine(
         assert answer["done"] is False
         assert answer["wait"] >= 500
         assert ask(type="status")["answer"]["progress"]["items"] == page
+
+
+def test_a_low_rate_slows_a_verification_and_a_sweep_and_both_end(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each invocation has time for one lookup, and goes on where the last one ended."""
+    # The emulator reports no units of BatchGetItem: each lookup takes one, as expected.
+    monkeypatch.setattr(Rate, "end", lambda *_units: None)
+    put(operations, 8)
+    run = begun()["run"]
+    take(step="load", run=run, index=0)
+    for number in range(5):
+        key = f"{operations.table}:gone-{number}"
+        operations.cache.call(key, b"SET", key, b"{}")
+    (slots,) = take(step="ranges", run=run)["ranges"]
+    sweep = until_done(step="sweep", run=run, slots=slots)
+    assert take(step="finish", run=run)["progress"]["items"] == 8
+    assert not [key for key in keys_in(operations.cache, "*gone-*") if b"fence" not in key]
+    divided = take(900, step="divide", action="verify", segments=1, rate=1, settle=0)
+    assert divided["rate"] == 1, "it is not refused"
+    state = VerificationState(operations.cache, operations.table, "slow")
+    lane: dict[str, Any] = {"id": "slow", "lanes": 2, "segments": 1, "ranges": 1, "settle": 0}
+    take(step="verify", index=0, **lane)
+    verify = until_done(step="verify", index=1, **lane)
+    assert state.total(2).entries == 8
+    assert not state.total(2).differences
+    assert sweep >= 5
+    assert verify >= 8
+
+
+def until_done(**step: Any) -> int:
+    """Take a step at a low rate until it is done, and return how many invocations it took."""
+    for number in range(1, 100):
+        answer = take(0.2, rate=0.1, **step)
+        if answer["done"]:
+            return number
+    raise AssertionError("it never ends")
+
+
+def sized(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch, *, items: int, size: int
+) -> None:
+    """Have AWS describe the table as larger."""
+    described = operations.client.describe_table(TableName=operations.table)["Table"]
+    described |= {"ItemCount": items, "TableSizeBytes": size}
+    monkeypatch.setattr(Operations, "_description", lambda _self: described)
+
+
+def warnings() -> list[str]:
+    return [text for text in ask(type="status")["answer"]["warnings"] if "rate: " in text]
+
+
+def test_a_job_that_takes_longer_than_a_day_is_counted_and_shown_until_it_ends(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(operations, 1)
+    sized(operations, monkeypatch, items=1_000_000, size=4096 * 1_000_000)
+    capsys.readouterr()
+    run = begun(rate=5)["run"]
+    assert metrics(capsys) == {"LongJobs": 1}
+    take(900, step="divide", action="verify", segments=1, rate=10, settle=0)
+    assert metrics(capsys) == {"LongJobs": 1}
+    rebuild, verification = warnings()
+    assert "the rebuild of 1,000,000 units takes 2.3 days; a day would need 12" in rebuild
+    assert "the verification of 1,500,000 units takes 1.7 days" in verification
+    assert "LongJobs" not in capsys.readouterr().out
+    take(900, step="divide", action="verify", segments=1, settle=0)
+    assert warnings() == [rebuild], "the next one takes no longer"
+    take(step="load", run=run, index=0)
+    for slots in take(step="ranges", run=run)["ranges"]:
+        take(step="sweep", run=run, slots=slots)
+    take(step="finish", run=run)
+    assert warnings() == []
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"step": "begin", "segments": 1, "rate": 0.01},
+        {"step": "divide", "action": "verify", "segments": 1, "rate": 1, "settle": 0},
+        {"step": "divide", "action": "repair", "segments": 1, "settle": 600},
+    ],
+    ids=["rebuild", "verification", "settle"],
+)
+def test_a_job_that_cannot_end_is_refused_counted_and_shown(
+    operations: Operations,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    step: dict[str, Any],
+) -> None:
+    put(operations, 1)
+    sized(operations, monkeypatch, items=1_000_000, size=4096 * 1_000_000)
+    capsys.readouterr()
+    with pytest.raises(ConfigError, match=r"^(rate|settle): ") as raised:
+        take(900, **step)
+    assert metrics(capsys) == {"LongJobs": 1}
+    (warning,) = [text for text in operations.status().warnings if "was refused" in text]
+    assert warning.endswith(str(raised.value))
+
+
+def test_slots_that_keep_moving_are_waited_for_outside_the_functions(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
+    monkeypatch.setenv("DYNAMIRROR_AUDIT_SETTLE", "0")
+    put(operations, 3)
+    run = begun()["run"]
+    take(step="load", run=run, index=0)
+    (slots,) = take(step="ranges", run=run)["ranges"]
+    lane: dict[str, Any] = {
+        "id": "v",
+        "index": 1,
+        "lanes": 2,
+        "segments": 1,
+        "ranges": 1,
+        "settle": 0,
+    }
+
+    def moving(*_range: Any, **_options: Any) -> Any:
+        raise MovingError("a giant slot moved")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("dynamirror.recovery.sweep.scan_range", moving)
+        assert take(step="sweep", run=run, slots=slots) == {"done": False, "wait": 30}
+        patch.setattr("dynamirror.recovery.verify.scan_range", moving)
+        assert take(step="verify", **lane) == {"done": False, "index": 1, "wait": 30}
+    assert take(step="sweep", run=run, slots=slots)["done"]
+    assert take(step="verify", **lane)["done"]
+    take(step="finish", run=run)
+    with monkeypatch.context() as patch:
+        patch.setattr("dynamirror.recovery.verify.scan_range", moving)
+        assert auditor.handler({})["comparison"]["entries"] == 0
+    assert auditor.handler({})["comparison"]["entries"] == 3
+
+
+def test_an_auditor_that_is_killed_blocks_the_next_for_a_minute_only(
+    operations: Operations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lease is short, and renewed while it works."""
+    put(operations, 1)
+    rebuilt()
+    cache, table = operations.cache, operations.table
+
+    def until() -> float:
+        return float(json.loads(state_of_audit(operations)["busy"]))
+
+    with lease(cache, table, seconds=30, renewal=0.01):
+        first = until()
+        wait_until(lambda: until() > first)
+        assert is_busy(cache, table)
+        assert auditor.handler({})["comparison"] is None
+    assert not is_busy(cache, table)
+
+    class Killed(BaseException):
+        """An end that cleans nothing up."""
+
+    def killed(*_arguments: Any, **_options: Any) -> Any:
+        assert time.time() < until() <= time.time() + LEASE_SECONDS <= time.time() + 61
+        raise Killed
+
+    monkeypatch.setattr(Operations, "audit", killed)
+    with pytest.raises(Killed):
+        auditor.handler({})
 
 
 def test_ranges_and_an_end_before_all_is_loaded_are_lost(operations: Operations) -> None:
@@ -224,8 +424,11 @@ def test_a_job_that_cannot_end_is_refused_before_it_begins(
     divide: dict[str, Any] = {"step": "divide", "action": "verify", "concurrency": 2}
     with pytest.raises(ConfigError, match=r"^settle: .* 1,200 s .* a function has 880 s"):
         take(900, **divide, settle=300)
-    with pytest.raises(ConfigError, match=r"^rate: 2 functions .* give at least 13, or"):
-        take(900, **divide, rate=5)
+    with monkeypatch.context() as patch:
+        tiny = {**described, "ItemCount": 1, "TableSizeBytes": 4096}
+        patch.setattr(Operations, "_description", lambda _self: tiny)
+        with pytest.raises(ConfigError, match=r"^rate: 2 functions .* give at least 0.044, or"):
+            take(900, **divide, rate=0.01)
     with pytest.raises(ConfigError, match=r"^rate: .* kept for 7 days; give at least 1,231"):
         take(900, **divide, rate=100)
     with pytest.raises(ConfigError, match=r"^rate: .* run for 365 days; give at least 8"):
@@ -593,8 +796,8 @@ def test_each_function_works_on_the_table_that_its_event_names(
     take(step="finish", run=run, table=table)
     assert ask(type="status", table=table)["answer"]["complete"] is True
     assert ask(type="status")["answer"]["complete"] is False
-    assert len(list(operations.cache.scan(f"{table}:*"))) == 5
-    assert not list(operations.cache.scan(f"{operations.table}:*"))
+    assert len(list(keys_in(operations.cache, f"{table}:*"))) == 5
+    assert not list(keys_in(operations.cache, f"{operations.table}:*"))
     capsys.readouterr()
     assert auditor.handler({"table": table})["comparison"]["items"] == 5
     line = json.loads(capsys.readouterr().out)

@@ -15,6 +15,7 @@ from tests.support.builders import Time, record
 from tests.support.deadlines import wait_until
 from tests.support.following import Following
 from tests.support.sandboxes import fresh_logger
+from tests.support.scans import keys_in
 
 from dynamirror import handler as replicator
 from dynamirror.cache.acl import COMMANDS, Role, access_string
@@ -275,7 +276,7 @@ def test_the_operator_s_rights_suffice_for_a_run_with_its_rebuild(
     try:
         wait_until(lambda: following.ended or following.follower.why_not_ready(600) is None)
         key = b"dynamirror:{%b}:positions:*" % roles.table.encode()
-        wait_until(lambda: following.ended or bool(list(roles.admin.scan(key.decode()))))
+        wait_until(lambda: following.ended or bool(list(keys_in(roles.admin, key.decode()))))
         assert following.error is None
     finally:
         following.stop()

@@ -14,6 +14,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
 from tests.support.deadlines import wait_until
 from tests.support.processes import environment, invoke, linux_only, listening, start
+from tests.support.scans import keys_in
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
@@ -65,7 +66,7 @@ class Mirror:
 @pytest.fixture
 def env(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path) -> Any:
     """What the command line is told of table and cache; the cache is empty."""
-    assert not list(cache.scan("*"))
+    assert not list(keys_in(cache, "*"))
     return environment(
         tmp_path, AWS_ENDPOINT_URL=dynamodb.endpoint_url, **valkey.settings().to_env()
     )

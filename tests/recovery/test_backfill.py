@@ -15,6 +15,8 @@ from tests.support.world import MakeWorld, World
 
 from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.errors import SourceError
+from dynamirror.recovery.backfill import Backfill, BackfillProgress
+from dynamirror.recovery.rebuild_state import Progress, Run
 from dynamirror.views.encoding import HASH, attribute
 from dynamirror.views.keyspace import completeness_marker_key
 from dynamirror.views.view import ViewSpec
@@ -196,3 +198,31 @@ def test_an_empty_table_is_complete_at_once(world: World) -> None:
     loaded, swept = world.rebuilt()
     assert (loaded[0].items, swept.entries) == (0, 0)
     assert world.marker.is_complete
+
+
+class Loaded:
+    """A rebuild whose segments are loaded at once."""
+
+    def load(self, _run: Run, _index: int, **options: Any) -> Progress:
+        """Report one page."""
+        progress = Progress(done=True, items=2)
+        options["on_progress"](progress)
+        return progress
+
+
+def test_what_a_backfill_remembers_does_not_grow_with_its_segments() -> None:
+    """There may be a million, and each page is reported."""
+    under_way, seen = list[int](), list[Progress]()
+
+    def note(state: BackfillProgress) -> None:
+        under_way.append(len(backfill._parts))
+        seen.append(state.progress)
+
+    rebuild: Any = Loaded()
+    backfill = Backfill(rebuild, on_progress=note)
+    number = 3_000
+    run = Run("a", 1, number, consistent=True, views="v", begun="2026-01-01T00:00:00+00:00")
+    assert backfill._load(run)
+    assert max(under_way) < 10
+    assert [each.items for each in seen] == list(range(2, 2 * number + 1, 2))
+    assert [each.done for each in seen] == [*[False] * (number - 1), True]

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.builders import view
 from tests.support.deadlines import wait_until
+from tests.support.scans import keys_in
 from tests.support.world import World
 
 from dynamirror.cache.client import Cache
@@ -179,7 +180,7 @@ def test_a_rebuild_for_which_there_is_no_room_does_not_begin(
         healer.stop()
         assert "cannot be rebuilt: table" in reports[1]
         assert not world.marker.is_complete
-        assert list(cache.scan(f"{world.table}:*")) == []
+        assert list(keys_in(cache, f"{world.table}:*")) == []
     small.close()
 
 

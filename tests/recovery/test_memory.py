@@ -57,6 +57,9 @@ class LargeTable:
         for number in range(COUNT):
             yield ScanPage([large(number)], SnapshotVersion(2_000), None, 1.0)
 
+    def most_at_once(self, *_seconds: float) -> None:
+        """Read any number."""
+
     def read_many(self, keys: Any, **_options: Any) -> Iterator[SnapshotRow]:
         """Each item that is asked for."""
         for key in keys:
@@ -131,6 +134,17 @@ class Batches:
             "Responses": {"users": [one for one in made if one is not None]},
             "UnprocessedKeys": {"users": {"Keys": left}} if left else {},
         }
+
+
+def test_nobody_pauses_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("dynamirror.dynamodb.items.sleep", pauses.append)
+    assert len(read(Batches(lambda number: item(str(number)), 100), 300)) == 300
+    assert pauses == []
+    # DynamoDB leaves out some of the first 25, until it has answered all.
+    assert len(read(Batches(lambda number: item(str(number)), 10), 25)) == 25
+    assert len(pauses) == 2
+    assert min(pauses) > 0
 
 
 def read(batches: Batches, count: int) -> list[SnapshotRow]:

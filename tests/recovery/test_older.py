@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.builders import Time, record
+from tests.support.scans import keys_in
 from tests.support.world import World
 
 from dynamirror.cache.completeness_marker import OLDER_DATA, OLDER_STREAM
@@ -21,7 +22,7 @@ def change(world: World, sequence: int, new: Any = None, old: Any = None) -> dic
 
 def shown(world: World) -> set[bytes]:
     """The entries in the cache."""
-    return set(world.cache.scan(f"{world.table}:*"))
+    return set(keys_in(world.cache, f"{world.table}:*"))
 
 
 X: dict[str, Any] = {"id": {"S": "x"}}

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 
 import pytest
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -16,7 +17,7 @@ Build = Callable[..., Replicator]
 @pytest.fixture
 def build_replicator(valkey: EmbeddedValkey, cache: Cache) -> Iterator[Build]:
     """Build a replicator for the cluster, which is empty; arguments are environment variables."""
-    assert not list(cache.scan("*"))
+    assert not list(keys_in(cache, "*"))
     with ExitStack() as stack:
 
         def build_(**env: str) -> Replicator:

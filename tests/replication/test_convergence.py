@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.builders import Time, record
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.writer import apply
@@ -135,7 +136,7 @@ def deliver(to: Replicator, batches: Sequence[Sequence[Step]]) -> None:
 
 def entries(cache: Cache) -> dict[str, Any]:
     """All that readers can see."""
-    keys = {key.decode() for key in cache.scan("*")}
+    keys = {key.decode() for key in keys_in(cache, "*")}
     return {key: _read(cache, key) for key in keys if not key.startswith(RESERVED)}
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.builders import STREAM_ARN, Time, item, record
 from tests.support.emf_lines import EmfLine, emf_lines
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.process import free_port
@@ -157,7 +158,7 @@ def test_a_batch_of_two_tables_does_no_harm(invoke: Invoke, cache: Cache) -> Non
     metrics, _ = invoke(record(1, item("1")), other)
     assert metrics
     assert (metrics.table, metrics.values["Applied"]) == ("users", 2)
-    assert {b"users:1", b"orders:2"} <= set(cache.scan("*"))
+    assert {b"users:1", b"orders:2"} <= set(keys_in(cache, "*"))
 
 
 def test_a_service_named_in_the_environment_is_no_other_dimension(

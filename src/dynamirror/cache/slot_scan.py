@@ -4,15 +4,16 @@ A range of slots is a unit of work: ranges are disjoint, and each key is visited
 is no cluster has SCAN, and its cursor.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
-from time import sleep
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 
 from dynamirror.cache.cluster import Cluster
 from dynamirror.cache.connection import AnswerError
+from dynamirror.cache.scan_division import divided, place_of
 from dynamirror.cache.slot_exchange import UNKNOWN, MovedError, SlotExchange
 from dynamirror.cache.slot_map import SLOTS, Node, key_slot
 from dynamirror.cache.slot_ownership import Ownership
@@ -36,6 +37,9 @@ _SCANS_AT_ONCE: Final = 10
 _MOST_ATTEMPTS: Final = 9
 _SHORTEST_PAUSE: Final = 0.1
 _LONGEST_PAUSE: Final = 2.0
+# How long a job without another to resume it waits for slots that move: a slot with very many keys
+# moves key by key for minutes.
+MOVING_SECONDS: Final = 600.0
 # Nodes answer so in a failover, or when they start.
 _HEALING: Final = ("LOADING", "READONLY", "CLUSTERDOWN", "MASTERDOWN", "BUSY")
 _END: Final = "0"
@@ -61,6 +65,7 @@ class ScanCheckpoint(msgspec.Struct, frozen=True):
 
     Args:
         slot: the next slot to list.
+        after: the last key of that slot that was visited, in the order of bytes; empty for none.
         giant: slots that have too many keys for one answer, and are left for SCAN.
         cursor: the cursor of the SCAN under way; empty for none.
         process: the server that the cursor belongs to.
@@ -68,6 +73,7 @@ class ScanCheckpoint(msgspec.Struct, frozen=True):
     """
 
     slot: int = 0
+    after: bytes = b""
     giant: tuple[int, ...] = ()
     cursor: str = ""
     process: str = ""
@@ -109,7 +115,12 @@ def ranges(cache: "Cache", parts: int) -> list[SlotRange]:
 
 
 def scan_range(
-    cache: "Cache", slots: SlotRange, checkpoint: ScanCheckpoint | None = None
+    cache: "Cache",
+    slots: SlotRange,
+    checkpoint: ScanCheckpoint | None = None,
+    *,
+    most: Callable[[], int | None] = lambda: None,
+    patience: float = 0.0,
 ) -> Iterator[ScannedKeys]:
     """Yield every key of a range that exists throughout; a few may come twice.
 
@@ -117,11 +128,15 @@ def scan_range(
         cache: the cache.
         slots: the range.
         checkpoint: of an earlier batch of the same range; None for the beginning.
+        most: returns about how many keys the next batch may have; None for the default.
+        patience: seconds without a batch in which to wait for slots that move, beyond the first
+            attempts.
 
     Raises:
-        CacheError: a node cannot be reached or refuses, or slots kept moving.
+        MovingError: slots kept moving; what is done is in the last checkpoint.
+        CacheError: a node cannot be reached or refuses.
     """
-    return _RangeScan(cache.cluster, slots).batches(checkpoint)
+    return _RangeScan(cache.cluster, slots, most, patience).batches(checkpoint)
 
 
 def server_of(cache: "Cache", key: bytes) -> str:
@@ -142,6 +157,10 @@ def server_of(cache: "Cache", key: bytes) -> str:
         return SlotExchange(cache.cluster).server(node, connection)
 
 
+class MovingError(CacheError):
+    """Slots keep moving, so that their keys cannot be listed now."""
+
+
 class _RestartError(CacheError):
     """The server of a cursor is another, or its slots were elsewhere meanwhile."""
 
@@ -149,10 +168,19 @@ class _RestartError(CacheError):
 class _RangeScan:
     """The scan of one range."""
 
-    def __init__(self, cluster: Cluster, slots: SlotRange) -> None:
+    def __init__(
+        self,
+        cluster: Cluster,
+        slots: SlotRange,
+        most: Callable[[], int | None],
+        patience: float,
+    ) -> None:
         self._cluster = cluster
         self._nodes = SlotExchange(cluster)
         self._range = slots
+        self._most = most
+        self._patience = patience
+        self._gives_up: float | None = None
         self._counts: dict[int, int] = {}
         self._failures = 0
         self._restarts = 0
@@ -178,21 +206,29 @@ class _RangeScan:
             if batch is None:
                 return
             self._failures = 0
+            if not self._restarts:
+                self._gives_up = None
+            for part in divided(batch, checkpoint.scanned, self._most):
+                yield msgspec.structs.replace(part, restarted=True) if restarted else part
+                restarted = False
             checkpoint = batch.checkpoint
-            yield msgspec.structs.replace(batch, restarted=True) if restarted else batch
-            restarted = False
 
     def _wait(self, error: CacheError) -> None:
         """Wait a moment; raise the error if waiting does not help."""
         self._failures += 1
         moved = isinstance(error, MovedError | _RestartError)
         attempts = max(self._failures, self._restarts)
-        if attempts < _MOST_ATTEMPTS and (moved or _may_heal(error)):
-            sleep(min(_SHORTEST_PAUSE * 2 ** (self._failures - 1), _LONGEST_PAUSE))
+        if self._gives_up is None:
+            self._gives_up = monotonic() + self._patience
+        has_time = moved and monotonic() < self._gives_up
+        if has_time or (attempts < _MOST_ATTEMPTS and (moved or _may_heal(error))):
+            sleep(
+                min(_SHORTEST_PAUSE * 2 ** min(self._failures - 1, _MOST_ATTEMPTS), _LONGEST_PAUSE)
+            )
             return
         if not moved:
             raise error
-        raise CacheError(
+        raise MovingError(
             f"cache {self._cluster.seed}: {error} each time its keys were listed "
             f"({attempts} times); try again once the cluster is no longer being resharded"
         ) from error
@@ -231,9 +267,13 @@ class _RangeScan:
                 total += count
             slot += 1
         keys = self._keys_of(node, counts) if counts else []
+        if checkpoint.after:
+            place = (checkpoint.slot, checkpoint.after)
+            keys = [key for key in keys if place_of(key) > place]
         after = msgspec.structs.replace(
             checkpoint,
             slot=slot,
+            after=b"",
             giant=(*checkpoint.giant, *giant),
             scanned=checkpoint.scanned + len(keys),
         )
@@ -320,12 +360,14 @@ class _RangeScan:
             if not giant or not giant.isdisjoint(owner.leaving()):
                 raise MovedError("a giant slot moved")
         keys, scanned, cursor = list[bytes](), 0, checkpoint.cursor or _END
+        most = self._most() or _SCAN_COUNT * _SCANS_AT_ONCE
+        count = min(most, _SCAN_COUNT)
         with self._cluster.connection(node) as connection:
             process = self._nodes.server(node, connection)
             if checkpoint.cursor and process != checkpoint.process:
                 raise _RestartError("the server was replaced, or slots moved,")
-            for _ in range(_SCANS_AT_ONCE):
-                words = (b"SCAN", cursor, b"COUNT", _SCAN_COUNT)
+            for _ in range(min(most // count, _SCANS_AT_ONCE)):
+                words = (b"SCAN", cursor, b"COUNT", count)
                 answer, found = self._cluster.exchange(node, connection, *words)
                 cursor = answer.decode()
                 scanned += len(found)

@@ -264,6 +264,16 @@ def _operating(mirror: MonitoredMirror) -> Iterator[AlarmRule]:
             missing_data=_NOT_BREACHING,
             reason="good: no execution ran.",
         )
+        for table in mirror.tables:
+            yield AlarmRule(
+                name=f"JobTakesLong{table.id}",
+                section="job-takes-long",
+                meaning="A job over the whole table takes more than a day, or cannot end.",
+                metric=table.own_metric(metrics.LONG_JOBS, "Sum", _FIVE_MINUTES),
+                threshold=0,
+                missing_data=_NOT_BREACHING,
+                reason="good: no such job began.",
+            )
     if mirror.watchdog:
         yield AlarmRule(
             name="WatchdogSilent",

@@ -137,6 +137,7 @@ def _right(mirror: MonitoredMirror, table: MonitoredTable) -> list[cloudwatch.IW
                 table.own_metric(metrics.MIRROR_COMPLETE, "Minimum"),
                 table.own_metric(metrics.MIRROR_DOUBTFUL, "Maximum"),
                 table.own_metric(metrics.REBUILD_GIVEN_UP, "Maximum"),
+                table.own_metric(metrics.LONG_JOBS, "Sum"),
             ],
         ),
         _graph(

@@ -13,8 +13,9 @@ from dynamirror.cdk.function_context import MAX_TIMEOUT
 
 # Names of the worker's errors that a retry cannot fix.
 LOST_ERROR, CONFIG_ERROR = "LostError", "ConfigError"
-# A step ends by itself in time, so that a few functions that did not are enough.
-_TIMEOUTS = ("Sandbox.Timedout", sfn.Errors.TIMEOUT)
+# A step ends by itself in time and further than before, so that a few functions that did not are
+# enough.
+_TIMEOUTS = ("Sandbox.Timedout", sfn.Errors.TIMEOUT, "StalledError")
 _MOST_TIMEOUTS = 4
 
 

@@ -7,6 +7,7 @@ import msgspec
 import typer
 
 from dynamirror.cli import options
+from dynamirror.cli.notes import note_time
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
 from dynamirror.cli.table_mirror import TableMirror, work_on
@@ -15,6 +16,7 @@ from dynamirror.operations.messages import Status, StatusRequest
 from dynamirror.operations.remote import Operator
 from dynamirror.operations.service import OnProgress, Operations
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
+from dynamirror.recovery.limits import rebuild_time
 
 
 @with_option_groups
@@ -63,6 +65,8 @@ def backfill(
             assert operations is not None
             if not new_views:
                 operations.check_views()
+            if rate:
+                note_time(rebuild_time(operations.size(), rate, consistent=not eventual))
             items = operations.status().table_items
             work = Backfill(
                 operations.rebuild(),

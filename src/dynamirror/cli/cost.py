@@ -47,6 +47,12 @@ def cost(
     audit_every: Annotated[
         int, typer.Option(min=0, max=1_440, help="Minutes of auditEvery; 0 for no auditor.")
     ] = 5,
+    audit_units: Annotated[
+        float | None,
+        typer.Option(
+            min=1, max=1e12, help="Read units a day of auditUnits. [default: a round a day]"
+        ),
+    ] = None,
     log_batches: Annotated[
         bool, typer.Option("--log-batches", help="Count the lines of logBatches.")
     ] = False,
@@ -81,6 +87,7 @@ def cost(
         window=window,
         reads=reads,
         audit_minutes=audit_every or None,
+        audit_units=audit_units,
         log_batches=log_batches,
     )
     if as_json:

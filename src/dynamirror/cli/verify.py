@@ -9,6 +9,7 @@ import msgspec
 import typer
 
 from dynamirror.cli import options
+from dynamirror.cli.notes import note, note_time
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import TableMirror, prefix, print_json_of, work_on
@@ -18,9 +19,10 @@ from dynamirror.operations.messages import Status, StatusRequest, VerifyRequest
 from dynamirror.operations.remote import Operator
 from dynamirror.operations.service import OnProgress, Operations
 from dynamirror.recovery.comparison import Comparison, Share
+from dynamirror.recovery.limits import verification_time
 
 # The state machine compares larger tables: Lambda ends a function after 15 minutes.
-_MOST_ITEMS_OF_FUNCTION = 2_000_000
+_MOST_OF_FUNCTION = 2_000_000
 _KINDS = {"left_over": "orphaned"}
 
 
@@ -52,13 +54,16 @@ def verify(
     request = VerifyRequest(_part(sample, segment), settle, repair, rate)
     options.check_applies("--new-views", given=new_views, needed="--repair", present=repair)
     mirrors = mirror.mirrors(new_views=new_views)
-    before = partial(_compare_views, repair=repair, new_views=new_views)
+    before = partial(_before, request=request, new_views=new_views)
 
     def compare(mirror: TableMirror, on_progress: OnProgress) -> Comparison:
-        if mirror.operator is not None and request.part.of == 1:
-            items = mirror.perform(StatusRequest(), Status).table_items
-            if items > _MOST_ITEMS_OF_FUNCTION:
-                return _verify_remotely(mirror, mirror.operator, request, on_progress)
+        # At a rate, even a small table may take longer than a function has.
+        if (
+            mirror.operator is not None
+            and request.part.of == 1
+            and (rate or mirror.perform(StatusRequest(), Status).table_items > _MOST_OF_FUNCTION)
+        ):
+            return _verify_remotely(mirror, mirror.operator, request, on_progress)
         return mirror.perform(request, Comparison, on_progress, before=before)
 
     def show(result: Comparison, mirror: TableMirror) -> int:
@@ -73,12 +78,17 @@ def verify(
     work_on(mirrors, compare, show, as_json=as_json)
 
 
-def _compare_views(operations: Operations, *, repair: bool, new_views: bool) -> None:
-    """Refuse to repair a mirror that was written in other views; only report it otherwise."""
-    if repair and not new_views:
+def _before(operations: Operations, *, request: VerifyRequest, new_views: bool) -> None:
+    """Refuse to repair a mirror that was written in other views; only report it otherwise.
+
+    Report how long the work takes at its rate, too.
+    """
+    if request.repair and not new_views:
         operations.check_views()
     elif sentence := operations.other_views():
-        typer.echo(printable(f"note: {sentence}"), err=True)
+        note(sentence)
+    if request.rate and request.part.is_whole:
+        note_time(verification_time(operations.size(), request.rate))
 
 
 def _part(sample: float | None, segment: str | None) -> Share:

@@ -41,7 +41,7 @@ LAMBDA_LINES: Final = 300  # bytes of START, END and REPORT, which `logBatches` 
 REPLICATOR_METRICS: Final = 4  # sent while all goes well; the other four are zero
 AUDITOR_METRICS: Final = 6
 CANARY_METRICS: Final = 2  # beside those that the auditor sends, too
-ALARMS: Final = 18  # with auditor and canary
+ALARMS: Final = 19  # with auditor and canary
 
 # --- Auditor. Measured on the bench's machine on 2026-11-26: 300,000 entries and as many fences.
 SCANNED_ENTRY_US: Final = 8.0  # CPU time of the auditor for each entry that SCAN returns

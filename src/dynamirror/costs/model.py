@@ -10,7 +10,6 @@ from dynamirror.costs.workload import Workload
 
 CACHE = "cache"
 _MINUTES = HOURS * 60
-_MINUTES_A_DAY = 1_440
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -133,13 +132,13 @@ def _checking(work: Workload) -> Iterator[Part]:
 
 
 def _auditor(work: Workload, minutes: int) -> Iterator[Part]:
-    """Yield the parts of an auditor whose rounds take a day.
+    """Yield the parts of an auditor.
 
     An audit visits the keys of its part of the cache, and compares the items of its part of the
     table.
     """
     audits = _MINUTES / minutes
-    parts = max(1, _MINUTES_A_DAY // minutes)
+    parts = work.audit_parts
     keys, audited = (work.items + work.fences) / parts, work.items / parts
     seconds = (
         audited * figures.SCANNED_ENTRY_US
@@ -153,14 +152,12 @@ def _auditor(work: Workload, minutes: int) -> Iterator[Part]:
         f"{audits:,.0f} audits of {seconds:,.0f} s",
         "`auditEvery`",
     )
-    # A part is scanned, and as many entries are looked up by key, eventually consistent.
-    one = -(-work.item_bytes // figures.READ_UNIT_BYTES)
-    units = audits * audited * (work.item_bytes / figures.READ_UNIT_BYTES + one / 2)
+    units = audits / parts * work.round_units
     yield Part(
         "auditor: reads of the table",
         units / MILLION * prices.READ_UNITS.dollars,
         f"{units / MILLION:,.0f} million read units",
-        "`auditEvery` with the same `auditParts`",
+        "`auditUnits`, or `auditEvery` with the same `auditParts`",
     )
     ecpus = audits * (keys * figures.SCANNED_KEY_ECPUS + audited * figures.CHANGE_ECPUS)
     yield Part(

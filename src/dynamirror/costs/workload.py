@@ -1,11 +1,15 @@
 """What a mirror has to do, as the estimates need it."""
 
-from math import expm1
+from math import ceil, expm1
+from typing import Final
 
 import msgspec
 
 from dynamirror.costs import figures
 from dynamirror.costs.polling import Polling
+
+_MINUTES_A_DAY: Final = 1_440
+_MOST_PARTS: Final = 1_000_000
 
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +27,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         parallelization_factor: concurrent batches of a shard.
         memory_mb: memory of the replicator in MB.
         audit_minutes: minutes between two audits; None for no auditor.
+        audit_units: read units a day that audits keep to; None for a round a day.
         canary: whether there is a canary.
         alarms: number of alarms.
         dashboards: number of dashboards.
@@ -40,6 +45,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     parallelization_factor: int = 1
     memory_mb: int = 1_024
     audit_minutes: int | None = 5
+    audit_units: float | None = None
     canary: bool = True
     alarms: int = figures.ALARMS
     dashboards: int = 1
@@ -69,6 +75,24 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         cpu = figures.BATCH_CPU_US + records * figures.RECORD_CPU_US
         waiting = figures.BATCH_WAIT_US + records * figures.RECORD_WAIT_US
         return -(-(waiting + cpu / share) // 1000)
+
+    @property
+    def round_units(self) -> float:
+        """The read units of a round of audits: a scan, and a lookup of each entry by its key."""
+        # A lookup is eventually consistent.
+        lookup = ceil(self.item_bytes / figures.READ_UNIT_BYTES) / 2
+        return self.items * (self.item_bytes / figures.READ_UNIT_BYTES + lookup)
+
+    @property
+    def audit_parts(self) -> int:
+        """The parts that a round of audits has."""
+        if not self.audit_minutes:
+            return 1
+        audits = _MINUTES_A_DAY / self.audit_minutes
+        if not self.audit_units:
+            return max(1, int(audits))
+        parts = ceil(self.round_units * audits / self.audit_units)
+        return max(1, min(_MOST_PARTS, parts))
 
     @property
     def fences(self) -> float:

@@ -36,6 +36,11 @@ _KEYS_AT_ONCE = 100
 _KEYS_AT_FIRST = 25
 
 
+# So long may reads take between two checkpoints, if a rate limits them. A mean item hides a large
+# one: of 400 KB, they take a hundred times as long.
+_SECONDS_AT_ONCE = 5.0
+
+
 _SHORTEST_PAUSE = 0.05
 
 
@@ -142,6 +147,14 @@ class SnapshotReader:
             SourceError: the table cannot be described.
         """
         return self._as_of_clock.request()
+
+    def most_at_once(self, seconds: float = _SECONDS_AT_ONCE) -> int | None:
+        """Return how many items may be read in a time within the rate; None for any number.
+
+        Args:
+            seconds: the time; the default is for what lies between two checkpoints.
+        """
+        return self._rate.most(None, self._units, seconds=seconds)
 
     def read(self, key: Item) -> SnapshotRow:
         """Read one item, consistently.

@@ -51,16 +51,20 @@ class Rate:
         """
         return Rate(self._units, clock=self._clock, wait=wait, account=self._account)
 
-    def most(self, limit: int | None, each: float) -> int | None:
-        """Return how many items one read may read; None for any number.
+    def most(
+        self, limit: int | None, each: float, *, seconds: float = _BURST_SECONDS
+    ) -> int | None:
+        """Return how many items may be read at once; None for any number.
 
         Args:
             limit: another limit of that number; None for none.
             each: the read units that an item takes.
+            seconds: how long that may take.
         """
         if self._units is None:
             return limit
-        number = max(1, int(self._units * _BURST_SECONDS / each))
+        # A read costs a whole unit in any case.
+        number = max(1, int(max(self._units * seconds, 1.0) / each))
         return number if limit is None else min(limit, number)
 
     def begin(self, expected: float) -> None:

@@ -82,6 +82,7 @@ class Scan:
         self._rate = rate or Rate(None)
         self._limit = limit
         self._page_units = _PAGE_UNITS if consistent else _PAGE_UNITS / 2
+        self._least_units = 1.0 if consistent else 0.5
         # Of an item, as far as pages have shown.
         self._units = 1.0
         self._options: dict[str, Any] = {
@@ -130,7 +131,8 @@ class Scan:
             if limit is not None:
                 self._rate.end(units, expected)
             if items and units:
-                self._units = units / len(items)
+                # A page that takes the least units may have taken a fraction: the next is larger.
+                self._units = (units / 2 if units <= self._least_units else units) / len(items)
             start = answer.get("LastEvaluatedKey")
             yield ScanPage(items, version, start, units)
             if start is None:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import msgspec
 
 from dynamirror.cache.doubt import note_evictions, note_part
+from dynamirror.cache.slot_scan import MovingError
 from dynamirror.dynamodb.rate import Rate
+from dynamirror.functions.announcement import reporting_refusal
 from dynamirror.functions.environment import convert, operations_of
 from dynamirror.functions.invocation_time import InvocationTime, PauseError
 from dynamirror.functions.runtime import log_invocation
@@ -22,14 +24,14 @@ from dynamirror.recovery.audit import (
     AuditResult,
     AuditTurn,
     begin_turn,
-    is_busy,
     last_turn,
     save_audit,
-    save_busy,
 )
+from dynamirror.recovery.audit_lease import is_busy, lease
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.follow_up import PATIENCE
 from dynamirror.recovery.limits import check_pace
+from dynamirror.recovery.long_job import Job, drop_long_job
 
 if TYPE_CHECKING:
     from dynamirror.replication.replicator import Context
@@ -134,21 +136,21 @@ def _audit(
     """Go on with the turn, and return it as it was before and is then."""
     rate, seconds_left = _limits(settings, context)
     seconds, settle = seconds_left(), PATIENCE * settings.settle
-    check_pace(mirror.size(), settings.rate, parts=parts, seconds=seconds, settle=settle)
-    save_busy(mirror.cache, mirror.table, time() + seconds)
-    before = begin_turn(mirror.cache, mirror.table, parts)
-    try:
-        after = mirror.audit(
-            before,
-            settle=settings.settle,
-            repair=settings.repair,
-            rate=rate,
-            in_time=lambda: seconds_left() > settle,
-        )
-    except PauseError:  # the next turn goes on
-        after = last_turn(mirror.cache, mirror.table) or before
-    finally:
-        save_busy(mirror.cache, mirror.table, 0)
+    with reporting_refusal(mirror, Job.AUDIT):
+        check_pace(mirror.size(), settings.rate, seconds=seconds, settle=settle)
+    drop_long_job(mirror.cache, mirror.table, Job.AUDIT)
+    with lease(mirror.cache, mirror.table):
+        before = begin_turn(mirror.cache, mirror.table, parts)
+        try:
+            after = mirror.audit(
+                before,
+                settle=settings.settle,
+                repair=settings.repair,
+                rate=rate,
+                in_time=lambda: seconds_left() > settle,
+            )
+        except (PauseError, MovingError):  # the next turn goes on
+            after = last_turn(mirror.cache, mirror.table) or before
     return before, after
 
 

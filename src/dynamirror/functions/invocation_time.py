@@ -10,6 +10,7 @@ from math import ceil
 from time import monotonic, sleep
 
 from dynamirror.dynamodb.rate import Rate
+from dynamirror.errors import DynamirrorError
 from dynamirror.replication.replicator import Context
 
 # The part of Lambda's time that is reserved: for one more page, and for saving its progress.
@@ -22,6 +23,10 @@ class PauseError(Exception):
     def __init__(self, seconds: float) -> None:
         super().__init__()
         self.seconds = ceil(seconds)
+
+
+class StalledError(DynamirrorError):
+    """A whole invocation did not suffice to get from one checkpoint to the next."""
 
 
 class InvocationTime:

@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from dynamirror.cache.doubt import note_written
-from dynamirror.cache.slot_scan import SlotRange, ranges
-from dynamirror.functions.invocation_time import InvocationTime, PauseError
+from dynamirror.cache.slot_scan import MovingError, SlotRange, ranges
+from dynamirror.functions.announcement import announce, reporting_refusal
+from dynamirror.functions.invocation_time import InvocationTime, PauseError, StalledError
 from dynamirror.functions.step_messages import (
     Begin,
     Check,
@@ -25,14 +27,24 @@ from dynamirror.functions.step_messages import (
 from dynamirror.functions.watch_steps import check, evicted, gave_up
 from dynamirror.log_lines import log
 from dynamirror.operations.service import Operations
-from dynamirror.recovery.comparison import CachePart, Comparison, Part, TablePart
+from dynamirror.recovery.comparison import CachePart, Comparison, Part, PartProgress, TablePart
 from dynamirror.recovery.follow_up import PATIENCE
-from dynamirror.recovery.limits import check_backfill, check_verification, lanes
+from dynamirror.recovery.limits import (
+    check_end,
+    check_pace,
+    lanes,
+    rebuild_time,
+    verification_time,
+)
+from dynamirror.recovery.long_job import Job, drop_long_job
 from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.recovery.verification_state import VerificationState
 from dynamirror.replication.replicator import Context
 
 logger = logging.getLogger("dynamirror")
+
+# A slot with millions of keys that moves key by key takes a while.
+_MOVING_SECONDS = 30
 
 
 def take(step: Step, operations: Operations, context: Context) -> Any:
@@ -44,7 +56,8 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
         context: Lambda's context.
 
     Raises:
-        LostError: the rebuild must restart.
+        LostError: the rebuild or the verification must restart.
+        StalledError: the rate does not suffice for any progress.
         ConfigError: the job cannot end.
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
@@ -70,12 +83,15 @@ def take(step: Step, operations: Operations, context: Context) -> Any:
 
 
 def _begin(operations: Operations, step: Begin) -> dict[str, Any]:
-    _warn(check_backfill(operations.size(), step.rate, consistent=step.consistent))
+    duration = rebuild_time(operations.size(), step.rate, consistent=step.consistent)
+    with reporting_refusal(operations, Job.REBUILD):
+        check_end(duration)
     segments = step.segments or operations.default_segments()
     rebuild = operations.rebuild()
     begun = rebuild.begin(segments=segments, consistent=step.consistent, restart=step.restart)
     if begun.run is None:
         return {"wait": begun.wait}
+    announce(operations, duration)
     number = lanes(begun.run.segments)
     return {
         "wait": 0,
@@ -89,11 +105,6 @@ def _begin(operations: Operations, step: Begin) -> dict[str, Any]:
 def _share(rate: float | None, concurrency: int, lanes: int) -> float | None:
     """Return the rate of one of several functions."""
     return rate / min(concurrency, lanes) if rate else None
-
-
-def _warn(sentence: str | None) -> None:
-    if sentence:
-        log(logger, logging.WARNING, "the job takes long", {"reason": sentence})
 
 
 def _load(operations: Operations, step: Load, context: Context) -> dict[str, Any]:
@@ -135,9 +146,17 @@ def _each(
             index += following
             if not in_time():
                 break
-    except PauseError as error:
-        wait = error.seconds  # a waiting state machine costs nothing
+    except (PauseError, MovingError) as error:
+        wait = _wait(error)
     return {"done": done, "index": index, "wait": wait}
+
+
+def _wait(error: PauseError | MovingError) -> int:
+    """Return for how many seconds the state machine waits, which costs nothing."""
+    if isinstance(error, PauseError):
+        return error.seconds
+    log(logger, logging.WARNING, "waiting for slots", {"reason": str(error)})
+    return _MOVING_SECONDS
 
 
 def _ranges(operations: Operations, step: Ranges) -> dict[str, Any]:
@@ -157,14 +176,15 @@ def _sweep(operations: Operations, step: Sweep, context: Context) -> dict[str, A
         progress = rebuild.sweep(
             step.run, step.slots, rate=time.rate(step.rate), in_time=time.in_time
         )
-    except PauseError as error:
-        return {"done": False, "wait": error.seconds}
+    except (PauseError, MovingError) as error:
+        return {"done": False, "wait": _wait(error)}
     return {"done": progress.done, "wait": 0}
 
 
 def _finish(operations: Operations, step: Finish) -> dict[str, Any]:
     rebuild = operations.rebuild()
     rebuild.finish(step.run)
+    drop_long_job(operations.cache, operations.table, Job.REBUILD)
     run = step.run
     return {
         "run": rebuild.run(),
@@ -179,15 +199,17 @@ def _divide(operations: Operations, step: Divide, context: Context) -> dict[str,
     slots = ranges(operations.cache, size.ranges(step.concurrency))
     parts = segments + len(slots)
     number = lanes(parts)
-    _warn(
-        check_verification(
+    duration = verification_time(size, step.rate)
+    with reporting_refusal(operations, Job.VERIFICATION):
+        check_end(duration)
+        check_pace(
             size,
             step.rate,
             workers=min(step.concurrency, number),
             seconds=InvocationTime(context).longest_seconds,
             settle=PATIENCE * step.settle,
         )
-    )
+    announce(operations, duration)
     return {
         "lanes": list(range(number)),
         "segments": segments,
@@ -203,20 +225,37 @@ def _verify(operations: Operations, step: Verify, context: Context) -> dict[str,
     state = VerificationState(operations.cache, operations.table, step.id)
     rate, settle = time.rate(step.rate), PATIENCE * step.settle
     slots = ranges(operations.cache, step.ranges)
+    if len(slots) != step.ranges:
+        raise LostError("the cache was replaced since the verification began; verify again")
+    is_further = False
 
     def in_time() -> bool:
         return time.seconds_left() > settle
 
+    def save(index: int, progress: PartProgress) -> None:
+        nonlocal is_further
+        state.save(index, progress)
+        is_further = True
+
     def compare(index: int) -> bool:
-        progress = operations.verify_part(
-            _part(index, step.segments, slots),
-            state.progress(index),
-            settle=step.settle,
-            repair=step.repair,
-            rate=rate,
-            in_time=in_time,
-            save=lambda progress: state.save(index, progress),
-        )
+        try:
+            progress = operations.verify_part(
+                _part(index, step.segments, slots),
+                state.progress(index),
+                settle=step.settle,
+                repair=step.repair,
+                rate=rate,
+                in_time=in_time,
+                save=partial(save, index),
+            )
+        except PauseError as error:
+            if is_further:
+                raise
+            # The next invocation would come no further, and so on without end.
+            raise StalledError(
+                f"rate: {step.rate:g} read units a second of one function did not suffice to get "
+                "from one checkpoint to the next; give more, or fewer functions (maxConcurrency)"
+            ) from error
         return progress.done
 
     return _each(compare, step.index, step.lanes, step.segments + len(slots), in_time)
@@ -228,6 +267,7 @@ def _part(index: int, segments: int, slots: Sequence[SlotRange]) -> Part:
 
 def _sum(operations: Operations, step: Sum) -> Comparison:
     total = VerificationState(operations.cache, operations.table, step.id).total(step.parts)
+    drop_long_job(operations.cache, operations.table, Job.VERIFICATION)
     if step.began is not None and total.is_true:
         began = datetime.fromisoformat(step.began).timestamp()
         note_written(operations.cache, operations.table, int(began))

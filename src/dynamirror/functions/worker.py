@@ -25,6 +25,7 @@ def handler(event: Any, context: Context) -> dict[str, Any]:
 
     Raises:
         LostError: the rebuild must restart.
+        StalledError: the rate does not suffice for any progress.
         CacheError: the cache cannot be reached.
         SourceError: the table cannot be read.
         ConfigError: the settings or the event are wrong.

@@ -42,6 +42,7 @@ class Origin(StrEnum):
     BOTH = "auditor and canary"
     CANARY = "canary"
     WATCHDOG = "watchdog"
+    WORKER = "state machine, auditor"
     RUN = "`run --metrics` only, by shard"
 
 
@@ -141,6 +142,11 @@ REBUILD_GIVEN_UP: Final = _count(
     "1 while no rebuild is started any more, since three failed in a row.",
     Kind.GAUGE,
 )
+LONG_JOBS: Final = _count(
+    "LongJobs",
+    Origin.WORKER,
+    "Jobs over a whole table that began and take more than a day, or cannot end and were refused.",
+)
 QUARANTINE_SIZE: Final = _count("QuarantineSize", Origin.BOTH, "Items in quarantine.", Kind.GAUGE)
 ITEMS_AUDITED: Final = _count("ItemsAudited", Origin.AUDITOR, "Items compared with the cache.")
 DRIFT_FOUND: Final = _count("DriftFound", Origin.AUDITOR, "Entries that differ from the table.")
@@ -171,7 +177,7 @@ SHARD_BEHIND: Final = Metric(
 )
 CATALOGUE: Final = (
     *(RECORDS, APPLIED, STALE, COALESCED, QUARANTINED, FAILED, REPLICATION_LAG, BATCH_DURATION),
-    *(MIRROR_COMPLETE, MIRROR_DOUBTFUL, REBUILD_GIVEN_UP, QUARANTINE_SIZE),
+    *(MIRROR_COMPLETE, MIRROR_DOUBTFUL, REBUILD_GIVEN_UP, LONG_JOBS, QUARANTINE_SIZE),
     *(ITEMS_AUDITED, DRIFT_FOUND, DRIFT_REPAIRED),
     *(CANARY_SEEN, CANARY_LATENCY, SHARD_BEHIND),
 )

@@ -13,6 +13,7 @@ from dynamirror.cache.quarantine import count, overflow
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status
 from dynamirror.recovery.audit import last_audit
 from dynamirror.recovery.given_up import given_up
+from dynamirror.recovery.long_job import long_jobs
 from dynamirror.recovery.rebuild_state import RebuildState
 from dynamirror.recovery.room import room
 from dynamirror.replication import canary_probe
@@ -60,6 +61,7 @@ def read_status(
         doubt.doubt(evictions),
         _given_up(cache, table, marker),
         room(views, description, limit).sentence,
+        *(note.why for note in long_jobs(cache, table)),
     )
     return Status(
         table=table,

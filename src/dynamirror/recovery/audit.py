@@ -145,32 +145,6 @@ def last_turn(cache: Cache, table: str) -> AuditTurn | None:
     return decode_record(cache.call(key, b"HGET", key, b"turn"), AuditTurn, f"{key} turn")
 
 
-def is_busy(cache: Cache, table: str, *, now: Callable[[], float] = time) -> bool:
-    """Return whether another invocation audits the table.
-
-    Raises:
-        CacheError: the cache cannot be read.
-    """
-    key = audit_key(table)
-    until = decode_record(cache.call(key, b"HGET", key, b"busy"), float, f"{key} busy")
-    return until is not None and until > now()
-
-
-def save_busy(cache: Cache, table: str, until: float) -> None:
-    """Write until when an invocation audits the table at the most.
-
-    Args:
-        cache: the cache.
-        table: the table's name.
-        until: the time, in seconds since 1970; 0 once it has ended.
-
-    Raises:
-        CacheError: the cache cannot be reached.
-    """
-    key = audit_key(table)
-    cache.call(key, b"HSET", key, b"busy", encode_record(until))
-
-
 def save_turn(cache: Cache, table: str, turn: AuditTurn) -> None:
     """Write the turn under way, or the last one.
 

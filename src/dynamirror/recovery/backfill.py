@@ -1,14 +1,16 @@
 """A rebuild from start to end, by the threads of one process."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
 
+import msgspec
+
 from dynamirror.backoff import Backoff
-from dynamirror.cache.slot_scan import SlotRange
+from dynamirror.cache.slot_scan import MOVING_SECONDS, MovingError, SlotRange
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, SourceError
 from dynamirror.recovery.rebuild import Rebuild
@@ -69,7 +71,9 @@ class Backfill:
         self._rate = limit.waiting_by(self._pause)
         self._report = on_progress
         self._lock = threading.Lock()
+        # Of the segments under way, and the sum of those that are done; there may be a million.
         self._parts: dict[int, Progress] = {}
+        self._ended, self._number_ended = Progress(), 0
         self._failed = threading.Event()
 
     def run(self, *, restart: bool = False) -> BackfillProgress | None:
@@ -117,26 +121,41 @@ class Backfill:
 
     def _load(self, run: Run) -> bool:
         """Load all segments, and return whether all are loaded."""
-        self._parts = {}
+        self._parts, self._ended, self._number_ended = {}, Progress(), 0
         self._failed.clear()
-        with ThreadPoolExecutor(min(_THREADS, run.segments)) as pool:
-            futures = [pool.submit(self._load_segment, run, index) for index in range(run.segments)]
-            try:
-                return all(list(map(Future.result, futures)))
-            except BaseException:
-                self._failed.set()
-                raise
+        indexes, threads = iter(range(run.segments)), min(_THREADS, run.segments)
+        with ThreadPoolExecutor(threads) as pool:
+            futures = [pool.submit(self._load_segments, run, indexes) for _ in range(threads)]
+            return all(list(map(Future.result, futures)))
+
+    def _load_segments(self, run: Run, indexes: Iterator[int]) -> bool:
+        """Load segments that no other thread has taken, and return whether all of them are done."""
+        try:
+            while self._should_continue():
+                with self._lock:
+                    index = next(indexes, None)
+                if index is None:
+                    return True
+                if not self._load_segment(run, index):
+                    break
+        except BaseException:
+            self._failed.set()
+            raise
+        return False
 
     def _load_segment(self, run: Run, index: int) -> bool:
-        backoff = Backoff(self._stop)
+        backoff, last = Backoff(self._stop), None
 
         def record(progress: Progress) -> None:
+            nonlocal last
             backoff.reset()
+            last = progress
             with self._lock:
                 self._parts[index] = progress
-                self._report(
-                    BackfillProgress("loading", total(list(self._parts.values()), run.segments))
-                )
+                if progress.done:
+                    self._ended = total([self._ended, self._parts.pop(index)], 2)
+                    self._number_ended += 1
+                self._report(BackfillProgress("loading", self._loaded(run)))
 
         while self._should_continue():
             try:
@@ -153,21 +172,30 @@ class Backfill:
                     raise
                 backoff.wait(error)
             else:
-                record(progress)
+                if progress is not last:  # it was done before
+                    record(progress)
                 return progress.done
         return False
+
+    def _loaded(self, run: Run) -> Progress:
+        """Return the progress of all segments together."""
+        parts = total([self._ended, *self._parts.values()], 0)
+        return msgspec.structs.replace(parts, done=self._number_ended == run.segments)
 
     def _should_continue(self) -> bool:
         return not (self._stop.is_set() or self._failed.is_set())
 
     def _sweep(self, run: Run) -> SweepProgress:
         """Sweep all ranges, and return the progress, which is not done if it was stopped."""
-        loaded = total(list(self._parts.values()), run.segments)
+        loaded = self._loaded(run)
         ranges, backoff = self._rebuild.sweep_ranges(run), Backoff(self._stop)
         parts: dict[SlotRange, SweepProgress] = {}
+        since = monotonic()
 
         def record(slots: SlotRange, progress: SweepProgress) -> None:
+            nonlocal since
             backoff.reset()
+            since = monotonic()
             parts[slots] = progress
             self._report(
                 BackfillProgress("sweeping", loaded, total_swept(list(parts.values()), len(ranges)))
@@ -184,13 +212,21 @@ class Backfill:
                         on_progress=partial(record, slots),
                     )
                 except (CacheError, SourceError) as error:
-                    if self._patience is not None and backoff.failures >= self._patience:
+                    if self._gives_up(backoff, error, since):
                         raise
                     backoff.wait(error)
                 else:
                     record(slots, progress)
                     break
         return total_swept(list(parts.values()), len(ranges))
+
+    def _gives_up(self, backoff: Backoff, error: Exception, since: float) -> bool:
+        """Return whether a sweep that has made no progress since a time should end."""
+        if self._patience is None:
+            return False
+        if isinstance(error, MovingError):
+            return monotonic() - since >= MOVING_SECONDS
+        return backoff.failures >= self._patience
 
     def _pause(self, seconds: float) -> None:
         end = monotonic() + seconds

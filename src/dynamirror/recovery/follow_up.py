@@ -51,9 +51,13 @@ class FollowUp:
     _doubts: dict[str, Doubt] = field(default_factory=dict)
 
     def add(self, doubt: Doubt) -> None:
-        """Add a difference; many at once are settled immediately."""
+        """Add a difference; many at once are settled immediately.
+
+        At a low rate these are few: it must take no longer to read them again than to settle.
+        """
         self._doubts.setdefault(doubt.entry.key, doubt)
-        if len(self._doubts) >= _MOST_DOUBTS:
+        most = self.reader.most_at_once(max(self.settle, 1.0)) or _MOST_DOUBTS
+        if len(self._doubts) >= min(most, _MOST_DOUBTS):
             self.settle_all()
 
     @property

@@ -8,6 +8,7 @@ import msgspec
 from dynamirror.cache.slot_map import SLOTS
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError
+from dynamirror.recovery.long_job import Job
 
 DAY_SECONDS: Final = 86_400
 # Results of a verification's parts stay in the cache that long.
@@ -15,13 +16,20 @@ _VERIFICATION_SECONDS: Final = 7 * DAY_SECONDS
 # Step Functions ends an execution after a year.
 _EXECUTION_SECONDS: Final = 365 * DAY_SECONDS
 _BYTES_OF_UNIT: Final = 4096
-# A part of the cache goes through so many keys between two checkpoints, if it has as many.
-_KEYS_AT_ONCE: Final = 10_000
+# An entry is looked up for half a unit of its item's, and read again consistently.
+_LOOKUP_AND_DOUBT: Final = 1.5
+# SCAN returns that many keys at least, where it is asked for one: those that share a bucket.
+_KEYS_OF_BUCKET: Final = 12
 # More ranges than workers, so that these end together.
 _RANGES_OF_WORKER: Final = 4
 _KEYS_OF_RANGE: Final = 250_000
 _MOST_RANGES: Final = 1_000
 _MOST_LANES: Final = 1_000
+# How long a job of the state machine may take, and why no longer.
+_ENDS: Final = {
+    Job.REBUILD: (_EXECUTION_SECONDS, "a state machine may run for"),
+    Job.VERIFICATION: (_VERIFICATION_SECONDS, "results are kept for"),
+}
 
 
 class TableSize(msgspec.Struct, frozen=True):
@@ -78,10 +86,6 @@ class TableSize(msgspec.Struct, frozen=True):
         useful = ceil(self.entries / _KEYS_OF_RANGE) if self.items else _MOST_RANGES
         return max(1, min(SLOTS, _MOST_RANGES, useful, _RANGES_OF_WORKER * workers))
 
-    def lookups_at_once(self, parts: int = 1) -> float:
-        """Return the read units between two checkpoints in one of several parts of the cache."""
-        return min(_KEYS_AT_ONCE, self.entries / parts) * self.item_units / 2
-
     def audit_parts(self, units: float, turns: float) -> int:
         """Return in how many parts audits compare, to keep to a day's read units.
 
@@ -101,19 +105,76 @@ def lanes(parts: int) -> int:
     return max(1, min(parts, _MOST_LANES))
 
 
-def check_backfill(size: TableSize, rate: float | None, *, consistent: bool) -> str | None:
-    """Return a sentence if a rebuild takes longer than a day at its rate.
+class Duration(msgspec.Struct, frozen=True):
+    """How long a job takes at its rate.
+
+    Args:
+        job: the job.
+        units: its read units.
+        rate: read units per second; 0 for no limit.
+    """
+
+    job: Job
+    units: float
+    rate: float
+
+    @property
+    def seconds(self) -> float:
+        """The seconds that the job takes at least."""
+        return self.units / self.rate if self.rate else 0.0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it takes more than a day."""
+        return self.seconds > DAY_SECONDS
+
+    @property
+    def sentence(self) -> str:
+        """What the job takes, and what a day would need."""
+        text = (
+            f"rate: at {self.rate:,g} read units a second, the {self.job} of {self.units:,.0f} "
+            f"units takes {_span(self.seconds)}"
+        )
+        if self.is_long:
+            text += f"; a day would need {ceil(self.units / DAY_SECONDS):,}"
+        return text
+
+
+def rebuild_time(size: TableSize, rate: float | None, *, consistent: bool) -> Duration:
+    """Return how long a rebuild takes.
 
     Args:
         size: the table's size.
         rate: read units per second of all workers together; None or 0 for no limit.
         consistent: whether reads are strongly consistent.
-
-    Raises:
-        ConfigError: it would take too long to end.
     """
     units = size.scan_units if consistent else size.scan_units / 2
-    return _check("rebuild", units, rate, _EXECUTION_SECONDS, "a state machine may run for")
+    return Duration(Job.REBUILD, units, rate or 0.0)
+
+
+def verification_time(size: TableSize, rate: float | None) -> Duration:
+    """Return how long a verification takes.
+
+    Args:
+        size: the table's size.
+        rate: read units per second of all workers together; None or 0 for no limit.
+    """
+    return Duration(Job.VERIFICATION, size.comparison_units, rate or 0.0)
+
+
+def check_end(duration: Duration) -> None:
+    """Check that a job of the state machine comes to its end.
+
+    Raises:
+        ConfigError: it would take too long.
+    """
+    most, reason = _ENDS[duration.job]
+    if duration.seconds > most:
+        raise ConfigError(
+            f"rate: at {duration.rate:,g} read units a second, the {duration.job} of "
+            f"{duration.units:,.0f} units takes {_span(duration.seconds)}, and {reason} "
+            f"{most // DAY_SECONDS:,.0f} days; give at least {ceil(duration.units / most):,}"
+        )
 
 
 def check_pace(
@@ -121,17 +182,18 @@ def check_pace(
     rate: float | None,
     *,
     workers: int = 1,
-    parts: int = 1,
     seconds: float,
     settle: float,
 ) -> None:
     """Check that an invocation gets from one checkpoint of a comparison to the next.
 
+    A lower rate makes checkpoints more frequent. But between two of them, at least the items of one
+    SCAN's keys are looked up, and read again if their entries are in doubt.
+
     Args:
         size: the table's size.
         rate: read units per second of all workers together; None or 0 for no limit.
         workers: how many functions work at a time.
-        parts: the number of parts that the cache is divided into.
         seconds: the time of one invocation of a function.
         settle: seconds that an invocation may take to settle differences.
 
@@ -143,46 +205,15 @@ def check_pace(
             f"settle: differences may take {settle:,.0f} s to settle, but a function has "
             f"{seconds:,.0f} s; give a shorter time"
         )
-    needed = size.lookups_at_once(parts) / (seconds - settle) * workers
+    needed = _LOOKUP_AND_DOUBT * _KEYS_OF_BUCKET * size.item_units / (seconds - settle) * workers
     if rate and rate < needed:
         raise ConfigError(
             f"rate: {workers} functions at a time cannot get from one checkpoint to the next "
-            f"with {rate:g} read units a second together; give at least {ceil(needed):,}, or "
+            f"with {rate:g} read units a second together; give at least {needed:,.2g}, or "
             "fewer functions (maxConcurrency)"
         )
 
 
-def check_verification(
-    size: TableSize, rate: float | None, *, workers: int, seconds: float, settle: float
-) -> str | None:
-    """Return a sentence if a verification takes longer than a day at its rate.
-
-    Args:
-        size: the table's size.
-        rate: read units per second of all workers together; None or 0 for no limit.
-        workers: how many functions work at a time.
-        seconds: the time of one invocation of a function.
-        settle: seconds that an invocation may take to settle differences.
-
-    Raises:
-        ConfigError: it would take too long to end, or could not get from one checkpoint to another.
-    """
-    check_pace(size, rate, workers=workers, seconds=seconds, settle=settle)
-    reason = "results are kept for"
-    return _check("verification", size.comparison_units, rate, _VERIFICATION_SECONDS, reason)
-
-
-def _check(job: str, units: float, rate: float | None, most: float, reason: str) -> str | None:
-    seconds = units / rate if rate else 0.0
-    if seconds <= DAY_SECONDS:
-        return None
-    sentence = (
-        f"rate: at {rate:,g} read units a second, the {job} of {units:,.0f} units takes "
-        f"{seconds / DAY_SECONDS:,.1f} days"
-    )
-    if seconds > most:
-        least = ceil(units / most)
-        raise ConfigError(
-            f"{sentence}, and {reason} {most // DAY_SECONDS:,.0f} days; give at least {least:,}"
-        )
-    return f"{sentence}; a day would need {ceil(units / DAY_SECONDS):,}"
+def _span(seconds: float) -> str:
+    days = seconds / DAY_SECONDS
+    return f"{days:,.1f} days" if days >= 1 else f"{seconds / 3600:,.1f} hours"

@@ -115,7 +115,9 @@ class Sweep:
     ) -> SweepProgress:
         doubtful = self._unconfirmed(entries, fences)
         deleted, written = now.deleted, now.written
-        for chunk in chunked(expected_entries(doubtful, self.reader), entry_weight, most=_AT_ONCE):
+        # What is applied is not in doubt again, if a pause for the rate ends the work.
+        most = min(_AT_ONCE, self.reader.most_at_once() or _AT_ONCE)
+        for chunk in chunked(expected_entries(doubtful, self.reader), entry_weight, most=most):
             deletes = [entry for entry in chunk if isinstance(entry, Delete)]
             puts = [entry for entry in chunk if isinstance(entry, Put)]
             deleted += apply_all(self.cache, deletes, fence_ttl=self.fence_ttl).applied

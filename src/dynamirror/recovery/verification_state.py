@@ -5,30 +5,14 @@ from typing import Final
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
-from dynamirror.cache.slot_scan import ranges
 from dynamirror.cache.stored_record import decode_record, encode_record
-from dynamirror.recovery.comparison import CachePart, Comparison, Part, PartProgress, TablePart
+from dynamirror.recovery.comparison import Comparison, PartProgress
 from dynamirror.recovery.rebuild_state import LostError
 from dynamirror.views.keyspace import verification_key
 
 # A slow verification's results must stay in the cache until it ends.
 _SECONDS: Final = 7 * 86_400
 _AT_ONCE: Final = 1000
-
-
-def parts_of(cache: Cache, segments: int, slot_ranges: int) -> list[Part]:
-    """Return the parts of a whole verification, those of the table first.
-
-    Args:
-        cache: the cache.
-        segments: the number of parts of the table.
-        slot_ranges: the number of parts of the cache, if it is a cluster.
-
-    Raises:
-        CacheError: the cache cannot be reached.
-    """
-    table: list[Part] = [TablePart(index, segments) for index in range(segments)]
-    return table + [CachePart(slots) for slots in ranges(cache, slot_ranges)]
 
 
 class VerificationState:

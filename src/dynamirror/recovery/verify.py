@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.slot_scan import ALL_SLOTS, scan_range
+from dynamirror.cache.slot_scan import ALL_SLOTS, MOVING_SECONDS, scan_range
 from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Scan, Segment
 from dynamirror.records.attribute_value import Item
@@ -174,7 +174,13 @@ class Verification:
                 yield PartProgress(done=page.next is None, start=page.next)
             return
         before, checkpoint = comparison.entries - start.comparison.entries, start.checkpoint
-        for batch in scan_range(self.cache, part.slots, start.checkpoint):
+        for batch in scan_range(
+            self.cache,
+            part.slots,
+            start.checkpoint,
+            most=self.reader.most_at_once,
+            patience=MOVING_SECONDS if progress is None else 0.0,
+        ):
             if batch.restarted:
                 comparison.entries = before
                 if progress is not None:  # those that are still there are found again

@@ -70,6 +70,11 @@ def given_up_key(table: str) -> str:
     return f"{RESERVED}{{{table}}}:given-up"
 
 
+def long_job_key(table: str, job: str) -> str:
+    """Return the key of the note about a job that takes long."""
+    return f"{RESERVED}{{{table}}}:long-job:{job}"
+
+
 def verification_key(table: str, verification: str, part: int) -> str:
     """Return the key of the result of one part of a verification."""
     return f"{RESERVED}{{{table}}}:verification:{verification}:{part}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.builders import STREAM_ARN, Time, record
+from tests.support.scans import keys_in
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
@@ -88,7 +89,7 @@ Mirror = Callable[..., Mirrored]
 @pytest.fixture
 def mirror(cache: Cache, valkey: EmbeddedValkey, dynamodb: EmbeddedDynamoDB) -> Iterator[Mirror]:
     """Make a table of its own and its mirror, in a cluster that is empty."""
-    assert not list(cache.scan("*"))
+    assert not list(keys_in(cache, "*"))
     with ExitStack() as stack:
 
         def make(*specs: ViewSpec, limit: int = 10_000) -> Mirrored:

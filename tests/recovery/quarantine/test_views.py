@@ -4,6 +4,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from tests.support.scans import keys_in
 
 from dynamirror.dynamodb import items as rows
 from dynamirror.recovery.redrive import Outcome
@@ -20,7 +21,7 @@ ROME, OSLO, BONN = ({"S": name} for name in ("Rome", "Oslo", "Bonn"))
 
 def shown(mirrored: Any) -> set[bytes]:
     """The entries in the cache."""
-    return {key for key in mirrored.cache.scan("*") if not key.startswith(b"dynamirror:")}
+    return {key for key in keys_in(mirrored.cache, "*") if not key.startswith(b"dynamirror:")}
 
 
 def changed(
