@@ -200,6 +200,8 @@ def check_pace(
     Raises:
         ConfigError: it does not.
     """
+    if not (settle or rate):
+        return  # then an invocation gets further, however short it is
     if settle >= seconds:
         raise ConfigError(
             f"settle: differences may take {settle:,.0f} s to settle, but a function has "
