@@ -18,6 +18,7 @@ from dynamirror.views.view import View
 
 # Entries read in one pipeline. What they hold may be large.
 AT_ONCE: Final = 500
+_Member = tuple[bytes | None, bytes | None]
 _OF_ANOTHER_KIND: Final = digest(b"a value of another kind")
 _GET: Final = b"*2\r\n$3\r\nGET\r\n$%d\r\n%b\r\n"
 _HGETALL: Final = b"*2\r\n$7\r\nHGETALL\r\n$%d\r\n%b\r\n"
@@ -56,17 +57,19 @@ def look(cache: Cache, places: Iterable[Place]) -> list[Seen | None]:
     seen: list[Seen | None] = []
     places = iter(places)
     while some := list(islice(places, AT_ONCE)):
+        # Read once, since another thread may find out the member of an entry.
+        members = [(each.index, each.member) for each in some]
         try:
-            answers = cache.execute(_commands(some))
+            answers = cache.execute(_commands(some, members))
         except CacheError:
             seen += [None] * len(some)
         else:
-            seen += _all_seen(some, answers)
+            seen += _all_seen(some, members, answers)
     return seen
 
 
-def _commands(places: Sequence[Place]) -> Iterator[Command]:
-    for place in places:
+def _commands(places: Sequence[Place], members: Sequence[_Member]) -> Iterator[Command]:
+    for place, (index, member) in zip(places, members, strict=True):
         view, key = place.view, place.key
         size, fence = len(key), fence_key(key.decode()).encode()
         yield Command(key, _GET % (len(fence), fence))
@@ -75,22 +78,23 @@ def _commands(places: Sequence[Place]) -> Iterator[Command]:
             yield Command(key, _EXPIRETIME % (size, key))
         is_hash = view.encoding.layout is ValueType.HASH
         yield Command(key, (_HGETALL if is_hash else _GET) % (size, key))
-        index, member = place.index, place.member
         if index is not None and member is not None:
             yield Command(index, _ZSCORE % (len(index), index, len(member), member))
 
 
-def _all_seen(places: Sequence[Place], answers: Sequence[Any]) -> Iterator[Seen | None]:
+def _all_seen(
+    places: Sequence[Place], members: Sequence[_Member], answers: Sequence[Any]
+) -> Iterator[Seen | None]:
     has_failures = Failure in set(map(type, answers))
     at = 0
-    for place in places:
+    for place, (index, member) in zip(places, members, strict=True):
         view, begin = place.view, at
         fence, at = answers[at], at + 1
         expires = score = None
         if view.ttl is not None:
             expires, at = answers[at], at + 1
         value, at = answers[at], at + 1
-        if place.index is not None and place.member is not None:
+        if index is not None and member is not None:
             score, at = answers[at], at + 1
         if has_failures:
             failures = [each for each in answers[begin:at] if isinstance(each, Failure)]
