@@ -6,7 +6,6 @@ from heapq import heappop, heappush
 from itertools import count
 from typing import Any, cast
 
-from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.errors import CacheError
@@ -146,7 +145,7 @@ class Simulation:
         self._number = count()
         self._sequence = count(_FIRST)
         self.inspector = Inspector(
-            cast("Cache", self.cache),
+            cast("Any", self.cache),
             self.views,
             1.0,
             thresholds,
