@@ -10,6 +10,7 @@ from dynamirror.cdk.changes_simulator import ChangesSimulator
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.function_context import FunctionContext
 from dynamirror.cdk.identity_guard import IdentityGuard
+from dynamirror.cdk.inspector import Inspector
 from dynamirror.cdk.mirror import Mirror
 from dynamirror.cdk.mirrored_table import MirroredTable
 from dynamirror.cdk.recovery import Recovery
@@ -83,7 +84,14 @@ class DynamirrorStack(Stack):
             "OperatorName": recovery.operator.function_name,
             "StateMachineArn": recovery.machine.state_machine_arn,
             **self._simulator(context),
-            **add_monitoring(self, deployment, context=context, mirror=mirror, recovery=recovery),
+            **add_monitoring(
+                self,
+                deployment,
+                context=context,
+                mirror=mirror,
+                recovery=recovery,
+                inspector=self._inspector(context),
+            ),
         }
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)
@@ -152,6 +160,14 @@ class DynamirrorStack(Stack):
             segments=recovery.segments,
             concurrency=recovery.concurrency,
             rate=recovery.rate,
+        )
+
+    def _inspector(self, context: FunctionContext) -> Inspector | None:
+        section = self.deployment.inspector
+        if not section.enabled:
+            return None
+        return Inspector(
+            self, "Inspector", context=context, share=section.share, filter=section.filter
         )
 
     def _simulator(self, context: FunctionContext) -> dict[str, str]:
