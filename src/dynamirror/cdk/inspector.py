@@ -59,7 +59,7 @@ class Inspector(Construct):
         context: FunctionContext,
         share: float = 0.01,
         thresholds: Sequence[int] = (1, 10, 60, 300, 600),
-        filter: str | None = None,  # noqa: A002 - as Lambda calls it
+        filter: str | None = None,
     ) -> None:
         super().__init__(scope, id)
         self.failures = self._queue("Failures", retention_period=_FAILURES_KEPT)
@@ -67,9 +67,7 @@ class Inspector(Construct):
             "Questions",
             retention_period=_QUESTIONS_KEPT,
             visibility_timeout=_HIDDEN,
-            dead_letter_queue=sqs.DeadLetterQueue(
-                queue=self.failures, max_receive_count=_ATTEMPTS
-            ),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=self.failures, max_receive_count=_ATTEMPTS),
         )
         self.judge = MirrorFunction(
             self,
@@ -151,6 +149,4 @@ class Inspector(Construct):
             "lambda:InvokeFunction": judge.function_arn,
         }
         for action, arn in rights.items():
-            self.function.add_to_role_policy(
-                iam.PolicyStatement(actions=[action], resources=[arn])
-            )
+            self.function.add_to_role_policy(iam.PolicyStatement(actions=[action], resources=[arn]))

@@ -136,6 +136,7 @@ class DynamirrorStack(Stack):
             parallelization_factor=options.parallelization_factor,
             max_batching_window=Duration.seconds(options.max_batching_window),
             log_batches=options.log_batches,
+            log_sequences=self.deployment.inspector.enabled,
             memory_mb=options.memory_mb,
             reserved_concurrent_executions=options.reserved_concurrency,
             function_per_table=options.function_per_table,
