@@ -20,8 +20,9 @@ from dynamirror.cache.acl import Role
 from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
 from dynamirror.cdk.mirror import environment
 
-_TIMEOUT: Final = Duration.seconds(30)
-_JUDGE_TIMEOUT: Final = Duration.seconds(20)
+# The inspector waits for the judge, which waits for a cache that hangs.
+_TIMEOUT: Final = Duration.seconds(70)
+_JUDGE_TIMEOUT: Final = Duration.seconds(60)
 _MEMORY_MB: Final = 512
 _RECORDS, _QUESTIONS = 1000, 10
 # A stream's batch that fails is given up soon: it is counted nowhere, and must hold up nothing.
@@ -29,7 +30,7 @@ _STREAM_RETRIES: Final = 2
 _STREAM_AGE: Final = Duration.minutes(5)
 # AWS recommends six times the timeout of the function that reads the queue, and five attempts.
 # https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-configure.html
-_HIDDEN: Final = Duration.seconds(180)
+_HIDDEN: Final = Duration.seconds(420)
 _ATTEMPTS: Final = 5
 _FAILURES_KEPT: Final = Duration.days(14)
 _QUESTIONS_KEPT: Final = Duration.hours(2)

@@ -37,6 +37,8 @@ logger = logging.getLogger("dynamirror")
 _QUEUE: Final = "aws:sqs"
 # SQS takes so many messages at a time.
 _AT_ONCE: Final = 10
+# Longer than the judge may take; a request that is repeated would count twice.
+_JUDGE_SECONDS: Final = 65.0
 
 
 class InspectorFunction:
@@ -54,7 +56,7 @@ class InspectorFunction:
         self._views = views
         shared = aws.shared()
         self._queue = shared.client("sqs")
-        self._functions = shared.client("lambda")
+        self._functions = shared.client("lambda", read_timeout=_JUDGE_SECONDS)
 
     def sample(self, records: Sequence[Mapping[str, Any]]) -> int:
         """Send questions about the sampled changes of records, and return their number.
@@ -96,9 +98,10 @@ class InspectorFunction:
                 table, keys = stream_record.parse_stream_arn(arn).table, stream_record.keys(record)
             except (KeyError, RecordError):
                 raise RecordError("a record is none of a DynamoDB stream") from None
+            if keys is None:
+                skipped[table] = skipped.get(table, 0) + 1
+                continue
             try:
-                if keys is None:
-                    raise RecordError("the record has no key")
                 bound = self._views.bound(table) or self._views.meet(table, frozenset(keys))
                 schema = bound[0].schema
                 if is_sampled(canonical_key(keys, schema.keys), self._settings.share):

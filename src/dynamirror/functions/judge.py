@@ -5,7 +5,6 @@ It keeps nothing between invocations: what it must know, the questions carry.
 
 import functools
 import os
-from collections import Counter
 from collections.abc import Callable, Sequence
 from time import sleep, time
 from typing import Any, Final
@@ -14,6 +13,7 @@ import msgspec
 
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import Aws
+from dynamirror.functions.inspection_counts import InspectionCounts
 from dynamirror.functions.inspector import views_of
 from dynamirror.functions.item_reads import item_reader
 from dynamirror.functions.questions import InspectorSettings, Question, Questions, all_questions
@@ -33,10 +33,9 @@ from dynamirror.inspection.pending import BEFORE, NEVER, Pending, WatchedEntry, 
 from dynamirror.inspection.sampling import canonical_key, key_hash
 from dynamirror.inspection.settling import Case, ReadTable, Settling
 from dynamirror.inspection.tally import ViewTally, Violation
-from dynamirror.inspection.violations import log_violation, sequence_number_in, stream_label_in
+from dynamirror.inspection.violations import sequence_number_in, stream_label_in
 from dynamirror.inspection.watch import latest_age
 from dynamirror.metrics import catalogue as metrics
-from dynamirror.metrics import emf
 from dynamirror.records.version import parse
 from dynamirror.settings import Settings
 from dynamirror.views.view import View, Views
@@ -45,50 +44,6 @@ _CONSISTENT: Final = frozenset({Answer.SHOWN, Answer.NEWER})
 # What is due later goes back to the queue.
 _LONGEST_WAIT: Final = 2.0
 _encode: Final = msgspec.json.Encoder().encode
-
-
-class Counts:
-    """The counts of one invocation for one table, written as metrics.
-
-    Args:
-        table: name of the table.
-    """
-
-    def __init__(self, table: str) -> None:
-        self.table = table
-        self._sums: Counter[metrics.Metric] = Counter()
-        self._staleness: list[float] = []
-        self._kinds: Counter[str] = Counter()
-
-    def add(self, metric: metrics.Metric, count: int = 1) -> None:
-        """Add to a count."""
-        self._sums[metric] += count
-
-    def answer(self, threshold: float, *, is_consistent: bool) -> None:
-        """Count an answer at a threshold."""
-        self.add(metrics.asked_within(threshold))
-        if is_consistent:
-            self.add(metrics.consistent_within(threshold))
-
-    def show(self, age: float) -> None:
-        """Count a change that is first seen at an age, in seconds."""
-        self._staleness.append(round(max(0.0, age), 3))
-
-    def violate(self, violation: Violation) -> None:
-        """Count and log a violation."""
-        self._kinds[violation.kind.value] += 1
-        log_violation(violation)
-
-    def write(self) -> None:
-        """Write the metrics: one line, and one for each kind of violation."""
-        values: dict[metrics.Metric, float | list[float]] = {
-            metric: count for metric, count in self._sums.items() if count
-        }
-        if self._staleness:
-            values[metrics.STALENESS] = self._staleness
-        emf.emit(self.table, values)
-        for kind, count in self._kinds.items():
-            emf.emit(self.table, {metrics.CONSISTENCY_VIOLATIONS: count}, {metrics.KIND: kind})
 
 
 class Judge:
@@ -124,21 +79,46 @@ class Judge:
     def __call__(self, messages: Sequence[Questions]) -> list[Questions]:
         """Judge questions, and return those that are asked again."""
         by_table: dict[str, list[Questions]] = {}
-        for message in messages:
+        for message in sorted(messages, key=self._seconds_early):
             by_table.setdefault(message.table, []).append(message)
         later: list[Questions] = []
         for table, its_messages in by_table.items():
-            counts = Counts(table)
+            counts = InspectionCounts(table)
             try:
-                for message in its_messages:
-                    if self._judge(message, counts):
-                        later.append(message)
+                later += self._judge_table(its_messages, counts)
             finally:
                 counts.write()
         return later
 
-    def _judge(self, message: Questions, counts: Counts) -> bool:
-        """Judge questions, and return whether they are asked again."""
+    def _judge_table(
+        self, messages: Sequence[Questions], counts: InspectionCounts
+    ) -> list[Questions]:
+        """Judge the questions of one table, in the order in which they are due."""
+        later: list[Questions] = []
+        unsettled: list[tuple[_Asked, Question]] = []
+        for message in messages:
+            self._begin(message, counts)
+            if self._seconds_early(message) > _LONGEST_WAIT:
+                later.append(message)
+                continue
+            asked = _Asked(
+                message, self._views_of(message), counts, self._ages[message.stage], message.stage
+            )
+            open_ = self._ask_twice(asked)
+            if asked.stage == self._last:
+                unsettled += [(asked, question) for question in open_]
+                continue
+            for _question in open_:
+                counts.answer(asked.threshold, is_consistent=False)
+            message.stage += 1
+            if message.questions:
+                later.append(message)
+        if unsettled:
+            self._settle(messages[0].table, unsettled)
+        return later
+
+    def _begin(self, message: Questions, counts: InspectionCounts) -> None:
+        """Count new questions, and pass over the thresholds that are too long ago."""
         if message.is_new:
             counts.add(metrics.CONSISTENCY_CHECKS, len(message.questions))
             message.is_new = False
@@ -146,29 +126,21 @@ class Judge:
         while message.stage < self._last and self._is_late(message):
             counts.add(metrics.CONSISTENCY_UNDECIDED, len(message.questions))
             message.stage += 1
-        if self._seconds_early(message) > _LONGEST_WAIT:
-            return True
-        views = self._views_of(message)
-        known = [each for each in message.questions if each.expectation.view in views]
+
+    def _ask_twice(self, asked: "_Asked") -> list[Question]:
+        """Return the questions of a message that are not shown, not even when they are due."""
+        message = asked.message
+        known = [each for each in message.questions if each.expectation.view in asked.views]
         # The others have a view that is no longer there.
-        counts.add(metrics.CONSISTENCY_UNDECIDED, len(message.questions) - len(known))
+        asked.counts.add(metrics.CONSISTENCY_UNDECIDED, len(message.questions) - len(known))
         message.questions = known
-        asked = _Asked(message, views, counts, self._ages[message.stage])
         open_ = self._ask(asked, known, is_first=True)
         if open_ and (early := self._seconds_early(message)) > 0:
-            # What comes a little early and is not shown yet is asked at its time.
             self._wait(early)
-        open_ = self._ask(asked, open_, is_first=False)
-        if message.stage == self._last:
-            self._settle(asked, open_)
-            return False
-        for _question in open_:
-            counts.answer(asked.threshold, is_consistent=False)
-        message.stage += 1
-        return bool(known)
+        return self._ask(asked, open_, is_first=False)
 
     def _seconds_early(self, message: Questions) -> float:
-        return message.base + self._ages[message.stage] - self._clock()
+        return message.base + self._ages[min(message.stage, self._last)] - self._clock()
 
     def _is_late(self, message: Questions) -> bool:
         return self._clock() - message.base > latest_age(self._ages[message.stage])
@@ -201,7 +173,7 @@ class Judge:
                 continue
             goes_back = self._goes_back(asked, question, seen, is_first=is_first)
             answer = judge(question.expectation, seen, now)
-            is_last = asked.message.stage == self._last
+            is_last = asked.stage == self._last
             if goes_back or answer not in _CONSISTENT or (is_last and answer is Answer.NEWER):
                 open_.append(question)
             else:
@@ -235,20 +207,20 @@ class Judge:
             asked.counts.add(metrics.CONSISTENCY_UNDECIDED)
             return
         asked.counts.answer(asked.threshold, is_consistent=True)
-        question.shown = asked.message.stage
+        question.shown = asked.stage
 
-    def _settle(self, asked: "_Asked", questions: Sequence[Question]) -> None:
+    def _settle(self, table: str, unsettled: Sequence[tuple["_Asked", Question]]) -> None:
         """Compare with the table what is not shown at the last threshold."""
-        settling = Settling(self.cache, self._read_table(asked.message.table))
+        settling = Settling(self.cache, self._read_table(table))
         by_entry = {}
-        for question in questions:
+        for asked, question in unsettled:
             pending = _pending(asked, question)
-            by_entry[id(pending.entry)] = question
+            by_entry[id(pending.entry)] = asked, question
             settling.add(pending, self._clock(), is_late=self._is_late(asked.message))
         while (due := settling.next()) is not None:
             self._wait(max(0.0, due - self._clock()))
             for case in settling.run(self._clock):
-                question = by_entry[id(case.pending.entry)]
+                asked, question = by_entry[id(case.pending.entry)]
                 self._close(asked, question, case)
                 if row := _row_to_expect(case, self._clock()):
                     # A newer change may explain the difference, but a fence can be wrong.
@@ -300,12 +272,14 @@ class _Asked(msgspec.Struct):
         views: the views of its table, by name.
         counts: takes the counts.
         threshold: the age at which it asks, in seconds.
+        stage: number of the threshold.
     """
 
     message: Questions
     views: dict[str, View]
-    counts: Counts
+    counts: InspectionCounts
     threshold: float
+    stage: int
 
 
 def _pending(asked: _Asked, question: Question) -> Pending:
