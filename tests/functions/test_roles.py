@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from tests.support.builders import Time, record
 from tests.support.deadlines import wait_until
@@ -23,14 +24,17 @@ from dynamirror.cache.completeness_marker import record_gap
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.functions import auditor, canary, environment, operator, worker
+from dynamirror.functions import auditor, canary, environment, judge, operator, worker
+from dynamirror.functions.questions import Question, Questions
+from dynamirror.inspection.expectation import expectations_of_change
+from dynamirror.records.stream_record import decode
 from dynamirror.replication.replicator import build
 from dynamirror.runner.event_source_mapping import EventSourceMapping
 from dynamirror.runner.follower import Follower
 from dynamirror.settings import Settings, load_views
 from dynamirror.views import canary as canary_item
 from dynamirror.views.mirror_toml import check_views
-from dynamirror.views.view import Schema, bind_views
+from dynamirror.views.view import Schema, Views, bind_views
 
 VIEWS = """
 [[view]]
@@ -116,7 +120,7 @@ class Roles:
 
     def forget(self) -> None:
         """End the sandbox, if there is one."""
-        for function in (replicator.replicator, environment.operations):
+        for function in (replicator.replicator, environment.operations, judge.the_judge):
             if function.cache_info().currsize:
                 function().cache.close()
             function.cache_clear()
@@ -241,11 +245,26 @@ def probe(_roles: Roles) -> None:
     assert "did not have it" in canary.handler({}, Time(0.3))["error"]
 
 
+def inspect(roles: Roles) -> None:
+    """Ask for entries that changed meanwhile, until the table decides."""
+    views = Views(load_views(os.environ["DYNAMIRROR_CONFIG"]), lambda *_: roles.views[0].schema)
+    made = [change(n, n, order(n, **UNTIL)) for n in (1, 2)]
+    asked = [
+        Question(expectation, one.keys)
+        for one in map(decode, ({**each, "eventSourceARN": roles.stream} for each in made))
+        for view in views.of_change(one)
+        for expectation in expectations_of_change(view, one)
+    ]
+    message = Questions(roles.table, time.time() - 600, asked, stage=4)
+    assert judge.handler([msgspec.to_builtins(message)]) == []
+
+
 WORK = {
     Role.REPLICATOR: replicate,
     Role.OPERATOR: operate,
     Role.AUDITOR: audit,
     Role.CANARY: probe,
+    Role.INSPECTOR: inspect,
 }
 
 

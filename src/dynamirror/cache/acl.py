@@ -184,6 +184,6 @@ def _state_rules(role: Role, table: str) -> Iterator[str]:
         case Role.CANARY:
             yield from (f"%R~{key}" for key in (mirror, quarantine, canary))
         case Role.INSPECTOR:
-            yield f"%R~{keyspace.heartbeats_key(table)}"
+            pass  # the entries and their fences are all that it reads
         case Role.READER:
             yield from (f"%R~{key}" for key in (mirror, keyspace.heartbeats_key(table)))

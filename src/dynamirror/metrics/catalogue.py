@@ -1,7 +1,7 @@
 """The catalogue of metrics, with their names in CloudWatch and in OpenMetrics."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cache
 from math import isfinite
@@ -97,7 +97,7 @@ Values = Mapping[Metric, float]
 
 _LAG_BUCKETS = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 _DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
-STALENESS_BUCKETS: Final = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+STALENESS_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 45.0)
 
 
@@ -252,3 +252,18 @@ def of_batch(batch: BatchResult) -> dict[Metric, float]:
     if batch.lag is not None:
         values[REPLICATION_LAG] = batch.lag
     return {metric: round(value, 3) for metric, value in values.items() if isfinite(value)}
+
+
+class Inspected(msgspec.Struct, frozen=True):
+    """The counts of one table's inspection so far.
+
+    Args:
+        counts: counts by metric.
+        violations: violations by kind.
+        staleness: changes by the age at which they were first seen, in the buckets of the metric,
+            and those beyond.
+    """
+
+    counts: Mapping[Metric, float]
+    violations: Mapping[str, int]
+    staleness: Sequence[int]
