@@ -330,8 +330,9 @@ class Reader:
         name = oracle.name_of(key, self._world.keys)
         return SnapshotRow(key, self._world.table.get(name), self._horizon)
 
-    def read_many(self, keys: Any) -> Iterator[SnapshotRow]:
-        """Read items."""
+    def read_many(self, keys: Any, *, consistent: bool = True) -> Iterator[SnapshotRow]:
+        """Read items, consistently in any case."""
+        del consistent
         return map(self.read, keys)
 
 

@@ -264,6 +264,6 @@ def test_the_rebuilds_of_several_tables_share_one_limit() -> None:
     for rebuild in rebuilds:
         rebuild._rate.begin(5)
     limit.waiting_by(waits.append).begin(15)
-    assert waits == [1.5]  # 25 units, and 10 of them at once
+    assert waits == [1.0]  # until the 10 units before are paid for
     Rate(None).waiting_by(waits.append).begin(5)
-    assert waits == [1.5]
+    assert waits == [1.0]

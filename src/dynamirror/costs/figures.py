@@ -41,7 +41,7 @@ LAMBDA_LINES: Final = 300  # bytes of START, END and REPORT, which `logBatches` 
 REPLICATOR_METRICS: Final = 4  # sent while all goes well; the other four are zero
 AUDITOR_METRICS: Final = 6
 CANARY_METRICS: Final = 2  # beside those that the auditor sends, too
-ALARMS: Final = 16  # with auditor and canary
+ALARMS: Final = 18  # with auditor and canary
 SEQUENCES: Final = 97  # bytes that each line has more where there is an inspector
 
 # --- The inspector.
