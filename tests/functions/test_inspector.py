@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.support.builders import STREAM_ARN, item
-from tests.support.inspected import Counted, Inspected, on_the_clock
+from tests.support.judged import Counted, Inspected, on_the_clock
 from tests.support.sandboxes import fresh_logger
 
 from dynamirror.cache.client import Cache

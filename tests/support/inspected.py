@@ -1,184 +1,238 @@
-"""The inspector's functions around a queue and a table of a test, on a clock of the test."""
+"""A table, its stream, its cache and an inspector in simulated time: any interleaving of reads."""
 
-import io
-import json
-from collections.abc import Callable, Iterator, Sequence
-from time import time
-from typing import Any
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from heapq import heappop, heappush
+from itertools import count
+from typing import Any, cast
 
-import msgspec
-import pytest
-from tests.support.emf_lines import emf_lines
-from tests.support.mirroring import Mirror, Table
+from dynamirror.cache.scripts import Command
+from dynamirror.dynamodb.items import SnapshotRow
+from dynamirror.errors import CacheError
+from dynamirror.inspection.inspector import Inspector
+from dynamirror.inspection.tally import Tally, ViewTally, Violation
+from dynamirror.records.attribute_value import Item
+from dynamirror.records.stream_record import Change
+from dynamirror.records.version import ChangeVersion, SnapshotVersion, Version, parse, supersedes
+from dynamirror.views.encoding import ValueType, unpack_fields
+from dynamirror.views.entry import Entry, Put, entries_of_change
+from dynamirror.views.keyspace import fence_key
+from dynamirror.views.view import Schema, ViewSpec, bind_views
 
-from dynamirror.cache.client import Cache
-from dynamirror.dynamodb.items import CONSISTENT_MARGIN, SnapshotRow
-from dynamirror.functions import inspector
-from dynamirror.functions.inspector import InspectorFunction
-from dynamirror.functions.judge import Judge
-from dynamirror.functions.questions import InspectorSettings, Questions, all_questions
-from dynamirror.records.version import SnapshotVersion
-from dynamirror.views.view import Schema, Views, ViewSpec
+SCHEMA = Schema("users", ("id",), ("S",))
+BEGIN = 1_790_000_000.0
+EPOCH = 1_780_000_000_000
+MARGIN = 10
+_FIRST = 10**39
 
 
-class Queue:
-    """SQS with one queue: messages that are delayed, and those that it refuses.
+class ModelCache:
+    """A cache in memory that takes just the commands of an inspector.
 
     Args:
         clock: returns seconds since 1970.
+        between: called before each command is answered.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], between: Callable[[], object]) -> None:
         self._clock = clock
-        self.waiting: list[tuple[float, str]] = []
-        self.refuses: set[int] = set()
-        self._calls = 0
+        self._between = between
+        self.values: dict[bytes, Any] = {}
+        self.expiries: dict[bytes, int] = {}
+        self.sets: dict[bytes, dict[bytes, float]] = {}
+        self.is_down = False
+        self.is_fenced = True
+        self.answered = 0
 
-    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
-        """Take messages, as SQS does."""
-        assert QueueUrl
-        assert len(Entries) <= 10
-        self._calls += 1
-        if self._calls in self.refuses:
-            return {"Failed": [{"Id": entry["Id"]} for entry in Entries]}
-        for entry in Entries:
-            assert isinstance(entry["DelaySeconds"], int)
-            assert 0 <= entry["DelaySeconds"] <= 900
-            assert len(entry["MessageBody"]) < 65_536
-            due = self._clock() + entry["DelaySeconds"]
-            self.waiting.append((due, entry["MessageBody"]))
-        return {}
+    def execute(self, commands: Iterable[Command]) -> list[Any]:
+        """Answer commands one by one."""
+        words = [_words(command.words) for command in commands]
+        answers = []
+        for each in words:
+            self._between()
+            if self.is_down:
+                raise CacheError("it is down")
+            self.answered += 1
+            answers.append(self._answer(*each))
+        return answers
+
+    def _answer(self, name: bytes, key: bytes, *rest: bytes) -> Any:
+        if self.expiries.get(key, self._clock() + 1) <= self._clock():
+            self.remove(key)
+        match name:
+            case b"GET":
+                return self.values.get(key)
+            case b"HGETALL":
+                return self.values.get(key, [])
+            case b"EXPIRETIME":
+                return self.expiries.get(key, -1) if key in self.values else -2
+            case b"ZSCORE":
+                score = self.sets.get(key, {}).get(rest[0])
+                return None if score is None else repr(score).encode()
+        raise AssertionError(name)
+
+    def remove(self, key: bytes) -> None:
+        """Delete an entry."""
+        self.values.pop(key, None)
+        self.expiries.pop(key, None)
+
+    def fence(self, key: str) -> Version | None:
+        """Return the version in an entry's fence."""
+        held = self.values.get(fence_key(key).encode())
+        return None if held is None else parse(held.decode())
+
+    def write(self, entry: Entry) -> None:
+        """Write an entry through its fence, as the scripts do."""
+        if self.is_fenced:
+            if not supersedes(entry.version, self.fence(entry.key)):
+                return
+            self.values[fence_key(entry.key).encode()] = str(entry.version).encode()
+        view, key = entry.view, entry.key.encode()
+        value = view.encode(entry.item) if isinstance(entry, Put) else None
+        members = view.members
+        index = members.index_key(entry.item).encode() if members else b""
+        self.remove(key)
+        if value is None:
+            if members:
+                self.sets.get(index, {}).pop(members.member(entry.item), None)
+            return
+        is_hash = view.encoding.layout is ValueType.HASH
+        self.values[key] = unpack_fields(value) if is_hash else value
+        if (expires := view.expires(entry.item)) is not None:
+            self.expiries[key] = expires
+        if members:
+            score = float(members.score(entry.item))
+            self.sets.setdefault(index, {})[members.member(entry.item)] = score
 
 
-class Inspected:
-    """A table, its mirror, and the inspector's functions.
+def _words(packed: Any) -> list[bytes]:
+    words, at = [], packed.index(b"\r\n") + 2
+    while at < len(packed):
+        begin = packed.index(b"\r\n", at) + 2
+        size = int(packed[at + 1 : begin - 2])
+        words.append(packed[begin : begin + size])
+        at = begin + size + 2
+    return words
+
+
+class Simulation:
+    """One table of which all is known, in time that passes only when something is done.
 
     Args:
-        cache: the cache.
-        spec: the view.
-        thresholds: ages in seconds, separated by commas.
-        share: share of the items that are inspected.
-        late: seconds by which messages are late.
+        spec: its view.
+        thresholds: of the inspector.
+        seed: of the delays between two commands.
+        options: of the inspector.
     """
 
     def __init__(
         self,
-        cache: Cache,
-        spec: ViewSpec,
+        spec: ViewSpec | None = None,
         *,
-        thresholds: str = "1,10,60",
-        share: float = 1.0,
-        late: float = 0.05,
+        thresholds: Sequence[float] = (1, 4, 10),
+        seed: int = 0,
+        reads_table: bool = True,
+        **options: Any,
     ) -> None:
-        self.table, self.mirror = Table(), Mirror(cache, spec)
-        # In the middle of a second, as changes are on average.
-        self.now = int(time()) + 0.5
-        self.late = late
-        self.waited: list[float] = []
-        self.reads = 0
-        self.queue = Queue(lambda: self.now)
-        self.judge_fails = False
-        views = Views((spec,), lambda table, keys: Schema(table, tuple(keys)))
-        settings = InspectorSettings(
-            queue="https://queue", judge="judge", share=share, thresholds=thresholds
+        self.now = BEGIN
+        self.rng = random.Random(seed)
+        self.views = bind_views([spec or ViewSpec()], SCHEMA)
+        self.cache = ModelCache(self.clock, self.tick)
+        self.table: dict[str, Item] = {}
+        self.violations: list[Violation] = []
+        self.tick_seconds = 0.01
+        self._events: list[tuple[float, int, Callable[[], object]]] = []
+        self._number = count()
+        self._sequence = count(_FIRST)
+        self.inspector = Inspector(
+            cast("Any", self.cache),
+            self.views,
+            1.0,
+            thresholds,
+            read_table=self.read_table if reads_table else None,
+            clock=self.clock,
+            on_violation=self.violations.append,
+            **options,
         )
-        self.judge = Judge(
-            cache,
-            views,
-            lambda _table: self.read,
-            settings.ages,
-            clock=lambda: self.now,
-            wait=self.wait,
-        )
-        self.function = InspectorFunction(settings, views, self)  # type: ignore[arg-type]
 
-    def shared(self) -> "Inspected":
-        """Return what creates the clients."""
-        return self
+    def clock(self) -> float:
+        """Return seconds since 1970."""
+        return self.now
 
-    def client(self, service: str, **_options: Any) -> Any:
-        """Return the client of SQS or Lambda."""
-        return self.queue if service == "sqs" else self
+    def tick(self) -> None:
+        """Let a random time pass, in which others act."""
+        self.advance(self.rng.random() * self.tick_seconds)
 
-    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803
-        """Invoke the judge, as Lambda does."""
-        assert FunctionName == "judge"
-        if self.judge_fails:
-            return {"FunctionError": "Unhandled", "Payload": io.BytesIO(b'{"errorType": "x"}')}
-        later = self.judge(all_questions(json.loads(Payload)))
-        return {"Payload": io.BytesIO(msgspec.json.encode(later))}
-
-    def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        self.waited.append(seconds)
-        self.now += seconds
-
-    def read(self, keys: Sequence[Any]) -> Iterator[SnapshotRow]:
-        """Read items of the table, consistently."""
-        version = SnapshotVersion(int(self.now) - CONSISTENT_MARGIN)
-        for key in keys:
-            self.reads += 1
-            yield SnapshotRow(key, self.table.items.get(key["id"]["S"]), version)
-
-    def change(self, *records: dict[str, Any], mirrored: bool = True) -> None:
-        """Give records of changes that were made just now to replicator and inspector."""
-        for record in records:
-            record["dynamodb"]["ApproximateCreationDateTime"] = int(self.now)
-        if mirrored:
-            assert self.mirror.deliver(records) is None
-        self.function.sample(records)
-
-    def pass_seconds(self, seconds: float) -> None:
-        """Let time pass, and have all judged that is due; messages come a little late."""
+    def advance(self, seconds: float) -> None:
+        """Let time pass, in which others act."""
         end = self.now + seconds
-        while self.queue.waiting and min(self.queue.waiting)[0] + self.late <= end:
-            self.queue.waiting.sort()
-            due, text = self.queue.waiting.pop(0)
-            self.now = max(self.now, due + self.late)
-            messages = [{"messageId": "1", "body": text}]
-            assert self.function.judge(messages) == []
+        while self._events and self._events[0][0] <= end:
+            at, _number, act = heappop(self._events)
+            self.now = max(self.now, at)
+            act()
         self.now = max(self.now, end)
 
-    def messages(self) -> list[Questions]:
-        """Return the messages that wait."""
-        return [Questions.from_json(text) for _due, text in self.queue.waiting]
+    def at(self, seconds: float, act: Callable[[], object]) -> None:
+        """Do something at a time, in seconds since the begin."""
+        heappush(self._events, (BEGIN + seconds, next(self._number), act))
 
+    def read_table(self, keys: Sequence[Item]) -> Iterator[SnapshotRow]:
+        """Read items consistently; time passes before and after."""
+        for key in keys:
+            as_of = SnapshotVersion(int(self.now) - MARGIN)
+            self.tick()
+            item = self.table.get(key["id"]["S"])
+            self.tick()
+            yield SnapshotRow(key, item, as_of)
 
-class Counted:
-    """Reads the metrics and the violations that were logged.
+    def write(self, item_id: str, **attributes: Any) -> Change:
+        """Put an item now, or delete it if it gets no attribute; the change goes nowhere yet."""
+        key: Item = {"id": {"S": item_id}}
+        old = self.table.get(item_id)
+        new: Item | None = {**key, **attributes} if attributes else None
+        if new is None:
+            self.table.pop(item_id, None)
+        else:
+            self.table[item_id] = new
+        version = ChangeVersion(EPOCH, next(self._sequence), int(self.now))
+        return Change("users", key, version, new, old)
 
-    Args:
-        read: returns what was logged since it was called last.
-    """
+    def apply(self, change: Change) -> None:
+        """Apply a change to the cache."""
+        for view in self.views:
+            for entry in entries_of_change(view, change):
+                self.cache.write(entry)
 
-    def __init__(self, read: Callable[[], str]) -> None:
-        self._read = read
-        self.values: dict[str, float] = {}
-        self.kinds: dict[str, float] = {}
-        self.staleness: list[float] = []
-        self.violations: list[dict[str, Any]] = []
+    def changed(self, item_id: str, **attributes: Any) -> Change:
+        """Write an item, apply the change, and let the inspector receive it, all now."""
+        change = self.write(item_id, **attributes)
+        self.apply(change)
+        self.inspector.receive([change])
+        return change
 
-    def __call__(self) -> "Counted":
-        """Add what was logged since."""
-        lines, logged = emf_lines(self._read())
-        for line in lines:
-            for name, value in line.values.items():
-                self.values[name] = self.values.get(name, 0) + value
-                if line.kind:
-                    self.kinds[line.kind] = self.kinds.get(line.kind, 0) + value
-            self.staleness += line.samples.get("Staleness", [])
-        self.violations += [each for each in logged if each["message"] == "consistency violated"]
-        return self
+    def run(self, seconds: float, step: float = 0.1) -> None:
+        """Let time pass, and ask what is due."""
+        end = self.now + seconds
+        while self.now < end:
+            self.advance(step)
+            self.inspector.run_due()
 
-    def within(self, seconds: float) -> tuple[float, float]:
-        """Return the right answers and all answers at an age."""
-        return (
-            self.values.get(f"ConsistentWithin{seconds:g}s", 0),
-            self.values.get(f"AskedWithin{seconds:g}s", 0),
-        )
+    def finish(self) -> Tally:
+        """Ask until nothing waits, and return the counts."""
+        end = self.now + 300
+        while self.inspector.waiting:
+            assert self.now < end, "something waits for ever"
+            self.run(1.0)
+        assert self.inspector.next_due() is None
+        return self.inspector.tally()
 
+    def total(self) -> ViewTally:
+        """Finish, and return the counts of all views; each check has one end."""
+        total = self.finish().total
+        last = list(total.within.values())[-1]
+        assert last.asked + last.undecided == total.checks
+        return total
 
-def on_the_clock(inspected: Inspected, monkeypatch: pytest.MonkeyPatch) -> Inspected:
-    """Have the inspector's function read the clock of a test."""
-    monkeypatch.setattr(inspector, "time", lambda: inspected.now)
-    return inspected
+    def kinds(self) -> dict[str, int]:
+        """Finish, and return the violations by kind."""
+        return self.total().violations
