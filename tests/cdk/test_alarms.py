@@ -40,7 +40,7 @@ from dynamirror.views.canary import NAME
 DOCS = Path(__file__).parents[2] / "docs"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:ops"
 # Options that create every alarm.
-ALL = {"alarmEmail": "ops@example.com", "cacheMaxEcpu": "5000"}
+ALL = {"alarmEmail": "ops@example.com", "cacheMaxEcpu": "5000", "inspector": "true"}
 OF_CANARY = {"canary-missing", "canary-late"}
 # The slowest checks.
 DAILY = {"mirrorIncompleteMinutes": "720", "auditEvery": "1440", "canary": "false"}
@@ -55,6 +55,8 @@ MISSING = {
     "mirror-incomplete": "ignore",
     "quarantine-not-empty": "ignore",
     "drift-found": "notBreaching",
+    "consistency-violated": "notBreaching",
+    "inspector-failed": "notBreaching",
     "operating-errors": "notBreaching",
     "rebuild-failed": "notBreaching",
     "rebuild-given-up": "notBreaching",

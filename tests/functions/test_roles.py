@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ import pytest
 from tests.support.builders import Time, record
 from tests.support.deadlines import wait_until
 from tests.support.following import Following
+from tests.support.judged import questions_of
 from tests.support.sandboxes import fresh_logger
 
 from dynamirror import handler as replicator
@@ -25,9 +27,7 @@ from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.functions import auditor, canary, environment, judge, operator, worker
-from dynamirror.functions.questions import Question, Questions
-from dynamirror.inspection.expectation import expectations_of_change
-from dynamirror.records.stream_record import decode
+from dynamirror.inspection import settling
 from dynamirror.replication.replicator import build
 from dynamirror.runner.event_source_mapping import EventSourceMapping
 from dynamirror.runner.follower import Follower
@@ -169,6 +169,8 @@ def roles(
         if name.startswith(("ELASTICACHE_", "DYNAMIRROR_", "AWS_")):
             monkeypatch.delenv(name)
     monkeypatch.setattr(environment, "Aws", lambda: dynamodb.aws)
+    monkeypatch.setattr(judge, "Aws", SimpleNamespace(from_env=lambda: dynamodb.aws))
+    monkeypatch.setattr(settling, "PAUSES", (0.0, 0.0, 0.0))
     roles = Roles(valkey, cache, dynamodb, tmp_path, monkeypatch.setenv)
     monkeypatch.setenv("DYNAMODB_TABLE", roles.table)
     monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
@@ -250,16 +252,10 @@ def probe(_roles: Roles) -> None:
 
 
 def inspect(roles: Roles) -> None:
-    """Ask for entries that changed meanwhile, until the table decides."""
+    """Ask for entries that are not there, until the table decides."""
     views = Views(load_views(os.environ["DYNAMIRROR_CONFIG"]), lambda *_: roles.views[0].schema)
-    made = [change(n, n, order(n, **UNTIL)) for n in (1, 2)]
-    asked = [
-        Question(expectation, one.keys)
-        for one in map(decode, ({**each, "eventSourceARN": roles.stream} for each in made))
-        for view in views.of_change(one)
-        for expectation in expectations_of_change(view, one)
-    ]
-    message = Questions(roles.table, time.time() - 600, asked, stage=4)
+    record_ = change(1, 1, order(1, **UNTIL)) | {"eventSourceARN": roles.stream}
+    message = questions_of(record_, views, age=600, stage=4)
     assert judge.handler([msgspec.to_builtins(message)]) == []
 
 

@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from time import time
 from typing import Any
 
@@ -16,7 +16,14 @@ from dynamirror.dynamodb.items import CONSISTENT_MARGIN, SnapshotRow
 from dynamirror.functions import inspector
 from dynamirror.functions.inspector import InspectorFunction
 from dynamirror.functions.judge import Judge
-from dynamirror.functions.questions import InspectorSettings, Questions, all_questions
+from dynamirror.functions.questions import (
+    InspectorSettings,
+    Question,
+    Questions,
+    all_questions,
+)
+from dynamirror.inspection.expectation import expectations_of_change
+from dynamirror.records.stream_record import decode
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.views.view import Schema, Views, ViewSpec
 
@@ -176,6 +183,24 @@ class Counted:
             self.values.get(f"ConsistentWithin{seconds:g}s", 0),
             self.values.get(f"AskedWithin{seconds:g}s", 0),
         )
+
+
+def questions_of(record: Mapping[str, Any], views: Views, *, age: float, stage: int) -> Questions:
+    """Return the questions about a record, as a message of the queue has them.
+
+    Args:
+        record: the record.
+        views: the views of its table.
+        age: seconds since the change.
+        stage: number of the threshold that is next.
+    """
+    change = decode(record)
+    asked = [
+        Question(expectation, change.keys)
+        for view in views.of_change(change)
+        for expectation in expectations_of_change(view, change)
+    ]
+    return Questions(change.table, time() - age, asked, stage=stage, is_new=False)
 
 
 def on_the_clock(inspected: Inspected, monkeypatch: pytest.MonkeyPatch) -> Inspected:

@@ -70,7 +70,7 @@ class Inspector(Construct):
             visibility_timeout=_HIDDEN,
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.failures, max_receive_count=_ATTEMPTS),
         )
-        self.judge = MirrorFunction(
+        judge = MirrorFunction(
             self,
             "Judge",
             context=context,
@@ -80,7 +80,8 @@ class Inspector(Construct):
             timeout=_JUDGE_TIMEOUT,
             memory_mb=_MEMORY_MB,
             reads=("GetItem",),
-        ).function
+        )
+        self.judge, self.log_group = judge.function, judge.log_group
         own = Construct(self, "Inspector")
         self.function = context.code.function(
             own,
