@@ -34,6 +34,7 @@ STEPS = [
     "canary",
     "canary-missing",
     "alarms",
+    "inspector",
     "second mirror",
     "refused by preflight",
     "refused by CloudFormation",
@@ -79,6 +80,7 @@ def test_two_mirrors_live_side_by_side_and_neither_turns_into_another(tmp_path: 
     assert (whole.returncode, errors) == (0, "")
     assert LINE.findall(output) == STEPS
     assert re.search(r"table and cache: [1-9]\d* items, 0 differences", output)
+    assert re.search(r"inspector: [1-9]\d* checks, and violations of kind .*missing", output)
     for work in ("sweep", "verification"):
         assert re.search(rf"{work}: resumed [1-9]\d* times, [1-9]", output)
     refusals = re.findall(r"refused by .*: (.*)", output)

@@ -58,6 +58,7 @@ def add_monitoring(
     outputs = {"CanaryName": canary.function.function_name} if canary else {}
     if inspector:
         outputs["InspectorName"] = inspector.function.function_name
+        outputs["JudgeName"] = inspector.judge.function_name
         outputs["InspectorFailures"] = inspector.failures.queue_url
         outputs["InspectorLogGroup"] = inspector.log_group.log_group_name
     runbook = deployment.alarms.runbook_url or alarm_constructs.RUNBOOK
