@@ -35,7 +35,7 @@ _ATTEMPTS: Final = 5
 _FAILURES_KEPT: Final = Duration.days(14)
 _QUESTIONS_KEPT: Final = Duration.hours(2)
 _CONCURRENCY: Final = 10
-VARIABLES: Final = "DYNAMIRROR_INSPECTOR_"
+_VARIABLES: Final = "DYNAMIRROR_INSPECTOR_"
 
 
 class Inspector(Construct):
@@ -70,6 +70,7 @@ class Inspector(Construct):
             visibility_timeout=_HIDDEN,
             dead_letter_queue=sqs.DeadLetterQueue(queue=self.failures, max_receive_count=_ATTEMPTS),
         )
+        ages = {f"{_VARIABLES}THRESHOLDS": ",".join(f"{seconds:g}" for seconds in thresholds)}
         judge = MirrorFunction(
             self,
             "Judge",
@@ -77,6 +78,7 @@ class Inspector(Construct):
             handler="dynamirror.functions.judge.handler",
             description="compares entries with the changes that the inspector sampled",
             role=Role.INSPECTOR,
+            variables=ages,
             timeout=_JUDGE_TIMEOUT,
             memory_mb=_MEMORY_MB,
             reads=("GetItem",),
@@ -95,10 +97,10 @@ class Inspector(Construct):
                     endpoint=context.cache.endpoint(Role.INSPECTOR),
                     code=context.code,
                 ),
-                f"{VARIABLES}SHARE": f"{share:g}",
-                f"{VARIABLES}THRESHOLDS": ",".join(f"{seconds:g}" for seconds in thresholds),
-                f"{VARIABLES}QUEUE": self.queue.queue_url,
-                f"{VARIABLES}JUDGE": self.judge.function_name,
+                f"{_VARIABLES}SHARE": f"{share:g}",
+                **ages,
+                f"{_VARIABLES}QUEUE": self.queue.queue_url,
+                f"{_VARIABLES}JUDGE": self.judge.function_name,
             },
             log_group=context.log_group(own),
             timeout=_TIMEOUT,
