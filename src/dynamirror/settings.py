@@ -93,9 +93,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             without it, the default view applies.
         log_batches: DYNAMIRROR_LOG_BATCHES, whether the function logs each batch at level INFO;
             without it, only at DEBUG. Such lines cost more than the invocations.
-        log_sequences: DYNAMIRROR_LOG_SEQUENCES, whether the function adds to each line of metrics
-            the lowest and the highest sequence number of its batches, so that a change can be
-            found.
+        log_sequences: DYNAMIRROR_LOG_SEQUENCES, whether each line of metrics has the lowest and
+            the highest sequence number of its batches.
     """
 
     host: Name
