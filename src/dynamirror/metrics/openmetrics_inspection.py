@@ -42,7 +42,7 @@ class InspectionCollector(Collector):
                 violations.add_metric((table, kind), count)
             histogram = families.setdefault(STALENESS, _histogram(STALENESS))
             assert isinstance(histogram, HistogramMetricFamily)
-            bounds = [*(f"{bound:g}" for bound in STALENESS.buckets), "+Inf"]
+            bounds = [*(str(bound) for bound in STALENESS.buckets), "+Inf"]
             counts = accumulate(found.staleness)
             histogram.add_metric((table,), list(zip(bounds, counts, strict=True)), None)
         yield from families.values()
