@@ -12,7 +12,7 @@ from tests.support.deadlines import wait_until
 from tests.support.processes import alive, environment, interruptible, linux_only
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-LONG = 400.0
+LONG = 500.0
 LINE = re.compile(r"^ *[\d.]+ s  ([^:]+): .+$", re.MULTILINE)
 STEPS = [
     "CDK command line",

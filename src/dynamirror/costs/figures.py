@@ -52,7 +52,7 @@ INSPECTOR_AGES: Final = 5  # questions about one change
 INSPECTOR_RECORD_US: Final = 10.0  # CPU time for each record of the stream, sampled or not
 INSPECTOR_INVOCATION_US: Final = 12_000.0  # assumed: sending a message, or having it judged
 JUDGE_US: Final = 8_000.0  # assumed: CPU time and waiting for the cache, for each message
-JUDGE_LINE: Final = 650  # bytes of the metrics of one message
+JUDGE_LINE: Final = 300  # bytes of the metrics of one message: 399 at first, then 277
 QUESTION_ECPUS: Final = 2.0  # an entry and its fence
 # A message is sent, received and deleted.
 QUESTION_REQUESTS: Final = 3
