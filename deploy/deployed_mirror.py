@@ -80,6 +80,13 @@ class DeployedMirror:
         with aws_errors(f"table {self.table}"):
             self._dynamodb.delete_item(TableName=self.table, Key=self._key)
 
+    def lose_entry(self) -> None:
+        """Delete the test item's entry from the cache, as no replicator does."""
+        for view in self._views:
+            key = view.render(self._key)
+            assert key is not None
+            self._cache.call(key, b"UNLINK", key.encode())
+
     def simulate(self) -> None:
         """Invoke the simulator.
 

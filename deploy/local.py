@@ -19,6 +19,7 @@ from deployed_mirror import DeployedMirror, check_stack_deleted, disable_tls_and
 from dynamirror.cache.client import Cache
 from dynamirror.errors import DynamirrorError
 from emulated_aws import emulated
+from inspection import check_inspector
 from monitoring import check_monitoring
 from second_mirror import STACK as SECOND_STACK
 from second_mirror import SecondMirror
@@ -48,7 +49,7 @@ def run(report: Callable[[str], None]) -> None:
         cdk = CdkCommand(emulator, folder, STACK)
         cdk.bootstrap()
         report("cdk bootstrap: done")
-        outputs = cdk.deploy(alarmEmail="nobody@example.com")
+        outputs = cdk.deploy(alarmEmail="nobody@example.com", inspector="true")
         report(f"cdk deploy: {', '.join(f'{name}={outputs[name]}' for name in sorted(outputs))}")
         deployed = DeployedMirror(emulator, cache, outputs)
         disable_tls_and_iam(emulator.client("lambda"), emulator.cache.port)
@@ -81,6 +82,7 @@ def run(report: Callable[[str], None]) -> None:
         report("quarantine --via: it is empty")
         for observation in check_monitoring(emulator.client, STACK, outputs):
             report(observation)
+        report(f"inspector: {check_inspector(emulator, outputs, deployed)}")
         second = SecondMirror(emulator, folder, cache)
         orders = second.deploy()
         report(f"second mirror: stack {SECOND_STACK} mirrors table {orders.table}")

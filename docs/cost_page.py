@@ -26,6 +26,7 @@ _WORKLOADS = {
     "100 changes/s, 1 GB": _BUSY,
     "1,000 changes/s, 10 GB": Workload(changes=1_000, items=25_000_000),
 }
+_SHARES = (0.001, 0.01)
 _WINDOWS = (0, 1, 2, 5, 10)
 _DRAWN = (0, 1, 2, 5)
 _LOGGED = (
@@ -73,6 +74,25 @@ def months() -> str:
             )
             rows.append((other.name, *cells, ""))
     return _table(("", *_WORKLOADS, "less by"), rows)
+
+
+def inspection() -> str:
+    """Return the table of what an inspector adds."""
+    rows = []
+    for work in _LOGGED[:2]:
+        for share in _SHARES:
+            inspected = msgspec.structs.replace(work, inspected=share)
+            more = total(monthly(inspected)) - total(monthly(work))
+            checks = work.changes * share * prices.SECONDS / prices.MILLION
+            rows.append(
+                (
+                    f"{work.changes:,g} changes/s",
+                    f"{share:g}",
+                    f"{checks:,.2f} million",
+                    _dollars(more),
+                )
+            )
+    return _table(("", "`inspectorShare`", "checks a month", "a month"), rows)
 
 
 def windows() -> str:
@@ -167,6 +187,10 @@ def assumptions() -> str:
             f"{passed:g} µs for each key with fences (measured)."
         ),
         f"It takes {figures.AUDITED_ITEM_US:g} µs for each item of its part (assumed).",
+        (
+            f"The inspector takes {figures.INSPECTOR_RECORD_US:g} µs for each record of a stream "
+            f"(measured), and {figures.JUDGE_US / 1000:g} ms for each message (assumed)."
+        ),
         f"A month has {prices.HOURS} hours. A GB is 10⁹ bytes.",
     )
     return "\n".join(f"- {line}" for line in lines)
@@ -259,6 +283,7 @@ def main() -> int:
     page = before = _PAGE.read_text(encoding="utf-8")
     for name, text in (
         ("months", months()),
+        ("inspection", inspection()),
         ("windows", windows()),
         ("logs", logs()),
         ("assumptions", assumptions()),

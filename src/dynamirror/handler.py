@@ -17,7 +17,9 @@ def replicator() -> Replicator:
     from dynamirror.metrics.emf import BatchMetrics  # noqa: PLC0415 - only in Lambda
 
     settings = Settings.from_env(os.environ)
-    return build(settings, observe=BatchMetrics().add, heartbeat=_heartbeat())
+    return build(
+        settings, observe=BatchMetrics(sequences=settings.log_sequences).add, heartbeat=_heartbeat()
+    )
 
 
 def _heartbeat() -> BatchHeartbeat:

@@ -50,6 +50,7 @@ _VARIABLES = {
     "key_schema": "DYNAMIRROR_KEY_SCHEMA",
     "config": "DYNAMIRROR_CONFIG",
     "log_batches": "DYNAMIRROR_LOG_BATCHES",
+    "log_sequences": "DYNAMIRROR_LOG_SEQUENCES",
 }
 
 
@@ -92,6 +93,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             without it, the default view applies.
         log_batches: DYNAMIRROR_LOG_BATCHES, whether the function logs each batch at level INFO;
             without it, only at DEBUG. Such lines cost more than the invocations.
+        log_sequences: DYNAMIRROR_LOG_SEQUENCES, whether each line of metrics has the lowest and
+            the highest sequence number of its batches.
     """
 
     host: Name
@@ -114,6 +117,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
     key_schema: Name | None = None
     config: Name | None = None
     log_batches: bool = False
+    log_sequences: bool = False
 
     def __post_init__(self) -> None:
         self._declared()

@@ -40,8 +40,9 @@ from dynamirror.views.canary import NAME
 DOCS = Path(__file__).parents[2] / "docs"
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:ops"
 # Options that create every alarm.
-ALL = {"alarmEmail": "ops@example.com", "cacheMaxEcpu": "5000"}
+ALL = {"alarmEmail": "ops@example.com", "cacheMaxEcpu": "5000", "inspector": "true"}
 OF_CANARY = {"canary-missing", "canary-late"}
+OF_INSPECTOR = {"consistency-violated", "inspector-failed"}
 # The slowest checks.
 DAILY = {"mirrorIncompleteMinutes": "720", "auditEvery": "1440", "canary": "false"}
 # Treatment of missing data by section of the runbook.
@@ -55,6 +56,8 @@ MISSING = {
     "mirror-incomplete": "ignore",
     "quarantine-not-empty": "ignore",
     "drift-found": "notBreaching",
+    "consistency-violated": "notBreaching",
+    "inspector-failed": "notBreaching",
     "operating-errors": "notBreaching",
     "rebuild-failed": "notBreaching",
     "rebuild-given-up": "notBreaching",
@@ -224,7 +227,8 @@ def test_an_existing_table_has_no_canary_by_default(synthesized: Synthesized) ->
     assert not any(
         "dynamodb:PutItem" in json.dumps(statement) for statement in statements(template)
     )
-    assert set(alarms(template)) == set(MISSING) - OF_CANARY - {"cache-near-ecpu-limit"}
+    others = OF_CANARY | OF_INSPECTOR | {"cache-near-ecpu-limit"}
+    assert set(alarms(template)) == set(MISSING) - others
     message = Match.string_like_regexp("There is no canary.*-c canary=true")
     assert Annotations.from_stack(stack).find_info("*", message)
 
@@ -426,7 +430,7 @@ def test_the_examples_in_the_docs_deploy_a_mirror_with_every_alarm() -> None:
         (example,) = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
         exec(example, names)  # noqa: S102 - our own documentation
     template = Template.from_stack(stack)
-    assert set(alarms(template)) == set(MISSING) - {"cache-near-ecpu-limit"}
+    assert set(alarms(template)) == set(MISSING) - OF_INSPECTOR - {"cache-near-ecpu-limit"}
     assert threshold(template, "drift-found") == 3
     template.resource_count_is("AWS::CloudWatch::Dashboard", 1)
     assert "elasticache:Connect" in allowed_actions(template, "Reader")

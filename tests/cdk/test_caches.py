@@ -67,7 +67,7 @@ def test_each_role_is_a_user_of_one_group_that_has_no_default_user(kind: str, st
     assert policy is cache.reader_policy
     template = Template.from_stack(stack)
     users = users_of(template)
-    assert set(users) == {"user", "operator", "auditor", "canary", "reader"}
+    assert set(users) == {"user", "operator", "auditor", "canary", "inspector", "reader"}
     assert len({cache.endpoint(role_).user for role_ in Role}) == len(Role)
     for user in users.values():
         assert user["UserId"] == user["UserName"]

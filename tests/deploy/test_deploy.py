@@ -12,7 +12,7 @@ from tests.support.deadlines import wait_until
 from tests.support.processes import alive, environment, interruptible, linux_only
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-LONG = 400.0
+LONG = 500.0
 LINE = re.compile(r"^ *[\d.]+ s  ([^:]+): .+$", re.MULTILINE)
 STEPS = [
     "CDK command line",
@@ -34,6 +34,7 @@ STEPS = [
     "canary",
     "canary-missing",
     "alarms",
+    "inspector",
     "second mirror",
     "refused by preflight",
     "refused by CloudFormation",
@@ -79,6 +80,7 @@ def test_two_mirrors_live_side_by_side_and_neither_turns_into_another(tmp_path: 
     assert (whole.returncode, errors) == (0, "")
     assert LINE.findall(output) == STEPS
     assert re.search(r"table and cache: [1-9]\d* items, 0 differences", output)
+    assert re.search(r"inspector: [1-9]\d* checks, and violations of kind .*missing", output)
     for work in ("sweep", "verification"):
         assert re.search(rf"{work}: resumed [1-9]\d* times, [1-9]", output)
     refusals = re.findall(r"refused by .*: (.*)", output)

@@ -185,12 +185,12 @@ def test_any_other_key_is_refused(login: Login, access: str, words: tuple[str, .
 
 # Keys, and who may read and write them.
 REACHED = {
-    "users:1": ("replicator operator auditor reader", "replicator operator auditor"),
+    "users:1": ("replicator operator auditor inspector reader", "replicator operator auditor"),
     "dynamirror:fence:{users:1}": (
-        *("replicator operator auditor reader", "replicator operator auditor"),
+        *("replicator operator auditor inspector reader", "replicator operator auditor"),
     ),
     "dynamirror:fence:users:{1}": (
-        *("replicator operator auditor reader", "replicator operator auditor"),
+        *("replicator operator auditor inspector reader", "replicator operator auditor"),
     ),
     "dynamirror:{users}:mirror": (
         *("replicator operator auditor canary reader", "replicator operator"),
@@ -247,7 +247,8 @@ def test_a_view_of_all_keys_leaves_no_other_pattern() -> None:
         if role is Role.CANARY:
             assert len(keys) == 3
         else:
-            assert keys == ["%R~*" if role is Role.READER else "~*"]
+            is_read_only = role in {Role.READER, Role.INSPECTOR}
+            assert keys == ["%R~*" if is_read_only else "~*"]
 
 
 def test_no_role_is_granted_a_category() -> None:

@@ -7,13 +7,16 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
+import msgspec
 import pytest
 from tests.support.builders import Time, record
 from tests.support.deadlines import wait_until
 from tests.support.following import Following
+from tests.support.judged import questions_of
 from tests.support.sandboxes import fresh_logger
 from tests.support.scans import keys_in
 
@@ -24,14 +27,15 @@ from dynamirror.cache.completeness_marker import record_gap
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table, write_items
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.functions import auditor, canary, environment, operator, worker
+from dynamirror.functions import auditor, canary, environment, judge, operator, worker
+from dynamirror.inspection import settling
 from dynamirror.replication.replicator import build
 from dynamirror.runner.event_source_mapping import EventSourceMapping
 from dynamirror.runner.follower import Follower
 from dynamirror.settings import Settings, load_views
 from dynamirror.views import canary as canary_item
 from dynamirror.views.mirror_toml import check_views
-from dynamirror.views.view import Schema, bind_views
+from dynamirror.views.view import Schema, Views, bind_views
 
 VIEWS = """
 [[view]]
@@ -119,7 +123,7 @@ class Roles:
 
     def forget(self) -> None:
         """End the sandbox, if there is one."""
-        for function in (replicator.replicator, environment.operations):
+        for function in (replicator.replicator, environment.operations, judge.the_judge):
             if function.cache_info().currsize:
                 function().cache.close()
             function.cache_clear()
@@ -166,6 +170,8 @@ def roles(
         if name.startswith(("ELASTICACHE_", "DYNAMIRROR_", "AWS_")):
             monkeypatch.delenv(name)
     monkeypatch.setattr(environment, "Aws", lambda: dynamodb.aws)
+    monkeypatch.setattr(judge, "Aws", SimpleNamespace(from_env=lambda: dynamodb.aws))
+    monkeypatch.setattr(settling, "PAUSES", (0.0, 0.0, 0.0))
     roles = Roles(valkey, cache, dynamodb, tmp_path, monkeypatch.setenv)
     monkeypatch.setenv("DYNAMODB_TABLE", roles.table)
     monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
@@ -246,11 +252,20 @@ def probe(_roles: Roles) -> None:
     assert "did not have it" in canary.handler({}, Time(0.3))["error"]
 
 
+def inspect(roles: Roles) -> None:
+    """Ask for entries that are not there, until the table decides."""
+    views = Views(load_views(os.environ["DYNAMIRROR_CONFIG"]), lambda *_: roles.views[0].schema)
+    record_ = change(1, 1, order(1, **UNTIL)) | {"eventSourceARN": roles.stream}
+    message = questions_of(record_, views, age=600, stage=4)
+    assert judge.handler([msgspec.to_builtins(message)]) == []
+
+
 WORK = {
     Role.REPLICATOR: replicate,
     Role.OPERATOR: operate,
     Role.AUDITOR: audit,
     Role.CANARY: probe,
+    Role.INSPECTOR: inspect,
 }
 
 

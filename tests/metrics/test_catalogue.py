@@ -19,6 +19,7 @@ NAMES = {metric.name: metric for metric in CATALOGUE}
         ("MirrorComplete", "dynamirror_mirror_complete"),
         ("DriftRepaired", "dynamirror_drift_repaired_total"),
         ("CanaryLatency", "dynamirror_canary_latency_seconds"),
+        ("ConsistentWithin60s", "dynamirror_consistent_within_60s_total"),
     ],
 )
 def test_one_name_follows_from_the_other(name: str, openmetrics: str) -> None:
@@ -28,8 +29,8 @@ def test_one_name_follows_from_the_other(name: str, openmetrics: str) -> None:
 def test_names_are_distinct_and_well_formed() -> None:
     assert len(NAMES) == len(CATALOGUE) == len({one.openmetrics_name for one in CATALOGUE})
     for metric in CATALOGUE:
-        assert re.fullmatch("([A-Z][a-z]+)+", metric.name)
-        assert re.fullmatch("[a-z_]+", metric.openmetrics_name)
+        assert re.fullmatch(r"([A-Z][a-z]+)+(\d+s)?", metric.name)
+        assert re.fullmatch("[a-z_0-9]+", metric.openmetrics_name)
         assert metric.help.endswith(".")
         assert bool(metric.buckets) == (metric.kind is Kind.HISTOGRAM)
         assert list(metric.buckets) == sorted(set(metric.buckets))

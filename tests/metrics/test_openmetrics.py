@@ -20,6 +20,10 @@ from tests.support.streams import Source
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.inspection.judgement import ViolationKind
+from dynamirror.inspection.measured import measured
+from dynamirror.inspection.tally import Tally, ViewTally, Within
+from dynamirror.metrics.openmetrics import Endpoint
 from dynamirror.views.canary import NAME
 
 if TYPE_CHECKING:
@@ -156,3 +160,37 @@ def test_a_table_that_cannot_have_a_canary_is_refused_in_one_sentence(
     done = invoke("run", "--table", "numbered", "--canary", "1", env=env)
     assert done.returncode == 1
     assert done.stderr.startswith("dynamirror: table numbered: its partition key id is not text")
+
+
+def test_an_inspection_is_served_with_its_violations_by_kind_and_its_staleness() -> None:
+    counts = ViewTally.begun([1.0, 60.0])
+    counts.checks = 5
+    counts.within["60"] = Within(asked=4, consistent=3, undecided=1)
+    counts.add_violation(ViolationKind.MISSING)
+    for age in (0.1, 3.0, 5_000.0):
+        counts.add_staleness(age)
+    tally = Tally(tables={"users": {"one": counts, "two": counts}})
+    with Endpoint(0) as endpoint:
+        endpoint.show_inspection("users", lambda: measured(tally, "users"))
+        endpoint.show_inspection("orders", lambda: None)
+        _, text = scraped(endpoint.url)
+        parse: Any = text_string_to_metric_families
+        found = {
+            (sample.name, sample.labels.get("kind") or sample.labels.get("le")): sample.value
+            for family in parse(text)
+            for sample in family.samples
+            if sample.labels["table"] == "users"
+        }
+    assert found["dynamirror_consistency_checks_total", None] == 10
+    assert found["dynamirror_consistency_undecided_total", None] == 2
+    assert found["dynamirror_asked_within_60s_total", None] == 8
+    assert found["dynamirror_consistent_within_60s_total", None] == 6
+    violations = {
+        kind: value
+        for (name, kind), value in found.items()
+        if name == "dynamirror_consistency_violations_total"
+    }
+    assert violations == {kind.value: 2 * (kind == "missing") for kind in ViolationKind}
+    assert found["dynamirror_staleness_seconds_bucket", "0.5"] == 2
+    assert found["dynamirror_staleness_seconds_bucket", "600.0"] == 4
+    assert found["dynamirror_staleness_seconds_bucket", "+Inf"] == 6

@@ -36,7 +36,7 @@ ONLY_THESE = "import sys; sys.path[:0] = sys.argv[1:3]; "
 SERVE = ONLY_THESE + (
     "from awslambdaric.__main__ import main; main(['awslambdaric', 'dynamirror.handler.handler'])"
 )
-FUNCTIONS = ("auditor", "canary", "operator", "simulator", "worker")
+FUNCTIONS = ("auditor", "canary", "inspector", "judge", "operator", "simulator", "worker")
 # The modules of the handlers that the stack deploys.
 HANDLERS = (
     "dynamirror.handler",

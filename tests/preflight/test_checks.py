@@ -133,6 +133,40 @@ def test_two_readers_leave_no_room_unless_they_are_the_mirrors_own(
     assert account.report(deployment).exit_status == 0
 
 
+def test_an_inspector_is_the_second_reader_and_needs_the_room_of_another(
+    account: EmulatedAccount,
+) -> None:
+    table = account.table(KEYS)
+    deployment = account.deployment(table, "pk,sk", inspector="true")
+    (alone,) = [check for check in account.report(deployment).checks if check.what == "readers"]
+    assert alone.sentence == "2 of 2: this mirror's replicator and inspector"
+    account.reader(account.stream(table), f"{table}-search")
+    check = only(account.report(deployment), "wrong")
+    assert check.sentence == (
+        f"{table}-search read the stream already, beside this mirror's replicator and inspector, "
+        "and a stream serves 2 a shard"
+    )
+    assert check.remedy.startswith("set inspector.enabled = false, or disable ")
+
+
+def test_a_global_table_has_no_room_for_an_inspector(account: EmulatedAccount) -> None:
+    table = account.table({"id": "S"})
+    described = account.aws.dynamodb().describe_table(TableName=table)["Table"]
+
+    def of_two_regions(**_: Any) -> AWSResponse:
+        replicas = [{"RegionName": "eu-west-1"}]
+        return answered(200, {"Table": {**described, "CreationDateTime": 1, "Replicas": replicas}})
+
+    operation = "dynamodb.DescribeTable"
+    assert not intercepted(account, operation, of_two_regions, table).wrong
+    check = only(intercepted(account, operation, of_two_regions, table, inspector="true"), "wrong")
+    assert check.sentence == (
+        "this mirror's replicator and inspector would both read it, and a global table serves 1 a "
+        "shard"
+    )
+    assert check.remedy == "set inspector.enabled = false"
+
+
 def test_a_table_larger_than_the_cache_is_wrong(account: EmulatedAccount) -> None:
     table = account.table({"id": "S"})
     write_items(account.aws.dynamodb(), table, ({"id": {"S": str(n)}} for n in range(50)))
@@ -247,11 +281,14 @@ def test_the_routes_of_an_existing_vpc_are_checked(account: EmulatedAccount) -> 
     assert account.report(deployment).exit_status == 0
 
 
-def intercepted(account: EmulatedAccount, operation: str, answer: Any, table: str) -> Report:
+def intercepted(
+    account: EmulatedAccount, operation: str, answer: Any, table: str, **options: str
+) -> Report:
     """Check a deployment, with an answer in place of the emulator's for one operation."""
     session = boto3.Session("local", "local", region_name=REGION)
     session.events.register(f"before-send.{operation}", answer)
-    return preflight(account.deployment(table, "id"), Aws(REGION, account.url, session=session))
+    deployment = account.deployment(table, "id", **options)
+    return preflight(deployment, Aws(REGION, account.url, session=session))
 
 
 def answered(status: int, body: Any) -> AWSResponse:

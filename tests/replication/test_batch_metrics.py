@@ -1,9 +1,11 @@
 """The metrics of a sandbox's batches: several batches a line, at the right time, none lost."""
 
+import json
 import math
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -182,3 +184,17 @@ def take(line: dict[str, Any], written: dict[str, list[float]]) -> None:
         if name not in ("_aws", "table", BATCHES):
             values = value if isinstance(value, list) else [value]
             written.setdefault(f"{line['table']}.{name}", []).extend(values)
+
+
+def test_a_line_has_the_range_of_the_sequence_numbers_of_its_batches(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics, clock = BatchMetrics(sequences=True), [NOW]
+    monkeypatch.setattr(emf, "time", lambda: clock[0])
+    ranges = [("5", "7"), ("20", "31"), ("9", "10"), ("1", "2")]
+    for seconds, numbers in zip((0, 1, 2, SECONDS), ranges, strict=True):
+        clock[0] = NOW + seconds
+        metrics.add(msgspec.structs.replace(batch(), sequence_numbers=numbers))
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    found = [(line["first_sequence_number"], line["last_sequence_number"]) for line in lines]
+    assert found == [("5", "7"), ("1", "31")]

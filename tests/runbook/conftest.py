@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from tests.support.world import World
 
 from dynamirror import handler
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.functions import canary, environment
+from dynamirror.functions import canary, environment, judge
 
 
 @pytest.fixture(scope="session")
@@ -21,7 +22,7 @@ def alarms() -> dict[str, list[Definition]]:
     """All alarms that there are, by their page of the runbook."""
     from aws_cdk.assertions import Template  # noqa: PLC0415 - see above
 
-    _app, stack = make_stack(cacheMaxEcpu="5000", canaryLateSeconds="1")
+    _app, stack = make_stack(cacheMaxEcpu="5000", canaryLateSeconds="1", inspector="true")
     found: dict[str, list[Definition]] = {}
     for each in Template.from_stack(stack).find_resources("AWS::CloudWatch::Alarm").values():
         alarm = each["Properties"]
@@ -31,7 +32,9 @@ def alarms() -> dict[str, list[Definition]]:
 
 def forget() -> None:
     """End the sandbox: what the functions keep between invocations."""
-    for kept in (environment.operations, canary._probe, handler.replicator):
+    if judge.the_judge.cache_info().currsize:
+        judge.the_judge().cache.close()
+    for kept in (environment.operations, canary._probe, handler.replicator, judge.the_judge):
         kept.cache_clear()
 
 
@@ -47,6 +50,7 @@ def sandbox(
         "DYNAMIRROR_AUDIT_SETTLE": "0",
     }
     monkeypatch.setattr(environment, "Aws", lambda: world.aws)
+    monkeypatch.setattr(judge, "Aws", SimpleNamespace(from_env=lambda: world.aws))
     with ExitStack() as stack:
 
         def sandbox_(**settings: Any) -> None:

@@ -12,6 +12,7 @@ GB = 1_000_000_000
     [
         ("iterator-age", "AWS/Lambda IteratorAge", (300_000, 301_000)),
         ("replicator-throttles", "AWS/Lambda Throttles", (0, 1)),
+        ("inspector-failed", "AWS/SQS ApproximateNumberOfMessagesVisible", (0, 1)),
         ("rebuild-failed", "AWS/States ExecutionsFailed", (0, 1)),
         ("cache-near-storage-limit", "AWS/ElastiCache BytesUsedForCache", (3 * GB, 4.1 * GB)),
         ("cache-evictions", "AWS/ElastiCache Evictions", (0, 1)),

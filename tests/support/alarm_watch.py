@@ -11,7 +11,7 @@ Function = Callable[[Any, Any], Any]
 
 
 # What the metrics of AWS itself are about; which function it is, is known by the alarm.
-NAMES = {"FunctionName": "it", "StateMachineArn": "it", "clusterId": "it"}
+NAMES = {"FunctionName": "it", "StateMachineArn": "it", "clusterId": "it", "QueueName": "it"}
 
 
 NAMES_OF_FUNCTION = {"FunctionName": NAMES["FunctionName"]}

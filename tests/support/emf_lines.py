@@ -18,6 +18,7 @@ UNITS = {
     *_RATES,
     *(f"{rate}/Second" for rate in _RATES),
 }
+_NO_METRICS = {"batches", "kind", "first_sequence_number", "last_sequence_number"}
 _TWO_WEEKS, _TWO_HOURS = 14 * 86400 * 1000, 2 * 3600 * 1000
 
 
@@ -30,6 +31,7 @@ class EmfLine(NamedTuple):
     samples: dict[str, list[float]]
     at: int
     batches: int = 1
+    kind: str = ""
 
 
 def emf_lines(output: str) -> tuple[list[EmfLine], list[Any]]:
@@ -56,7 +58,9 @@ def _emf_line(line: Any) -> EmfLine:
     assert set(directive) == {"Namespace", "Dimensions", "Metrics"}
     assert directive["Namespace"] == "dynamirror"
     # The specification allows 30 of them, each the name of a member that is text.
-    assert directive["Dimensions"] == [["table"]], "another dimension would be another metric"
+    kind = line.get("kind", "")
+    expected = [["table"], ["table", "kind"]] if kind else [["table"]]
+    assert directive["Dimensions"] == expected, "another dimension would be another metric"
     assert isinstance(line["table"], str)
     assert 1 <= len(line["table"]) <= 1024
     assert len(json.dumps(line)) < 256 * 1024, "a longer event is cut"
@@ -73,9 +77,9 @@ def _emf_line(line: Any) -> EmfLine:
         assert all(isinstance(value, int | float) and math.isfinite(value) for value in found)
         samples[metric["Name"]] = found
     assert len(samples) == len(defined), "each once"
-    assert set(line) - {"batches"} == {"_aws", "table", *samples}, "nothing that is no metric"
+    assert set(line) - _NO_METRICS == {"_aws", "table", *samples}, "nothing that is no metric"
     batches = line.get("batches", 1)
     assert isinstance(batches, int)
     values = {name: sum(found) for name, found in samples.items()}
     units = {one["Name"]: one["Unit"] for one in defined}
-    return EmfLine(line["table"], values, units, samples, meta["Timestamp"], batches)
+    return EmfLine(line["table"], values, units, samples, meta["Timestamp"], batches, kind)

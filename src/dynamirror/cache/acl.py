@@ -24,6 +24,8 @@ class Role(StrEnum):
     """The function that compares the table with the cache, and repairs it."""
     CANARY = "canary"
     """The function that looks for its own write in the cache."""
+    INSPECTOR = "inspector"
+    """The function that asks the cache, as an application does, whether it shows a change."""
     READER = "reader"
     """Applications that read, with `Reader` or any client."""
 
@@ -115,9 +117,14 @@ COMMANDS: Final[Mapping[Role, frozenset[str]]] = MappingProxyType(
         | {"decrby", "hgetall", "hmget", "incr", "info", "time"},
         Role.AUDITOR: _CLUSTER | _WRITE | _COMPARE | {"hgetall", "hmget", "info", "time"},
         Role.CANARY: _CLUSTER | {"get", "hgetall", "hlen"},
+        Role.INSPECTOR: _CLUSTER | {"expiretime", "get", "hgetall", "zscore"},
         Role.READER: _CLUSTER | _CONNECT | _READ,
     }
 )
+
+
+# Roles that write nothing.
+_READ_ONLY: Final = frozenset({Role.INSPECTOR, Role.READER})
 
 
 def access_string(role: Role, *, patterns: Iterable[str], tables: Sequence[str]) -> str:
@@ -131,7 +138,7 @@ def access_string(role: Role, *, patterns: Iterable[str], tables: Sequence[str])
     globs = tuple(dict.fromkeys(patterns))
     if "*" in globs and role is not Role.CANARY:
         # Valkey refuses any other pattern beside that of all keys.
-        keys = ["%R~*" if role is Role.READER else "~*"]
+        keys = ["%R~*" if role in _READ_ONLY else "~*"]
     else:
         keys = list(dict.fromkeys(_key_rules(role, globs, tables)))
     commands = (f"+{command}" for command in sorted(COMMANDS[role]))
@@ -140,7 +147,7 @@ def access_string(role: Role, *, patterns: Iterable[str], tables: Sequence[str])
 
 def _key_rules(role: Role, globs: Sequence[str], tables: Sequence[str]) -> Iterator[str]:
     if role is not Role.CANARY:
-        entries = "%R~" if role is Role.READER else "~"
+        entries = "%R~" if role in _READ_ONLY else "~"
         for glob in globs:
             yield f"{entries}{glob}"
             yield from (f"{entries}{fence}" for fence in _fences(glob))
@@ -176,5 +183,7 @@ def _state_rules(role: Role, table: str) -> Iterator[str]:
             yield from (f"~{key}" for key in (*own, keyspace.heartbeats_key(table)))
         case Role.CANARY:
             yield from (f"%R~{key}" for key in (mirror, quarantine, canary))
+        case Role.INSPECTOR:
+            pass  # the entries and their fences are all that it reads
         case Role.READER:
             yield from (f"%R~{key}" for key in (mirror, keyspace.heartbeats_key(table)))

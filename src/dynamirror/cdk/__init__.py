@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dynamirror.cdk.function import LambdaCode
     from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
     from dynamirror.cdk.identity_guard import IdentityGuard
+    from dynamirror.cdk.inspector import Inspector
     from dynamirror.cdk.mirror import Mirror
     from dynamirror.cdk.mirrored_table import MirroredTable
     from dynamirror.cdk.monitored_mirror import MonitoredMirror, MonitoredTable
@@ -46,6 +47,7 @@ __all__ = [
     "ExistingCache",
     "FunctionContext",
     "IdentityGuard",
+    "Inspector",
     "LambdaCode",
     "LoggedStateMachine",
     "Mirror",
@@ -76,6 +78,7 @@ _MODULES = {
     "ExistingCache": "existing_cache",
     "FunctionContext": "function_context",
     "IdentityGuard": "identity_guard",
+    "Inspector": "inspector",
     "LambdaCode": "function",
     "LoggedStateMachine": "state_machine",
     "Mirror": "mirror",

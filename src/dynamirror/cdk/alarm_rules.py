@@ -123,6 +123,16 @@ def _table(
         yield from _canary(table, thresholds)
     if interval := mirror.check_interval(table):
         yield from _state(mirror, table, interval, thresholds)
+    if mirror.inspector:
+        yield AlarmRule(
+            name="ConsistencyViolated",
+            section="consistency-violated",
+            meaning="The inspector found an entry that is wrong.",
+            metric=table.own_metric(metrics.CONSISTENCY_VIOLATIONS, "Sum", _FIVE_MINUTES),
+            threshold=0,
+            missing_data=_NOT_BREACHING,
+            reason="good: nothing was wrong; InspectorFailed reports what could not be checked.",
+        )
 
 
 def _replicator(replicator: lambda_.Function, thresholds: Thresholds) -> Iterator[AlarmRule]:
@@ -254,6 +264,18 @@ def _operating(mirror: MonitoredMirror) -> Iterator[AlarmRule]:
                 missing_data=_NOT_BREACHING,
                 reason="good: the function did not run.",
             )
+    if mirror.inspector:
+        yield AlarmRule(
+            name="InspectorFailed",
+            section="inspector-failed",
+            meaning="The inspector could not read records, or ask a question.",
+            metric=mirror.inspector.failures.metric_approximate_number_of_messages_visible(
+                statistic="Maximum", period=_FIVE_MINUTES
+            ),
+            threshold=0,
+            missing_data=_NOT_BREACHING,
+            reason="good: SQS reports nothing of a queue that is empty for long.",
+        )
     if mirror.rebuild:
         yield AlarmRule(
             name="RebuildFailed",

@@ -43,6 +43,7 @@ _PACKAGED = (
     "errors.py",
     "functions",
     "handler.py",
+    "inspection",
     "log_lines.py",
     "metrics/__init__.py",
     "metrics/catalogue.py",

@@ -61,6 +61,7 @@ class Dashboard(Construct):
         rows += [
             [_text("Is it right?", _checked_by(mirror), runbook, "mirror-incomplete")],
             *(_right(mirror, table) for table in mirror.tables),
+            *(_inspected(mirror, table) for table in mirror.tables if mirror.inspector),
             [_text("Is it fresh?", "From the table to the cache.", runbook, "canary-late")],
             *(_fresh(mirror, table) for table in mirror.tables),
             [_text("Does it keep up?", "The replicator's work.", runbook, "iterator-age")],
@@ -82,7 +83,8 @@ def _text(title: str, text: str, runbook: str, section: str) -> cloudwatch.TextW
 
 
 def _checked_by(mirror: MonitoredMirror) -> str:
-    checkers = [name for name in ("canary", "auditor") if name in mirror.functions]
+    names = ("canary", "auditor", "inspector")
+    checkers = [name for name in names if name in mirror.functions]
     return f"As the {' and the '.join(checkers)} found it." if checkers else "Nothing checks it."
 
 
@@ -148,6 +150,44 @@ def _right(mirror: MonitoredMirror, table: MonitoredTable) -> list[cloudwatch.IW
         _graph(
             _title(mirror, table, "Items in quarantine"),
             [table.own_metric(metrics.QUARANTINE_SIZE, "Maximum")],
+        ),
+    ]
+
+
+def _inspected(mirror: MonitoredMirror, table: MonitoredTable) -> list[cloudwatch.IWidget]:
+    """Return what the inspector found: the share of right answers by age, and what was wrong."""
+    return [
+        _graph(
+            _title(mirror, table, "Consistent within each age"),
+            [
+                cloudwatch.MathExpression(
+                    label=f"within {age} s",
+                    expression=f"100*right{age}/asked{age}",
+                    using_metrics={
+                        f"right{age}": table.own_metric(metrics.consistent_within(age), "Sum"),
+                        f"asked{age}": table.own_metric(metrics.asked_within(age), "Sum"),
+                    },
+                    period=_FIVE_MINUTES,
+                )
+                for age in metrics.AGES
+            ],
+            unit="%",
+        ),
+        _graph(
+            _title(mirror, table, "Checks, and what they found wrong or could not decide"),
+            [
+                table.own_metric(metric, "Sum", _FIVE_MINUTES)
+                for metric in (metrics.CONSISTENCY_VIOLATIONS, metrics.CONSISTENCY_UNDECIDED)
+            ],
+            right=[table.own_metric(metrics.CONSISTENCY_CHECKS, "Sum", _FIVE_MINUTES)],
+        ),
+        _graph(
+            _title(mirror, table, "Age of a change when it was first seen"),
+            [
+                table.own_metric(metrics.STALENESS, statistic, _FIVE_MINUTES, label=statistic)
+                for statistic in _LATENCIES
+            ],
+            unit="s",
         ),
     ]
 

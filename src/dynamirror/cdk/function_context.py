@@ -87,13 +87,14 @@ class MirrorFunction(Construct):
             self, tables=self.tables, endpoint=context.cache.endpoint(role), code=context.code
         )
         settings |= {"DYNAMODB_TABLE": names[0], "DYNAMODB_TABLES": ",".join(names)}
+        self.log_group = context.log_group(self)
         self.function = context.code.function(
             self,
             "Function",
             handler=handler,
             description=description,
             environment={**settings, **(variables or {})},
-            log_group=context.log_group(self),
+            log_group=self.log_group,
             timeout=timeout,
             memory_mb=memory_mb or context.memory_mb,
             network=context.network,

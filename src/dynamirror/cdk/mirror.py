@@ -48,6 +48,8 @@ class Mirror(Construct):
         tracing: whether X-Ray traces the function.
         log_batches: whether the function and Lambda log each batch. Such lines cost more than the
             batches.
+        log_sequences: whether the function's lines of metrics have sequence numbers, by which the
+            violations that an `Inspector` finds lead to their batch.
         filter_records: whether Lambda skips the records that no view needs.
         removal_policy: what happens to the logs when the stack is deleted.
 
@@ -74,6 +76,7 @@ class Mirror(Construct):
         log_retention: logs.RetentionDays = logs.RetentionDays.ONE_MONTH,
         tracing: bool = False,
         log_batches: bool = False,
+        log_sequences: bool = False,
         filter_records: bool = True,
         removal_policy: RemovalPolicy = RemovalPolicy.DESTROY,
     ) -> None:
@@ -98,7 +101,7 @@ class Mirror(Construct):
                 environment=environment(
                     self, tables=group, endpoint=cache.endpoint(Role.REPLICATOR), code=code
                 )
-                | {"DYNAMIRROR_LOG_BATCHES": str(log_batches).lower()},
+                | _logged(batches=log_batches, sequences=log_sequences),
                 log_group=self.log_group,
                 timeout=timeout or Duration.minutes(1),
                 memory_mb=memory_mb,
@@ -180,6 +183,10 @@ class Mirror(Construct):
     def metric_iterator_age(self) -> cloudwatch.Metric:
         """Return Lambda's metric of the age of the oldest record in a batch, in milliseconds."""
         return function_metric(self.function, "IteratorAge", "Maximum")
+
+
+def _logged(**chosen: bool) -> dict[str, str]:
+    return {f"DYNAMIRROR_LOG_{name.upper()}": str(it).lower() for name, it in chosen.items()}
 
 
 def environment(

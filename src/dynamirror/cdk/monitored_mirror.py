@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from aws_cdk import Duration
 from aws_cdk import aws_cloudwatch as cloudwatch
 from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
 from aws_cdk import aws_stepfunctions as sfn
 
 from dynamirror.cdk.cache_metrics import serverless_metric
@@ -43,6 +44,21 @@ class MonitoredTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoredInspector:
+    """Describe an inspector to alarms and dashboard.
+
+    Args:
+        function: function that samples the streams.
+        judge: function that asks the cache.
+        failures: queue of what neither could do.
+    """
+
+    function: lambda_.Function
+    judge: lambda_.Function
+    failures: sqs.IQueue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class MonitoredMirror:
     """Describe a mirror to its alarms and its dashboard.
 
@@ -56,6 +72,7 @@ class MonitoredMirror:
         auditor: function that compares tables and cache; None for none.
         audit_interval_minutes: minutes between two audits of a table.
         canary: function that writes canary items each minute; None for none.
+        inspector: the inspector; None for none.
         cache: name of the serverless cache; None for a cache of another kind.
         max_storage_gb: storage limit of the cache in GB; None for no limit.
         max_ecpu: limit of the cache's processing units a second; None for no limit.
@@ -69,6 +86,7 @@ class MonitoredMirror:
     auditor: lambda_.Function | None = None
     audit_interval_minutes: int = 5
     canary: lambda_.Function | None = None
+    inspector: MonitoredInspector | None = None
     cache: str | None = None
     max_storage_gb: int | None = None
     max_ecpu: int | None = None
@@ -105,6 +123,8 @@ class MonitoredMirror:
             "canary": self.canary,
             "auditor": self.auditor,
             "worker": self.worker,
+            "inspector": self.inspector.function if self.inspector else None,
+            "judge": self.inspector.judge if self.inspector else None,
         }
         return {name: function for name, function in functions.items() if function}
 

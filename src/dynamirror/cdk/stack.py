@@ -10,6 +10,7 @@ from dynamirror.cdk.changes_simulator import ChangesSimulator
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.function_context import FunctionContext
 from dynamirror.cdk.identity_guard import IdentityGuard
+from dynamirror.cdk.inspector import Inspector
 from dynamirror.cdk.mirror import Mirror
 from dynamirror.cdk.mirrored_table import MirroredTable
 from dynamirror.cdk.recovery import Recovery
@@ -83,7 +84,14 @@ class DynamirrorStack(Stack):
             "OperatorName": recovery.operator.function_name,
             "StateMachineArn": recovery.machine.state_machine_arn,
             **self._simulator(context),
-            **add_monitoring(self, deployment, context=context, mirror=mirror, recovery=recovery),
+            **add_monitoring(
+                self,
+                deployment,
+                context=context,
+                mirror=mirror,
+                recovery=recovery,
+                inspector=self._inspector(context),
+            ),
         }
         for name, value in outputs.items():
             CfnOutput(self, name, value=value)
@@ -128,6 +136,7 @@ class DynamirrorStack(Stack):
             parallelization_factor=options.parallelization_factor,
             max_batching_window=Duration.seconds(options.max_batching_window),
             log_batches=options.log_batches,
+            log_sequences=self.deployment.inspector.enabled,
             memory_mb=options.memory_mb,
             reserved_concurrent_executions=options.reserved_concurrency,
             function_per_table=options.function_per_table,
@@ -152,6 +161,14 @@ class DynamirrorStack(Stack):
             segments=recovery.segments,
             concurrency=recovery.concurrency,
             rate=recovery.rate,
+        )
+
+    def _inspector(self, context: FunctionContext) -> Inspector | None:
+        section = self.deployment.inspector
+        if not section.enabled:
+            return None
+        return Inspector(
+            self, "Inspector", context=context, share=section.share, filter=section.filter
         )
 
     def _simulator(self, context: FunctionContext) -> dict[str, str]:

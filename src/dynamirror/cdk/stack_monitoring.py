@@ -12,9 +12,10 @@ from dynamirror.cdk.alarm_rules import Thresholds
 from dynamirror.cdk.canary import Canary
 from dynamirror.cdk.dashboard import Dashboard
 from dynamirror.cdk.function_context import FunctionContext
+from dynamirror.cdk.inspector import Inspector
 from dynamirror.cdk.mirror import Mirror
 from dynamirror.cdk.mirrored_table import MirroredTable, construct_ids
-from dynamirror.cdk.monitored_mirror import MonitoredMirror, MonitoredTable
+from dynamirror.cdk.monitored_mirror import MonitoredInspector, MonitoredMirror, MonitoredTable
 from dynamirror.cdk.recovery import Recovery
 from dynamirror.cdk.topic import AlarmTopic
 from dynamirror.deployment.file import Deployment
@@ -28,6 +29,7 @@ def add_monitoring(
     context: FunctionContext,
     mirror: Mirror,
     recovery: Recovery,
+    inspector: Inspector | None,
 ) -> dict[str, str]:
     """Create canary, alarms and dashboard, and return the stack outputs that name them."""
     canary = _canary(scope, deployment, context)
@@ -44,11 +46,21 @@ def add_monitoring(
         auditor=recovery.auditor.function if recovery.auditor else None,
         audit_interval_minutes=deployment.audit.every_minutes,
         canary=canary.function if canary else None,
+        inspector=MonitoredInspector(
+            function=inspector.function, judge=inspector.judge, failures=inspector.failures
+        )
+        if inspector
+        else None,
         cache=context.cache.name if context.cache.kind == "serverless" else None,
         max_storage_gb=context.cache.max_storage_gb,
         max_ecpu=context.cache.max_ecpu,
     )
     outputs = {"CanaryName": canary.function.function_name} if canary else {}
+    if inspector:
+        outputs["InspectorName"] = inspector.function.function_name
+        outputs["JudgeName"] = inspector.judge.function_name
+        outputs["InspectorFailures"] = inspector.failures.queue_url
+        outputs["InspectorLogGroup"] = inspector.log_group.log_group_name
     runbook = deployment.alarms.runbook_url or alarm_constructs.RUNBOOK
     alarms = _alarms(scope, deployment, monitored, runbook)
     if deployment.alarms.dashboard:

@@ -56,6 +56,10 @@ def cost(
     log_batches: Annotated[
         bool, typer.Option("--log-batches", help="Count the lines of logBatches.")
     ] = False,
+    inspect: Annotated[
+        float,
+        typer.Option("--inspect", min=0, max=1, help="Share of inspectorShare; 0 for none."),
+    ] = 0.0,
     table: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +93,7 @@ def cost(
         audit_minutes=audit_every or None,
         audit_units=audit_units,
         log_batches=log_batches,
+        inspected=inspect,
     )
     if as_json:
         print_json(_fields(work))

@@ -159,6 +159,9 @@ def run(
             endpoint = _metrics_endpoint(metrics_address, replicator, followers, tables)
             stack.enter_context(endpoint)
             observers.append(endpoint.observe)
+            if inspect is not None:
+                for name in tables:
+                    endpoint.show_inspection(name, partial(inspections.measured, name))
             canaries.add = endpoint.add
             output.say(f"metrics at {endpoint.url}")
         if health_address is not None:

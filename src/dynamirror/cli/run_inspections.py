@@ -6,8 +6,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import Aws
 from dynamirror.errors import ConfigError, OptionError
+from dynamirror.inspection.measured import measured
 from dynamirror.inspection.sampling import check_share
 from dynamirror.inspection.tally import Tally
+from dynamirror.metrics.catalogue import Inspected
 from dynamirror.replication.replicator import Replicator
 from dynamirror.runner.inspection import Inspection
 from dynamirror.settings import Settings
@@ -38,6 +40,11 @@ class Inspections:
         """Return the counts of a table; None if it is not inspected."""
         inspection = self._running.get(table)
         return None if inspection is None else inspection.tally()
+
+    def measured(self, table: str) -> Inspected | None:
+        """Return the counts of a table as metrics; None if it is not inspected."""
+        tally = self.tally(table)
+        return None if tally is None else measured(tally, table)
 
     @contextmanager
     def running(self, table: str) -> Iterator[None]:

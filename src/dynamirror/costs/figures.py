@@ -42,6 +42,23 @@ REPLICATOR_METRICS: Final = 4  # sent while all goes well; the other four are ze
 AUDITOR_METRICS: Final = 6
 CANARY_METRICS: Final = 2  # beside those that the auditor sends, too
 ALARMS: Final = 19  # with auditor and canary
+SEQUENCES: Final = 97  # bytes that each line has more where there is an inspector
+
+# --- The inspector.
+INSPECTOR_METRICS: Final = 12  # while nothing is wrong or undecided
+INSPECTOR_ALARMS: Final = 2
+INSPECTOR_MB: Final = 512
+INSPECTOR_AGES: Final = 5  # questions about one change
+INSPECTOR_RECORD_US: Final = 10.0  # CPU time for each record of the stream, sampled or not
+INSPECTOR_INVOCATION_US: Final = 12_000.0  # assumed: sending a message, or having it judged
+JUDGE_US: Final = 8_000.0  # assumed: CPU time and waiting for the cache, for each message
+JUDGE_LINE: Final = 300  # bytes of the metrics of one message: 399 at first, then 277
+QUESTION_ECPUS: Final = 2.0  # an entry and its fence
+# A message is sent, received and deleted.
+QUESTION_REQUESTS: Final = 3
+# Lambda keeps five long polls of 20 s open for a queue.
+# https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+QUEUE_POLLS: Final = 0.25  # a second
 
 # --- Auditor. Measured on the bench's machine on 2026-11-26: 300,000 entries and as many fences.
 SCANNED_ENTRY_US: Final = 8.0  # CPU time of the auditor for each entry that SCAN returns

@@ -30,7 +30,8 @@ class Part(msgspec.Struct, frozen=True):
 
 def monthly(work: Workload) -> list[Part]:
     """Return all parts of what a month costs."""
-    return [*_cache(work), *_replicator(work), *_monitoring(work), *_checking(work)]
+    parts = [*_cache(work), *_replicator(work), *_monitoring(work), *_checking(work)]
+    return [*parts, *_inspector(work)] if work.inspected else parts
 
 
 def total(parts: list[Part]) -> float:
@@ -97,9 +98,13 @@ def _monitoring(work: Workload) -> Iterator[Part]:
         figures.REPLICATOR_METRICS * (work.changes > 0 or work.canary)
         + figures.AUDITOR_METRICS * (work.audit_minutes is not None)
         + figures.CANARY_METRICS * work.canary
+        + figures.INSPECTOR_METRICS * bool(work.inspected)
     )
     yield Part("custom metrics", metrics * prices.METRIC.dollars, f"{metrics}", "`canary=false`")
-    yield Part("alarms", work.alarms * prices.ALARM.dollars, f"{work.alarms}", "`alarms=false`")
+    alarms = work.alarms
+    if alarms and work.inspected:
+        alarms += figures.INSPECTOR_ALARMS
+    yield Part("alarms", alarms * prices.ALARM.dollars, f"{alarms}", "`alarms=false`")
     yield Part(
         "dashboard",
         work.dashboards * prices.DASHBOARD.dollars,
@@ -165,6 +170,47 @@ def _auditor(work: Workload, minutes: int) -> Iterator[Part]:
         _ecpus(ecpus),
         f"{ecpus / MILLION:,.0f} million ECPUs",
         "`auditEvery`",
+    )
+
+
+def _inspector(work: Workload) -> Iterator[Part]:
+    """Yield the parts of the inspector beside its metrics and alarms."""
+    share = "`inspectorShare`"
+    runs = work.shards * work.sampling.invocations * SECONDS
+    # Less memory is a smaller share of a CPU.
+    cpu = figures.ONE_VCPU_MB / figures.INSPECTOR_MB
+    seconds = work.changes * SECONDS * figures.INSPECTOR_RECORD_US * cpu / MILLION
+    seconds += runs * figures.BATCH_WAIT_US / MILLION
+    yield Part(
+        "inspector: sampling",
+        runs / MILLION * prices.REQUESTS.dollars + _compute(seconds, figures.INSPECTOR_MB),
+        f"{runs / MILLION:,.1f} million invocations",
+        "`inspectorFilter`",
+    )
+    messages = work.questions * figures.INSPECTOR_AGES * SECONDS
+    each = (figures.INSPECTOR_INVOCATION_US + 2 * figures.JUDGE_US) / MILLION
+    yield Part(
+        "inspector: questions",
+        2 * messages / MILLION * prices.REQUESTS.dollars
+        + _compute(messages * each, figures.INSPECTOR_MB)
+        + messages * figures.JUDGE_LINE / GB * prices.LOGS.dollars,
+        f"{messages / MILLION:,.1f} million messages",
+        share,
+    )
+    requests = messages * figures.QUESTION_REQUESTS + figures.QUEUE_POLLS * SECONDS
+    yield Part(
+        "inspector: queue",
+        requests / MILLION * prices.QUEUE_REQUESTS.dollars,
+        f"{requests / MILLION:,.1f} million requests",
+        share,
+    )
+    asked = work.changes * work.inspected * figures.INSPECTOR_AGES * SECONDS
+    each = figures.QUESTION_ECPUS + max(0.0, work.item_bytes / figures.ECPU_BYTES - 1)
+    yield Part(
+        "inspector: reads of the cache",
+        _ecpus(asked * each),
+        f"{asked * each / MILLION:,.0f} million ECPUs",
+        share,
     )
 
 

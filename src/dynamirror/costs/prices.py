@@ -16,6 +16,7 @@ _CLOUDWATCH: Final = "https://aws.amazon.com/cloudwatch/pricing/"
 _DYNAMODB: Final = "https://aws.amazon.com/dynamodb/pricing/on-demand/"
 _STEP_FUNCTIONS: Final = "https://aws.amazon.com/step-functions/pricing/"
 _KMS: Final = "https://aws.amazon.com/kms/pricing/"
+_SQS: Final = "https://aws.amazon.com/sqs/pricing/"
 _PRIVATELINK: Final = "https://aws.amazon.com/privatelink/pricing/"
 _DAX: Final = "https://aws.amazon.com/dynamodb/pricing/"
 
@@ -57,11 +58,13 @@ EXPRESS = Price("Step Functions, Express", 1.00, "million", "November 2026", _ST
 TRANSITIONS = Price(
     "Step Functions, Standard", 25.00, "million transitions", "November 2026", _STEP_FUNCTIONS
 )
+QUEUE_REQUESTS = Price("SQS, requests", 0.40, "million", "November 2026", _SQS)
 KEY = Price("KMS, key", 1.00, "month", "November 2026", _KMS)
 ENDPOINT = Price("interface endpoint, a zone each", 0.01, "hour", "November 2026", _PRIVATELINK)
 PRICES: Final = (
     *(STORED, ECPUS, REQUESTS, GB_SECONDS_ARM64, GB_SECONDS_X86_64, LOGS, METRIC, ALARM),
-    *(DASHBOARD, READ_UNITS, WRITE_UNITS, EXPRESS, TRANSITIONS, KEY, ENDPOINT),
+    *(DASHBOARD, READ_UNITS, WRITE_UNITS, EXPRESS, TRANSITIONS, QUEUE_REQUESTS),
+    *(KEY, ENDPOINT),
 )
 GB_SECONDS: Final = {"arm64": GB_SECONDS_ARM64, "x86_64": GB_SECONDS_X86_64}
 # ElastiCache Serverless for Valkey bills at least this much.

@@ -32,6 +32,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         alarms: number of alarms.
         dashboards: number of dashboards.
         log_batches: whether the replicator logs each batch.
+        inspected: share of the items that an inspector looks at; 0 for no inspector.
     """
 
     changes: float = 0.0
@@ -50,6 +51,7 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     alarms: int = figures.ALARMS
     dashboards: int = 1
     log_batches: bool = False
+    inspected: float = 0.0
 
     @property
     def lanes(self) -> int:
@@ -95,6 +97,23 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         return max(1, min(_MOST_PARTS, parts))
 
     @property
+    def sampling(self) -> Polling:
+        """The inspector's invocations by one shard; it waits for no window."""
+        fits = figures.EVENT_BYTES / (figures.RECORD_BYTES + 2 * self.item_bytes)
+        return Polling(self.changes / self.shards, 0.0, min(1_000.0, max(1.0, fits)))
+
+    @property
+    def questions(self) -> float:
+        """The messages a second with sampled changes, each sent again for each age.
+
+        An invocation of the inspector sends one if any of its records is sampled.
+        """
+        invocations = self.shards * self.sampling.invocations
+        if not (self.inspected and invocations):
+            return 0.0
+        return invocations * -expm1(-self.changes * self.inspected / invocations)
+
+    @property
     def fences(self) -> float:
         """The fences at a time: the items that changed within their time, if all change alike."""
         if self.items <= 0:
@@ -120,7 +139,8 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
         """
         lines = self.lanes * min(self.polling.invocations, 1 / figures.METRICS_SECONDS)
         more = min(self.invocations, lines * figures.METRICS_VALUES) - lines
-        size = lines * figures.METRICS_LINE + more * figures.METRICS_MORE
+        line = figures.METRICS_LINE + (figures.SEQUENCES if self.inspected else 0)
+        size = lines * line + more * figures.METRICS_MORE
         if self.log_batches:
             size += self.invocations * (figures.BATCH_LINE + figures.LAMBDA_LINES)
         return size

@@ -96,6 +96,13 @@ _RULES: Final = (
         lambda deployment: deployment.audit.enabled,
     ),
     _Rule(
+        "inspector",
+        ("share", "filter"),
+        "inspector=true",
+        "enabled = true",
+        lambda deployment: deployment.inspector.enabled,
+    ),
+    _Rule(
         "simulator",
         ("changes_count",),
         "simulator=true",

@@ -17,6 +17,7 @@ from dynamirror.deployment.sections import (
     CacheSection,
     Canary,
     Functions,
+    Inspector,
     MirrorSection,
     NetworkSection,
     RecoverySection,
@@ -44,6 +45,7 @@ class Sections(msgspec.Struct, frozen=True):
     recovery: RecoverySection = RecoverySection()
     audit: Audit = Audit()
     canary: Canary = Canary()
+    inspector: Inspector = Inspector()
     simulator: Simulator = Simulator()
     alarms: Alarms = Alarms()
 

@@ -4,7 +4,7 @@ Each field is written in the file as it is named here. In CDK context, `-c NAME=
 single field: `overrides.py` lists the names.
 """
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -325,6 +325,34 @@ class Canary(_Section, frozen=True):
     """
 
     enabled: bool | None = None
+
+
+class Inspector(_Section, frozen=True):
+    """[inspector]: the functions that measure how right the cache is.
+
+    Args:
+        enabled: whether an inspector asks the cache for a share of all changes. It is the second
+            reader of each table's stream, and a shard has two at the most.
+        share: share of the items that are inspected, chosen by a hash of their keys.
+        filter: pattern of Lambda's event filter, in JSON, for the records that the inspector gets;
+            None for all records.
+    """
+
+    enabled: bool = False
+    share: Annotated[float, msgspec.Meta(gt=0, le=1, description="a number above 0, up to 1")] = (
+        0.01
+    )
+    filter: Name | None = None
+
+    def __post_init__(self) -> None:
+        if self.filter is None:
+            return
+        try:
+            msgspec.json.decode(self.filter, type=dict[str, Any])
+        except msgspec.DecodeError as error:
+            raise ValueError(
+                f'`filter` must be a JSON object, as in {{"eventName":["INSERT"]}}: {error}'
+            ) from None
 
 
 class Simulator(_Section, frozen=True):

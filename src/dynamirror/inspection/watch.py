@@ -42,7 +42,7 @@ class Watch:
         check_thresholds(thresholds)
         self.thresholds = tuple(map(float, thresholds))
         self.last = len(thresholds) - 1
-        self.latest = [each + max(_LATE_SECONDS, each * _LATE_PART) for each in self.thresholds]
+        self.latest = [latest_age(each) for each in self.thresholds]
         self.waiting = 0
         self.wheel = Wheel()
         counts = {view.name: ViewTally.begun(self.thresholds) for view in views}
@@ -190,6 +190,11 @@ class Watch:
             self.waiting -= 1
         if not pending and entry.row is None:
             self._entries.pop(entry.key, None)
+
+
+def latest_age(threshold: float) -> float:
+    """Return the age up to which an answer counts at a threshold, both in seconds."""
+    return threshold + max(_LATE_SECONDS, threshold * _LATE_PART)
 
 
 def check_thresholds(thresholds: Sequence[float]) -> None:

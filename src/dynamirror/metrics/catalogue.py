@@ -1,8 +1,9 @@
 """The catalogue of metrics, with their names in CloudWatch and in OpenMetrics."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from functools import cache
 from math import isfinite
 from typing import Final
 
@@ -12,7 +13,11 @@ from dynamirror.views.batch_result import BatchResult
 
 NAMESPACE: Final = "dynamirror"
 DIMENSION: Final = "table"
-_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
+# A further dimension, of violations.
+KIND: Final = "kind"
+# Ages in seconds at which the inspector asks, unless another choice is made.
+AGES: Final = (1, 10, 60, 300, 600)
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z0-9])")
 
 
 class Unit(StrEnum):
@@ -43,6 +48,7 @@ class Origin(StrEnum):
     CANARY = "canary"
     WATCHDOG = "watchdog"
     WORKER = "state machine, auditor"
+    INSPECTOR = "inspector"
     RUN = "`run --metrics` only, by shard"
 
 
@@ -56,6 +62,7 @@ class Metric(msgspec.Struct, frozen=True, cache_hash=True):
         origin: the source.
         help: the meaning.
         buckets: upper bounds of a histogram, in OpenMetrics' unit.
+        labels: dimensions beside the table.
     """
 
     name: str
@@ -64,6 +71,7 @@ class Metric(msgspec.Struct, frozen=True, cache_hash=True):
     origin: Origin
     help: str
     buckets: tuple[float, ...] = ()
+    labels: tuple[str, ...] = ()
 
     @property
     def openmetrics_unit(self) -> str:
@@ -90,6 +98,7 @@ Values = Mapping[Metric, float]
 
 _LAG_BUCKETS = (1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 21600.0, 86400.0)
 _DURATION_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0)
+STALENESS_BUCKETS: Final = (0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 _LATENCY_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 45.0)
 
 
@@ -167,6 +176,54 @@ CANARY_LATENCY: Final = Metric(
     "Time from the acknowledged write of that item until the cache showed it, if it did.",
     _LATENCY_BUCKETS,
 )
+CONSISTENCY_CHECKS: Final = _count(
+    "ConsistencyChecks",
+    Origin.INSPECTOR,
+    "Checks: one change in one view, which is asked for at several ages.",
+)
+CONSISTENCY_VIOLATIONS: Final = Metric(
+    "ConsistencyViolations",
+    Unit.COUNT,
+    Kind.COUNTER,
+    Origin.INSPECTOR,
+    "Checks that found the cache wrong at the last age, or going back in time; also by kind.",
+    labels=(KIND,),
+)
+CONSISTENCY_UNDECIDED: Final = _count(
+    "ConsistencyUndecided",
+    Origin.INSPECTOR,
+    "Questions without an answer: they were late, the cache did not answer, or the item moved on.",
+)
+STALENESS: Final = Metric(
+    "Staleness",
+    Unit.SECONDS,
+    Kind.HISTOGRAM,
+    Origin.INSPECTOR,
+    "Age of a change, in seconds, when the inspector first saw it in the cache.",
+    STALENESS_BUCKETS,
+)
+
+
+@cache
+def asked_within(seconds: float) -> Metric:
+    """Return the metric of the questions that were answered at an age."""
+    return _count(
+        f"AskedWithin{seconds:g}s",
+        Origin.INSPECTOR,
+        f"Questions that were answered {seconds:g} s after the change.",
+    )
+
+
+@cache
+def consistent_within(seconds: float) -> Metric:
+    """Return the metric of the answers that were right at an age."""
+    return _count(
+        f"ConsistentWithin{seconds:g}s",
+        Origin.INSPECTOR,
+        f"Answers {seconds:g} s after the change that showed it, or a newer one.",
+    )
+
+
 SHARD_BEHIND: Final = Metric(
     "ShardBehind",
     Unit.SECONDS,
@@ -179,7 +236,10 @@ CATALOGUE: Final = (
     *(RECORDS, APPLIED, STALE, COALESCED, QUARANTINED, FAILED, REPLICATION_LAG, BATCH_DURATION),
     *(MIRROR_COMPLETE, MIRROR_DOUBTFUL, REBUILD_GIVEN_UP, LONG_JOBS, QUARANTINE_SIZE),
     *(ITEMS_AUDITED, DRIFT_FOUND, DRIFT_REPAIRED),
-    *(CANARY_SEEN, CANARY_LATENCY, SHARD_BEHIND),
+    *(CANARY_SEEN, CANARY_LATENCY),
+    *(CONSISTENCY_CHECKS, CONSISTENCY_VIOLATIONS, CONSISTENCY_UNDECIDED),
+    *(metric(age) for age in AGES for metric in (asked_within, consistent_within)),
+    *(STALENESS, SHARD_BEHIND),
 )
 
 
@@ -198,3 +258,18 @@ def of_batch(batch: BatchResult) -> dict[Metric, float]:
     if batch.lag is not None:
         values[REPLICATION_LAG] = batch.lag
     return {metric: round(value, 3) for metric, value in values.items() if isfinite(value)}
+
+
+class Inspected(msgspec.Struct, frozen=True):
+    """The counts of one table's inspection so far.
+
+    Args:
+        counts: counts by metric.
+        violations: violations by kind.
+        staleness: changes by the age at which they were first seen, in the buckets of the metric,
+            and those beyond.
+    """
+
+    counts: Mapping[Metric, float]
+    violations: Mapping[str, int]
+    staleness: Sequence[int]

@@ -20,7 +20,6 @@ from dynamirror.metrics.catalogue import (
     NAMESPACE,
     REPLICATION_LAG,
     Metric,
-    Values,
     of_batch,
 )
 from dynamirror.views.batch_result import BatchResult
@@ -38,10 +37,17 @@ SECONDS: Final = 55.0
 MOST_VALUES: Final = 20
 # How many batches the line sums up, if more than one. It is no metric.
 BATCHES: Final = "batches"
+# What the lines of single batches call their sequence numbers, too.
+FIRST: Final = "first_sequence_number"
+LAST: Final = "last_sequence_number"
 _SAMPLED = (BATCH_DURATION, REPLICATION_LAG)
 
 
-def emit(table: str, values: Values) -> None:
+def emit(
+    table: str,
+    values: Mapping[Metric, float | list[float]],
+    labels: Mapping[str, str] | None = None,
+) -> None:
     """Write metrics as one line; leave out values that are not finite.
 
     POWERTOOLS_METRICS_DISABLED switches the lines off. A line that cannot be written is reported in
@@ -49,10 +55,19 @@ def emit(table: str, values: Values) -> None:
 
     Args:
         table: the table's name.
-        values: the values.
+        values: a value for each metric, or several, of which `MOST_VALUES` are written.
+        labels: further dimensions; the values count with them, and without them.
     """
-    finite = {metric: [float(value)] for metric, value in values.items() if isfinite(value)}
-    _write(table, finite, time())
+    finite = {
+        metric: _short(_sample(found)) if isinstance(value, list) else found
+        for metric, value in values.items()
+        if (found := [float(each) for each in _as_list(value) if isfinite(each)])
+    }
+    _write(table, finite, time(), labels)
+
+
+def _as_list(value: float | list[float]) -> list[float]:
+    return value if isinstance(value, list) else [value]
 
 
 class BatchMetrics:
@@ -63,9 +78,13 @@ class BatchMetrics:
     count of 0 is left out. Of many durations and lags, a line has `MOST_VALUES`, evenly spaced by
     rank, from the lowest to the highest. Batches that wait when Lambda ends the sandbox are not
     counted.
+
+    Args:
+        sequences: whether a line has the lowest and the highest sequence number of its batches.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, sequences: bool = False) -> None:
+        self._sequences = sequences
         self._waiting: dict[str, _Waiting] = {}
 
     def add(self, batch: BatchResult) -> None:
@@ -78,6 +97,8 @@ class BatchMetrics:
                 waiting.write(table)  # with the time of its own batches
         waiting = self._waiting.setdefault(batch.table, _Waiting())
         waiting.add(batch, now)
+        if self._sequences and batch.sequence_numbers:
+            waiting.numbers += batch.sequence_numbers
         if _is_over(waiting.written, now) or batch.failed or batch.parked:
             waiting.write(batch.table)
 
@@ -89,6 +110,7 @@ class _Waiting:
         self.batches = 0
         self.newest = self.written = float("-inf")
         self._values: dict[Metric, list[float]] = {}
+        self.numbers: list[str] = []
 
     def add(self, batch: BatchResult, now: float) -> None:
         """Add the values of a batch."""
@@ -105,9 +127,12 @@ class _Waiting:
         """Write all as one line, and wait for others."""
         values, self._values = self._values, {}
         batches, self.batches, self.written = self.batches, 0, self.newest
-        extra = {BATCHES: batches} if batches > 1 else {}
+        extra: dict[str, Any] = {BATCHES: batches} if batches > 1 else {}
+        if numbers := self.numbers:
+            extra |= {FIRST: min(numbers, key=int), LAST: max(numbers, key=int)}
+            self.numbers = []
         sampled = {metric: _short(_sample(found)) for metric, found in values.items()}
-        _write(table, sampled, self.newest, extra)
+        _write(table, sampled, self.newest, extra=extra)
 
 
 def _is_over(since: float, now: float) -> bool:
@@ -129,7 +154,11 @@ def _short(values: list[float]) -> float | list[float]:
 
 
 def _write(
-    table: str, values: Mapping[Metric, Any], at: float, extra: Mapping[str, int] | None = None
+    table: str,
+    values: Mapping[Metric, Any],
+    at: float,
+    labels: Mapping[str, str] | None = None,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     try:
         if not values or _is_true(os.environ.get("POWERTOOLS_METRICS_DISABLED", "")):
@@ -137,9 +166,10 @@ def _write(
         line: dict[str, Any] = {
             "_aws": {
                 "Timestamp": int(at * 1000),
-                "CloudWatchMetrics": _directives(tuple(values)),
+                "CloudWatchMetrics": _directives(tuple(values), tuple(labels or ())),
             },
             DIMENSION: table,
+            **(labels or {}),
             **(extra or {}),
         }
         for metric, value in values.items():
@@ -150,10 +180,11 @@ def _write(
 
 
 @functools.cache
-def _directives(metrics: tuple[Metric, ...]) -> msgspec.Raw:
+def _directives(metrics: tuple[Metric, ...], labels: tuple[str, ...]) -> msgspec.Raw:
     """Return the definitions of metrics, encoded."""
     defined = [{"Name": metric.name, "Unit": metric.unit} for metric in metrics]
-    directive = {"Namespace": NAMESPACE, "Dimensions": [[DIMENSION]], "Metrics": defined}
+    dimensions = [[DIMENSION], [DIMENSION, *labels]] if labels else [[DIMENSION]]
+    directive = {"Namespace": NAMESPACE, "Dimensions": dimensions, "Metrics": defined}
     return msgspec.Raw(msgspec.json.encode([directive]))
 
 

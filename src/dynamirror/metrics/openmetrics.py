@@ -25,12 +25,14 @@ from dynamirror.metrics.catalogue import (
     MIRROR_COMPLETE,
     QUARANTINE_SIZE,
     SHARD_BEHIND,
+    Inspected,
     Kind,
     Metric,
     Origin,
     Values,
     of_batch,
 )
+from dynamirror.metrics.openmetrics_inspection import InspectionCollector
 from dynamirror.views.batch_result import BatchResult
 
 _HOST = "127.0.0.1"
@@ -59,6 +61,8 @@ class Endpoint:
         self._gauges: dict[Metric, _Gauge] = {}
         self._shards = _Shards()
         self._registry.register(self._shards)
+        self._inspections = InspectionCollector()
+        self._registry.register(self._inspections)
         self._canary_seen: dict[str, float] = {}
         with listening("--metrics", host, port):
             self._server, self._thread = start_http_server(port, addr=host, registry=self._registry)
@@ -114,6 +118,10 @@ class Endpoint:
         self.show(table, MIRROR_COMPLETE, complete)
         self.show(table, QUARANTINE_SIZE, quarantined)
         self._shards.behind[table] = behind
+
+    def show_inspection(self, table: str, read: Callable[[], Inspected | None]) -> None:
+        """Serve the counts of a table's inspection, read at each scrape; None for none yet."""
+        self._inspections.tables[table] = read
 
     def show(self, table: str, metric: Metric, value: Callable[[], float | None]) -> None:
         """Serve the value that a function returns at each scrape, unless it is None."""

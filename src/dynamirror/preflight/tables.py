@@ -56,7 +56,9 @@ def check_table(
     yield _stream(place, table, description)
     yield from _described_stream(account, place, table)
     yield from _encryption(account, place, table, description)
-    yield from _readers(account, place, table, description, deployed)
+    yield from _readers(
+        account, place, table, description, deployed, ours=1 + deployment.inspector.enabled
+    )
 
 
 def read_description(account: Account, table: DeployedTable) -> Mapping[str, Any]:
@@ -226,6 +228,8 @@ def _readers(
     table: DeployedTable,
     description: Mapping[str, Any],
     deployed: DeployedStack,
+    *,
+    ours: int,
 ) -> Iterator[Check]:
     is_global = bool(description.get("Replicas"))
     limit = _READERS_OF_GLOBAL_TABLE if is_global else _READERS
@@ -243,13 +247,20 @@ def _readers(
         and not deployed.owns("AWS::Lambda::EventSourceMapping", mapping["UUID"])
     )
     kind = "a global table" if is_global else "a stream"
-    if len(others) >= limit:
-        full = place.wrong(
-            "readers",
-            f"{', '.join(others)} read the stream already, and {kind} serves {limit} a shard",
-            "disable one of their event source mappings",
-        )
-        yield deployed.judge(full)
+    count, names = len(others) + ours, ", ".join(others)
+    by_us = "this mirror's replicator and inspector" if ours > 1 else "this mirror"
+    if count <= limit:
+        found = f"{count} of {limit}: {by_us}"
+        yield place.ok("readers", f"{found}, and {names}" if others else found)
+        return
+    remedy = "disable one of their event source mappings"
+    if ours > limit:
+        finding, remedy = f"{by_us} would both read it", "set inspector.enabled = false"
+    elif ours > 1:
+        finding = f"{names} read the stream already, beside {by_us}"
+        remedy = f"set inspector.enabled = false, or {remedy}"
     else:
-        with_ours = f"{len(others)} of {limit}, beside this mirror"
-        yield place.ok("readers", f"{with_ours}: {', '.join(others)}" if others else with_ours)
+        finding = f"{names} read the stream already"
+    full = place.wrong("readers", f"{finding}, and {kind} serves {limit} a shard", remedy)
+    # Not even the stack's own readers would leave room for two.
+    yield full if ours > limit else deployed.judge(full)

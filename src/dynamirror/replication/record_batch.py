@@ -76,6 +76,12 @@ class RecordBatch:
         """Return the last record's SequenceNumber, as it is spelt; None where it has none."""
         return stream_record.sequence_number(self.records[-1]) if self.records else None
 
+    @property
+    def sequence_numbers(self) -> tuple[str, str] | None:
+        """Return those of the first and the last record; None where one has none."""
+        first, last = self.first_sequence_number, self.last_sequence_number
+        return (first, last) if first and last else None
+
     def changes(self) -> Iterator[Change]:
         """Yield the changes of the records that can be decoded."""
         for record in self.records:

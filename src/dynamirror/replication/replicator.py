@@ -173,6 +173,7 @@ class Replicator:
             oldest=batch.oldest,
             ended=time(),
             seconds=self._clock() - begin,
+            sequence_numbers=batch.sequence_numbers,
         )
         self._observe(result)
 

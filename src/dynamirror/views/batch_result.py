@@ -54,6 +54,7 @@ class BatchResult(msgspec.Struct, frozen=True):
         oldest: when its oldest record was created, in seconds since 1970; None if not known.
         ended: when it was through.
         seconds: what it took.
+        sequence_numbers: of its first and its last record; None if one has none.
     """
 
     table: str
@@ -64,6 +65,7 @@ class BatchResult(msgspec.Struct, frozen=True):
     oldest: float | None
     ended: float
     seconds: float
+    sequence_numbers: tuple[str, str] | None = None
 
     @property
     def lag(self) -> float | None:
