@@ -14,9 +14,12 @@ from tests.support.browser import PATIENCE, needs_browser, opened_browser
 from tests.support.deadlines import wait_until
 
 from dynamirror.cache.completeness_marker import record_gap
+from dynamirror.cache.slot_scan import SlotRange
 from dynamirror.demo.demo import Demo
 from dynamirror.page.fault_injector import FaultInjector
 from dynamirror.page.show import demo_page
+from dynamirror.recovery.rebuild_state import Progress, RebuildState, Run
+from dynamirror.recovery.sweep import SweepProgress
 
 pytestmark = needs_browser
 
@@ -211,8 +214,39 @@ def test_a_flushed_cache_is_incomplete_until_it_is_rebuilt(shown: Shown, tab: Ta
     )
     expect_event(tab, "Healed in ")
     expect_condition(tab, "In sync")
+    expect(tab.get_by_test_id("rebuild")).to_have_text(re.compile("Finished .* items read"))
     expect(wrong(tab)).to_have_count(0)
     assert shown.demo.compare().differences == 0
+
+
+def test_a_rebuild_shows_how_far_its_load_and_its_sweep_are(shown: Shown, tab: Tab) -> None:
+    state = RebuildState(shown.demo.cache, shown.demo.schema.table)
+    run = Run("r", 1, 4, consistent=False, views="", begun="2026-01-01T00:00:00+00:00")
+    state.begin(run)
+    for segment in range(3):
+        state.save_progress(run, segment, Progress(done=True, items=500))
+    sentence, loaded, swept = map(
+        tab.get_by_test_id, ("rebuild", "rebuild-loaded", "rebuild-swept")
+    )
+    expect(sentence).to_have_text("Loading since 2026-01-01T00:00:00+00:00: 1,500 items read.")
+    expect(loaded).to_have_text("3 of 4 parts loaded")
+    expect(swept).to_have_text("not yet swept")
+    bar = tab.get_by_role("progressbar", name="3 of 4 parts loaded")
+    expect(bar).to_have_js_property("position", 0.75)
+
+    state.save_progress(run, 3, Progress(done=True, items=500))
+    ranges = (SlotRange(0, 99), SlotRange(100, 16_383))
+    state.decide_sweep_ranges(run, ranges)
+    state.save_range_progress(run, ranges[0], SweepProgress(done=True, entries=700, deleted=3))
+    seen = "700 entries seen, 3 orphaned and deleted"
+    expect(sentence).to_have_text(f"Sweeping: {seen}, after 2,000 items read.")
+    expect(loaded).to_have_text("4 of 4 parts loaded")
+    expect(swept).to_have_text("1 of 2 parts swept")
+
+    state.save_range_progress(run, ranges[1], SweepProgress(done=True))
+    state.record_finished(run)
+    expect(sentence).to_have_text(re.compile(rf"Finished 20.*: 2,000 items read, {seen}\."))
+    expect(swept).to_have_text("2 of 2 parts swept")
 
 
 def test_a_cache_flushed_from_outside_can_be_rebuilt(shown: Shown, tab: Tab) -> None:

@@ -25,6 +25,8 @@ from dynamirror.cli.table_mirror import (
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status, StatusRequest
 from dynamirror.operations.service import OnProgress
+from dynamirror.recovery.rebuild_state import TotalProgress
+from dynamirror.recovery.sweep import TotalSwept
 
 _INTERVAL_SECONDS = 2.0
 
@@ -162,13 +164,19 @@ def _rebuild(state: Status) -> Iterator[str]:
     yield (
         f"  rebuild     begun {state.rebuild.begun}, "
         f"{f'finished {finished}' if finished else 'not finished'}: "
-        f"{progress.items:,} items read, {progress.applied:,} entries applied"
+        f"{_parts(progress)}{progress.items:,} items read, {progress.applied:,} entries applied"
     )
     if swept is not None and progress.done:
         yield (
             f"  sweep       {'finished' if swept.done else 'not finished'}: "
-            f"{swept.entries:,} entries seen, {swept.deleted:,} orphaned and deleted"
+            f"{_parts(swept)}{swept.entries:,} entries seen, "
+            f"{swept.deleted:,} orphaned and deleted"
         )
+
+
+def _parts(total: TotalProgress | TotalSwept) -> str:
+    """Return how many parts are done; empty where their number is not known."""
+    return f"{total.parts_done:,} of {total.parts:,} parts, " if total.parts else ""
 
 
 def _replicator(replicator: SeenReplicator) -> str:

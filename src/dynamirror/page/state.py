@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dynamirror.recovery.rebuild_state import TotalProgress
+from dynamirror.recovery.sweep import TotalSwept
 from dynamirror.views.batch_result import Tally
 
 
@@ -88,6 +90,23 @@ class ParkedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RebuildRow:
+    """The newest rebuild.
+
+    Args:
+        begun: the time of the begin, in ISO 8601.
+        finished: the time of the end, in ISO 8601; empty until then.
+        loaded: the progress of the load in all segments.
+        swept: the progress of the sweep in all ranges.
+    """
+
+    begun: str
+    finished: str
+    loaded: TotalProgress
+    swept: TotalSwept
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """An action on the mirror, or its outcome.
 
@@ -129,6 +148,7 @@ class Observation:
         reason: why the mirror is incomplete; None if it is complete.
         parked: some items in quarantine.
         quarantined: number of all items in quarantine.
+        rebuild: the newest rebuild; None for none.
         trouble: why table or cache could not be read; None if both could.
     """
 
@@ -137,6 +157,7 @@ class Observation:
     shards: Sequence[Shard] = ()
     parked: Sequence[ParkedRow] = ()
     quarantined: int = 0
+    rebuild: RebuildRow | None = None
     trouble: str | None = None
 
 
