@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ from dynamirror.cli.status import lines
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.inspection.judgement import ViolationKind
+from dynamirror.inspection.stored import store_tally
+from dynamirror.inspection.tally import Tally, ViewTally, Violation, Within
 from dynamirror.operations.messages import Status
 from dynamirror.operations.service import Operations
 from dynamirror.records.version import SnapshotVersion
@@ -219,6 +223,41 @@ def test_the_length_of_an_audit_round_is_shown_where_it_is_known(
     takes = f", {words}" if words else ""
     why = "not compared, because the mirror was incomplete"
     assert f"  audit       part 2 of 3, {at}{takes}: {why}" in lines(place.operations.status())
+
+
+def test_the_stored_counts_of_inspectors_are_shown_as_text_and_as_json(place: Place) -> None:
+    assert place.operations.status().inspection is None
+    violation = Violation(
+        at=AT,
+        table=place.table,
+        view="default",
+        item="0123456789abcdef",
+        kind=ViolationKind.MISSING,
+        expected="",
+        seen="",
+        age=61,
+        sequence_number="4711",
+    )
+    now = time.time()
+    for who, count in (("a", 40_000), ("b", 8_000)):
+        counts = ViewTally(count, within={"1": Within(count, count), "60": Within()})
+        tally = Tally(at=now, tables={place.table: {"default": counts}})
+        if who == "b":
+            tally.add_violation(violation)
+        store_tally(place.cache, place.table, who, tally)
+    status = place.operations.status()
+    assert status.inspection is not None
+    said = "\n".join(lines(status))
+    assert "  inspection  at least 4.0 nines (95%), 48,001 checks, 1 failed\n" in said
+    assert "\n              within 1 s 100% of 48,000, 60 s none yet\n" in said
+    assert "\n              violation 14:13:20 UTC: missing, view default, item 0123456789" in said
+    # It travels from the operator Lambda, and reads there as in every command.
+    assert msgspec.json.decode(msgspec.json.encode(status), type=Status) == status
+    done = invoke("status", "--json", env=place.env)
+    shown = json.loads(done.stdout)["inspection"]
+    assert shown == status.inspection.to_json()
+    assert shown["violations"]["missing"] == 1
+    assert shown["within"]["1"]["proven"] == "at least 4.2 nines (95%), 48,000 checks"
 
 
 @pytest.mark.parametrize("broken", [b"no json", b"{}", b'{"dynamirror":3}', b'{"at":"soon"}'])

@@ -6,6 +6,7 @@ import msgspec
 
 from dynamirror.cache.checkpoints import Checkpoint
 from dynamirror.cache.heartbeat import SeenReplicator
+from dynamirror.inspection.tally import Tally
 from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison, Share
 from dynamirror.recovery.rebuild_state import Run, TotalProgress
@@ -137,6 +138,7 @@ class Status(msgspec.Struct, frozen=True):
     replicator: SeenReplicator | None = None
     doubtful: int | None = None
     swept: TotalSwept | None = None
+    inspection: Tally | None = None
 
 
 class Vitals(msgspec.Struct, frozen=True):
