@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 from playwright.sync_api import Page as Tab
-from tests.support.browser import PATIENCE, needs_browser, opened_browser
+from tests.support.browser import CONTRAST, PATIENCE, needs_browser, opened_browser
 from tests.support.deadlines import wait_until
 
 from dynamirror.cache.completeness_marker import record_gap
@@ -101,7 +101,8 @@ def press(tab: Tab, name: str) -> None:
 
 def expect_event(tab: Tab, text: str) -> None:
     """Wait until the newest event contains a text."""
-    first = tab.get_by_role("log").locator("li").first
+    log = tab.get_by_role("log", name="What happened")
+    first = log.locator("li").first
     expect(first).to_contain_text(text)
 
 
@@ -303,36 +304,6 @@ def test_the_keyboard_reaches_every_button(shown: Shown, tab: Tab) -> None:
 
 def _buttons(shown: Shown) -> list[str]:
     return [offered.name for offered in shown.injector.buttons()]
-
-
-CONTRAST = """() => {
-    const light = (text) => {
-        const parts = text.match(/[0-9.]+/g).map(Number);
-        const [r, g, b] = parts.slice(0, 3).map((part) => {
-            const share = part / 255;
-            return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-        });
-        return { light: 0.2126 * r + 0.7152 * g + 0.0722 * b, seen: parts[3] !== 0 };
-    };
-    const ground = (element) => {
-        for (; element; element = element.parentElement) {
-            const found = light(getComputedStyle(element).backgroundColor);
-            if (found.seen) return found.light;
-        }
-        return 1;
-    };
-    const poor = [];
-    for (const element of document.querySelectorAll("main *")) {
-        const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-        if (!own || !element.checkVisibility() || element.matches("i")) continue;
-        const style = getComputedStyle(element);
-        const svg = element instanceof SVGElement;
-        const [a, b] = [light(svg ? style.fill : style.color).light, ground(element)];
-        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-        if (contrast < 4.5) poor.push([element.textContent, contrast]);
-    }
-    return poor;
-}"""
 
 
 def test_a_damaged_entry_is_lit_up_readably_in_both_schemes_and_repaired(

@@ -107,6 +107,41 @@ class RebuildRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Figure:
+    """A labelled number of the measurement.
+
+    Args:
+        text: the number, as it is shown.
+        share: the number as a part of the largest, from 0 to 1.
+    """
+
+    label: str
+    text: str
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the inspectors have measured; no data of items.
+
+    Args:
+        claim: the nines that the checks prove, with the bound and their number.
+        violations: number of all violations.
+        within: the share of consistent checks at each threshold.
+        staleness: the number of changes that became visible within each time.
+        latest: the latest violations in words, newest first.
+        note: what could not be measured; empty for nothing.
+    """
+
+    claim: str
+    violations: int
+    within: Sequence[Figure]
+    staleness: Sequence[Figure]
+    latest: Sequence[str]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """An action on the mirror, or its outcome.
 
@@ -170,6 +205,7 @@ class PageState:
         written: writes to the table; None where nobody counts them.
         history: points of the last minute, oldest first.
         lag_ms: p50 and p99 of all lags in milliseconds.
+        measurement: what the inspectors have measured; None where none runs.
         is_failing: whether entries have failed in the last seconds.
         events: actions and their outcomes, newest first.
     """
@@ -182,6 +218,7 @@ class PageState:
     history: Sequence[Point] = ()
     lag_ms: Mapping[str, float | None] = field(default_factory=dict)
     observation: Observation = field(default_factory=Observation)
+    measurement: Measurement | None = None
     is_failing: bool = False
     events: Sequence[Event] = ()
     buttons: Sequence[Button] = ()

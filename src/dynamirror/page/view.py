@@ -8,6 +8,7 @@ from nicegui import ui
 from dynamirror.page.buttons import Buttons
 from dynamirror.page.charts import Charts
 from dynamirror.page.entry_table import EntryTable
+from dynamirror.page.measurement_card import MeasurementCard
 from dynamirror.page.parts import Text, card, icon, ms, text
 from dynamirror.page.rebuild_card import RebuildCard
 from dynamirror.page.sampler import Sampler
@@ -89,6 +90,7 @@ class _PageView:
                 with ui.element("div").classes("wide"):
                     with ui.element("div").classes("charts"):
                         self._charts = Charts(measures_lag=mirror.lags is not None)
+                    self._measured = MeasurementCard()
                     self._rows = EntryTable(mirror.probe_key)
                 with ui.element("div").classes("side"):
                     self._buttons = Buttons(mirror.buttons(), mirror.press)
@@ -108,6 +110,7 @@ class _PageView:
             self._events.show(state.events)
         self._rows.show(state.observation.rows)
         self._charts.show(state.history)
+        self._measured.show(state.measurement)
         self._rebuild.show(state.observation.rebuild)
         self._shards.show(state.observation.shards)
         self._parked.show(state.observation.parked, state.observation.quarantined)
