@@ -57,6 +57,12 @@ def test_the_demo_proves_a_true_mirror(tmp_path: Path) -> None:
     assert 0 < summary["lag_ms"]["p50"] <= summary["lag_ms"]["p99"]
     assert summary["seconds"] >= 2
     assert summary["seed"] == 7
+    inspection = summary["inspection"]
+    assert inspection["share"] == 1
+    assert inspection["checks"] > 0
+    assert list(inspection["within"]) == ["1", "10", "60"]
+    assert sum(inspection["violations"].values()) == 0
+    assert list(inspection["tables"]) == ["users"]
     assert not list(tmp_path.iterdir())
 
 

@@ -11,6 +11,7 @@ from rich.console import Console, RenderableType
 
 from dynamirror.cli.screen import Screen, live_panel, summary_panel
 from dynamirror.demo.totals import Totals
+from dynamirror.inspection.tally import Tally, ViewTally, Within
 
 TOTALS = Totals(
     loaded=28_123, written=4_000, applied=3_767, coalesced=48, stale=1_234_567, lags=[0.004, 0.0254]
@@ -28,6 +29,22 @@ SUMMARY: dict[str, Any] = {
     "differences": 0,
     "lag_ms": TOTALS.lag_ms(),
 }
+NINES = "at least 3.1 nines (95%), 4,000 checks"
+INSPECTION = Tally(
+    tables={
+        "users": {
+            "users": ViewTally(
+                checks=4_012,
+                within={
+                    "1": Within(4_000, 3_999),
+                    "10": Within(2_000, 2_000),
+                    "60": Within(),
+                },
+                violations={"missing": 1},
+            )
+        }
+    }
+)
 NAMES = ("loaded", "written", "applied", "coalesced", "stale", "quarantined", "failed", "lag p50")
 WIDTHS = (120, 80, 40)
 SRC = Path(__file__).parents[2] / "src/dynamirror"
@@ -47,7 +64,7 @@ def shown(panel: RenderableType, width: int) -> list[str]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_each_figure_of_a_running_demo_has_a_line_with_its_name(width: int) -> None:
-    lines = shown(live_panel("writing", TOTALS, ENTRIES, width=width), width)
+    lines = shown(live_panel("writing", TOTALS, ENTRIES, measured=NINES, width=width), width)
     assert len(lines) <= 24, "fits a terminal of the usual height"
     for name in NAMES:
         (line,) = (line for line in lines if line.startswith(name))
@@ -57,7 +74,7 @@ def test_each_figure_of_a_running_demo_has_a_line_with_its_name(width: int) -> N
 
 @pytest.mark.parametrize("width", [120, 80])
 def test_each_figure_of_a_running_demo_is_explained_where_there_is_room(width: int) -> None:
-    lines = shown(live_panel("writing", TOTALS, ENTRIES, width=width), width)
+    lines = shown(live_panel("writing", TOTALS, ENTRIES, measured=NINES, width=width), width)
     explained = {
         "written": "random writes to the table; some delete nothing",
         "applied": "changes that the cache took",
@@ -74,7 +91,7 @@ def test_each_figure_of_a_running_demo_is_explained_where_there_is_room(width: i
 @pytest.mark.parametrize("width", WIDTHS)
 def test_a_long_value_leaves_room_for_its_key(width: int) -> None:
     entries = {"users:1": b"v" * 500, "order:" + "k" * 100: b"short", "users:3": None}
-    lines = shown(live_panel("writing", TOTALS, entries, width=width), width)
+    lines = shown(live_panel("writing", TOTALS, entries, measured=NINES, width=width), width)
     assert any(line.startswith("users:1 ") and line.endswith("…") for line in lines)
     assert any(line.startswith("order:kkk") and "…  short" in line for line in lines)
     assert any(line.startswith("users:3 ") and line.endswith("(no entry)") for line in lines)
@@ -82,7 +99,7 @@ def test_a_long_value_leaves_room_for_its_key(width: int) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_the_summary_breaks_no_figure_in_two(width: int) -> None:
-    lines = shown(summary_panel(SUMMARY, width=width), width)
+    lines = shown(summary_panel(SUMMARY, INSPECTION, width=width), width)
     for figure in (
         *("28,123 loaded", "4,000 written", "28,172 items now"),
         *("3,767 applied", "48 coalesced", "0 stale", "28,170 entries now"),
@@ -92,10 +109,21 @@ def test_the_summary_breaks_no_figure_in_two(width: int) -> None:
 
 
 @pytest.mark.parametrize("width", WIDTHS)
+def test_the_nines_stand_in_the_panel_and_in_the_summary(width: int) -> None:
+    running = live_panel("writing", TOTALS, ENTRIES, measured=NINES, width=width)
+    assert NINES in " ".join(" ".join(shown(running, width)).split())
+    text = " ".join(" ".join(shown(summary_panel(SUMMARY, INSPECTION, width=width), width)).split())
+    assert "measured at least 2.9 nines (95%), 4,000 checks, 1 failed" in text
+    assert "99.975% of 4,000 within 1 s" in text
+    assert "100% of 2,000 within 10 s" in text
+    assert "60 s" not in text, "nothing is that old yet"
+
+
+@pytest.mark.parametrize("width", WIDTHS)
 def test_the_summary_of_several_tables_has_a_line_for_each(width: int) -> None:
     part = {"written": 4_000, "applied": 3_767, "items": 72, "entries": 72, "differences": 1}
     tables = {"cache": part, "customers": part | {"differences": 0}}
-    lines = shown(summary_panel(SUMMARY | {"tables": tables}, width=width), width)
+    lines = shown(summary_panel(SUMMARY | {"tables": tables}, INSPECTION, width=width), width)
     assert sum(line.startswith("cache ") for line in lines) == 2
     assert sum(line.startswith("customers ") for line in lines) == 1
     for figure in ("4,000 written", "72 items", "72 entries", "1 difference", "0 differences"):
@@ -103,7 +131,7 @@ def test_the_summary_of_several_tables_has_a_line_for_each(width: int) -> None:
 
 
 def test_what_the_table_got_is_written_and_what_the_cache_took_is_applied() -> None:
-    lines = shown(summary_panel(SUMMARY, width=80), 80)
+    lines = shown(summary_panel(SUMMARY, INSPECTION, width=80), 80)
     (table,) = (line for line in lines if line.startswith("table"))
     (cache,) = (line for line in lines if line.startswith("cache"))
     assert "4,000 written" in table
@@ -127,7 +155,9 @@ def test_no_text_calls_what_the_cache_took_written() -> None:
 @pytest.mark.parametrize("width", WIDTHS)
 def test_text_of_the_table_cannot_disturb_the_panel(width: int) -> None:
     entries = {"[/red]": b"[/x] [bold]", "k\n": b"\x1b[2J\xff" * 100, "long" * 40: b"v" * 500}
-    lines = shown(live_panel("writing: table [/t]", TOTALS, entries, width=width), width)
+    lines = shown(
+        live_panel("writing: table [/t]", TOTALS, entries, measured=NINES, width=width), width
+    )
     assert any("[/red]" in line and "[/x]" in line for line in lines)
     assert not any("\x1b" in line for line in lines)
 

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from io import BytesIO
 from pathlib import Path
+from time import time
 from typing import Any
 
 import pytest
@@ -25,6 +26,8 @@ from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.functions import environment as functions_environment
 from dynamirror.functions import operator
+from dynamirror.inspection.stored import store_tally
+from dynamirror.inspection.tally import Tally, ViewTally, Within
 from dynamirror.operations.executions import may_rebuild
 from dynamirror.views.view import Schema, ViewSpec
 
@@ -360,6 +363,20 @@ def test_via_a_stack_all_its_tables_answer_or_the_named_one(place: Place, comman
         f"{', '.join(place.tables)}"
     )
     assert command("status", "--via", "Dynamirror-shop", "-t", "nobody") == (1, [], [sentence])
+
+
+@pytest.mark.usefixtures("deployed")
+def test_via_a_stack_the_counts_of_inspectors_are_shown(place: Place, command: Command) -> None:
+    table = place.tables[0]
+    counts = ViewTally(within={"1": Within(48_000, 48_000)})
+    tally = Tally(at=time(), tables={table: {"default": counts}})
+    store_tally(place.cache, table, "an inspector", tally)
+    options = ("--via", "Dynamirror-shop", "--table", table)
+    nines = "at least 4.2 nines (95%), 48,000 checks"
+    _status, output, _errors = command("status", *options)
+    assert f"  inspection  {nines}" in output
+    _status, (line,), _errors = command("status", "--json", *options)
+    assert json.loads(line)["inspection"]["within"]["1"]["proven"] == nines
 
 
 def test_via_a_stack_the_state_machine_gets_the_table(

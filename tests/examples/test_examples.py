@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from tests.support.deadlines import wait_until
 from tests.support.strategies import is_one_sentence
 
 from dynamirror.cli import main
@@ -66,6 +67,9 @@ def test_all_tables_of_an_example_are_mirrored_at_once_without_a_difference() ->
         assert all(demo.totals.written for demo in demos.demos)
         assert demos.totals.written == sum(demo.totals.written for demo in demos.demos)
         assert (demos.totals.quarantined, demos.totals.failed) == (0, 0)
+        assert set(demos.inspection().tables) == set(results)
+        wait_until(lambda: all(demo.inspection().total.checks for demo in demos.demos))
+        assert demos.inspection().violations == 0
         assert len(demos.sample_entries()) == 5
         assert demos.sample_command() == ("GET", "customer:c1")
         # What is not so must not be said to be well.

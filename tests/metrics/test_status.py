@@ -5,6 +5,7 @@ import os
 import pty
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,21 @@ from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.heartbeat import Heartbeat, write_heartbeat
+from dynamirror.cache.slot_scan import SlotRange
 from dynamirror.cli.status import lines
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.inspection.judgement import ViolationKind
+from dynamirror.inspection.stored import store_tally
+from dynamirror.inspection.tally import Tally, ViewTally, Violation, Within
 from dynamirror.operations.messages import Status
 from dynamirror.operations.service import Operations
 from dynamirror.records.version import SnapshotVersion
-from dynamirror.recovery.audit import AuditResult
+from dynamirror.recovery.audit import AuditResult, save_audit
 from dynamirror.recovery.comparison import Comparison
+from dynamirror.recovery.rebuild_state import Progress, RebuildState, Run
+from dynamirror.recovery.sweep import SweepProgress
 from dynamirror.views.keyspace import audit_key, canary_key
 
 AT = 1_790_000_000
@@ -160,6 +167,97 @@ def test_it_tells_positions_canary_and_audit_where_there_are_any(place: Place) -
     assert read.positions == {}
     assert read.live is False
     assert read.not_live == "the operator is of a version that does not look for the replicator"
+
+
+def test_the_load_and_the_sweep_of_a_rebuild_are_shown_in_parts(place: Place) -> None:
+    state = RebuildState(place.cache, place.table)
+    run = Run("r", AT, 4, consistent=False, views="", begun="2026-01-01T00:00:00+00:00")
+    state.begin(run)
+    for segment, is_loaded in enumerate((True, False, True)):
+        state.save_progress(run, segment, Progress(done=is_loaded, items=500, applied=400))
+    said = list(lines(place.operations.status()))
+    begun = "  rebuild     begun 2026-01-01T00:00:00+00:00"
+    loading = f"{begun}, not finished: 2 of 4 parts, 1,500 items read, 1,200 entries applied"
+    assert loading in said
+    assert not any(line.startswith("  sweep") for line in said), "the load is not done"
+
+    for segment in range(4):
+        state.save_progress(run, segment, Progress(done=True, items=500))
+    undecided = "  sweep       not finished: 0 entries seen, 0 orphaned and deleted"
+    assert undecided in lines(place.operations.status())
+    ranges = (SlotRange(0, 99), SlotRange(100, 199), SlotRange(200, 16_383))
+    state.decide_sweep_ranges(run, ranges)
+    state.save_range_progress(run, ranges[0], SweepProgress(done=True, entries=700, deleted=3))
+    state.save_range_progress(run, ranges[1], SweepProgress(entries=50, deleted=1))
+    now = place.operations.status()
+    sweeping = "not finished: 1 of 3 parts, 750 entries seen, 4 orphaned and deleted"
+    assert f"  sweep       {sweeping}" in lines(now)
+    assert now.swept is not None
+    assert (now.swept.parts_done, now.swept.parts, now.swept.done) == (1, 3, False)
+
+    for slots in ranges:
+        state.save_range_progress(run, slots, SweepProgress(done=True))
+    state.record_finished(run)
+    now = place.operations.status()
+    swept = "  sweep       finished: 3 of 3 parts, 0 entries seen, 0 orphaned and deleted"
+    assert swept in lines(now)
+    assert any(line.startswith(f"{begun}, finished 20") for line in lines(now))
+    assert msgspec.json.decode(msgspec.json.encode(now), type=Status) == now
+    older = json.loads(msgspec.json.encode(now))
+    for total in (older["progress"], older["swept"]):
+        del total["parts"], total["parts_done"]
+    assert "  sweep       finished: 0 entries seen, 0 orphaned and deleted" in lines(
+        msgspec.convert(older, Status)
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(90.0, "a round takes 90 s"), (86_400.0, "a round takes 24 h"), (None, None)],
+)
+def test_the_length_of_an_audit_round_is_shown_where_it_is_known(
+    place: Place, seconds: float | None, words: str | None
+) -> None:
+    at = "2026-01-01T00:00:00+00:00"
+    save_audit(place.cache, place.table, AuditResult(at, 1, 3, None, seconds))
+    takes = f", {words}" if words else ""
+    why = "not compared, because the mirror was incomplete"
+    assert f"  audit       part 2 of 3, {at}{takes}: {why}" in lines(place.operations.status())
+
+
+def test_the_stored_counts_of_inspectors_are_shown_as_text_and_as_json(place: Place) -> None:
+    assert place.operations.status().inspection is None
+    violation = Violation(
+        at=AT,
+        table=place.table,
+        view="default",
+        item="0123456789abcdef",
+        kind=ViolationKind.MISSING,
+        expected="",
+        seen="",
+        age=61,
+        sequence_number="4711",
+    )
+    now = time.time()
+    for who, count in (("a", 40_000), ("b", 8_000)):
+        counts = ViewTally(count, within={"1": Within(count, count), "60": Within()})
+        tally = Tally(at=now, tables={place.table: {"default": counts}})
+        if who == "b":
+            tally.add_violation(violation)
+        store_tally(place.cache, place.table, who, tally)
+    status = place.operations.status()
+    assert status.inspection is not None
+    said = "\n".join(lines(status))
+    assert "  inspection  at least 4.0 nines (95%), 48,001 checks, 1 failed\n" in said
+    assert "\n              within 1 s 100% of 48,000, 60 s none yet\n" in said
+    assert "\n              violation 14:13:20 UTC: missing, view default, item 0123456789" in said
+    # It travels from the operator Lambda, and reads there as in every command.
+    assert msgspec.json.decode(msgspec.json.encode(status), type=Status) == status
+    done = invoke("status", "--json", env=place.env)
+    shown = json.loads(done.stdout)["inspection"]
+    assert shown == status.inspection.to_json()
+    assert shown["violations"]["missing"] == 1
+    assert shown["within"]["1"]["proven"] == "at least 4.2 nines (95%), 48,000 checks"
 
 
 @pytest.mark.parametrize("broken", [b"no json", b"{}", b'{"dynamirror":3}', b'{"at":"soon"}'])

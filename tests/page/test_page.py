@@ -10,13 +10,16 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Locator, expect
 from playwright.sync_api import Page as Tab
-from tests.support.browser import PATIENCE, needs_browser, opened_browser
+from tests.support.browser import CONTRAST, PATIENCE, needs_browser, opened_browser
 from tests.support.deadlines import wait_until
 
 from dynamirror.cache.completeness_marker import record_gap
+from dynamirror.cache.slot_scan import SlotRange
 from dynamirror.demo.demo import Demo
 from dynamirror.page.fault_injector import FaultInjector
 from dynamirror.page.show import demo_page
+from dynamirror.recovery.rebuild_state import Progress, RebuildState, Run
+from dynamirror.recovery.sweep import SweepProgress
 
 pytestmark = needs_browser
 
@@ -98,7 +101,8 @@ def press(tab: Tab, name: str) -> None:
 
 def expect_event(tab: Tab, text: str) -> None:
     """Wait until the newest event contains a text."""
-    first = tab.get_by_role("log").locator("li").first
+    log = tab.get_by_role("log", name="What happened")
+    first = log.locator("li").first
     expect(first).to_contain_text(text)
 
 
@@ -211,8 +215,39 @@ def test_a_flushed_cache_is_incomplete_until_it_is_rebuilt(shown: Shown, tab: Ta
     )
     expect_event(tab, "Healed in ")
     expect_condition(tab, "In sync")
+    expect(tab.get_by_test_id("rebuild")).to_have_text(re.compile("Finished .* items read"))
     expect(wrong(tab)).to_have_count(0)
     assert shown.demo.compare().differences == 0
+
+
+def test_a_rebuild_shows_how_far_its_load_and_its_sweep_are(shown: Shown, tab: Tab) -> None:
+    state = RebuildState(shown.demo.cache, shown.demo.schema.table)
+    run = Run("r", 1, 4, consistent=False, views="", begun="2026-01-01T00:00:00+00:00")
+    state.begin(run)
+    for segment in range(3):
+        state.save_progress(run, segment, Progress(done=True, items=500))
+    sentence, loaded, swept = map(
+        tab.get_by_test_id, ("rebuild", "rebuild-loaded", "rebuild-swept")
+    )
+    expect(sentence).to_have_text("Loading since 2026-01-01T00:00:00+00:00: 1,500 items read.")
+    expect(loaded).to_have_text("3 of 4 parts loaded")
+    expect(swept).to_have_text("not yet swept")
+    bar = tab.get_by_role("progressbar", name="3 of 4 parts loaded")
+    expect(bar).to_have_js_property("position", 0.75)
+
+    state.save_progress(run, 3, Progress(done=True, items=500))
+    ranges = (SlotRange(0, 99), SlotRange(100, 16_383))
+    state.decide_sweep_ranges(run, ranges)
+    state.save_range_progress(run, ranges[0], SweepProgress(done=True, entries=700, deleted=3))
+    seen = "700 entries seen, 3 orphaned and deleted"
+    expect(sentence).to_have_text(f"Sweeping: {seen}, after 2,000 items read.")
+    expect(loaded).to_have_text("4 of 4 parts loaded")
+    expect(swept).to_have_text("1 of 2 parts swept")
+
+    state.save_range_progress(run, ranges[1], SweepProgress(done=True))
+    state.record_finished(run)
+    expect(sentence).to_have_text(re.compile(rf"Finished 20.*: 2,000 items read, {seen}\."))
+    expect(swept).to_have_text("2 of 2 parts swept")
 
 
 def test_a_cache_flushed_from_outside_can_be_rebuilt(shown: Shown, tab: Tab) -> None:
@@ -269,36 +304,6 @@ def test_the_keyboard_reaches_every_button(shown: Shown, tab: Tab) -> None:
 
 def _buttons(shown: Shown) -> list[str]:
     return [offered.name for offered in shown.injector.buttons()]
-
-
-CONTRAST = """() => {
-    const light = (text) => {
-        const parts = text.match(/[0-9.]+/g).map(Number);
-        const [r, g, b] = parts.slice(0, 3).map((part) => {
-            const share = part / 255;
-            return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
-        });
-        return { light: 0.2126 * r + 0.7152 * g + 0.0722 * b, seen: parts[3] !== 0 };
-    };
-    const ground = (element) => {
-        for (; element; element = element.parentElement) {
-            const found = light(getComputedStyle(element).backgroundColor);
-            if (found.seen) return found.light;
-        }
-        return 1;
-    };
-    const poor = [];
-    for (const element of document.querySelectorAll("main *")) {
-        const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
-        if (!own || !element.checkVisibility() || element.matches("i")) continue;
-        const style = getComputedStyle(element);
-        const svg = element instanceof SVGElement;
-        const [a, b] = [light(svg ? style.fill : style.color).light, ground(element)];
-        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
-        if (contrast < 4.5) poor.push([element.textContent, contrast]);
-    }
-    return poor;
-}"""
 
 
 def test_a_damaged_entry_is_lit_up_readably_in_both_schemes_and_repaired(

@@ -1,6 +1,7 @@
 """The page of a mirror under `run`: the same state, without buttons."""
 
 from pathlib import Path
+from time import time
 
 from playwright.sync_api import expect
 from tests.support.browser import needs_browser, opened_browser
@@ -12,6 +13,8 @@ from dynamirror.cache.completeness_marker import record_gap
 from dynamirror.dynamodb.client import describe_table
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.inspection.stored import store_tally
+from dynamirror.inspection.tally import Tally, ViewTally, Within
 from dynamirror.views.view import ViewSpec
 
 
@@ -24,6 +27,9 @@ def test_run_shows_the_table_and_the_cache_and_no_buttons(
     view = ViewSpec().bind(describe_table(source.client, source.name).schema)
     # After an old gap, the first rebuild need not wait.
     record_gap(cache, [view], stream=source.arn, at=1, reason="a test")
+    counts = ViewTally(within={"1": Within(48_000, 48_000)})
+    tally = Tally(at=time(), tables={source.name: {view.name: counts}})
+    store_tally(cache, source.name, "an inspector", tally)
     variables = valkey.settings().to_env() | {"AWS_ENDPOINT_URL": dynamodb.endpoint_url}
     env = environment(tmp_path, **variables)
     process = start("run", "--table", source.name, "--page", env=env)
@@ -36,6 +42,8 @@ def test_run_shows_the_table_and_the_cache_and_no_buttons(
             word = tab.get_by_test_id("condition")
             expect(tab.locator(".row.same")).to_contain_text("name <i>Ada</i>")
             assert tab.get_by_role("button").count() == 0
+            nines = "at least 4.2 nines (95%), 48,000 checks"
+            expect(tab.get_by_test_id("nines")).to_have_text(nines)
             source.put("1", name={"S": "Grace"})
             expect(tab.locator(".row.same")).to_contain_text("name Grace")
             expect(word).to_have_text("In sync")

@@ -19,6 +19,35 @@ _FLAGS = (
 )
 # In milliseconds; Playwright's default is five seconds.
 PATIENCE = 60_000
+# Texts whose contrast is too poor, and their contrasts.
+CONTRAST = """() => {
+    const light = (text) => {
+        const parts = text.match(/[0-9.]+/g).map(Number);
+        const [r, g, b] = parts.slice(0, 3).map((part) => {
+            const share = part / 255;
+            return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+        });
+        return { light: 0.2126 * r + 0.7152 * g + 0.0722 * b, seen: parts[3] !== 0 };
+    };
+    const ground = (element) => {
+        for (; element; element = element.parentElement) {
+            const found = light(getComputedStyle(element).backgroundColor);
+            if (found.seen) return found.light;
+        }
+        return 1;
+    };
+    const poor = [];
+    for (const element of document.querySelectorAll("main *")) {
+        const own = [...element.childNodes].some((n) => n.nodeType === 3 && n.data.trim());
+        if (!own || !element.checkVisibility() || element.matches("i")) continue;
+        const style = getComputedStyle(element);
+        const svg = element instanceof SVGElement;
+        const [a, b] = [light(svg ? style.fill : style.color).light, ground(element)];
+        const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+        if (contrast < 4.5) poor.push([element.textContent, contrast]);
+    }
+    return poor;
+}"""
 MISSING = (
     "no Chromium was found: install it (on Debian: apt-get install chromium) or set CHROMIUM "
     "to its path"

@@ -109,12 +109,14 @@ def demo(
             screen.follow("catching up", running, running.drain())
             result, parts = _compared(running)
             summary = _summary(running.totals, result, seed, monotonic() - begin)
+            inspection = running.inspection()
+            summary["inspection"] = inspection.to_json()
             if parts:
                 summary["tables"] = parts
             if as_json:
                 print_json(summary)
             else:
-                screen.show_summary(summary, result)
+                screen.show_summary(summary, result, inspection)
             if keep:
                 settings = hints.settings(running, view)
                 with _settings_file(env, settings):

@@ -16,6 +16,8 @@ from dynamirror.cli.printable import printable
 from dynamirror.demo.demo import Demo
 from dynamirror.demo.demos import Demos
 from dynamirror.demo.totals import Totals
+from dynamirror.inspection.report import NONE_YET, headline, notes, within
+from dynamirror.inspection.tally import Tally
 from dynamirror.recovery.comparison import Comparison
 
 _PLAIN_SECONDS = 2.0
@@ -88,20 +90,24 @@ class Screen:
         names = ", ".join(demo.tables)
         word = "table" if len(demo.tables) == 1 else "tables"
         title = f"{phase}: {word} {names} → Valkey"
-        return live_panel(title, totals, demo.sample_entries(), width=self.console.width)
+        entries, measured = demo.sample_entries(), headline(demo.inspection())
+        width = self.console.width
+        return live_panel(title, totals, entries, measured=measured, width=width)
 
-    def show_summary(self, summary: dict[str, Any], result: Comparison) -> None:
+    def show_summary(self, summary: dict[str, Any], result: Comparison, inspection: Tally) -> None:
         """Print the summary of a demo in a panel, and the keys that differ."""
-        self.console.print(summary_panel(summary, width=self.console.width), highlight=False)
+        panel = summary_panel(summary, inspection, width=self.console.width)
+        self.console.print(panel, highlight=False)
         for kind, keys in result.sample.items():
             self.console.print(f"{kind}: {', '.join(keys)}", markup=False, highlight=False)
 
 
-def summary_panel(summary: dict[str, Any], *, width: int) -> Panel:
+def summary_panel(summary: dict[str, Any], inspection: Tally, *, width: int) -> Panel:
     """Return the summary of a demo.
 
     Args:
         summary: the figures by name.
+        inspection: what the inspector has measured.
         width: columns of the console.
     """
     lag, differences = summary["lag_ms"], summary["differences"]
@@ -112,6 +118,7 @@ def summary_panel(summary: dict[str, Any], *, width: int) -> Panel:
         ("table", [*_counts(summary, table), f"{summary['items']:,} items now"]),
         ("cache", [*_counts(summary, cache), f"{summary['entries']:,} entries now"]),
         ("lag", [f"p50 {_ms(lag['p50'])}", f"p99 {_ms(lag['p99'])}", "from write to cache"]),
+        ("measured", [headline(inspection), *_shares(inspection)]),
         ("compared", [f"all of it: {differences_text(differences)}"]),
     ]
     for name, part in summary.get("tables", {}).items():
@@ -131,12 +138,24 @@ def _counts(summary: dict[str, Any], names: Iterable[str]) -> list[str]:
     return [f"{summary[name]:,} {name}" for name in names]
 
 
+def _shares(inspection: Tally) -> Iterator[str]:
+    total = inspection.total
+    yield from (f"{share} within {name}" for name, share in within(total) if share != NONE_YET)
+    if missed := notes(total):
+        yield missed
+
+
 def _padding(width: int) -> tuple[int, int]:
     return (0, 1) if width < _NARROW else (1, 2)
 
 
 def live_panel(
-    title: str, totals: Totals, entries: Mapping[str, bytes | None], *, width: int
+    title: str,
+    totals: Totals,
+    entries: Mapping[str, bytes | None],
+    *,
+    measured: str,
+    width: int,
 ) -> Panel:
     """Return the figures of a running demo, a line for each, and a few entries of the cache.
 
@@ -144,6 +163,7 @@ def live_panel(
         title: the panel's title.
         totals: the figures.
         entries: values by key; None for no entry.
+        measured: what the inspector has measured, in words.
         width: columns of the console.
     """
     lag = totals.lag_ms()
@@ -158,7 +178,10 @@ def live_panel(
         cells = (Text(name, style="dim"), Text(figure, style="bold"), Text(meaning, style="dim"))
         counts.add_row(*(cells[:2] if width < _NARROW else cells))
     shown = _entries_grid(entries, width - _FRAME_OF_ENTRIES)
-    return Panel(Group(counts, "", shown), title=Text(title), expand=False, padding=_padding(width))
+    nines = Text.assemble(("measured  ", "dim"), (measured, "bold"))
+    return Panel(
+        Group(counts, nines, "", shown), title=Text(title), expand=False, padding=_padding(width)
+    )
 
 
 @contextmanager

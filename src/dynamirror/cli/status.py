@@ -3,8 +3,9 @@
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
+import msgspec
 import typer
 from rich.console import Console
 from rich.live import Live
@@ -23,8 +24,12 @@ from dynamirror.cli.table_mirror import (
     work_on,
 )
 from dynamirror.errors import ConfigError, DynamirrorError
+from dynamirror.inspection import report
+from dynamirror.inspection.tally import Tally
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status, StatusRequest
 from dynamirror.operations.service import OnProgress
+from dynamirror.recovery.rebuild_state import TotalProgress
+from dynamirror.recovery.sweep import TotalSwept
 
 _INTERVAL_SECONDS = 2.0
 
@@ -63,7 +68,7 @@ def status(
 
     def show(state: Status, _mirror: TableMirror) -> int:
         if as_json:
-            print_json(state)
+            print_json(_json(state))
         else:
             typer.echo("\n".join(lines(state)))
         return int(not (state.complete and state.live))
@@ -108,7 +113,15 @@ def _print_state(state: Status | DynamirrorError, mirror: TableMirror, *, as_jso
     elif isinstance(state, DynamirrorError):
         print_json_of(mirror.table, {"error": named(mirror.table, state)})
     else:
-        print_json(state)
+        print_json(_json(state))
+
+
+def _json(state: Status) -> dict[str, Any]:
+    """Return a status for programs, with an inspection in the form of all commands."""
+    fields: dict[str, Any] = msgspec.to_builtins(state)
+    if state.inspection is not None:
+        fields["inspection"] = state.inspection.to_json()
+    return fields
 
 
 def _timed_lines(state: Status | DynamirrorError, mirror: TableMirror) -> Iterator[str]:
@@ -146,11 +159,20 @@ def lines(state: Status) -> Iterator[str]:
         yield f"  lag         {state.lag:,.0f} s since the newest applied change was written"
     if state.audited is not None:
         yield f"  audit       {_audit(state)}"
+    if state.inspection is not None:
+        yield from _inspection(state.inspection)
     overflow = f", and {state.overflow} times one was not listed" if state.overflow else ""
     yield f"  quarantine  {state.quarantined:,} items{overflow}"
     yield f"  eviction    {state.eviction or 'unknown'}"
     for warning in state.warnings:
         yield f"  warning     {warning}"
+
+
+def _inspection(tally: Tally) -> Iterator[str]:
+    label = "inspection"
+    for line in report.lines(tally):
+        yield f"  {label:<11} {line}"
+        label = ""
 
 
 def _rebuild(state: Status) -> Iterator[str]:
@@ -162,13 +184,19 @@ def _rebuild(state: Status) -> Iterator[str]:
     yield (
         f"  rebuild     begun {state.rebuild.begun}, "
         f"{f'finished {finished}' if finished else 'not finished'}: "
-        f"{progress.items:,} items read, {progress.applied:,} entries applied"
+        f"{_parts(progress)}{progress.items:,} items read, {progress.applied:,} entries applied"
     )
     if swept is not None and progress.done:
         yield (
             f"  sweep       {'finished' if swept.done else 'not finished'}: "
-            f"{swept.entries:,} entries seen, {swept.deleted:,} orphaned and deleted"
+            f"{_parts(swept)}{swept.entries:,} entries seen, "
+            f"{swept.deleted:,} orphaned and deleted"
         )
+
+
+def _parts(total: TotalProgress | TotalSwept) -> str:
+    """Return how many parts are done; empty where their number is not known."""
+    return f"{total.parts_done:,} of {total.parts:,} parts, " if total.parts else ""
 
 
 def _replicator(replicator: SeenReplicator) -> str:

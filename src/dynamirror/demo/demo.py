@@ -2,13 +2,13 @@
 
 import random
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from itertools import islice
 from time import monotonic
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.checkpoints import Checkpoints
@@ -26,6 +26,7 @@ from dynamirror.dynamodb.scan import scan_table
 from dynamirror.dynamodb.stream_reader import Record, StreamReader
 from dynamirror.emulators.dynamodb import create_table, write_items
 from dynamirror.errors import CacheError, DynamirrorError
+from dynamirror.inspection.tally import Tally
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
@@ -33,12 +34,16 @@ from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Context, Replicator
 from dynamirror.runner.delivery import Delivery
 from dynamirror.runner.heartbeat_thread import HeartbeatThread
+from dynamirror.runner.inspection import Inspection, Source
 from dynamirror.views.batch_result import BatchResult
 from dynamirror.views.entry import Put, entry_of_row
 from dynamirror.views.view import Views
 
 _DRAIN_SECONDS = 120.0
 _RECENT_RECORDS = 50
+THRESHOLDS: Final = (1.0, 10.0, 60.0)
+# The inspector begins a round through the table at most so often.
+_PATROL_SECONDS = 15.0
 
 
 class Demo:
@@ -53,6 +58,7 @@ class Demo:
         key: the attribute of the file that identifies an item, or two, as in `pk,sk`.
         table: the table of several in the `mirror.toml`; None for the only one.
         servers: starts both servers, or returns those that run.
+        thresholds: ages of a change at which the inspector asks for it, in seconds.
 
     Raises:
         ConfigError: the view or the file is wrong.
@@ -70,8 +76,10 @@ class Demo:
         key: str | None = None,
         table: str | None = None,
         servers: Callable[[], AbstractContextManager[Servers]] = running_servers,
+        thresholds: Sequence[float] = THRESHOLDS,
     ) -> None:
         self._servers = servers
+        self._thresholds = thresholds
         with assumed_key_named(view):
             contents = read_contents(view, load, key, ids=ids, table=table)
             self.schema, self.items, self.loaded = contents.schema, contents.items, contents.loaded
@@ -110,6 +118,7 @@ class Demo:
             )
             self.start_replicator()
             starting.callback(self.stop_replicator)
+            self._inspection = starting.enter_context(self._new_inspection(starting))
             starting.callback(self._halt.set)
             self._resources = starting.pop_all()
         return self
@@ -131,6 +140,22 @@ class Demo:
     def probe_key(self) -> str | None:
         """The key of the entry that measures the lag; None for none."""
         return self._lag_probe.key
+
+    def _new_inspection(self, resources: ExitStack) -> Inspection:
+        """Return an inspection of all items, with a connection of its own."""
+        cache = Cache(self.valkey.settings())
+        resources.callback(cache.close)
+        return Inspection(
+            *(self.database.aws, cache, self.views),
+            thresholds=self._thresholds,
+            source=Source.BOTH,
+            round_seconds=_PATROL_SECONDS,
+            stores=True,
+        )
+
+    def inspection(self) -> Tally:
+        """Return what the inspector has measured so far."""
+        return self._inspection.tally()
 
     def _mark_complete(self) -> None:
         """Mark the mirror complete: table and cache are empty, and the stream has just begun."""

@@ -11,6 +11,7 @@ from dynamirror.demo.demo import Demo
 from dynamirror.demo.example import table_names
 from dynamirror.demo.servers import Servers, running_servers
 from dynamirror.demo.totals import Totals
+from dynamirror.inspection.tally import Tally, merged
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.settings import load_views
 from dynamirror.views.key_spaces import check_tables
@@ -72,6 +73,10 @@ class Demos:
     def totals(self) -> Totals:
         """The totals of all tables together."""
         return Totals.sum_of(demo.totals for demo in self.demos)
+
+    def inspection(self) -> Tally:
+        """Return what the inspectors of all tables have measured so far."""
+        return merged(demo.inspection() for demo in self.demos)
 
     def fill(self) -> Generator[int, None, None]:
         """Load the files' items into the tables; yield the number loaded so far."""

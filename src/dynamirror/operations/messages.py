@@ -6,11 +6,12 @@ import msgspec
 
 from dynamirror.cache.checkpoints import Checkpoint
 from dynamirror.cache.heartbeat import SeenReplicator
+from dynamirror.inspection.tally import Tally
 from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison, Share
-from dynamirror.recovery.rebuild_state import Progress, Run
+from dynamirror.recovery.rebuild_state import Run, TotalProgress
 from dynamirror.recovery.redrive import Outcome
-from dynamirror.recovery.sweep import SweepProgress
+from dynamirror.recovery.sweep import TotalSwept
 
 DEFAULT_MAX_LAG: Final = 120.0
 
@@ -120,7 +121,7 @@ class Status(msgspec.Struct, frozen=True):
     stream: str
     table_stream: str
     rebuild: Run | None
-    progress: Progress | None
+    progress: TotalProgress | None
     table_items: int
     quarantined: int
     overflow: int
@@ -136,7 +137,8 @@ class Status(msgspec.Struct, frozen=True):
     max_lag: float = DEFAULT_MAX_LAG
     replicator: SeenReplicator | None = None
     doubtful: int | None = None
-    swept: SweepProgress | None = None
+    swept: TotalSwept | None = None
+    inspection: Tally | None = None
 
 
 class Vitals(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import CompletenessMarker, read_marker
 from dynamirror.cache.heartbeat import seen_replicator, why_not_live
 from dynamirror.cache.quarantine import count, overflow
+from dynamirror.inspection.stored import stored_tally
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status
 from dynamirror.recovery.audit import last_audit
 from dynamirror.recovery.given_up import given_up
@@ -91,6 +92,7 @@ def read_status(
         not_live=not_live,
         max_lag=max_lag,
         replicator=replicator,
+        inspection=stored_tally(cache, table),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dynamirror.cache.client import Cache
+from dynamirror.inspection.tally import Tally as Inspection
 from dynamirror.page.state import Button, Event
 from dynamirror.records.attribute_value import Item
 from dynamirror.runner.delivery import Delivery
@@ -34,6 +35,7 @@ class MirrorSource:
         press: runs an action by its name.
         pinned: returns items whose entries the page always shows.
         probe_key: key of the entry that measures the lag; None for none.
+        inspection: returns what inspectors have measured; None where none runs.
     """
 
     title: str
@@ -50,6 +52,7 @@ class MirrorSource:
     press: Callable[[str], object] = lambda _name: None
     pinned: Callable[[], Sequence[Item]] = tuple
     probe_key: str | None = None
+    inspection: Callable[[], Inspection | None] = lambda: None
 
     @property
     def table(self) -> str:

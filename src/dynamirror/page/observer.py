@@ -10,7 +10,8 @@ from dynamirror.cache.quarantine import count, read_quarantine
 from dynamirror.errors import DynamirrorError
 from dynamirror.page.entry_sample import EntrySample
 from dynamirror.page.mirror_source import MirrorSource
-from dynamirror.page.state import EntryRow, Observation, ParkedRow, Shard
+from dynamirror.page.state import EntryRow, Observation, ParkedRow, RebuildRow, Shard
+from dynamirror.recovery.rebuild_state import RebuildState
 from dynamirror.runner.delivery import Delivery
 
 _MOST_PARKED = 10
@@ -24,6 +25,7 @@ class Observer:
     def __init__(self, mirror: MirrorSource, sample: EntrySample | None = None) -> None:
         self._mirror = mirror
         self._sample = sample or EntrySample(mirror)
+        self._state = RebuildState(mirror.cache, mirror.table)
         self._latest = Observation()
 
     def observe(self, delivery: Delivery | None) -> Observation:
@@ -51,4 +53,17 @@ class Observer:
             ),
             parked=tuple(ParkedRow(item.name, item.note.reason) for item in items),
             quarantined=quarantined,
+            rebuild=self._rebuild(),
+        )
+
+    def _rebuild(self) -> RebuildRow | None:
+        """Return the newest rebuild; one that has finished is read once."""
+        run = self._state.run()
+        if run is None:
+            return None
+        latest = self._latest.rebuild
+        if run.finished and latest and (run.begun, run.finished) == (latest.begun, latest.finished):
+            return latest
+        return RebuildRow(
+            run.begun, run.finished, self._state.progress(run), self._state.swept(run)
         )

@@ -7,10 +7,12 @@ from dataclasses import replace
 from time import monotonic
 
 from dynamirror.demo.percentile import percentile_ms
+from dynamirror.errors import DynamirrorError
 from dynamirror.page.condition import mirror_condition
+from dynamirror.page.measurement import measurement_of
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.observer import Observer
-from dynamirror.page.state import PageState, Point
+from dynamirror.page.state import Measurement, PageState, Point
 from dynamirror.runner.delivery import Delivery
 from dynamirror.views.batch_result import Tally
 
@@ -96,10 +98,19 @@ class Sampler(threading.Thread):
             history=tuple(self._history),
             lag_ms={"p50": percentile_ms(lags, 50), "p99": percentile_ms(lags, 99)},
             observation=observation,
+            measurement=self._measurement(),
             is_failing=is_failing,
             events=mirror.events(),
             buttons=mirror.buttons(),
         )
+
+    def _measurement(self) -> Measurement | None:
+        """Return what inspectors have measured; what was shown before if that cannot be read."""
+        try:
+            inspection = self.mirror.inspection()
+        except DynamirrorError:
+            return self._state.measurement
+        return None if inspection is None else measurement_of(inspection)
 
     def _behind(self, delivery: Delivery | None) -> float | None:
         """Return an upper bound of the lag in seconds, or None before the first shard is read."""

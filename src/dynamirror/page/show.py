@@ -8,6 +8,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.demo.demo import Demo
 from dynamirror.dynamodb.client import Aws, describe_table
 from dynamirror.emulators.process import HOST
+from dynamirror.inspection.stored import stored_tally
 from dynamirror.page.fault_injector import FaultInjector
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.server import LivePage
@@ -46,6 +47,7 @@ def demo_page(
             events=injector.events,
             pinned=injector.pinned,
             probe_key=demo.probe_key,
+            inspection=demo.inspection,
         )
         if host == HOST:
             mirror = replace(mirror, buttons=injector.buttons, press=injector.press)
@@ -84,6 +86,7 @@ def run_page(
             stream=lambda: follower.stream_arn,
             delivery=lambda: follower.delivery,
             tally=tally,
+            inspection=lambda: stored_tally(cache, table),
         )
         with LivePage(mirror, port=port, host=host, interval=_RUN_INTERVAL) as page:
             yield page

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from dynamirror.recovery.rebuild_state import TotalProgress
+from dynamirror.recovery.sweep import TotalSwept
 from dynamirror.views.batch_result import Tally
 
 
@@ -88,6 +90,58 @@ class ParkedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class RebuildRow:
+    """The newest rebuild.
+
+    Args:
+        begun: the time of the begin, in ISO 8601.
+        finished: the time of the end, in ISO 8601; empty until then.
+        loaded: the progress of the load in all segments.
+        swept: the progress of the sweep in all ranges.
+    """
+
+    begun: str
+    finished: str
+    loaded: TotalProgress
+    swept: TotalSwept
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A labelled number of the measurement.
+
+    Args:
+        text: the number, as it is shown.
+        share: the number as a part of the largest, from 0 to 1.
+    """
+
+    label: str
+    text: str
+    share: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the inspectors have measured; no data of items.
+
+    Args:
+        claim: the nines that the checks prove, with the bound and their number.
+        violations: number of all violations.
+        within: the share of consistent checks at each threshold.
+        staleness: the number of changes that became visible within each time.
+        latest: the latest violations in words, newest first.
+        note: what could not be measured; empty for nothing.
+    """
+
+    claim: str
+    violations: int
+    within: Sequence[Figure]
+    staleness: Sequence[Figure]
+    latest: Sequence[str]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """An action on the mirror, or its outcome.
 
@@ -129,6 +183,7 @@ class Observation:
         reason: why the mirror is incomplete; None if it is complete.
         parked: some items in quarantine.
         quarantined: number of all items in quarantine.
+        rebuild: the newest rebuild; None for none.
         trouble: why table or cache could not be read; None if both could.
     """
 
@@ -137,6 +192,7 @@ class Observation:
     shards: Sequence[Shard] = ()
     parked: Sequence[ParkedRow] = ()
     quarantined: int = 0
+    rebuild: RebuildRow | None = None
     trouble: str | None = None
 
 
@@ -149,6 +205,7 @@ class PageState:
         written: writes to the table; None where nobody counts them.
         history: points of the last minute, oldest first.
         lag_ms: p50 and p99 of all lags in milliseconds.
+        measurement: what the inspectors have measured; None where none runs.
         is_failing: whether entries have failed in the last seconds.
         events: actions and their outcomes, newest first.
     """
@@ -161,6 +218,7 @@ class PageState:
     history: Sequence[Point] = ()
     lag_ms: Mapping[str, float | None] = field(default_factory=dict)
     observation: Observation = field(default_factory=Observation)
+    measurement: Measurement | None = None
     is_failing: bool = False
     events: Sequence[Event] = ()
     buttons: Sequence[Button] = ()

@@ -8,7 +8,9 @@ from nicegui import ui
 from dynamirror.page.buttons import Buttons
 from dynamirror.page.charts import Charts
 from dynamirror.page.entry_table import EntryTable
+from dynamirror.page.measurement_card import MeasurementCard
 from dynamirror.page.parts import Text, card, icon, ms, text
+from dynamirror.page.rebuild_card import RebuildCard
 from dynamirror.page.sampler import Sampler
 from dynamirror.page.state import Condition, Event, PageState, ParkedRow, Shard
 
@@ -88,10 +90,12 @@ class _PageView:
                 with ui.element("div").classes("wide"):
                     with ui.element("div").classes("charts"):
                         self._charts = Charts(measures_lag=mirror.lags is not None)
+                    self._measured = MeasurementCard()
                     self._rows = EntryTable(mirror.probe_key)
                 with ui.element("div").classes("side"):
                     self._buttons = Buttons(mirror.buttons(), mirror.press)
                     self._events = _Events() if mirror.buttons() else None
+                    self._rebuild = RebuildCard()
                     self._shards = _Shards()
                     self._parked = _Quarantine()
 
@@ -106,6 +110,8 @@ class _PageView:
             self._events.show(state.events)
         self._rows.show(state.observation.rows)
         self._charts.show(state.history)
+        self._measured.show(state.measurement)
+        self._rebuild.show(state.observation.rebuild)
         self._shards.show(state.observation.shards)
         self._parked.show(state.observation.parked, state.observation.quarantined)
 

@@ -34,9 +34,16 @@ from dynamirror.log_lines import log
 from dynamirror.records.attribute_value import Item
 from dynamirror.records.version import SnapshotVersion
 from dynamirror.recovery.fill_rate import FillRate, ecpus
-from dynamirror.recovery.rebuild_state import LostError, Progress, RebuildState, Run, now
+from dynamirror.recovery.rebuild_state import (
+    LostError,
+    Progress,
+    RebuildState,
+    Run,
+    TotalProgress,
+    now,
+)
 from dynamirror.recovery.room import room
-from dynamirror.recovery.sweep import Sweep, SweepProgress
+from dynamirror.recovery.sweep import Sweep, SweepProgress, TotalSwept
 from dynamirror.settings import QUARANTINE_LIMIT
 from dynamirror.views.batch_result import RejectedEntry
 from dynamirror.views.canary import is_canary
@@ -172,7 +179,7 @@ class Rebuild:
         """
         return self._state.run()
 
-    def progress(self, run: Run) -> Progress:
+    def progress(self, run: Run) -> TotalProgress:
         """Return the progress of all segments of a run together.
 
         Raises:
@@ -281,7 +288,7 @@ class Rebuild:
                 break
         return progress
 
-    def swept(self, run: Run) -> SweepProgress:
+    def swept(self, run: Run) -> TotalSwept:
         """Return the progress of the sweep in all ranges together.
 
         Raises:

@@ -17,7 +17,7 @@ from dynamirror.cache.stored_record import decode_record, encode_record
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import DynamirrorError
 from dynamirror.records.attribute_value import Item
-from dynamirror.recovery.sweep import SweepProgress, total_swept
+from dynamirror.recovery.sweep import SweepProgress, TotalSwept, total_swept
 from dynamirror.views.keyspace import rebuild_key
 
 T = TypeVar("T")
@@ -69,6 +69,18 @@ class Progress(msgspec.Struct, frozen=True):
     units: float = 0.0
 
 
+class TotalProgress(Progress, frozen=True):
+    """The progress of a rebuild in all segments.
+
+    Args:
+        parts_done: segments that are loaded.
+        parts: all segments; 0 where an operator of 0.2 does not report them.
+    """
+
+    parts_done: int = 0
+    parts: int = 0
+
+
 class LostError(DynamirrorError):
     """The state of a rebuild is gone, or another rebuild replaced it: it must restart."""
 
@@ -114,7 +126,7 @@ class RebuildState:
         """Return the progress of one segment."""
         return self._read(_field(run, index), Progress) or Progress()
 
-    def progress(self, run: Run) -> Progress:
+    def progress(self, run: Run) -> TotalProgress:
         """Return the progress of all segments together."""
         fields = (_field(run, index) for index in range(run.segments))
         return total(self._read_many(fields, Progress), run.segments)
@@ -139,12 +151,12 @@ class RebuildState:
         """Write the progress of the sweep in one range."""
         self._write(_range_field(run, slots), progress)
 
-    def swept(self, run: Run) -> SweepProgress:
+    def swept(self, run: Run) -> TotalSwept:
         """Return the progress of the sweep in all ranges together."""
         ranges = self.sweep_ranges(run)
         # Versions up to 0.2 swept all at once, and wrote only when.
         if not ranges and self._read(_field(run, "swept"), str) is not None:
-            return SweepProgress(done=True)
+            return TotalSwept(done=True)
         parts = self._read_many((_range_field(run, slots) for slots in ranges), SweepProgress)
         return total_swept(list(parts), len(ranges))
 
@@ -182,7 +194,7 @@ def _range_field(run: Run, slots: SlotRange) -> str:
     return _field(run, f"sweep:{slots.first}-{slots.last}")
 
 
-def total(parts: Iterable[Progress], segments: int) -> Progress:
+def total(parts: Iterable[Progress], segments: int) -> TotalProgress:
     """Return the progress of several segments as one.
 
     Args:
@@ -198,7 +210,16 @@ def total(parts: Iterable[Progress], segments: int) -> Progress:
         quarantined += part.quarantined
         units += part.units
         done += part.done
-    return Progress(None, done == segments, items, applied, stale, quarantined, units)
+    return TotalProgress(
+        done=done == segments,
+        items=items,
+        applied=applied,
+        stale=stale,
+        quarantined=quarantined,
+        units=units,
+        parts_done=done,
+        parts=segments,
+    )
 
 
 def now() -> str:

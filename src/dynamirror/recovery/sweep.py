@@ -47,7 +47,19 @@ class SweepProgress(msgspec.Struct, frozen=True):
     written: int = 0
 
 
-def total_swept(parts: Sequence[SweepProgress], number: int) -> SweepProgress:
+class TotalSwept(SweepProgress, frozen=True):
+    """The progress of a sweep in all ranges of the cache.
+
+    Args:
+        parts_done: ranges that are swept.
+        parts: all ranges; 0 where they are not decided, or are not reported.
+    """
+
+    parts_done: int = 0
+    parts: int = 0
+
+
+def total_swept(parts: Sequence[SweepProgress], number: int) -> TotalSwept:
     """Return the progress in several ranges as one.
 
     Args:
@@ -58,8 +70,8 @@ def total_swept(parts: Sequence[SweepProgress], number: int) -> SweepProgress:
         name: sum(getattr(part, name) for part in parts)
         for name in ("entries", "doubtful", "deleted", "written")
     }
-    done = 0 < number == len(parts) and all(part.done for part in parts)
-    return SweepProgress(done, **sums)
+    done = sum(part.done for part in parts)
+    return TotalSwept(0 < number == done, **sums, parts_done=done, parts=number)
 
 
 @dataclass(frozen=True, slots=True)
