@@ -1,0 +1,1 @@
+"""Measures how right the cache is: asks it as a client would, and trusts no replicator."""
