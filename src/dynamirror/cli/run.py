@@ -16,6 +16,7 @@ from dynamirror.cli.addresses import ListenAddress, listen_address
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.page import Port, listen_options, of_run
 from dynamirror.cli.run_canaries import Canaries
+from dynamirror.cli.run_inspections import Inspections, both, check_option
 from dynamirror.cli.run_output import RunOutput
 from dynamirror.cli.table_mirror import named_tables
 from dynamirror.dynamodb.scan import Rate
@@ -85,6 +86,12 @@ def run(
             help="Write a canary item at this interval, and check that it reaches the cache.",
         ),
     ] = None,
+    inspect: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE", help="Measure how right the cache is, with this share of the items."
+        ),
+    ] = None,
     page: Annotated[
         bool, typer.Option("--page", help="Serve a live page; it shows items.")
     ] = False,
@@ -103,10 +110,8 @@ def run(
     options.check_applies(
         "--rate", given=rate is not None, needed="--auto-rebuild", present=auto_rebuild
     )
-    metrics_address = None if metrics is None else listen_address("--metrics", metrics)
-    health_address = None if health is None else listen_address("--health", health)
-    if metrics_address is not None and metrics_address == health_address and health_address.port:
-        raise OptionError(f"--health: {health} is the address of --metrics; give another")
+    check_option(inspect)
+    metrics_address, health_address = _addresses(metrics, health)
     page_address = listen_options(page_port)
     tables = named_tables(table, config)
     if not tables:
@@ -143,7 +148,10 @@ def run(
     with ExitStack() as stack:
         endpoint = None
         canaries = Canaries(aws, replicator, canary, say=output.say_of, is_only=len(tables) == 1)
-        followers = Followers(tables, follower_of, beside=canaries.running, notify=output.say_of)
+        inspections = Inspections(aws, settings, replicator, inspect)
+        output.tally_of = inspections.tally
+        beside = both(canaries.running, inspections.running)
+        followers = Followers(tables, follower_of, beside=beside, notify=output.say_of)
         stack.enter_context(interruptible())
         word = "table" if len(tables) == 1 else "tables"
         output.say(f"mirroring {word} {', '.join(tables)} into {replicator.cache}; Ctrl-C stops")
@@ -173,6 +181,17 @@ def run(
             )
             stack.enter_context(page_of_run)
         followers.follow(output.report, interval=interval)
+
+
+def _addresses(
+    metrics: str | None, health: str | None
+) -> tuple[ListenAddress | None, ListenAddress | None]:
+    """Return the addresses of --metrics and --health."""
+    metrics_address = None if metrics is None else listen_address("--metrics", metrics)
+    health_address = None if health is None else listen_address("--health", health)
+    if metrics_address is not None and metrics_address == health_address and health_address.port:
+        raise OptionError(f"--health: {health} is the address of --metrics; give another")
+    return metrics_address, health_address
 
 
 def _check_views(replicator: Replicator, table: str) -> None:

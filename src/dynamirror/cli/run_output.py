@@ -1,18 +1,23 @@
 """What `run` prints: sentences for the operator, and reports of what was done."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import msgspec
 import typer
 
+from dynamirror.cli.inspection_text import summary
 from dynamirror.cli.output import print_json
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import named
 from dynamirror.runner.event_source_mapping import DeliveryCounts
 from dynamirror.views.batch_result import BatchResult, Tally
+
+if TYPE_CHECKING:
+    from dynamirror.inspection.tally import Tally as Inspected
 
 
 class RunOutput:
@@ -21,12 +26,16 @@ class RunOutput:
     Args:
         tables: names of the tables.
         as_json: whether the reports are JSON; the sentences go to standard error then.
+
+    Attributes:
+        tally_of: returns the counts of a table's inspection; None for none.
     """
 
     def __init__(self, tables: Sequence[str], *, as_json: bool) -> None:
         self.tallies = {table: Tally() for table in tables}
+        self.tally_of: Callable[[str], Inspected | None] = lambda _table: None
         self._as_json = as_json
-        self._reported: dict[str, dict[str, int]] = {}
+        self._reported: dict[str, tuple[dict[str, int], str | None]] = {}
         self._lock = Lock()
 
     def count(self, batch: BatchResult) -> None:
@@ -46,17 +55,24 @@ class RunOutput:
     def report(self, table: str, counts: DeliveryCounts) -> None:
         """Print the counts of a table when they have changed."""
         totals = asdict(counts) | msgspec.structs.asdict(self.tallies[table])
+        inspected = self.tally_of(table)
+        summarized = None if inspected is None else summary(inspected.total)
         with self._lock:
-            if totals == self._reported.get(table, {}):
+            if (totals, summarized) == self._reported.get(table, ({}, None)):
                 return
-            self._reported[table] = totals
+            self._reported[table] = totals, summarized
             at = datetime.now(UTC)
             if self._as_json:
-                print_json({"at": at.isoformat(timespec="seconds"), "table": table, **totals})
+                line = {"at": at.isoformat(timespec="seconds"), "table": table, **totals}
+                if inspected is not None:
+                    line["inspection"] = inspected.to_json()
+                print_json(line)
                 return
             figures = (_counted(number, name) for name, number in totals.items() if number)
             words = ", ".join(figures) or "nothing yet"
             prefix = f"table {table}: " if self._is_of_several else ""
+            if summarized is not None:
+                words = f"{words}; inspected: {summarized}"
             typer.echo(printable(f"{at:%H:%M:%S} UTC: {prefix}{words}"))
 
     @property

@@ -1,7 +1,9 @@
 """The patrol: reads parts of a table at random, so that quiet items are inspected, too."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from math import inf
 from random import Random
+from time import monotonic
 
 from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.dynamodb.scan import Scan, ScanPage, Segment
@@ -18,6 +20,9 @@ class Patrol:
         keys: names of the key attributes.
         rng: the random source.
         segments: parts of the table, whose order is random.
+        round_seconds: seconds between the begins of two rounds at the least: an item that is read
+            again sooner proves little.
+        clock: returns monotonic seconds.
     """
 
     def __init__(
@@ -28,25 +33,36 @@ class Patrol:
         *,
         rng: Random,
         segments: int = 100,
+        round_seconds: float = 60.0,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._scan = scan
         self._inspector = inspector
         self._keys = keys
         self._rng = rng
         self._segments = segments
-        self._rounds = self._pages()
+        self._round_seconds = round_seconds
+        self._clock = clock
+        self._next_round = -inf
+        self._pages: Iterator[ScanPage] = iter(())
 
-    def step(self) -> int:
-        """Read one page, and return the number of its items.
+    def step(self) -> int | None:
+        """Read one page, and return the number of its items; None between two rounds.
 
         Raises:
-            SourceError: the table cannot be read; the next step goes on elsewhere.
+            SourceError: the table cannot be read; the next round begins in its time.
         """
         try:
-            page = next(self._rounds)
+            page = next(self._pages, None)
         except SourceError:
-            self._rounds = self._pages()
+            self._pages = iter(())
             raise
+        if page is None:
+            if self._clock() < self._next_round:
+                return None
+            self._next_round = self._clock() + self._round_seconds
+            self._pages = self._round()
+            return self.step()
         rows = (
             SnapshotRow({name: item[name] for name in self._keys}, item, page.version)
             for item in page.items
@@ -54,9 +70,8 @@ class Patrol:
         self._inspector.receive_rows(rows)
         return len(page.items)
 
-    def _pages(self) -> Iterator[ScanPage]:
-        """Yield the pages of the table, over and over."""
+    def _round(self) -> Iterator[ScanPage]:
+        """Yield the pages of the table."""
         segments = range(self._segments)
-        while True:
-            for index in self._rng.sample(segments, len(segments)):
-                yield from self._scan.pages(Segment(index, len(segments)))
+        for index in self._rng.sample(segments, len(segments)):
+            yield from self._scan.pages(Segment(index, len(segments)))

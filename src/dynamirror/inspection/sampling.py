@@ -19,7 +19,7 @@ def check_share(share: float) -> None:
         ConfigError: it is not above 0 and up to 1.
     """
     if not 0 < share <= 1:
-        raise ConfigError(f"share: must be more than 0 and at most 1, not {share:g}")
+        raise ConfigError(f"a share must be more than 0 and at most 1, not {share:g}")
 
 
 def canonical_key(item: Item, names: Sequence[str]) -> bytes:

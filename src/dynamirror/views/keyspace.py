@@ -80,6 +80,11 @@ def heartbeats_key(table: str) -> str:
     return f"{RESERVED}{{{table}}}:heartbeats"
 
 
+def inspection_key(table: str) -> str:
+    """Return the key of the hash that holds the tally of each process that inspects a table."""
+    return f"{RESERVED}{{{table}}}:inspection"
+
+
 def canary_key(table: str) -> str:
     """Return the key of the canary's entry."""
     return f"{RESERVED}{{{table}}}:canary"
