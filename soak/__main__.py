@@ -92,7 +92,9 @@ def _faults(parser: argparse.ArgumentParser, text: str) -> tuple[str, ...]:
         return tuple(FAULTS) if text == "all" else ()
     names = tuple(name.strip() for name in text.split(";"))
     if unknown := [name for name in names if name not in FAULTS]:
-        parser.error(f"--faults: no such fault: {', '.join(unknown)}; there are {'; '.join(FAULTS)}")
+        parser.error(
+            f"--faults: no such fault: {', '.join(unknown)}; there are {'; '.join(FAULTS)}"
+        )
     return names
 
 

@@ -4,6 +4,7 @@ from contextlib import suppress
 from typing import Final
 
 from chaos.cluster import Cluster, Node, wait_until
+
 from dynamirror.emulators.process import HOST
 from dynamirror.errors import CacheError
 

@@ -8,8 +8,9 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from chaos import faults as chaos_faults
 from chaos.cluster import Node, wait_until
+
+from chaos import faults as chaos_faults
 from soak.cluster import ReplicatedCluster
 
 # Time enough for what a woken worker had in hand to reach the cache.
@@ -19,7 +20,9 @@ _LAST_GASP: Final = 0.5
 class World(Protocol):
     """What faults need of a run."""
 
-    cluster: ReplicatedCluster
+    @property
+    def cluster(self) -> ReplicatedCluster:
+        """The cache."""
 
     def kill_worker(self, number: int) -> None:
         """End a worker without warning, and start it again."""
@@ -58,7 +61,7 @@ class Fault:
 
 @contextmanager
 def _asked_failover(world: World, _rng: random.Random) -> Iterator[None]:
-    """The replica takes over as an operator asks it to: no acknowledged write is lost."""
+    """Have the replica take over as an operator asks it to: no acknowledged write is lost."""
     cluster = world.cluster
     primary, replica = cluster.primary, cluster.replica
     replica.ask(b"CLUSTER", b"FAILOVER")
@@ -71,7 +74,7 @@ def _asked_failover(world: World, _rng: random.Random) -> Iterator[None]:
 
 @contextmanager
 def _sudden_failover(world: World, _rng: random.Random) -> Iterator[None]:
-    """A primary dies, and its replica takes over with what it had got by then."""
+    """Kill a primary, and have its replica take over with what it had got by then."""
     cluster = world.cluster
     primary, replica = cluster.primary, cluster.replica
     primary.signal(signal.SIGKILL)
@@ -91,7 +94,7 @@ def _wait_for_role(node: Node, role: bytes) -> None:
 
 @contextmanager
 def _data_lost(world: World, _rng: random.Random) -> Iterator[None]:
-    """All nodes lose their data."""
+    """Delete the data of all nodes."""
     for node in world.cluster.nodes:
         node.ask(b"FLUSHALL")
     yield
@@ -99,14 +102,14 @@ def _data_lost(world: World, _rng: random.Random) -> Iterator[None]:
 
 @contextmanager
 def _worker_killed(world: World, rng: random.Random) -> Iterator[None]:
-    """A worker dies in the middle of whatever it does, and is started again."""
+    """Kill a worker in the middle of its work, and start it again."""
     world.kill_worker(rng.choice(world.worker_numbers()))
     yield
 
 
 @contextmanager
 def _all_workers_killed(world: World, _rng: random.Random) -> Iterator[None]:
-    """All workers die at once."""
+    """Kill all workers at once."""
     for number in world.worker_numbers():
         world.kill_worker(number)
     yield
@@ -114,7 +117,7 @@ def _all_workers_killed(world: World, _rng: random.Random) -> Iterator[None]:
 
 @contextmanager
 def _worker_frozen(world: World, rng: random.Random) -> Iterator[None]:
-    """A worker freezes, another takes over, and the first wakes up and finishes what it began."""
+    """Freeze a worker, have another take over, and wake the first, which finishes its batch."""
     wake = world.freeze_worker(rng.choice(world.worker_numbers()))
     try:
         yield

@@ -1,4 +1,4 @@
-"""The keeper: a process that rebuilds the mirror when it is incomplete, as `dynamirror run` does."""
+"""The keeper: a process that rebuilds an incomplete mirror, as `dynamirror run` does."""
 
 import signal
 from multiprocessing.connection import Connection

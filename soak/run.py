@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import msgspec
-
 from chaos.cluster import wait_until
+
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import read_marker, record_complete, record_gap
 from dynamirror.dynamodb.scan import scan_table

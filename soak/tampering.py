@@ -78,9 +78,7 @@ def damage(
     cache: Cache, views: Sequence[View], records: Sequence[Any], tampering: Tampering
 ) -> None:
     """Damage what some records wrote."""
-    cache.execute(
-        command for record in records for command in _damages(views, record, tampering)
-    )
+    cache.execute(command for record in records for command in _damages(views, record, tampering))
 
 
 def _damages(views: Sequence[View], record: Any, tampering: Tampering) -> Iterator[Command]:

@@ -77,8 +77,7 @@ class _Watcher:
         self._violations: list[Violation] = []
         self._records = 0
         self._lanes = [
-            (LaneReader(folder, lane), Checkpoint(folder, CHECKPOINT, lane))
-            for lane in watch.lanes
+            (LaneReader(folder, lane), Checkpoint(folder, CHECKPOINT, lane)) for lane in watch.lanes
         ]
         client: Any = TableClient(Table(folder), watch.items)
         self._inspector = Inspector(

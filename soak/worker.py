@@ -123,9 +123,7 @@ class _Worker:
         # Other deliveries after each restart, or what killed it would come again.
         self._random = random.Random(f"{work.seed} {work.number} {os.getpid()}")
         self._readers = {}
-        self._checkpoints = [
-            Checkpoint(folder, CHECKPOINT, lane) for lane in range(work.all_lanes)
-        ]
+        self._checkpoints = [Checkpoint(folder, CHECKPOINT, lane) for lane in range(work.all_lanes)]
         for lane in work.lanes:
             position = self._checkpoints[lane].read()
             self._readers[lane] = LaneReader(folder, lane, position)

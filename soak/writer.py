@@ -127,7 +127,7 @@ class _Writer:
 
     def _answer(self, connection: Any) -> None:
         try:
-            connection.setblocking(True)
+            connection.settimeout(None)
             question = msgspec.msgpack.decode(receive(connection), type=Ask)
             send(connection, self._page(question))
         except (EOFError, ConnectionError):
@@ -178,4 +178,3 @@ def main(plan: Plan, pipe: Connection) -> None:
     """Run the writer until the pipe is closed."""
     with suppress(KeyboardInterrupt):
         _Writer(plan).run(pipe)
-
