@@ -1,6 +1,6 @@
 """The real handler under faults for minutes, inspected all the while: `make soak`.
 
-A writer makes records of the right shape from a seed, and keeps the truth: the emulator is too slow.
+A writer makes records of the right shape from a seed, and keeps the truth: an emulator is too slow.
 """
 
 import argparse

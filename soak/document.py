@@ -101,7 +101,7 @@ def _comparison(results: Results) -> str:
         rows.append(
             (
                 name,
-                f"{outcome.checks:,}",
+                f"{outcome.decided:,}",
                 f"{outcome.violated:,}",
                 share_text(outcome.within(outcome.thresholds[0])),
                 share_text(last),
@@ -114,7 +114,7 @@ def _comparison(results: Results) -> str:
 
 
 def _checks_per_second(outcome: Outcome) -> float:
-    return outcome.checks / outcome.seconds
+    return outcome.decided / outcome.seconds
 
 
 _PARTS: Final[dict[str, Callable[[Results], str]]] = {

@@ -32,7 +32,7 @@ class Outcome(msgspec.Struct, frozen=True):
         took: seconds from begin to end.
         written: changes made.
         delivered: what the workers did.
-        checks: expectations, each one independent check.
+        checks: expectations; each is one independent check, if it is decided.
         skipped: changes that could not be checked.
         violations: violations by kind.
         outside: answers by threshold, while the cache was up.
@@ -76,9 +76,14 @@ class Outcome(msgspec.Struct, frozen=True):
         return self.written / self.seconds
 
     @property
+    def decided(self) -> int:
+        """Return how many checks were decided at the last threshold, which is what proves."""
+        return self.within(self.thresholds[-1]).asked
+
+    @property
     def nines(self) -> float:
-        """Return the nines that the checks prove at 95 %."""
-        return statistics.proven_nines(min(self.violated, self.checks), self.checks)
+        """Return the nines that the decided checks prove at 95 %."""
+        return statistics.proven_nines(min(self.violated, self.decided), self.decided)
 
     def within(self, threshold: float) -> Within:
         """Return all answers at a threshold, in outages or not."""
@@ -103,9 +108,9 @@ class Outcome(msgspec.Struct, frozen=True):
             for each in self.thresholds
         )
         return (
-            f"{self.checks:,} checks, {self.violated:,} violations"
+            f"{self.decided:,} checks, {self.violated:,} violations"
             f"{f' ({kinds})' if kinds else ''}; consistent: {shares}; "
-            f"{statistics.sentence(min(self.violated, self.checks), self.checks)}"
+            f"at least {self.nines:.1f} nines (95%)"
         )
 
     def missed(self, *, is_whole: bool) -> list[str]:
@@ -123,7 +128,7 @@ class Outcome(msgspec.Struct, frozen=True):
         }
         if is_whole:
             promises |= {
-                f"{self.checks:,} checks only": self.checks >= _LEAST_CHECKS,
+                f"{self.decided:,} checks only": self.decided >= _LEAST_CHECKS,
                 f"{self.rate:,.0f} changes/s only": self.rate >= _LEAST_RATE,
                 f"took {self.took:,.0f} s": self.took <= _MOST_SECONDS,
             }

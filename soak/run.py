@@ -38,7 +38,7 @@ from soak.table import Table, TableClient
 from soak.tampering import Tampering
 from soak.worker import Counts, Disorder, Work, read_counts
 
-_VIEWS: Final = Path(__file__).with_name("mirror.toml")
+VIEWS: Final = Path(__file__).with_name("mirror.toml")
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload(["soak.worker", "soak.watcher", "soak.keeper", "soak.writer"])
 _REBUILD_SECONDS: Final = 300.0
@@ -174,10 +174,10 @@ class Run:
             self.folder = Path(folder)
             settings = self.cluster.nodes[0].server.settings()
             self._environment = settings.to_env() | {
-                "DYNAMIRROR_CONFIG": str(_VIEWS),
+                "DYNAMIRROR_CONFIG": str(VIEWS),
                 "DYNAMIRROR_KEY_SCHEMA": ",".join(SCHEMA.keys),
             }
-            self._views = bind_views(load_views(str(_VIEWS)), SCHEMA)
+            self._views = bind_views(load_views(str(VIEWS)), SCHEMA)
             self._cache = Cache(Settings.from_env(self._environment))
             stack.callback(self._cache.close)
             self._begin_complete()

@@ -2,13 +2,14 @@
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
 import msgspec
 
-from dynamirror.cache import scripts
+from dynamirror.cache import pipeline, scripts
 from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.records import stream_record
@@ -59,19 +60,32 @@ class Tampering(msgspec.Struct, frozen=True):
         return Random(f"{what}{record['dynamodb']['SequenceNumber']}").random() < share
 
 
-def switch_fence_off() -> None:
-    """Have the scripts of this process write whatever comes."""
+@contextmanager
+def fence_off() -> Iterator[None]:
+    """Have the scripts of this process write whatever comes, until the end of a block."""
+    usual = scripts._FOLDER  # noqa: SLF001 - no other way is meant to be
     with tempfile.TemporaryDirectory() as folder:
-        for path in scripts._FOLDER.glob("*.lua"):  # noqa: SLF001 - no other way is meant to be
+        for path in usual.glob("*.lua"):
             text = path.read_bytes()
             if path.name == "fence.lua":
                 assert text.count(_FENCED) == 1
                 text = text.replace(_FENCED, b"if false then")
             (Path(folder) / path.name).write_bytes(text)
-        usual, scripts._FOLDER = scripts._FOLDER, Path(folder)  # noqa: SLF001 - same
-        for script in (PUT, PUT_HASH, DELETE):
-            script.__init__(script.name)  # type: ignore[misc] # everyone has imported these
-        scripts._FOLDER = usual  # noqa: SLF001 - same
+        _read_scripts(Path(folder))
+    try:
+        yield
+    finally:
+        _read_scripts(usual)
+
+
+def _read_scripts(folder: Path) -> None:
+    """Read the scripts that write entries from a folder; everyone has imported their objects."""
+    usual, scripts._FOLDER = scripts._FOLDER, folder  # noqa: SLF001 - same
+    for script in (PUT, PUT_HASH, DELETE):
+        script.__init__(script.name)  # type: ignore[misc] # the object stays the same
+    scripts._FOLDER = usual  # noqa: SLF001 - same
+    loads = tuple((b"SCRIPT", b"LOAD", script.source) for script in scripts.ALL)
+    pipeline._SCRIPT_LOADS = loads  # type: ignore[misc] # noqa: SLF001 - same
 
 
 def damage(

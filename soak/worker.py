@@ -10,7 +10,8 @@ import os
 import random
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from struct import Struct
@@ -24,7 +25,7 @@ from dynamirror.settings import Settings, load_views
 from dynamirror.views.view import bind_views
 from soak.changes import SCHEMA, sequence_of
 from soak.stream import Checkpoint, LaneReader, record_of
-from soak.tampering import Tampering, damage, switch_fence_off
+from soak.tampering import Tampering, damage, fence_off
 
 CHECKPOINT: Final = "checkpoint"
 _IDLE: Final = 0.005
@@ -116,10 +117,18 @@ class _Context:
         return max(0, round(1000 * (self._end - time.monotonic())))
 
 
-class _Worker:
-    def __init__(self, work: Work) -> None:
+class Worker:
+    """Delivers the records of some lanes to the handler of this process.
+
+    Args:
+        work: what it does.
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, work: Work, clock: Callable[[], float] = time.monotonic) -> None:
         folder = Path(work.folder)
         self._work = work
+        self._clock = clock
         # Other deliveries after each restart, or what killed it would come again.
         self._random = random.Random(f"{work.seed} {work.number} {os.getpid()}")
         self._readers = {}
@@ -137,6 +146,17 @@ class _Worker:
         views = load_views(work.environment["DYNAMIRROR_CONFIG"])
         self._views = bind_views(views, SCHEMA)
 
+    def close(self) -> None:
+        """Close the connections and files of its own."""
+        self._cache.close()
+        for reader in self._readers.values():
+            reader.close()
+
+    def deliver_all(self) -> None:
+        """Deliver all that there is."""
+        while self.round():
+            pass
+
     def round(self) -> bool:
         """Deliver a batch of each lane, and return whether there was anything."""
         found = False
@@ -145,7 +165,7 @@ class _Worker:
         disorder = self._work.disorder
         if found and self._random.random() < disorder.foreign:
             self._deliver_foreign()
-        while self._late and self._late[0][0] <= time.monotonic():
+        while self._late and self._late[0][0] <= self._clock():
             _, line = self._late.pop(0)
             self._until_applied([line], is_late=True)
         self.counts.cpu_us = self._cpu_before + round(time.process_time() * 1e6)
@@ -178,7 +198,7 @@ class _Worker:
         pause, attempts = _FIRST_PAUSE, self._work.tampering.attempts
         lines = list(lines)
         while lines:
-            applied = self._deliver(lines, is_late=is_late)
+            applied = self.deliver(lines, is_late=is_late)
             if applied == len(lines):
                 return
             if attempts is not None:
@@ -195,10 +215,10 @@ class _Worker:
         lane = self._random.randrange(self._work.all_lanes)
         reader = LaneReader(self._folder, lane, self._checkpoints[lane].read())
         if lines := reader.read(self._random.choice(_SIZES)):
-            self._deliver(lines)
+            self.deliver(lines)
         reader.close()
 
-    def _deliver(self, lines: Sequence[bytes], *, is_late: bool = False) -> int:
+    def deliver(self, lines: Sequence[bytes], *, is_late: bool = False) -> int:
         """Invoke the handler once, and return how many of the first records are applied."""
         tampering = self._work.tampering
         # Lambda's runtime parses what it gets in the same way.
@@ -234,7 +254,7 @@ class _Worker:
             if tampering.chosen(record, "dropped"):
                 continue
             if tampering.chosen(record, "delayed"):
-                self._late.append((time.monotonic() + tampering.delay, line))
+                self._late.append((self._clock() + tampering.delay, line))
             else:
                 delivered.append(record)
         return delivered
@@ -252,13 +272,10 @@ def main(work: Work, pipe: Connection, log: Path) -> None:
     os.environ.update(work.environment)
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     os.dup2(descriptor, 1)
-    if not work.tampering.is_fenced:
-        switch_fence_off()
-    worker = _Worker(work)
-    while True:
-        found = worker.round()
-        try:
-            if pipe.poll(0 if found else _IDLE):
-                pipe.recv()
-        except (EOFError, ConnectionError):
-            return
+    with nullcontext() if work.tampering.is_fenced else fence_off():
+        worker = Worker(work)
+        with suppress(EOFError, ConnectionError):
+            while True:
+                found = worker.round()
+                if pipe.poll(0 if found else _IDLE):
+                    pipe.recv()

@@ -200,6 +200,8 @@ class Inspector:
             if is_shown(known, seen, now):
                 newest = known.order
                 break
+            if known.order < order and not is_claim_known:
+                break  # the fence claims a change that has not been received yet
         has_row_fence = order < 0 and seen.fence is not None
         for pending in due:
             own = pending.order
