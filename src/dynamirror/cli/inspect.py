@@ -79,7 +79,6 @@ def inspect(
     check_tables(settings.views(), names)
     aws = options.read_aws(endpoint_url)
     limit = Rate(rate)
-    end = inf if duration is None else time.monotonic() + duration
     with ExitStack() as stack:
         opened = Cache(settings)
         stack.callback(opened.close)
@@ -105,6 +104,7 @@ def inspect(
         stack.enter_context(interruptible(finish))
         for each in inspections:
             stack.enter_context(each)
+        end = inf if duration is None else time.monotonic() + duration
         while (left := end - time.monotonic()) > 0:
             time.sleep(min(interval, left))
             if left > interval:

@@ -32,7 +32,7 @@ class Patrol:
         keys: tuple[str, ...],
         *,
         rng: Random,
-        segments: int = 100,
+        segments: int = 10,
         round_seconds: float = 60.0,
         clock: Callable[[], float] = monotonic,
     ) -> None:

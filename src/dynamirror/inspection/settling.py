@@ -9,7 +9,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.errors import SourceError
 from dynamirror.inspection.expectation import Seen, State, state_in_table
-from dynamirror.inspection.judgement import LOOKS, PAUSES, Look, Verdict, is_shown, settle
+from dynamirror.inspection.judgement import LOOKS, PAUSES, Look, Verdict, is_shown, order_of, settle
 from dynamirror.inspection.looking import AT_ONCE, look
 from dynamirror.inspection.pending import Pending
 from dynamirror.inspection.sampling import canonical_key
@@ -124,12 +124,19 @@ class Settling:
 
 def _verdict(case: Case, now: float) -> Verdict | None:
     pending, seen = case.pending, case.looks[-1].seen
-    if seen is not None:
-        # Another thread may add to them.
-        for known in reversed(list(pending.entry.pending)):
-            if known.order <= pending.order:
-                break
-            if is_shown(known, seen, now):
-                case.is_proven = True
-                return Verdict.CONSISTENT
-    return settle(pending.expectation(), case.looks, now)
+    # Another thread may add to them.
+    others = [each for each in list(pending.entry.pending) if each.order > pending.order]
+    if seen is not None and any(is_shown(each, seen, now) for each in reversed(others)):
+        case.is_proven = True
+        return Verdict.CONSISTENT
+    verdict = settle(pending.expectation(), case.looks, now)
+    if verdict is Verdict.VIOLATED and (others or case.is_late) and not _is_ordered(case.seen):
+        # Without a fence, the entry may show a change between this one and the newest, which came
+        # and went before this one was received. The newest is judged itself.
+        return Verdict.UNDECIDED
+    return verdict
+
+
+def _is_ordered(seen: Seen | None) -> bool:
+    """Return whether a fence names the change that an entry shows."""
+    return seen is not None and order_of(seen.fence) >= 0

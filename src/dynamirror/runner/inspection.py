@@ -17,7 +17,7 @@ from dynamirror.dynamodb.client import Aws, describe_table
 from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Rate, Scan
 from dynamirror.dynamodb.stream_reader import StreamReader
-from dynamirror.errors import CacheError, DynamirrorError, SourceError
+from dynamirror.errors import CacheError, DynamirrorError
 from dynamirror.inspection.inspector import Inspector
 from dynamirror.inspection.judgement import DEFAULT_THRESHOLDS
 from dynamirror.inspection.patrol import Patrol
@@ -35,6 +35,8 @@ _STEP_SECONDS: Final = 0.1
 _STORE_SECONDS: Final = 10.0
 _RETRY_SECONDS: Final = 10.0
 _PAGE_ITEMS: Final = 100
+# Read units a second.
+_UNITS: Final = 25.0
 
 
 class Source(StrEnum):
@@ -58,7 +60,7 @@ class Inspection:
         share: the share of the items, more than 0 and up to 1.
         thresholds: ages of a change at which it is asked, in seconds.
         source: where it learns what the cache should hold.
-        rate: the limit of the read units; None for no limit.
+        rate: the limit of the read units; None for 25 a second.
         round_seconds: seconds between the begins of two rounds through the table at the least.
         stores: whether to store the tally in the cache, for `status`.
         on_violation: called with each violation.
@@ -91,6 +93,7 @@ class Inspection:
         self._stores = stores
         self._poll_seconds = poll_seconds
         self._halt = threading.Event()
+        rate = rate or Rate(_UNITS)
         client = aws.dynamodb()
         reader = SnapshotReader(client, self._table, rate=rate)
         self.inspector = Inspector(
@@ -199,9 +202,5 @@ class Inspection:
             SourceError: the table cannot be read.
         """
         while not self._halt.is_set():
-            try:
-                self._patrol.step()
-            except SourceError as error:
-                extra = {"table": self._table, "reason": str(error)}
-                logger.warning("table not inspected", extra=extra)
-            self._halt.wait(_STEP_SECONDS)
+            if self._patrol.step() is None:
+                self._halt.wait(_STEP_SECONDS)
