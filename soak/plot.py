@@ -33,12 +33,16 @@ def draw(results: Results, path: Path) -> None:
         axes.set_xticks(range(len(labels)), labels)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False)
-        identifier = hashlib.sha256(msgspec.json.encode(results)).hexdigest()[:16]
         figure.savefig(
             path,
             transparent=False,
-            metadata={"Date": None, "Creator": None, "Identifier": identifier},
+            metadata={"Date": None, "Creator": None, "Identifier": fingerprint(results)},
         )
+
+
+def fingerprint(results: Results) -> str:
+    """Return what stands in the picture for the record of its run."""
+    return hashlib.sha256(msgspec.json.encode(results)).hexdigest()[:16]
 
 
 def _shares(outcome: Outcome) -> list[float]:

@@ -290,12 +290,13 @@ class Run:
         end = self._began + options.seconds
         self._collect(lambda: time.monotonic() >= end or self._fault_error is not None)
         halt.set()
-        harm.join()
-        if self._fault_error is not None:
-            raise self._fault_error
         self._writer.pipe.send(None)
         written, writer_cpu = self._writer.pipe.recv()
         seconds = time.monotonic() - self._began
+        # The last fault is lifted; a watcher whose reports nobody takes would stand still.
+        self._collect(lambda: not harm.is_alive())
+        if self._fault_error is not None:
+            raise self._fault_error
         self._notify(f"{written:,} changes made; waiting until all are checked")
         idle_from = time.time()
 

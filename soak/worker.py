@@ -129,13 +129,14 @@ class Worker:
         folder = Path(work.folder)
         self._work = work
         self._clock = clock
-        # Other deliveries after each restart, or what killed it would come again.
-        self._random = random.Random(f"{work.seed} {work.number} {os.getpid()}")
         self._readers = {}
         self._checkpoints = [Checkpoint(folder, CHECKPOINT, lane) for lane in range(work.all_lanes)]
         for lane in work.lanes:
             position = self._checkpoints[lane].read()
             self._readers[lane] = LaneReader(folder, lane, position)
+        # After a restart, not what was delivered before.
+        positions = [reader.position for reader in self._readers.values()]
+        self._random = random.Random(f"{work.seed} {work.number} {positions}")
         self._folder = folder
         self._history: dict[int, list[int]] = {lane: [] for lane in work.lanes}
         self._late: list[tuple[float, bytes]] = []
