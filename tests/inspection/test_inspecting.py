@@ -23,7 +23,7 @@ from dynamirror.records.stream_record import Change
 from dynamirror.records.version import ChangeVersion
 from dynamirror.runner.inspection import Inspection, Source
 from dynamirror.views.index import IndexSpec
-from dynamirror.views.keyspace import inspection_key
+from dynamirror.views.keyspace import fence_key, inspection_key
 from dynamirror.views.view import ViewSpec, bind_views
 
 BOARD = ViewSpec(name="board", index=IndexSpec(partition="city"), score="points")
@@ -33,6 +33,11 @@ def do(cache: Cache, *words: str) -> Any:
     """Send a command behind the mirror's back."""
     command, key, *rest = words
     return cache.call(key, command.encode(), key.encode(), *(each.encode() for each in rest))
+
+
+def be_quiet(cache: Cache, key: str) -> None:
+    """Make an entry one that nothing has written for a day: its fence has expired."""
+    assert do(cache, "DEL", fence_key(key)) == 1
 
 
 def put(world: World, item_id: str, points: int = 1) -> None:
@@ -61,6 +66,7 @@ def test_each_damage_behind_the_mirrors_back_is_counted_under_its_kind(
     put(world, "quiet")
     world.caught_up(delivery)
     do(cache, "SET", f"{table}:quiet", "wrong")
+    be_quiet(cache, f"{table}:quiet")
     options: Any = {"thresholds": (0.5, 1.0, 2.0), "poll_seconds": 0.05}
     with (
         Inspection(*(world.aws, cache, world.views), source=Source.TABLE, **options) as patrol,
@@ -173,6 +179,7 @@ def test_inspect_exits_with_1_only_if_an_entry_was_wrong(world: World, env: dict
     counts = json.loads(done.stdout.splitlines()[-1])
     assert counts["violations"] == dict.fromkeys(counts["violations"], 0)
     do(world.cache, "DEL", f"{world.table}:1")
+    be_quiet(world.cache, f"{world.table}:1")
     process = start("inspect", *options, "--interval", "0.1", env=env)
     try:
         assert process.stdout

@@ -362,3 +362,14 @@ def test_a_row_that_a_newer_change_may_explain_is_undecided() -> None:
     assert rows[0].version == SnapshotVersion(int(simulation.now) - 10)
     total = simulation.total()
     assert total.violations == {}
+
+
+def test_a_cache_that_hangs_costs_two_timeouts_however_much_is_due() -> None:
+    simulation = Simulation(most_pending=10_000)
+    for number in range(3000):
+        simulation.changed(str(number), **attributes("right"))
+    simulation.cache.is_down = True
+    before = simulation.cache.asked
+    simulation.advance(2.1)
+    assert simulation.inspector.run_due() == 3000
+    assert simulation.cache.asked - before == 2

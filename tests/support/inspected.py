@@ -43,9 +43,11 @@ class ModelCache:
         self.is_down = False
         self.is_fenced = True
         self.answered = 0
+        self.asked = 0
 
     def execute(self, commands: Iterable[Command]) -> list[Any]:
         """Answer commands one by one."""
+        self.asked += 1
         words = [_words(command.words) for command in commands]
         answers = []
         for each in words:

@@ -19,7 +19,7 @@ from dynamirror.inspection.judgement import (
     kind_of,
     order_of,
 )
-from dynamirror.inspection.looking import AT_ONCE, look
+from dynamirror.inspection.looking import in_pipelines, look
 from dynamirror.inspection.pending import (
     BEFORE,
     NEVER,
@@ -161,18 +161,17 @@ class Inspector:
         """Ask all that is due, and return how many expectations were asked."""
         with self._lock:
             due = self._watch.take_due(self._clock())
-        for begin in range(0, len(due), AT_ONCE):
-            self._ask(due[begin : begin + AT_ONCE])
+        in_pipelines(due, self._ask)
         for case in self._settling.run(self._clock):
             with self._lock:
                 self._close(case)
         return sum(map(len, due))
 
-    def _ask(self, due: Sequence[list[Pending]]) -> None:
-        """Read entries, each once for all that is due, and judge."""
+    def _ask(self, due: Sequence[list[Pending]]) -> bool:
+        """Read entries, each once for all that is due, and judge; returns whether all answered."""
         entries = [pending[0].entry for pending in due]
         now = self._clock()
-        all_seen = look(self._cache, entries)
+        all_seen = look(self._cache, entries, at_once=len(entries))
         with self._lock:
             self._note_availability(now, all_seen)
             backwards = []
@@ -189,6 +188,7 @@ class Inspector:
                 self._judge(entry, seen, order, pending, now)
         if backwards:
             self._look_again(backwards)
+        return None not in all_seen
 
     def _judge(
         self, entry: WatchedEntry, seen: Seen, order: int, due: list[Pending], now: float

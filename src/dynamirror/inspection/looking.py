@@ -1,8 +1,8 @@
 """Reads entries as a client does, each behind its fence."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ from dynamirror.inspection.expectation import Expectation, Seen, digest
 from dynamirror.views.encoding import ValueType
 from dynamirror.views.keyspace import fence_key
 from dynamirror.views.view import View
+
+T = TypeVar("T")
 
 # Entries read in one pipeline. What they hold may be large.
 AT_ONCE: Final = 500
@@ -47,16 +49,17 @@ def place_of(view: View, expectation: Expectation) -> Place:
     return Place(view, expectation.key, expectation.index, expectation.member)
 
 
-def look(cache: Cache, places: Iterable[Place]) -> list[Seen | None]:
+def look(cache: Cache, places: Iterable[Place], *, at_once: int = AT_ONCE) -> list[Seen | None]:
     """Return what each entry shows: None where the cache cannot be read.
 
     Args:
         cache: the cache.
         places: locations of the entries.
+        at_once: how many entries are read in one pipeline.
     """
     seen: list[Seen | None] = []
     places = iter(places)
-    while some := list(islice(places, AT_ONCE)):
+    while some := list(islice(places, at_once)):
         # Read once, since another thread may find out the member of an entry.
         members = [(each.index, each.member) for each in some]
         try:
@@ -118,3 +121,19 @@ def _all_seen(
             score=None if score is None else float(score),
             fence=fence,
         )
+
+
+def in_pipelines(work: Sequence[T], ask: Callable[[Sequence[T]], bool]) -> None:
+    """Ask in pipelines of `AT_ONCE`, until one is not answered; ask what is left in one.
+
+    A node that hangs costs a timeout in each pipeline.
+
+    Args:
+        work: what is asked.
+        ask: asks some in one pipeline, and returns whether all were answered.
+    """
+    begin, size = 0, AT_ONCE
+    while some := work[begin : begin + size]:
+        begin += len(some)
+        if not ask(some):
+            size = len(work)

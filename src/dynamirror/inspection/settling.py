@@ -10,7 +10,7 @@ from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.errors import SourceError
 from dynamirror.inspection.expectation import Seen, State, state_in_table
 from dynamirror.inspection.judgement import LOOKS, PAUSES, Look, Verdict, is_shown, order_of, settle
-from dynamirror.inspection.looking import AT_ONCE, look
+from dynamirror.inspection.looking import in_pipelines, look
 from dynamirror.inspection.pending import Pending
 from dynamirror.inspection.sampling import canonical_key
 from dynamirror.records.attribute_value import Item
@@ -79,9 +79,9 @@ class Settling:
         due = [case for case in self._cases if case.due <= now]
         self._cases = [case for case in self._cases if case.due > now]
         settled: list[Case] = []
-        for begin in range(0, len(due), AT_ONCE):
-            some = due[begin : begin + AT_ONCE]
-            self._look(some)
+
+        def ask(some: Sequence[Case]) -> bool:
+            is_answered = self._look(some)
             now = clock()
             for case in some:
                 case.verdict = _verdict(case, now)
@@ -90,11 +90,16 @@ class Settling:
                 else:
                     case.due = now + PAUSES[min(len(case.looks), LOOKS - 1) - 1]
                     self._cases.append(case)
+            return is_answered
+
+        in_pipelines(due, ask)
         return settled
 
-    def _look(self, cases: Sequence[Case]) -> None:
+    def _look(self, cases: Sequence[Case]) -> bool:
+        """Look at table and cache, and return whether the cache answered for all."""
         rows = self._rows(cases)
-        all_seen = look(self._cache, (case.pending.entry for case in cases))
+        places = (case.pending.entry for case in cases)
+        all_seen = look(self._cache, places, at_once=len(cases))
         for case, seen in zip(cases, all_seen, strict=True):
             entry, table = case.pending.entry, None
             case.row = rows.get(entry.item)
@@ -103,6 +108,7 @@ class Settling:
                 if entry.member is None:
                     table.score = None
             case.looks.append(Look(table, seen))
+        return None not in all_seen
 
     def _rows(self, cases: Sequence[Case]) -> dict[bytes, SnapshotRow]:
         """Return the rows of cases by their keys in JSON, as far as the table can be read."""
