@@ -9,7 +9,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from math import ceil
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -302,7 +302,9 @@ class Run:
 
         def is_idle() -> bool:
             reports = self._reports.values()
-            return all(each.is_idle and each.at > idle_from for each in reports)
+            return len(reports) == options.watchers and all(
+                each.is_idle and each.at > idle_from for each in reports
+            )
 
         self._collect(is_idle)
         comparison = self._compare()
@@ -323,14 +325,14 @@ class Run:
 
     def _compare(self) -> Comparison:
         """Compare all of the table with all of the cache, again while workers are behind."""
-        client = TableClient(Table(self.folder), self.options.mix.items)
         end = time.monotonic() + _COMPARE_SECONDS
-        while True:
-            items = scan_table(client, TABLE)  # type: ignore[arg-type] # it answers what is asked
-            comparison = compare(items, self._cache, self._views)
-            if not comparison.differences or time.monotonic() > end:
-                return comparison
-            time.sleep(1)
+        with closing(Table(self.folder)) as table:
+            client: Any = TableClient(table, self.options.mix.items)
+            while True:
+                comparison = compare(scan_table(client, TABLE), self._cache, self._views)
+                if not comparison.differences or time.monotonic() > end:
+                    return comparison
+                time.sleep(1)
 
     def _collect(self, is_over: Callable[[], bool]) -> None:
         """Take reports until something is over."""

@@ -40,6 +40,11 @@ class Table:
         send(self._local.connection, question)
         return msgspec.msgpack.decode(receive(self._local.connection), type=Page)
 
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        if hasattr(self._local, "connection"):
+            self._local.connection.close()
+
     def items(self, numbers: list[int]) -> list[Item]:
         """Return those of some items that exist."""
         return [msgspec.json.decode(text) for text in self.ask(Ask(numbers)).items]
