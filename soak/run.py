@@ -1,7 +1,6 @@
 """One run of the soak: starts all processes, does harm, and collects what the inspector found."""
 
 import json
-import multiprocessing
 import os
 import random
 import signal
@@ -33,14 +32,13 @@ from soak.changes import SCHEMA, STREAM, TABLE, Mix
 from soak.cluster import ReplicatedCluster
 from soak.faults import FAULTS
 from soak.outages import Outages, Split
+from soak.processes import Process
 from soak.stream import Checkpoint, remove_read
 from soak.table import Table, TableClient
 from soak.tampering import Tampering
 from soak.worker import Counts, Disorder, Work, read_counts
 
 VIEWS: Final = Path(__file__).with_name("mirror.toml")
-_CONTEXT: Final = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload(["soak.worker", "soak.watcher", "soak.keeper", "soak.writer"])
 _REBUILD_SECONDS: Final = 300.0
 _COMPARE_SECONDS: Final = 30.0
 
@@ -111,36 +109,6 @@ class Findings(msgspec.Struct):
     took: float
 
 
-class _Process:
-    """A process, and a pipe that ends it when it is closed."""
-
-    def __init__(self, target: Callable[..., None], *arguments: Any) -> None:
-        self.pipe, pipe = _CONTEXT.Pipe()
-        placed = [pipe if each is Connection else each for each in arguments]
-        self.process = _CONTEXT.Process(target=target, args=placed, daemon=True)
-        self.process.start()
-        pipe.close()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send it a signal."""
-        assert self.process.pid is not None
-        os.kill(self.process.pid, number)
-
-    def kill(self) -> None:
-        """End it without warning."""
-        self.process.kill()
-        self.process.join()
-        self.pipe.close()
-
-    def close(self) -> None:
-        """Let it end."""
-        self.pipe.close()
-        self.process.join(10)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
-
-
 class Run:
     """One run.
 
@@ -200,15 +168,15 @@ class Run:
             options.mix, options.seed, options.lanes, options.rate, folder, options.changes
         )
         self._began = time.monotonic()
-        self._writer = _Process(writer.main, plan, Connection)
+        self._writer = Process(writer.main, plan, Connection)
         stack.callback(self._writer.close)
         wait_until((self.folder / writer.ADDRESS).exists, "the writer")
-        self._keeper = _Process(
+        self._keeper = Process(
             keeper.main, self._environment, folder, options.mix.items, Connection
         )
         stack.callback(self._keeper.close)
         self._watchers = [
-            _Process(watcher.main, watch, Connection, self.folder / f"watcher-{number}.log")
+            Process(watcher.main, watch, Connection, self.folder / f"watcher-{number}.log")
             for number in range(options.watchers)
             for watch in [
                 watcher.Watch(
@@ -222,7 +190,7 @@ class Run:
         ]
         for process in self._watchers:
             stack.callback(process.close)
-        self._workers: dict[int, _Process] = {}
+        self._workers: dict[int, Process] = {}
         for number in range(options.workers):
             self._start_worker(number)
         stack.callback(self._end_workers)
@@ -240,7 +208,7 @@ class Run:
             tampering=options.tampering,
         )
         log = self.folder / f"worker-{number}.log"
-        self._workers[number] = _Process(worker.main, work, Connection, log)
+        self._workers[number] = Process(worker.main, work, Connection, log)
 
     def _end_workers(self) -> None:
         for process in self._workers.values():
