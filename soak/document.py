@@ -74,6 +74,14 @@ def _thresholds(results: Results) -> str:
     return _table((*heads, "asked in outages", "consistent there", "undecided"), rows)
 
 
+def _scope(results: Results) -> str:
+    """Return what the run did not reach of the target, if anything."""
+    missed = results.ours.missed(is_whole=True)
+    if not missed:
+        return "This run kept all that `make soak ARGS=--strict` promises."
+    return f"This run fell short of what `make soak ARGS=--strict` promises: {'; '.join(missed)}."
+
+
 def _violations(results: Results) -> str:
     rows = [
         (f"`{kind}`", f"{count:,}", _KINDS[kind]) for kind, count in results.ours.violations.items()
@@ -119,6 +127,7 @@ def _checks_per_second(outcome: Outcome) -> float:
 
 _PARTS: Final[dict[str, Callable[[Results], str]]] = {
     "sentence": lambda results: results.ours.sentence(),
+    "scope": _scope,
     "thresholds": _thresholds,
     "violations": _violations,
     "faults": _faults,
