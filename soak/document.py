@@ -4,7 +4,7 @@ The prose is in document.md, beside this file. Each `{name}` in it is replaced b
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -121,6 +121,10 @@ def _comparison(results: Results) -> str:
     return _table((*heads, "differences in the end"), rows)
 
 
+def _counted(faults: Mapping[str, int]) -> str:
+    return "; ".join(f"{name}, {count} times" for name, count in sorted(faults.items())) or "none"
+
+
 def _checks_per_second(outcome: Outcome) -> float:
     return outcome.decided / outcome.seconds
 
@@ -146,6 +150,8 @@ _PARTS: Final[dict[str, Callable[[Results], str]]] = {
     "batches": lambda results: f"{results.ours.delivered.batches:,}",
     "failures": lambda results: f"{results.ours.delivered.failures:,}",
     "original_seconds": lambda results: f"{results.original.seconds:,.0f}",
+    "original_given_up": lambda results: f"{results.original.delivered.given_up:,}",
+    "original_faults": lambda results: _counted(results.original.faults),
     "original_last": lambda results: threshold_text(results.original.thresholds[-1]),
     "checks_per_second": lambda results: f"{_checks_per_second(results.ours):,.0f}",
     "years": lambda results: f"{_TEN_NINES / _checks_per_second(results.ours) / _YEAR:.1f}",
