@@ -24,7 +24,7 @@ def test_a_short_soak_ends_as_the_table_is_and_finds_nothing() -> None:
     with replicated_cluster() as cluster, Run(OPTIONS, cluster) as run:
         outcome = outcome_of(OPTIONS, run.run())
     assert outcome.violated == outcome.differences == outcome.skipped == 0
-    assert outcome.written > 100  # how many depends on what else the machine does
+    assert outcome.written > 10  # how many depends on what else the machine does
     assert outcome.checks > outcome.written / 2
     assert outcome.delivered.records >= outcome.written
     assert f"{outcome.decided:,} checks, 0 violations; consistent:" in outcome.sentence()
