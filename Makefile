@@ -10,7 +10,7 @@ SECONDS ?= 20
 WORLDS ?= 1000
 CALLS ?= 3000
 
-.PHONY: help demo test test-fast check bench fences chaos worlds conformance scale scale-replication docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test test-fast check bench fences chaos soak worlds conformance scale scale-replication docs screenshots synth cdk deploy-local lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -43,6 +43,9 @@ fences: $(VENV)/.dev ## measure what a fence costs as a key, and as a field of a
 
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
 	@$(BIN)/python -m chaos --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
+
+soak: $(VENV)/.dev ## break everything under 5,000 changes a second, and inspect each of them
+	@$(BIN)/python -m soak $(ARGS)
 
 worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cannot be written among them
 	@$(BIN)/python -m chaos.worlds --worlds $(WORLDS) $(ARGS)

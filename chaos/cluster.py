@@ -33,9 +33,15 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = 60.0
 
 
 class Node:
-    """One node. What it acknowledged is on disk, so it survives SIGKILL."""
+    """One node. What it acknowledged is on disk, so it survives SIGKILL.
 
-    def __init__(self, slots: tuple[int, int]) -> None:
+    Args:
+        slots: first and last hash slot that it takes; None for none.
+        options: additional arguments of the server.
+    """
+
+    def __init__(self, slots: tuple[int, int] | None, options: tuple[str, ...] = ()) -> None:
+        self._options = options
         self._folder = Path(tempfile.mkdtemp(prefix="chaos-node-"))
         self.server = self._start(slots, None)
         self.port = self.server.port
@@ -47,6 +53,7 @@ class Node:
         options = (
             *("--dir", str(self._folder), "--appendonly", "yes", "--appendfsync", "always"),
             *("--maxmemory-policy", "noeviction", "--cluster-require-full-coverage", "no"),
+            *self._options,
         )
         return EmbeddedValkey(slots=slots, port=port, options=options)
 
@@ -88,12 +95,16 @@ class Node:
 
 
 class Cluster:
-    """Three nodes that share the slots."""
+    """Three nodes that share the slots.
 
-    def __init__(self) -> None:
+    Args:
+        options: additional arguments of the servers.
+    """
+
+    def __init__(self, options: tuple[str, ...] = ()) -> None:
         self.nodes: list[Node] = []
         try:
-            self.nodes += [Node(slots) for slots in _RANGES]
+            self.nodes += [Node(slots, options) for slots in _RANGES]
             for node in self.nodes[1:]:
                 self.nodes[0].ask(b"CLUSTER", b"MEET", HOST, node.port)
             self.settle()

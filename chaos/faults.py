@@ -5,9 +5,9 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
+from typing import Any, Protocol
 
-from chaos.cluster import Node
+from chaos.cluster import Cluster, Node
 from chaos.world import World
 
 # Time enough for what a woken mirror had in hand to reach the cache.
@@ -16,12 +16,20 @@ _LAST_GASP = 0.5
 Fault = Callable[[World, random.Random], AbstractContextManager[None]]
 
 
-def _node(world: World, rng: random.Random) -> Node:
+class HasCluster(Protocol):
+    """What faults of the cache need of a run."""
+
+    @property
+    def cluster(self) -> Cluster:
+        """The cache."""
+
+
+def _node(world: HasCluster, rng: random.Random) -> Node:
     return rng.choice(world.cluster.nodes)
 
 
 @contextmanager
-def node_hangs(world: World, rng: random.Random) -> Iterator[None]:
+def node_hangs(world: HasCluster, rng: random.Random) -> Iterator[None]:
     """A node of the cache answers nothing."""
     node = _node(world, rng)
     node.signal(signal.SIGSTOP)
@@ -32,7 +40,7 @@ def node_hangs(world: World, rng: random.Random) -> Iterator[None]:
 
 
 @contextmanager
-def node_killed(world: World, rng: random.Random) -> Iterator[None]:
+def node_killed(world: HasCluster, rng: random.Random) -> Iterator[None]:
     """A node of the cache dies, and comes back with what it had acknowledged."""
     node = _node(world, rng)
     node.signal(signal.SIGKILL)
@@ -44,7 +52,7 @@ def node_killed(world: World, rng: random.Random) -> Iterator[None]:
 
 
 @contextmanager
-def memory_full(world: World, rng: random.Random) -> Iterator[None]:
+def memory_full(world: HasCluster, rng: random.Random) -> Iterator[None]:
     """A node of the cache refuses to grow."""
     node = _node(world, rng)
     node.ask(b"CONFIG", b"SET", b"maxmemory", b"1")
@@ -55,14 +63,14 @@ def memory_full(world: World, rng: random.Random) -> Iterator[None]:
 
 
 @contextmanager
-def scripts_forgotten(world: World, rng: random.Random) -> Iterator[None]:
+def scripts_forgotten(world: HasCluster, rng: random.Random) -> Iterator[None]:
     """A node of the cache forgets its scripts."""
     _node(world, rng).ask(b"SCRIPT", b"FLUSH")
     yield
 
 
 @contextmanager
-def connections_cut(world: World, _rng: random.Random) -> Iterator[None]:
+def connections_cut(world: HasCluster, _rng: random.Random) -> Iterator[None]:
     """All connections to the cache are cut, wherever they were."""
     for node in world.cluster.nodes:
         node.ask(b"CLIENT", b"KILL", b"TYPE", b"NORMAL")
@@ -70,7 +78,7 @@ def connections_cut(world: World, _rng: random.Random) -> Iterator[None]:
 
 
 @contextmanager
-def slots_moved(world: World, rng: random.Random) -> Iterator[None]:
+def slots_moved(world: HasCluster, rng: random.Random) -> Iterator[None]:
     """A quarter of a node's slots moves to another node."""
     giver, taker = rng.sample(world.cluster.nodes, 2)
     ranges = [

@@ -55,6 +55,7 @@ _SLOW_IMPORTS = frozenset(
         "aws_cdk",
         "dynamirror.demo.demo",
         "playwright",
+        "soak.run",
         "subprocess",
         "tests.support.clusters",
         "tests.support.node",
