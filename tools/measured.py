@@ -13,8 +13,9 @@ PAGE = _ROOT / "docs/consistency.md"
 _BEGIN, _END = "<!-- measured -->\n", "<!-- /measured -->\n"
 # The line that a run ends with.
 _CLAIM = re.compile(
-    r"\*\*(?P<checks>[\d,]+ checks), (?P<violations>[\d,]+ violations?)\b.*?"
-    r"(?P<nines>at least \d+\.\d nines \(95%\))\*\*"
+    r"^(?P<checks>[\d,]+ checks), (?P<violations>[\d,]+ violations?)\b.*"
+    r"(?P<nines>at least \d+\.\d nines \(95%\))$",
+    re.MULTILINE,
 )
 _HOW = (
     "An inspector that trusts nothing of the replicator reads the changes itself, and asks the\n"

@@ -30,7 +30,7 @@ def test_the_readme_states_what_the_last_soak_measured() -> None:
     ],
 )
 def test_what_a_run_ended_with_stands_in_the_readme(line: str, number: str) -> None:
-    page = f"# Consistency\n\n**{line}**\n\nAnd theirs: at least 1.0 nines (95%).\n"
+    page = f"# Consistency\n\n```text\n{line}\n```\n\nAnd theirs: at least 1.0 nines (95%).\n"
     assert claim(page) == number
     assert f"**Measured: {number}**" in paragraph(page)
     assert "docs/consistency.md" not in paragraph(None)

@@ -11,7 +11,6 @@ import typer
 
 from dynamirror.cache.client import Cache
 from dynamirror.cli import options
-from dynamirror.cli.inspection_text import lines
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.output import print_json
 from dynamirror.cli.printable import printable
@@ -20,6 +19,7 @@ from dynamirror.dynamodb.client import describe_schema
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import ConfigError, OptionError
 from dynamirror.inspection.judgement import DEFAULT_THRESHOLDS
+from dynamirror.inspection.report import summaries
 from dynamirror.inspection.sampling import check_share
 from dynamirror.inspection.tally import Violation, merged
 from dynamirror.inspection.watch import check_thresholds
@@ -131,7 +131,7 @@ def _report(inspections: Sequence[Inspection], *, as_json: bool) -> None:
         print_json(tally.to_json())
         return
     at = datetime.now(UTC)
-    for line in lines(tally):
+    for line in summaries(tally):
         typer.echo(printable(f"{at:%H:%M:%S} UTC: {line}"))
 
 

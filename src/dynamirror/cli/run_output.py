@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-from dynamirror.cli.inspection_text import summary
 from dynamirror.cli.output import print_json
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import named
+from dynamirror.inspection.report import summary
 from dynamirror.runner.event_source_mapping import DeliveryCounts
 from dynamirror.views.batch_result import BatchResult, Tally
 

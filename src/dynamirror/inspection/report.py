@@ -13,14 +13,37 @@ _LATEST: Final = 3
 
 
 def headline(tally: Tally) -> str:
-    """Return what all checks together prove, as in "at least 4.2 nines (95%), 48,000 checks".
+    """Return what all checks together prove, as in "at least 4.2 nines (95%), 48,000 checks"."""
+    return _proof(tally.total)
 
-    A check counts from the first threshold on at which it was consistent, or with its violation.
-    """
-    total = tally.total
-    violations = sum(total.violations.values())
-    consistent = max((answers.consistent for answers in total.within.values()), default=0)
+
+def _proof(counts: ViewTally) -> str:
+    # A check counts from the first threshold on at which it was consistent, or once it failed.
+    violations = sum(counts.violations.values())
+    consistent = max((answers.consistent for answers in counts.within.values()), default=0)
     return statistics.sentence(violations, consistent + violations)
+
+
+def summary(counts: ViewTally) -> str:
+    """Return counts in one sentence: nines, shares, violations by kind, and what is unknown."""
+    shares = ", ".join(f"{name} {share}" for name, share in within(counts))
+    return "; ".join(
+        filter(None, (_proof(counts), f"within {shares}", _kinds(counts), notes(counts)))
+    )
+
+
+def _kinds(counts: ViewTally) -> str:
+    kinds = ", ".join(
+        f"{count:,} {kind}" for kind, count in sorted(counts.violations.items()) if count
+    )
+    return f"violations: {kinds}" if kinds else "no violation"
+
+
+def summaries(tally: Tally) -> Iterator[str]:
+    """Yield the counts of each view in a sentence."""
+    for table, views in tally.tables.items():
+        for view, counts in views.items():
+            yield f"table {table}, view {view}: {summary(counts)}"
 
 
 def within(total: ViewTally) -> Iterator[tuple[str, str]]:
