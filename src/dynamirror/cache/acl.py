@@ -180,7 +180,9 @@ def _state_rules(role: Role, table: str) -> Iterator[str]:
             yield f"%R~{keyspace.RESERVED}{{{table}}}:*"
             # A script that only reads needs the right to write, too.
             own = (keyspace.audit_key(table), keyspace.evictions_key(table))
-            yield from (f"~{key}" for key in (*own, keyspace.heartbeats_key(table)))
+            yield from (f"~{key}" for key in own)
+            yield f"~{keyspace.long_job_key(table, 'audit')}"
+            yield f"~{keyspace.heartbeats_key(table)}"
         case Role.CANARY:
             yield from (f"%R~{key}" for key in (mirror, quarantine, canary))
         case Role.INSPECTOR:
