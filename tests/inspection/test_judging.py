@@ -1,6 +1,7 @@
 """A cache that keeps its promise is never called wrong, and each fault is found by its kind."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.inspected import BEGIN, Simulation
 
+from dynamirror.inspection import judgement, pending
 from dynamirror.inspection.judgement import ViolationKind
 from dynamirror.records.stream_record import Change
 from dynamirror.records.version import SnapshotVersion
@@ -373,3 +375,28 @@ def test_a_cache_that_hangs_costs_two_timeouts_however_much_is_due() -> None:
     simulation.advance(2.1)
     assert simulation.inspector.run_due() == 3000
     assert simulation.cache.asked - before == 2
+
+
+def test_a_hot_item_s_checks_cost_the_same_however_many_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its fence is always newer than what the inspector has received."""
+    compared = 0
+
+    def is_shown(*words: Any) -> bool:
+        nonlocal compared
+        compared += 1
+        return judgement.is_shown(*words)
+
+    monkeypatch.setattr(pending, "is_shown", is_shown)
+    simulation = Simulation(thresholds=(1, 10))
+    for number in range(400):
+        change = simulation.write("1", **attributes(f"text {number}"))
+        simulation.apply(change)
+        received = partial(simulation.inspector.receive, [change])
+        simulation.at(simulation.now - BEGIN + 0.3, received)
+        simulation.run(0.1)
+    total = simulation.total()
+    assert total.violations == {}
+    assert total.checks == 400
+    assert compared < 20 * total.checks

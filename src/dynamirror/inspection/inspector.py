@@ -194,14 +194,7 @@ class Inspector:
         self, entry: WatchedEntry, seen: Seen, order: int, due: list[Pending], now: float
     ) -> None:
         """Judge what is due of one entry: as expected, or as a newer change, or behind."""
-        newest, is_claim_known = -1, False
-        for known in reversed(entry.pending):
-            is_claim_known |= known.order == order
-            if is_shown(known, seen, now):
-                newest = known.order
-                break
-            if known.order < order and not is_claim_known:
-                break  # the fence claims a change that has not been received yet
+        newest, is_claim_known = entry.newest_shown(seen, now)
         has_row_fence = order < 0 and seen.fence is not None
         for pending in due:
             own = pending.order

@@ -8,7 +8,8 @@ from typing import Final
 
 import msgspec
 
-from dynamirror.inspection.expectation import Expectation, State
+from dynamirror.inspection.expectation import Expectation, Seen, State
+from dynamirror.inspection.judgement import is_shown, order_of
 from dynamirror.inspection.looking import Place
 from dynamirror.inspection.tally import ViewTally, Within
 from dynamirror.views.view import View
@@ -72,6 +73,27 @@ class WatchedEntry(Place, kw_only=True):
         if place < len(self.pending) and self.pending[place].order == order:
             return self.pending[place]
         return None
+
+    def newest_shown(self, seen: Seen, now: float) -> tuple[int, bool]:
+        """Return the order of the newest change that is shown, and whether the claim is known.
+
+        The order is -1 for none. The claim is the change that the fence names. Where it is newer
+        than all known ones, the entry cannot show any of them, and they are not compared.
+
+        Args:
+            seen: what was seen.
+            now: seconds since 1970.
+        """
+        claim, is_claim_known, all_pending = order_of(seen.fence), False, self.pending
+        # Another thread may insert some meanwhile; one may then come twice.
+        for place in range(len(all_pending) - 1, -1, -1):
+            known = all_pending[place]
+            is_claim_known |= known.order == claim
+            if is_shown(known, seen, now):
+                return known.order, is_claim_known
+            if known.order < claim and not is_claim_known:
+                break
+        return -1, is_claim_known
 
 
 class Pending(State, kw_only=True, gc=False):

@@ -9,7 +9,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.items import SnapshotRow
 from dynamirror.errors import SourceError
 from dynamirror.inspection.expectation import Seen, State, state_in_table
-from dynamirror.inspection.judgement import LOOKS, PAUSES, Look, Verdict, is_shown, order_of, settle
+from dynamirror.inspection.judgement import LOOKS, PAUSES, Look, Verdict, order_of, settle
 from dynamirror.inspection.looking import in_pipelines, look
 from dynamirror.inspection.pending import Pending
 from dynamirror.inspection.sampling import canonical_key
@@ -130,13 +130,17 @@ class Settling:
 
 def _verdict(case: Case, now: float) -> Verdict | None:
     pending, seen = case.pending, case.looks[-1].seen
-    # Another thread may add to them.
-    others = [each for each in list(pending.entry.pending) if each.order > pending.order]
-    if seen is not None and any(is_shown(each, seen, now) for each in reversed(others)):
+    entry = pending.entry
+    if seen is not None and entry.newest_shown(seen, now)[0] > pending.order:
         case.is_proven = True
         return Verdict.CONSISTENT
     verdict = settle(pending.expectation(), case.looks, now)
-    if verdict is Verdict.VIOLATED and (others or case.is_late) and not _is_ordered(case.seen):
+    is_newest = not entry.pending or entry.pending[-1].order <= pending.order
+    if (
+        verdict is Verdict.VIOLATED
+        and (case.is_late or not is_newest)
+        and not _is_ordered(case.seen)
+    ):
         # Without a fence, the entry may show a change between this one and the newest, which came
         # and went before this one was received. The newest is judged itself.
         return Verdict.UNDECIDED
