@@ -180,7 +180,7 @@ def test_inspect_exits_with_1_only_if_an_entry_was_wrong(world: World, env: dict
     assert counts["violations"] == dict.fromkeys(counts["violations"], 0)
     do(world.cache, "DEL", f"{world.table}:1")
     be_quiet(world.cache, f"{world.table}:1")
-    process = start("inspect", *options, "--interval", "0.1", env=env)
+    process = start("inspect", *options, "--interval", "0.1", "--for", "60", env=env)
     try:
         assert process.stdout
         lines = []

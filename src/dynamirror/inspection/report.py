@@ -33,10 +33,12 @@ def summary(counts: ViewTally) -> str:
 
 
 def _kinds(counts: ViewTally) -> str:
-    kinds = ", ".join(
-        f"{count:,} {kind}" for kind, count in sorted(counts.violations.items()) if count
-    )
-    return f"violations: {kinds}" if kinds else "no violation"
+    found = {kind: count for kind, count in sorted(counts.violations.items()) if count}
+    total = sum(found.values())
+    if not total:
+        return "no violation"
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in found.items())
+    return f"{total:,} {'violation' if total == 1 else 'violations'} ({kinds})"
 
 
 def summaries(tally: Tally) -> Iterator[str]:
