@@ -8,6 +8,16 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
+from dynamirror.deployment.aws_names import (
+    Cidr,
+    KeyArn,
+    PrefixListId,
+    SecretArn,
+    SecurityGroupId,
+    SubnetId,
+    TopicArn,
+    VpcId,
+)
 from dynamirror.settings import Authorities, Port
 from dynamirror.validation import Name
 
@@ -30,49 +40,6 @@ StackName = Annotated[
     ),
 ]
 _Count = Annotated[int, msgspec.Meta(ge=1)]
-
-
-def _id(prefix: str) -> msgspec.Meta:
-    return msgspec.Meta(
-        pattern=rf"^{prefix}-[0-9a-f]+$", description=f"an id like {prefix}-0a1b2c3d"
-    )
-
-
-_VpcId = Annotated[str, _id("vpc")]
-_SubnetId = Annotated[str, _id("subnet")]
-_SecurityGroupId = Annotated[str, _id("sg")]
-_PrefixListId = Annotated[str, _id("pl")]
-_OCTET: Final = r"(25[0-5]|2[0-4]\d|1?\d?\d)"
-_Cidr = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=rf"^{_OCTET}(\.{_OCTET}){{3}}/([0-9]|[12][0-9]|3[0-2])$",
-        description="a block like 10.0.0.0/16",
-    ),
-]
-KEY_ARN: Final = r"^arn:[^:]+:kms:[^:]*:[^:]*:key/.+$"
-_KeyArn = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=KEY_ARN,
-        description="an ARN like arn:aws:kms:REGION:ACCOUNT:key/ID",
-    ),
-]
-_SecretArn = Annotated[
-    str,
-    msgspec.Meta(
-        # CDK needs the six letters that Secrets Manager adds to the name.
-        pattern=r"^arn:[^:]+:secretsmanager:[^:]+:[^:]*:secret:.+-[A-Za-z0-9]{6}$",
-        description="an ARN like arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-a1B2c3",
-    ),
-]
-_TopicArn = Annotated[
-    str,
-    msgspec.Meta(
-        pattern=r"^arn:[^:]+:sns:[^:]*:[^:]*:[^:]+$",
-        description="the ARN of a topic, like arn:aws:sns:REGION:ACCOUNT:NAME",
-    ),
-]
 _Mail = Annotated[
     str,
     msgspec.Meta(pattern=r"^[^@\s]+@[^@\s]+$", description="an address like ops@example.com"),
@@ -132,13 +99,13 @@ class NetworkSection(_Section, frozen=True):
             HTTPS connections are limited; None for no limit.
     """
 
-    vpc_id: _VpcId | None = None
-    subnet_ids: list[_SubnetId] = []
+    vpc_id: VpcId | None = None
+    subnet_ids: list[SubnetId] = []
     public: bool = False
     max_azs: Annotated[int, msgspec.Meta(ge=1, le=3)] = 2
-    security_group_ids: list[_SecurityGroupId] = []
-    cidrs: list[_Cidr] = []
-    dynamodb_prefix_list_id: _PrefixListId | None = None
+    security_group_ids: list[SecurityGroupId] = []
+    cidrs: list[Cidr] = []
+    dynamodb_prefix_list_id: PrefixListId | None = None
 
     def __post_init__(self) -> None:
         self._check_once("subnet_ids", "security_group_ids", "cidrs")
@@ -178,11 +145,11 @@ class ExistingCache(_Section, frozen=True):
     port: Port = 6379
     kind: Literal["serverless", "node-based"] = "serverless"
     tls: bool = True
-    security_group_id: _SecurityGroupId | None = None
+    security_group_id: SecurityGroupId | None = None
     user: Name | None = None
     reader_user: Name | None = None
-    secret_arn: _SecretArn | None = None
-    secret_kms_key_arn: _KeyArn | None = None
+    secret_arn: SecretArn | None = None
+    secret_kms_key_arn: KeyArn | None = None
     max_gb: _Count | None = None
 
     def __post_init__(self) -> None:
@@ -230,7 +197,7 @@ class CacheSection(_Section, frozen=True):
     replicas: Annotated[int, msgspec.Meta(ge=0, le=5)] = 1
     durability: Literal["default", "async", "sync", "disabled"] = "default"
     authorities: Authorities = "amazon"
-    kms_key_arn: _KeyArn | None = None
+    kms_key_arn: KeyArn | None = None
     existing: ExistingCache | None = None
 
 
@@ -389,7 +356,7 @@ class Alarms(_Section, frozen=True):
 
     enabled: bool = True
     dashboard: bool = True
-    topic_arn: _TopicArn | None = None
+    topic_arn: TopicArn | None = None
     email: _Mail | None = None
     runbook_url: Name | None = None
     iterator_age_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] = 300

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 import msgspec
 
+from dynamirror.deployment.aws_names import KEY_ARN
 from dynamirror.deployment.overrides import Override
-from dynamirror.deployment.sections import KEY_ARN
 from dynamirror.errors import ConfigError
 from dynamirror.views.mirror_toml import TableSpec
 

@@ -83,8 +83,9 @@ class Settling:
         def ask(some: Sequence[Case]) -> bool:
             is_answered = self._look(some)
             now = clock()
+            newest: dict[int, int] = {}
             for case in some:
-                case.verdict = _verdict(case, now)
+                case.verdict = _verdict(case, newest, now)
                 if case.verdict is not None:
                     settled.append(case)
                 else:
@@ -92,17 +93,19 @@ class Settling:
                     self._cases.append(case)
             return is_answered
 
+        due.sort(key=lambda case: id(case.pending.entry))
         in_pipelines(due, ask)
         return settled
 
     def _look(self, cases: Sequence[Case]) -> bool:
         """Look at table and cache, and return whether the cache answered for all."""
         rows = self._rows(cases)
-        places = (case.pending.entry for case in cases)
-        all_seen = look(self._cache, places, at_once=len(cases))
-        for case, seen in zip(cases, all_seen, strict=True):
+        entries = {id(case.pending.entry): case.pending.entry for case in cases}
+        all_seen = look(self._cache, entries.values(), at_once=len(entries))
+        seen_of = dict(zip(entries, all_seen, strict=True))
+        for case in cases:
             entry, table = case.pending.entry, None
-            case.row = rows.get(entry.item)
+            seen, case.row = seen_of[id(entry)], rows.get(entry.item)
             if case.row is not None:
                 table = state_in_table(entry.view, entry.key, case.row.item)
                 if entry.member is None:
@@ -128,10 +131,19 @@ class Settling:
         return rows
 
 
-def _verdict(case: Case, now: float) -> Verdict | None:
+def _verdict(case: Case, newest: dict[int, int], now: float) -> Verdict | None:
+    """Return the verdict on a case; None before the end.
+
+    Args:
+        case: the case.
+        newest: order of the newest change that each entry shows, by the entry's id; filled here.
+        now: seconds since 1970.
+    """
     pending, seen = case.pending, case.looks[-1].seen
     entry = pending.entry
-    if seen is not None and entry.newest_shown(seen, now)[0] > pending.order:
+    if seen is not None and id(entry) not in newest:
+        newest[id(entry)] = entry.newest_shown(seen, now)[0]
+    if seen is not None and newest[id(entry)] > pending.order:
         case.is_proven = True
         return Verdict.CONSISTENT
     verdict = settle(pending.expectation(), case.looks, now)

@@ -186,6 +186,7 @@ class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     recovery: dict[str, Any] = {}
     audit: dict[str, Any] = {}
     canary: dict[str, Any] = {}
+    inspector: dict[str, Any] = {}
     simulator: dict[str, Any] = {}
     alarms: dict[str, Any] = {}
 
