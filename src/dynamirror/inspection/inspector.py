@@ -234,12 +234,8 @@ class Inspector:
             stage = pending.stage
         if age >= watch.thresholds[stage]:
             if stage == watch.last:
-                is_late = age > watch.latest[stage]
-                if is_proven:
-                    self._end(pending, is_late=is_late)
-                else:
-                    pending.stage = SETTLING
-                    self._settling.add(pending, now, is_late=is_late)
+                is_unknown = is_consistent and not is_proven
+                self._finish(pending, now, age, is_proven=is_proven, is_unknown=is_unknown)
                 return
             answers = counts.within[stage]
             if is_undecided:
@@ -255,6 +251,22 @@ class Inspector:
             # The sooner it is seen again, the better its staleness is known.
             due = min(due, now + max(age, _SOON_SECONDS))
         self._watch.wheel.push(pending, due)
+
+    def _finish(
+        self, pending: Pending, now: float, age: float, *, is_proven: bool, is_unknown: bool
+    ) -> None:
+        """End a check at the last threshold, or settle it, or wait for what the fence claims."""
+        watch = self._watch
+        threshold, latest = watch.thresholds[watch.last], watch.latest[watch.last]
+        pause = max(age - threshold, _SOON_SECONDS)
+        if is_proven:
+            self._end(pending, is_late=age > latest)
+        elif is_unknown and age + pause < latest:
+            # The change that the fence claims will soon be known, and the table costs more.
+            watch.wheel.push(pending, now + pause)
+        else:
+            pending.stage = SETTLING
+            self._settling.add(pending, now, is_late=age > latest)
 
     def _end(self, pending: Pending, *, is_late: bool) -> None:
         """End a check that is consistent at the last threshold."""
