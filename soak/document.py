@@ -122,7 +122,9 @@ def _comparison(results: Results) -> str:
 
 
 def _counted(faults: Mapping[str, int]) -> str:
-    return "; ".join(f"{name}, {count} times" for name, count in sorted(faults.items())) or "none"
+    return (
+        "\n".join(f"  - {name} ({count})" for name, count in sorted(faults.items())) or "  - none"
+    )
 
 
 def _checks_per_second(outcome: Outcome) -> float:
@@ -137,6 +139,7 @@ _PARTS: Final[dict[str, Callable[[Results], str]]] = {
     "faults": _faults,
     "costs": _costs,
     "comparison": _comparison,
+    "in_outages": lambda results: f"{results.ours.violated_in_outages:,}",
     "outages": lambda results: f"{results.ours.outages}",
     "outage_seconds": lambda results: f"{results.ours.outage_seconds:,.0f}",
     "took": lambda results: f"{results.ours.took:,.0f}",

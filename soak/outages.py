@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -92,9 +92,3 @@ class Split:
             total.consistent += answers.consistent - past.consistent
             total.undecided += answers.undecided - past.undecided
         self._before[watcher] = at, dict(within)
-
-
-def late_outside(split: Mapping[str, Within], threshold: str) -> int:
-    """Return how many answers at a threshold were not consistent."""
-    answers = split.get(threshold, Within())
-    return answers.asked - answers.consistent

@@ -3,6 +3,7 @@
 import os
 import platform
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -66,9 +67,14 @@ class Outcome(msgspec.Struct, frozen=True):
     cpu_seconds: dict[str, float]
 
     @property
+    def violated_in_outages(self) -> int:
+        """Return how many checks were violated at the last threshold in declared outages."""
+        return _not_consistent(self.inside, self.thresholds[-1])
+
+    @property
     def violated(self) -> int:
-        """Return how many checks were violated, of any kind."""
-        return sum(self.violations.values())
+        """Return how many checks were violated, of any kind, while the cache was up."""
+        return sum(self.violations.values()) - self.violated_in_outages
 
     @property
     def rate(self) -> float:
@@ -77,8 +83,11 @@ class Outcome(msgspec.Struct, frozen=True):
 
     @property
     def decided(self) -> int:
-        """Return how many checks were decided at the last threshold, which is what proves."""
-        return self.within(self.thresholds[-1]).asked
+        """Return how many checks were decided at the last threshold while the cache was up.
+
+        They are what proves.
+        """
+        return self.outside.get(threshold_text(self.thresholds[-1]), Within()).asked
 
     @property
     def nines(self) -> float:
@@ -97,21 +106,26 @@ class Outcome(msgspec.Struct, frozen=True):
 
     def late_outside(self, threshold: float) -> int:
         """Return how many answers were not consistent while the cache was up."""
-        answers = self.outside.get(threshold_text(threshold), Within())
-        return answers.asked - answers.consistent
+        return _not_consistent(self.outside, threshold)
+
+    @property
+    def kinds(self) -> str:
+        """The kinds of all violations, in outages or not."""
+        return ", ".join(f"{count:,} {kind}" for kind, count in self.violations.items() if count)
 
     def sentence(self) -> str:
         """Return the line that a run ends with."""
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.violations.items() if count)
         shares = ", ".join(
             f"{share_text(self.within(each))} in {threshold_text(each)} s"
             for each in self.thresholds
         )
-        return (
-            f"{self.decided:,} checks, {self.violated:,} violations"
-            f"{f' ({kinds})' if kinds else ''}; consistent: {shares}; "
-            f"at least {self.nines:.1f} nines (95%)"
-        )
+        parts = [f"{self.decided:,} checks, {self.violated:,} violations", f"consistent: {shares}"]
+        if self.violated_in_outages:
+            seconds = f"{self.outage_seconds:,.0f} s"
+            parts.append(f"{self.violated_in_outages:,} more in outages of {seconds}")
+        if self.kinds:
+            parts.append(f"by kind: {self.kinds}")
+        return "; ".join([*parts, f"at least {self.nines:.1f} nines (95%)"])
 
     def missed(self, *, is_whole: bool) -> list[str]:
         """Return the promises that the run did not keep.
@@ -121,7 +135,7 @@ class Outcome(msgspec.Struct, frozen=True):
         """
         late = self.late_outside(MINUTE)
         promises = {
-            f"{self.violated:,} violations": self.violated == 0,
+            f"{self.violated:,} violations outside of outages": self.violated == 0,
             f"{late:,} not shown within a minute outside of outages": late == 0,
             f"{self.differences:,} differences in the end": self.differences == 0,
             f"{self.skipped:,} changes not checked": self.skipped == 0,
@@ -133,6 +147,11 @@ class Outcome(msgspec.Struct, frozen=True):
                 f"took {self.took:,.0f} s": self.took <= _MOST_SECONDS,
             }
         return [sentence for sentence, is_kept in promises.items() if not is_kept]
+
+
+def _not_consistent(side: Mapping[str, Within], threshold: float) -> int:
+    answers = side.get(threshold_text(threshold), Within())
+    return answers.asked - answers.consistent
 
 
 class Results(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ NUMBER = re.compile(r"nines \(95%\)")
 def test_the_readme_states_what_the_last_soak_measured() -> None:
     readme, page = README.read_text("utf-8"), measured_page()
     assert readme == written(readme, page), "run python tools/measured.py"
-    assert len(NUMBER.findall(readme)) == (page is not None)
+    prose = re.sub(r"```.*?```", "", readme, flags=re.DOTALL)  # a demo has its own number
+    assert len(NUMBER.findall(prose)) == (page is not None)
     assert README == ROOT / "README.md"
 
 

@@ -7,7 +7,7 @@ from soak.outages import Outages, Split
 from soak.results import Outcome, outcome_of, read, share_text
 from soak.run import Options, Run, replicated_cluster
 
-from dynamirror.inspection.tally import Tally, ViewTally, Within
+from dynamirror.inspection.tally import Tally, ViewTally, Within, threshold_text
 from soak import document, plot
 
 OPTIONS = Options(
@@ -60,8 +60,15 @@ def test_answers_in_an_outage_and_soon_after_it_are_counted_apart(
 
 def test_what_was_promised_is_checked_against_the_run() -> None:
     ours = read().ours
-    missing = msgspec.structs.replace(ours, violations={**ours.violations, "missing": 2})
-    assert any(sentence == "2 violations" for sentence in missing.missed(is_whole=False))
+    violations = {**ours.violations, "missing": ours.violations["missing"] + 2}
+    missing = msgspec.structs.replace(ours, violations=violations)
+    assert "2 violations outside of outages" in missing.missed(is_whole=False)
+    last = threshold_text(ours.thresholds[-1])
+    lost = Within(asked=10, consistent=8 - ours.violated_in_outages)
+    apart = msgspec.structs.replace(missing, inside={**ours.inside, last: lost})
+    assert apart.violated == 0
+    assert f"{apart.violated_in_outages:,} more in outages" in apart.sentence()
+    assert apart.nines == ours.nines
     late = {**ours.outside, "60": Within(asked=10, consistent=9)}
     behind = msgspec.structs.replace(ours, outside=late)
     assert any("within a minute" in sentence for sentence in behind.missed(is_whole=False))
