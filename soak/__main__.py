@@ -23,7 +23,7 @@ _ORIGINAL_SECONDS: float = 60.0
 def main() -> int:
     """Run, print, and write the page if asked; fail with --strict if a promise is not kept."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=720.0, help="how long changes are made")
+    parser.add_argument("--seconds", type=float, default=840.0, help="how long changes are made")
     parser.add_argument("--rate", type=float, default=5_200.0, help="changes per second")
     parser.add_argument("--seed", type=int, default=1, help="of changes, deliveries and faults")
     parser.add_argument(
@@ -31,7 +31,7 @@ def main() -> int:
         default="all",
         help="all, none, or names such as 'worker: killed' separated by semicolons",
     )
-    parser.add_argument("--watchers", type=int, default=1, help="processes with an inspector")
+    parser.add_argument("--watchers", type=int, default=2, help="processes with an inspector")
     parser.add_argument(
         "--original",
         type=float,
