@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from tools.markdown import table
+
 from bench.cost import GB_SECOND, MILLION_REQUESTS, PRICES_AS_OF, Bill, bills
 from bench.flights import FLIGHTS
 from bench.ratios import Ratio
@@ -55,11 +57,6 @@ def _part(name: str, record: Record) -> str:
         raise
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *rows))
-
-
 def _ratios(ratios: Sequence[Ratio]) -> str:
     rows = []
     for ratio in ratios:
@@ -67,7 +64,7 @@ def _ratios(ratios: Sequence[Ratio]) -> str:
         rows.append(
             (ratio.name, ratio.promised, ratio.measured, f"{ratio.headroom - 1:+.0%}", kept)
         )
-    return _table(("ratio", "promised", "worst run", "to spare", "kept"), rows)
+    return table(("ratio", "promised", "worst run", "to spare", "kept"), rows)
 
 
 def _apply(results: Results) -> str:
@@ -102,7 +99,7 @@ def _apply(results: Results) -> str:
                 f"{far_times:.1f}" if far_times else "",
             )
         )
-    return _table(
+    return table(
         ("", "a second", "of our script's", "of the original", "1 ms away", "of the original"), rows
     )
 
@@ -121,7 +118,7 @@ def _encodings(results: Results) -> str:
                 *(f"{results.median(s):.0f}" for s in sizes),
             )
         )
-    return _table(
+    return table(
         ("encoding", "a second", "CPU a record", "value", "entry", "fence", "both, with tables"),
         rows,
     )
@@ -143,7 +140,7 @@ def _reading(results: Results) -> str:
             ),
         )
     ]
-    return _table(("", "items a second", "of the plain client"), rows)
+    return table(("", "items a second", "of the plain client"), rows)
 
 
 def _latency(results: Results) -> str:
@@ -164,7 +161,7 @@ def _latency(results: Results) -> str:
         columns = (f"{one.median:,.0f} µs" if one else "" for one in (fastest, median, slow))
         times = results.median(f"{name}.p50") / results.median(base)
         rows.append((label, *columns, f"{times:.2f}"))
-    return _table(("", "fastest", "median", "p99", "median, of the base"), rows)
+    return table(("", "fastest", "median", "p99", "median, of the base"), rows)
 
 
 def _flights(results: Results) -> str:
@@ -175,7 +172,7 @@ def _flights(results: Results) -> str:
         )
         ratio = f"{coroutines / threads:.2f}"
         rows.append((f"{flights}", _three(threads), _three(coroutines), ratio))
-    return _table(("under way", "threads, a second", "asyncio, a second", "of threads"), rows)
+    return table(("under way", "threads, a second", "asyncio, a second", "of threads"), rows)
 
 
 def _whole(results: Results) -> str:
@@ -188,7 +185,7 @@ def _whole(results: Results) -> str:
             ("verify, from the emulator", "verify.emulator"),
         )
     ]
-    return _table(("", "items a second"), rows)
+    return table(("", "items a second"), rows)
 
 
 def _tls(results: Results) -> str:
@@ -203,7 +200,7 @@ def _tls(results: Results) -> str:
         plain, tls = results.median(f"{name}.loopback"), results.median(f"{name}.tls")
         cpu = results.median(f"cpu.{name}.tls")
         rows.append((label, _three(plain), _three(tls), f"{cpu:.1f} µs", f"{tls / original:.1f}"))
-    return _table(
+    return table(
         ("", "a second, plain", "a second, TLS", "CPU a record, TLS", "of the original, TLS"), rows
     )
 
@@ -221,7 +218,7 @@ def _million(results: Results) -> str:
         client = results.median(f"cpu.{name}.loopback")
         server = results.median(f"server.cpu.{name}.loopback")
         rows.append((label, f"{client:.1f} s", f"{server:.1f} s", f"{client + server:.1f} s"))
-    return _table(("", "client", "server", "both"), rows)
+    return table(("", "client", "server", "both"), rows)
 
 
 def _small(results: Results) -> str:
@@ -236,7 +233,7 @@ def _small(results: Results) -> str:
         rows.append(
             (label, _three(rate), f"{rate / original:.2f}", f"{client:.0f} µs", f"{server:.0f} µs")
         )
-    return _table(
+    return table(
         ("", "records a second", "of the original", "CPU a batch", "server's CPU a batch"), rows
     )
 
@@ -261,7 +258,7 @@ def _start(results: Results) -> str:
                 f"{init.median / results.median(f'init.{base}'):.2f}",
             )
         )
-    return _table(
+    return table(
         ("", "all", "range", "of the original's", "the function's part", "of the original's"), rows
     )
 
@@ -276,11 +273,11 @@ def _imports(results: Results) -> str:
         )
         for name in names
     ]
-    return _table(("package", "source, ms", "as packaged, ms"), rows)
+    return table(("package", "source, ms", "as packaged, ms"), rows)
 
 
 def _cost(results: Results) -> str:
-    return _table(
+    return table(
         ("", "memory", "requests", "billed each", "GB-s", "arm64", "x86_64"),
         [_bill(bill) for bill in bills(results)],
     )
@@ -319,7 +316,7 @@ def _machine(results: Results) -> str:
         ("seed", f"{options['seed']}"),
         *results.versions.items(),
     ]
-    return _table(("", "value or version"), rows)
+    return table(("", "value or version"), rows)
 
 
 def _one(name: str, form: str) -> Callable[[Results], str]:

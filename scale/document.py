@@ -4,9 +4,11 @@ The prose is in document.md, beside this file. Each `{name}` in it is replaced b
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
+
+from tools.markdown import table
 
 from dynamirror.costs import figures, prices, whole_table
 from dynamirror.costs.whole_table import Forecast, JobCost, forecast
@@ -50,13 +52,8 @@ def render(results: Results) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: _PARTS[found[1]](results), text)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *rows))
-
-
 def _jobs(results: Results) -> str:
-    return _table(list(COLUMNS), [[text(job) for text in COLUMNS.values()] for job in results.jobs])
+    return table(list(COLUMNS), [[text(job) for text in COLUMNS.values()] for job in results.jobs])
 
 
 def _promises(results: Results) -> str:
@@ -69,7 +66,7 @@ def _promises(results: Results) -> str:
         )
         for promise in results.promises()
     ]
-    return _table(("ratio", "measured", "at most", "kept"), rows)
+    return table(("ratio", "measured", "at most", "kept"), rows)
 
 
 def _times(results: Results) -> str:
@@ -81,7 +78,7 @@ def _times(results: Results) -> str:
         for job in results.costs()
         for label, items in _SIZES.items()
     ]
-    return _table(("job", *(f"{workers:,} at a time" for workers in _WORKERS)), rows)
+    return table(("job", *(f"{workers:,} at a time" for workers in _WORKERS)), rows)
 
 
 def _time(found: Forecast) -> str:
@@ -109,7 +106,7 @@ def _costs(results: Results) -> str:
         for unit in ("GB-seconds", "invocations", "dollars")
         for each in (_WORKERS[0], _WORKERS[-1])
     ]
-    return _table(("job", "read units", "ECPUs", *heads), rows)
+    return table(("job", "read units", "ECPUs", *heads), rows)
 
 
 def _forecast(results: Results, job: JobCost, items: int, workers: int) -> Forecast:
@@ -132,7 +129,7 @@ def _prices(_results: Results) -> str:
         (f"[{price.name}]({price.source})", _decimal(price.dollars), price.unit, price.as_of)
         for price in _PRICES
     ]
-    return _table(("what", "dollars", "unit", "as of"), rows)
+    return table(("what", "dollars", "unit", "as of"), rows)
 
 
 def _decimal(number: float) -> str:

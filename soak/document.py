@@ -4,9 +4,11 @@ The prose is in document.md, beside this file. Each `{name}` in it is replaced b
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
+
+from tools.markdown import table
 
 from dynamirror.inspection import statistics
 from dynamirror.inspection.tally import Within, threshold_text
@@ -42,11 +44,6 @@ def render(results: Results) -> str:
     return re.sub(r"\{(\w+)\}", lambda found: _PARTS[found[1]](results), text)
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(heads) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (heads, rule, *rows))
-
-
 def _proven(answers: Within) -> str:
     failures = answers.asked - answers.consistent
     return f"{statistics.proven_nines(failures, answers.asked):.1f}"
@@ -71,7 +68,7 @@ def _thresholds(results: Results) -> str:
             )
         )
     heads = ("age", "asked", "not consistent", "consistent", "nines, at least")
-    return _table((*heads, "asked in outages", "consistent there", "undecided"), rows)
+    return table((*heads, "asked in outages", "consistent there", "undecided"), rows)
 
 
 def _scope(results: Results) -> str:
@@ -86,12 +83,12 @@ def _violations(results: Results) -> str:
     rows = [
         (f"`{kind}`", f"{count:,}", _KINDS[kind]) for kind, count in results.ours.violations.items()
     ]
-    return _table(("violation", "times", "meaning"), rows).replace("---: | ---:", "---: | ---")
+    return table(("violation", "times", "meaning"), rows).replace("---: | ---:", "---: | ---")
 
 
 def _faults(results: Results) -> str:
     rows = [(name, f"{count}") for name, count in sorted(results.ours.faults.items())]
-    return _table(("fault", "times"), rows)
+    return table(("fault", "times"), rows)
 
 
 def _costs(results: Results) -> str:
@@ -99,7 +96,7 @@ def _costs(results: Results) -> str:
     rows = [
         (name, f"{1e6 * seconds / ours.written:.0f}") for name, seconds in ours.cpu_seconds.items()
     ]
-    return _table(("part", "µs"), rows)
+    return table(("part", "µs"), rows)
 
 
 def _comparison(results: Results) -> str:
@@ -118,7 +115,7 @@ def _comparison(results: Results) -> str:
             )
         )
     heads = ("", "checks", "violations", "within 1 s", "within the last age", "nines, at least")
-    return _table((*heads, "differences in the end"), rows)
+    return table((*heads, "differences in the end"), rows)
 
 
 def _counted(faults: Mapping[str, int]) -> str:
