@@ -17,6 +17,7 @@ from scale.client import StandIn, StandInAws
 from scale.sandboxes import ENDINGS, Counts, Sandboxes, TaskError
 from scale.states_language import Machine
 from scale.table import NAME, Edits, Table
+from scale.yardstick import Yardstick
 
 UNDISTURBED: Final = ", no kills"
 # How many entries are made to be missing, different and orphaned.
@@ -55,6 +56,7 @@ class Job(msgspec.Struct, frozen=True):
         peak_mb: most resident memory of a worker in MB.
         memory_mb: memory of the cache at the end in MB.
         wrong: what is not as it should be.
+        yardstick: CPU time of a fixed piece of work meanwhile, in seconds; 1 if it was not timed.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Job(msgspec.Struct, frozen=True):
     peak_mb: float
     memory_mb: float
     wrong: list[str]
+    yardstick: float = 1.0
 
     @property
     def microseconds(self) -> float:
@@ -95,6 +98,11 @@ class Job(msgspec.Struct, frozen=True):
     def cpu_microseconds(self) -> float:
         """Return the CPU time of an item in microseconds: of workers and cache."""
         return (self.worker_seconds + self.server_seconds) / self.items * 1e6
+
+    @property
+    def paced(self) -> float:
+        """Return the CPU time of an item as a multiple of the yardstick's."""
+        return self.cpu_microseconds / self.yardstick
 
 
 class Jobs:
@@ -210,8 +218,10 @@ class Jobs:
         self._sandboxes.take_counts()
         job = _Measured(self._sandboxes, self._definitions, self._concurrency)
         before = self._servers.use()
-        run(job)
-        return job.result(name, parts, self._table.items, self._servers, before)
+        with Yardstick() as yardstick:
+            run(job)
+        result = job.result(name, parts, self._table.items, self._servers, before)
+        return msgspec.structs.replace(result, yardstick=yardstick.seconds)
 
     def _is_round_done(self, parts: int) -> bool:
         turn = last_turn(self._operations.cache, NAME)

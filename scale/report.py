@@ -18,6 +18,7 @@ COLUMNS: Final[dict[str, Callable[[Job], str]]] = {
     "µs an item": lambda job: f"{job.microseconds:.1f}",
     "CPU of workers": lambda job: f"{job.worker_seconds / job.items * 1e6:.1f}",
     "CPU of the cache": lambda job: f"{job.server_seconds / job.items * 1e6:.1f}",
+    "yardstick": lambda job: f"{job.yardstick * 1e3:.2f}",
     "commands an item": lambda job: f"{job.commands / job.items:.3f}",
     "read units an item": lambda job: f"{job.read_units / job.items:.3f}",
     "peak RSS, MB": lambda job: f"{job.peak_mb:.0f}",

@@ -97,7 +97,7 @@ class Results(msgspec.Struct, frozen=True):
             sizes = f"{big.items:,} items to {small.items:,}"
             yield Promise(
                 f"{name}: CPU time an item, {sizes}",
-                big.cpu_microseconds / small.cpu_microseconds,
+                big.paced / small.paced,
                 _MOST_TIME,
             )
             yield Promise(
@@ -116,7 +116,7 @@ class Results(msgspec.Struct, frozen=True):
         one, many = sorted(compared, key=lambda job: job.parts)
         what = f"verify with {many.parts} parts, to 1 part, {one.items:,} items"
         for name, ratio in {
-            "CPU time": many.cpu_microseconds / one.cpu_microseconds,
+            "CPU time": many.paced / one.paced,
             "read units": many.read_units / one.read_units,
             "commands": many.commands / one.commands,
         }.items():

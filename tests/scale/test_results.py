@@ -42,6 +42,7 @@ def job_of(name: str, items: int, *, nodes: int = 1, parts: int = 64) -> Job:
         peak_mb=50.0,
         memory_mb=items * 500e-6,
         wrong=[],
+        yardstick=0.01,
     )
 
 
@@ -74,6 +75,7 @@ def test_a_run_whose_costs_grow_as_its_tables_keeps_all_promises() -> None:
     [
         ({"worker_seconds": 10 * 25e0}, "CPU time an item"),
         ({"server_seconds": 10 * 15e0}, "CPU time an item"),
+        ({"yardstick": 0.0086}, "CPU time an item"),
         ({"peak_mb": 55.5}, "peak RSS"),
         ({"commands": 21_100_000}, "commands an item"),
         ({"read_units": 265_000.0}, "read units an item"),
@@ -86,6 +88,11 @@ def test_a_run_whose_costs_grow_as_its_tables_keeps_all_promises() -> None:
 def test_a_run_that_breaks_a_promise_misses_it(changes: dict[str, object], name: str) -> None:
     (found,) = missed(results_of(**changes))
     assert name in found
+
+
+def test_a_machine_that_is_slower_for_a_while_breaks_no_promise() -> None:
+    slower = {"worker_seconds": 10 * 30e0, "server_seconds": 10 * 15e0, "yardstick": 0.015}
+    assert missed(results_of(**slower)) == []
 
 
 @pytest.mark.parametrize("field", ["worker_seconds", "read_units", "commands"])
