@@ -32,6 +32,7 @@ class DynamirrorStack(Stack):
         scope: the app.
         deployment: what to deploy, from `read_deployment` or `deployment_of`.
         id: id of the stack; default `Dynamirror-NAME`.
+        code: code that the functions run; default an asset that is built here.
         properties: further arguments of `aws_cdk.Stack`.
 
     Raises:
@@ -39,13 +40,19 @@ class DynamirrorStack(Stack):
     """
 
     def __init__(
-        self, scope: Construct, deployment: Deployment, *, id: str | None = None, **properties: Any
+        self,
+        scope: Construct,
+        deployment: Deployment,
+        *,
+        id: str | None = None,
+        code: LambdaCode | None = None,
+        **properties: Any,
     ) -> None:
         if environment := lookup_environment(deployment):
             properties.setdefault("env", environment)
         super().__init__(scope, id or deployment.stack_name, **properties)
         self.deployment = deployment
-        code = LambdaCode.build(
+        code = code or LambdaCode.build(
             self,
             architecture=deployment.functions.architecture,
             python=deployment.functions.python,

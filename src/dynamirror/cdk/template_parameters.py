@@ -1,0 +1,306 @@
+"""The parameters of the packaged template, and what takes their place while it is synthesized.
+
+CDK synthesizes the stack with an ordinary deployment, whose values are placeholders. This module
+puts the parameters into the template in their place.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+
+from dynamirror.cdk.template_variants import NO_VALUE, Template
+
+
+class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
+    """A parameter of a CloudFormation template."""
+
+    description: str
+    type: str = msgspec.field(default="")
+    default: str | int | None = None
+    allowed_pattern: str | None = None
+    allowed_values: tuple[str, ...] | None = None
+    max_length: int | None = None
+    constraint_description: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the parameter as it is written in a template."""
+        return {"Type": self.type or "String", **msgspec.to_builtins(self)}
+
+
+_FLAG: Final = ("true", "false")
+CODE_PARAMETERS: Final[Mapping[str, Parameter]] = {
+    "S3Bucket": Parameter("Bucket of this region that holds the zips of the functions."),
+    "S3Key": Parameter(
+        "Key of the zip in the bucket. Empty for the name that `make package` gave it.", default=""
+    ),
+    "Architecture": Parameter(
+        "Processor architecture of the functions. The zip must be for it.",
+        default="arm64",
+        allowed_values=("arm64", "x86_64"),
+    ),
+}
+PARAMETERS: Final[Mapping[str, Parameter]] = {
+    "MirrorName": Parameter(
+        "Name of the mirror, which is part of the names of its cache and its users.",
+        allowed_pattern="[a-z](-?[a-z0-9])*",
+        max_length=15,
+        constraint_description="up to 15 lower-case letters, digits and single dashes",
+    ),
+    "StreamArn": Parameter(
+        "ARN of the stream of the table. Its view type is NEW_AND_OLD_IMAGES.",
+        allowed_pattern="arn:[^:]+:dynamodb:[^:]+:[0-9]{12}:table/[A-Za-z0-9_.-]{3,255}/stream/.+",
+        constraint_description="an ARN like arn:aws:dynamodb:REGION:ACCOUNT:table/NAME/stream/TIME",
+    ),
+    "KeyNames": Parameter(
+        "Names of the key attributes of the table, partition key first, as in customer,order.",
+        type="CommaDelimitedList",
+    ),
+    "TableKeyArn": Parameter(
+        "ARN of the customer-managed KMS key of the table. Empty for none.",
+        default="",
+        allowed_pattern="(arn:[^:]+:kms:[^:]*:[^:]*:key/.+)?",
+    ),
+    "VpcId": Parameter(
+        "Id of an existing VPC. Empty for a new one.",
+        default="",
+        allowed_pattern="(vpc-[0-9a-f]+)?",
+    ),
+    "SubnetIds": Parameter(
+        "Two or three subnets of VpcId, each in a zone of its own, with a way to DynamoDB.",
+        type="CommaDelimitedList",
+        default="",
+    ),
+    "ApplicationSecurityGroupId": Parameter(
+        "Security group of the applications that may connect to the cache. Empty for none.",
+        default="",
+        allowed_pattern="(sg-[0-9a-f]+)?",
+    ),
+    "PublicCache": Parameter(
+        "Whether to do without a VPC: a cache with a public endpoint, which admits IAM users only.",
+        default="false",
+        allowed_values=_FLAG,
+    ),
+    "CacheName": Parameter(
+        "Name of an existing serverless cache, or id of a replication group. Empty for a new "
+        "serverless cache.",
+        default="",
+    ),
+    "CacheKind": Parameter(
+        "Kind of the existing cache.",
+        default="serverless",
+        allowed_values=("serverless", "node-based"),
+    ),
+    "CacheHost": Parameter("Address of the existing cache: its configuration endpoint.", default=""),
+    "CachePort": Parameter("TCP port of the existing cache.", type="Number", default=6379),
+    "CacheUser": Parameter(
+        "User of the existing cache that replicates, with IAM authentication.", default=""
+    ),
+    "CacheReaderUser": Parameter(
+        "User of the existing cache that applications connect as, with IAM authentication.",
+        default="",
+    ),
+    "CacheSecurityGroupId": Parameter(
+        "Security group of the existing cache, to which the stack adds rules.",
+        default="",
+        allowed_pattern="(sg-[0-9a-f]+)?",
+    ),
+    "Inspector": Parameter(
+        "Whether an inspector asks the cache for a share of all changes.",
+        default="false",
+        allowed_values=_FLAG,
+    ),
+    "AlarmTopicArn": Parameter(
+        "ARN of the SNS topic that alarms notify. Empty for none.",
+        default="",
+        allowed_pattern="(arn:[^:]+:sns:[^:]*:[^:]*:[^:]+)?",
+    ),
+}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"Ref": name}
+
+
+def _split(name: str, index: int, separator: str) -> dict[str, Any]:
+    return {"Fn::Select": [index, {"Fn::Split": [separator, _ref(name)]}]}
+
+
+def _joined(separator: str, name: str) -> dict[str, Any]:
+    return {"Fn::Join": [separator, _ref(name)]}
+
+
+TABLE_ARN: Final = "arn:aws:dynamodb:us-east-1:111122223333:table/TheTable"
+STREAM_ARN: Final = f"{TABLE_ARN}/stream/2026-01-01T00:00:00.000"
+KEYS: Final = "TheKeys"
+TABLE_KEY_ARN: Final = "arn:aws:kms:us-east-1:111122223333:key/TheKey"
+MIRROR: Final = "themirror"
+STACK: Final = "TheMirror"
+VPC: Final = "vpc-11112222333344445"
+SUBNET: Final = "subnet-11112222333344445"
+APPLICATIONS: Final = "sg-11112222333344445"
+TOPIC_ARN: Final = "arn:aws:sns:us-east-1:111122223333:TheTopic"
+CACHE: Final = "the-existing-cache"
+CACHE_HOST: Final = "the-cache-host"
+CACHE_PORT: Final = 61_379
+CACHE_USER: Final = "the-cache-user"
+CACHE_READER: Final = "the-cache-reader"
+CACHE_GROUP: Final = "sg-55554444333322221"
+BUCKET: Final = "the-code-bucket"
+CODE: Final = "the-code.zip"
+ARCHITECTURE: Final = "arm64"
+
+_CODE_KEY: Final = {
+    "Fn::If": [
+        "HasS3Key",
+        _ref("S3Key"),
+        {"Fn::FindInMap": ["Zips", _ref("Architecture"), "Key"]},
+    ]
+}
+# What a whole text becomes.
+_WHOLE: Final[Mapping[str, Any]] = {
+    ARCHITECTURE: _ref("Architecture"),
+    BUCKET: _ref("S3Bucket"),
+    CODE: _CODE_KEY,
+}
+# What a part of a text becomes, in the order of the attempts.
+_PARTS: Final[Mapping[str, Any]] = {
+    STREAM_ARN: _ref("StreamArn"),
+    TABLE_ARN: _split("StreamArn", 0, "/stream/"),
+    TABLE_KEY_ARN: _ref("TableKeyArn"),
+    TOPIC_ARN: _ref("AlarmTopicArn"),
+    "TheTable": _split("StreamArn", 1, "/"),
+    # In a list of JSON, each key has its own quotes.
+    f'"{KEYS}"': {"Fn::Join": ["", ['"', _joined('","', "KeyNames"), '"']]},
+    KEYS: _joined(",", "KeyNames"),
+    MIRROR: _ref("MirrorName"),
+    STACK: _ref("MirrorName"),
+    VPC: _ref("VpcId"),
+    SUBNET: _joined(", ", "SubnetIds"),
+    APPLICATIONS: _ref("ApplicationSecurityGroupId"),
+    CACHE: _ref("CacheName"),
+    CACHE_HOST: _ref("CacheHost"),
+    str(CACHE_PORT): _ref("CachePort"),
+    CACHE_USER: _ref("CacheUser"),
+    CACHE_READER: _ref("CacheReaderUser"),
+    CACHE_GROUP: _ref("CacheSecurityGroupId"),
+}
+# Lists that a parameter of a list replaces as a whole.
+_LISTS: Final = {(SUBNET,): _ref("SubnetIds")}
+# What is left out with the parameter that it contains.
+_OPTIONAL: Final = {
+    TOPIC_ARN: "HasAlarmTopic",
+    TABLE_KEY_ARN: "HasTableKey",
+    APPLICATIONS: "HasApplicationSecurityGroup",
+}
+# What contains logical IDs, which placeholders are parts of, too.
+_IDS: Final = frozenset({"Ref", "Fn::GetAtt", "DependsOn", "Condition", "Type"})
+
+
+def put_parameters(template: Template, *, code_only: bool = False) -> Template:
+    """Return a template with parameters in place of the placeholders.
+
+    Args:
+        template: synthesized template.
+        code_only: whether only the code of the functions has placeholders.
+    """
+    parts = {} if code_only else _PARTS
+    resources = {
+        name: _substituted(resource if code_only else _conditional(resource), parts)
+        for name, resource in template["Resources"].items()
+    }
+    outputs = {
+        name: {"Value": _substituted(output["Value"], parts)}
+        for name, output in template.get("Outputs", {}).items()
+    }
+    return {"Resources": resources, "Outputs": outputs}
+
+
+def _conditional(resource: Template) -> Template:
+    """Return a resource whose optional elements, or which itself, have conditions."""
+    properties = _optional(resource.get("Properties", {}))
+    whole = [name for text, name in _OPTIONAL.items() if _contains(properties, text)]
+    resource = resource | ({"Properties": properties} if properties else {})
+    return resource | ({"Condition": whole[0]} if whole else {})
+
+
+def _optional(value: Any) -> Any:
+    """Wrap the smallest list elements that contain an optional parameter into a condition."""
+    if isinstance(value, dict):
+        return {
+            key: item if key == "Fn::Join" else _optional(item) for key, item in value.items()
+        }
+    if not isinstance(value, list):
+        return value
+    elements = []
+    for item in value:
+        element = _optional(item)
+        for text, name in _OPTIONAL.items():
+            if _contains(element, text):
+                element = {"Fn::If": (name, _Kept(element), NO_VALUE)}
+        elements.append(element)
+    return elements
+
+
+class _Kept(msgspec.Struct, frozen=True):
+    """What has its condition already."""
+
+    value: Any
+
+
+def _contains(value: Any, text: str) -> bool:
+    if isinstance(value, dict):
+        return any(_contains(item, text) for item in value.values())
+    if isinstance(value, list):
+        return any(_contains(item, text) for item in value)
+    return isinstance(value, str) and text in value
+
+
+def _substituted(value: Any, parts: Mapping[str, Any]) -> Any:
+    match value:
+        case _Kept():
+            return _substituted(value.value, parts)
+        case dict():
+            if (join := value.get("Fn::Join")) and join[0] == "":
+                return _join([_substituted(item, parts) for item in join[1]])
+            return {
+                key: item if key in _IDS and isinstance(item, str | list) else
+                _substituted(item, parts)
+                for key, item in value.items()
+            }
+        case list() | tuple():
+            if parts and all(isinstance(it, str) for it in value) and tuple(value) in _LISTS:
+                return _LISTS[tuple(value)]
+            return [_substituted(item, parts) for item in value]
+        case str():
+            return _text(value, parts)
+        case int() if value == CACHE_PORT and not isinstance(value, bool) and parts:
+            return _ref("CachePort")
+    return value
+
+
+def _text(text: str, parts: Mapping[str, Any]) -> Any:
+    if text in _WHOLE:
+        return _WHOLE[text]
+    if text in parts:
+        return parts[text]
+    if not parts:
+        return text
+    pieces = re.split("|".join(f"({re.escape(part)})" for part in parts), text)
+    found = [piece for piece in pieces if piece]
+    return text if found in ([text], []) else _join([parts.get(it, it) for it in found])
+
+
+def _join(pieces: list[Any]) -> Any:
+    """Return the concatenation of texts and functions."""
+    flat: list[Any] = []
+    for piece in pieces:
+        inner = piece.get("Fn::Join") if isinstance(piece, dict) else None
+        nested = inner[1] if inner and inner[0] == "" else [piece]
+        for item in nested:
+            if flat and isinstance(item, str) and isinstance(flat[-1], str):
+                flat[-1] += item
+            else:
+                flat.append(item)
+    return flat[0] if len(flat) == 1 and isinstance(flat[0], str) else {"Fn::Join": ["", flat]}
