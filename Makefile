@@ -10,7 +10,7 @@ SECONDS ?= 20
 WORLDS ?= 1000
 CALLS ?= 3000
 
-.PHONY: help demo test test-fast check bench fences chaos soak worlds conformance scale scale-replication docs screenshots synth cdk deploy-local lock clean
+.PHONY: help demo test test-fast check bench fences chaos soak worlds conformance scale scale-replication docs screenshots synth cdk deploy-local package lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -75,6 +75,9 @@ synth: $(VENV)/.dev node_modules/.cdk ## write the CloudFormation template to cd
 
 cdk: $(VENV)/.dev node_modules/.cdk ## the CDK command line, as in make cdk ARGS=deploy
 	@$(CDK) --no-notices $(ARGS)
+
+package: $(VENV)/.dev ## write a CloudFormation template and the functions' zips to dist, to deploy without CDK
+	@JSII_NODE="$(NODE)/node" $(BIN)/dynamirror package $(ARGS)
 
 deploy-local: $(VENV)/.dev node_modules/.cdk ## deploy two mirrors to the emulator, see changes arrive in the cache, destroy
 	@$(BIN)/python deploy/local.py $(ARGS)

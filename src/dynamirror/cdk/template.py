@@ -12,12 +12,16 @@ from dynamirror.cdk import template_parameters as parameters
 from dynamirror.cdk.asset import Architecture
 from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.stack import DynamirrorStack
-from dynamirror.cdk.template_parameters import CODE_PARAMETERS, PARAMETERS, put_parameters
+from dynamirror.cdk.template_parameters import CODE_PARAMETERS, PARAMETERS, put_code, put_parameters
 from dynamirror.cdk.template_variants import Template, merge_templates
 from dynamirror.deployment.file import Deployment, read_deployment
 from dynamirror.deployment.sections import CacheSection, ExistingCache
+from dynamirror.errors import ConfigError
 
 _DESCRIPTION: Final = "A Valkey cache that mirrors DynamoDB tables, kept by dynamirror"
+
+# As in `stack_network`.
+_ZONES_OF_ANY_REGION: Final = 2
 
 Place = Literal["NewVpc", "GivenVpc", "Public", "ExistingCache", "ExistingNodes"]
 Variant = tuple[Place, bool]  # where the cache is, and whether there is an inspector
@@ -33,11 +37,11 @@ VARIANTS: Final[tuple[Variant, ...]] = tuple(
 )
 
 
-def render_template(keys: Mapping[Architecture, str], *, python: str = "3.14") -> Template:
+def render_template(zips: Mapping[Architecture, str], *, python: str = "3.14") -> Template:
     """Return the template of a mirror of one table with the default view.
 
     Args:
-        keys: names of the zips of the functions by architecture.
+        zips: names of the zips of the functions by architecture.
         python: Python version of the functions.
     """
     conditions = _Conditions()
@@ -52,59 +56,60 @@ def render_template(keys: Mapping[Architecture, str], *, python: str = "3.14") -
         for entry in entries.values():
             if "Condition" in entry:
                 entry["Condition"] = conditions.both(entry["Condition"].split())
-    merged["Conditions"] = _BASIC | conditions.declared
+    merged["Conditions"] = {**_BASIC, **conditions.declared}
     merged["Rules"] = _RULES
-    return _whole(merged, PARAMETERS, keys)
+    return _whole(merged, PARAMETERS, zips)
 
 
-def render_deployment(
-    deployment: Deployment, keys: Mapping[Architecture, str]
-) -> Template:
+def render_deployment(deployment: Deployment, zips: Mapping[Architecture, str]) -> Template:
     """Return the template of one deployment, whose only parameters are about its code.
 
     Args:
         deployment: what to deploy.
-        keys: names of the zips of the functions by architecture.
+        zips: names of the zips of the functions by architecture.
 
     Raises:
-        ConfigError: a view does not fit a table, or a stream cannot feed it.
+        ConfigError: a view does not fit a table, a stream cannot feed it, or subnets are missing.
     """
-    deployment = msgspec.structs.replace(
-        deployment,
-        functions=msgspec.structs.replace(
-            deployment.functions, architecture=parameters.ARCHITECTURE
-        ),
-    )
-    python = deployment.functions.python
-    template = put_parameters(_synthesize(deployment, python=python), code_only=True)
-    template["Conditions"] = {"HasS3Key": _BASIC["HasS3Key"]}
-    return _whole(template, {}, keys)
+    network = deployment.network
+    if (network.vpc_id and not network.subnet_ids) or network.max_azs > _ZONES_OF_ANY_REGION:
+        field = "subnet_ids" if network.vpc_id else "max_azs"
+        remedy = "set it" if network.vpc_id else f"set it to {_ZONES_OF_ANY_REGION}"
+        raise ConfigError(
+            f"{deployment.path}: network.{field}: a template cannot look up subnets and zones; "
+            f"{remedy}"
+        )
+    template = _synthesize(deployment, python=deployment.functions.python)
+    template["Conditions"] = {name: _BASIC[name] for name in ("HasS3Key", "OnArm64")}
+    return _whole(template, {}, zips)
 
 
 def _whole(
     template: Template,
     others: Mapping[str, parameters.Parameter],
-    keys: Mapping[Architecture, str],
+    zips: Mapping[Architecture, str],
 ) -> Template:
     used = {**others, **CODE_PARAMETERS}
+    # W1030: the default of SubnetIds is empty. W3005: CDK repeats what references imply.
+    lint = {"cfn-lint": {"config": {"ignore_checks": ["W1030", "W3005"]}}}
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": _DESCRIPTION,
         "Parameters": {name: parameter.to_json() for name, parameter in used.items()},
-        "Mappings": {"Zips": {name: {"Key": key} for name, key in keys.items()}},
-        **template,
+        "Metadata": lint,
+        **put_code(template, zips),
     }
 
 
 def _synthesize(deployment: Deployment, *, python: str) -> Template:
     app = App(analytics_reporting=False)
     names = Stack(app, "Names")
-    bucket = s3.Bucket.from_bucket_name(names, "Code", parameters.BUCKET)
+    bucket = s3.Bucket.from_bucket_name(names, "Code", "bucket")
     stack = DynamirrorStack(
         app,
         deployment,
         code=LambdaCode(
-            code=lambda_.Code.from_bucket(bucket, parameters.CODE),
+            code=lambda_.Code.from_bucket(bucket, "zip"),
             architecture=lambda_.Architecture.ARM_64,
             runtime=lambda_.Runtime(f"python{python}", lambda_.RuntimeFamily.PYTHON),
             config=deployment.path,
@@ -182,6 +187,7 @@ _NO_CACHE: Final = _is("CacheName", "")
 _IN_VPC: Final = _is("PublicCache", "false")
 _BASIC: Final[Mapping[str, dict[str, Any]]] = {
     "HasS3Key": _given("S3Key"),
+    "OnArm64": _is("Architecture", "arm64"),
     "HasTableKey": _given("TableKeyArn"),
     "HasApplicationSecurityGroup": _given("ApplicationSecurityGroupId"),
     "HasAlarmTopic": _given("AlarmTopicArn"),
@@ -206,9 +212,7 @@ _RULES: Final = {
             _assert(
                 "An existing cache needs CacheHost, CacheUser, CacheReaderUser and "
                 "CacheSecurityGroupId",
-                *map(
-                    _given, ("CacheHost", "CacheUser", "CacheReaderUser", "CacheSecurityGroupId")
-                ),
+                *map(_given, ("CacheHost", "CacheUser", "CacheReaderUser", "CacheSecurityGroupId")),
             ),
             _assert("An existing cache needs VpcId, the VPC of the cache", _given("VpcId")),
         ],

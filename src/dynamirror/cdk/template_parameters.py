@@ -10,7 +10,8 @@ from typing import Any, Final
 
 import msgspec
 
-from dynamirror.cdk.template_variants import NO_VALUE, Template
+from dynamirror.cdk.asset import Architecture
+from dynamirror.cdk.template_variants import NO_VALUE, Template, concatenate
 
 
 class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
@@ -92,7 +93,9 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         default="serverless",
         allowed_values=("serverless", "node-based"),
     ),
-    "CacheHost": Parameter("Address of the existing cache: its configuration endpoint.", default=""),
+    "CacheHost": Parameter(
+        "Address of the existing cache: its configuration endpoint.", default=""
+    ),
     "CachePort": Parameter("TCP port of the existing cache.", type="Number", default=6379),
     "CacheUser": Parameter(
         "User of the existing cache that replicates, with IAM authentication.", default=""
@@ -147,23 +150,6 @@ CACHE_PORT: Final = 61_379
 CACHE_USER: Final = "the-cache-user"
 CACHE_READER: Final = "the-cache-reader"
 CACHE_GROUP: Final = "sg-55554444333322221"
-BUCKET: Final = "the-code-bucket"
-CODE: Final = "the-code.zip"
-ARCHITECTURE: Final = "arm64"
-
-_CODE_KEY: Final = {
-    "Fn::If": [
-        "HasS3Key",
-        _ref("S3Key"),
-        {"Fn::FindInMap": ["Zips", _ref("Architecture"), "Key"]},
-    ]
-}
-# What a whole text becomes.
-_WHOLE: Final[Mapping[str, Any]] = {
-    ARCHITECTURE: _ref("Architecture"),
-    BUCKET: _ref("S3Bucket"),
-    CODE: _CODE_KEY,
-}
 # What a part of a text becomes, in the order of the attempts.
 _PARTS: Final[Mapping[str, Any]] = {
     STREAM_ARN: _ref("StreamArn"),
@@ -186,8 +172,9 @@ _PARTS: Final[Mapping[str, Any]] = {
     CACHE_READER: _ref("CacheReaderUser"),
     CACHE_GROUP: _ref("CacheSecurityGroupId"),
 }
-# Lists that a parameter of a list replaces as a whole.
-_LISTS: Final = {(SUBNET,): _ref("SubnetIds")}
+_PLACEHOLDERS: Final = re.compile(f"({'|'.join(map(re.escape, _PARTS))})")
+# Lists of one element that a parameter replaces as a whole.
+_LISTS: Final = {SUBNET: _ref("SubnetIds")}
 # What is left out with the parameter that it contains.
 _OPTIONAL: Final = {
     TOPIC_ARN: "HasAlarmTopic",
@@ -198,23 +185,41 @@ _OPTIONAL: Final = {
 _IDS: Final = frozenset({"Ref", "Fn::GetAtt", "DependsOn", "Condition", "Type"})
 
 
-def put_parameters(template: Template, *, code_only: bool = False) -> Template:
-    """Return a template with parameters in place of the placeholders.
-
-    Args:
-        template: synthesized template.
-        code_only: whether only the code of the functions has placeholders.
-    """
-    parts = {} if code_only else _PARTS
+def put_parameters(template: Template) -> Template:
+    """Return a template with parameters in place of the placeholders."""
     resources = {
-        name: _substituted(resource if code_only else _conditional(resource), parts)
+        name: _substituted(_conditional(resource))
         for name, resource in template["Resources"].items()
     }
     outputs = {
-        name: {"Value": _substituted(output["Value"], parts)}
+        name: {"Value": _substituted(output["Value"])}
         for name, output in template.get("Outputs", {}).items()
     }
     return {"Resources": resources, "Outputs": outputs}
+
+
+def put_code(template: Template, zips: Mapping[Architecture, str]) -> Template:
+    """Return a template whose functions take architecture and code from parameters.
+
+    Args:
+        template: synthesized template.
+        zips: names of the zips of the functions by architecture.
+    """
+    name = {"Fn::If": ["OnArm64", zips["arm64"], zips["x86_64"]]}
+    code = {
+        "Architectures": [_ref("Architecture")],
+        "Code": {
+            "S3Bucket": _ref("S3Bucket"),
+            "S3Key": {"Fn::If": ["HasS3Key", _ref("S3Key"), name]},
+        },
+    }
+    resources = {
+        logical_id: resource | {"Properties": resource["Properties"] | code}
+        if resource["Type"] == "AWS::Lambda::Function"
+        else resource
+        for logical_id, resource in template["Resources"].items()
+    }
+    return template | {"Resources": resources}
 
 
 def _conditional(resource: Template) -> Template:
@@ -228,9 +233,7 @@ def _conditional(resource: Template) -> Template:
 def _optional(value: Any) -> Any:
     """Wrap the smallest list elements that contain an optional parameter into a condition."""
     if isinstance(value, dict):
-        return {
-            key: item if key == "Fn::Join" else _optional(item) for key, item in value.items()
-        }
+        return {key: item if key == "Fn::Join" else _optional(item) for key, item in value.items()}
     if not isinstance(value, list):
         return value
     elements = []
@@ -257,50 +260,30 @@ def _contains(value: Any, text: str) -> bool:
     return isinstance(value, str) and text in value
 
 
-def _substituted(value: Any, parts: Mapping[str, Any]) -> Any:
-    match value:
-        case _Kept():
-            return _substituted(value.value, parts)
-        case dict():
-            if (join := value.get("Fn::Join")) and join[0] == "":
-                return _join([_substituted(item, parts) for item in join[1]])
-            return {
-                key: item if key in _IDS and isinstance(item, str | list) else
-                _substituted(item, parts)
-                for key, item in value.items()
-            }
-        case list() | tuple():
-            if parts and all(isinstance(it, str) for it in value) and tuple(value) in _LISTS:
-                return _LISTS[tuple(value)]
-            return [_substituted(item, parts) for item in value]
-        case str():
-            return _text(value, parts)
-        case int() if value == CACHE_PORT and not isinstance(value, bool) and parts:
-            return _ref("CachePort")
-    return value
+def _substituted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return _function(value) or {
+            key: item if key in _IDS and isinstance(item, str | list) else _substituted(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list | tuple):
+        whole = _LISTS.get(value[0]) if len(value) == 1 and isinstance(value[0], str) else None
+        return whole or [_substituted(item) for item in value]
+    if isinstance(value, _Kept):
+        return _substituted(value.value)
+    if isinstance(value, str):
+        return _text(value)
+    return _ref("CachePort") if value == CACHE_PORT else value
 
 
-def _text(text: str, parts: Mapping[str, Any]) -> Any:
-    if text in _WHOLE:
-        return _WHOLE[text]
-    if text in parts:
-        return parts[text]
-    if not parts:
-        return text
-    pieces = re.split("|".join(f"({re.escape(part)})" for part in parts), text)
-    found = [piece for piece in pieces if piece]
-    return text if found in ([text], []) else _join([parts.get(it, it) for it in found])
+def _function(value: Mapping[str, Any]) -> Any:
+    """Return a concatenation with parameters; None for what is no concatenation."""
+    separator, pieces = value.get("Fn::Join", (None, None))
+    return concatenate(map(_substituted, pieces)) if separator == "" else None
 
 
-def _join(pieces: list[Any]) -> Any:
-    """Return the concatenation of texts and functions."""
-    flat: list[Any] = []
-    for piece in pieces:
-        inner = piece.get("Fn::Join") if isinstance(piece, dict) else None
-        nested = inner[1] if inner and inner[0] == "" else [piece]
-        for item in nested:
-            if flat and isinstance(item, str) and isinstance(flat[-1], str):
-                flat[-1] += item
-            else:
-                flat.append(item)
-    return flat[0] if len(flat) == 1 and isinstance(flat[0], str) else {"Fn::Join": ["", flat]}
+def _text(text: str) -> Any:
+    if text in _PARTS:
+        return _PARTS[text]
+    pieces = [piece for piece in _PLACEHOLDERS.split(text) if piece]
+    return concatenate(_PARTS.get(piece, piece) for piece in pieces)

@@ -1,7 +1,8 @@
 """Merges templates of one stack, synthesized with different options, into one with conditions."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 Template = dict[str, Any]
@@ -11,8 +12,10 @@ Condition = Callable[[frozenset[Any]], str]
 
 NO_VALUE: Final = {"Ref": "AWS::NoValue"}
 _ABSENT: Final = object()
-# CloudFormation evaluates functions in these parts of a resource only.
-_EVALUATED: Final = ("Properties", "Metadata")
+# The parts into which texts are divided before they are compared: JSON's members.
+_WORDS: Final = re.compile(r"[^,]*,|[^,]+$")
+# CloudFormation evaluates functions there, and in Metadata, which CDK's resources lack.
+_EVALUATED: Final = ("Properties",)
 
 
 def merge_templates(templates: Mapping[Variant, Template], condition: Condition) -> Template:
@@ -49,9 +52,18 @@ def _merge_resource(resources: Mapping[Any, Template], condition: Condition) -> 
     for field in _names(resources.values()):
         values = {variant: it.get(field, _ABSENT) for variant, it in resources.items()}
         if field == "DependsOn":
-            # CloudFormation ignores a dependency on a resource whose condition is false.
-            present = [value for value in values.values() if value is not _ABSENT]
-            merged[field] = sorted({name for value in present for name in _list(value)})
+            names = {
+                variant: [] if value is _ABSENT else _list(value)
+                for variant, value in values.items()
+            }
+            always = set.intersection(*map(set, names.values()))
+            merged[field] = sorted(always)
+            # DependsOn has no conditions. A reference is a dependency, too.
+            others = {
+                v: [{"Ref": it} for it in list_ if it not in always] for v, list_ in names.items()
+            }
+            if any(others.values()):
+                merged["Metadata"] = {"After": _merge(others, condition)}
         elif field in _EVALUATED:
             merged[field] = _merge(values, condition)
         else:
@@ -82,12 +94,62 @@ def _merge(values: Mapping[Any, Any], condition: Condition) -> Any:
             _merge({v: value[index] for v, value in values.items()}, condition)
             for index in range(len(kinds[0]))
         ]
+    if all(_is_concatenation(value) for value in kinds):
+        return _merge_concatenations({v: _pieces(it) for v, it in values.items()}, condition)
     return _choose(sorted(groups, key=len), values, condition)
 
 
-def _choose(
-    groups: list[frozenset[Any]], values: Mapping[Any, Any], condition: Condition
-) -> Any:
+def _merge_concatenations(pieces: Mapping[Any, list[Any]], condition: Condition) -> Any:
+    """Merge texts from the pieces that they have in common at both ends, and what is between."""
+    shortest = min(map(len, pieces.values()))
+    lists = list(pieces.values())
+    begin = _common(lists, shortest)
+    end = _common([it[::-1] for it in lists], shortest - begin)
+    groups: dict[Any, Any] = {
+        variant: concatenate(it[begin : len(it) - end]) for variant, it in pieces.items()
+    }
+    chosen = _choose(sorted(_groups(groups), key=len), groups, condition)
+    first = lists[0]
+    return concatenate([*first[:begin], chosen, *first[len(first) - end :]])
+
+
+def concatenate(pieces: Iterable[Any]) -> Any:
+    """Return the concatenation of texts and functions, as few pieces as possible."""
+    flat: list[Any] = []
+    for piece in pieces:
+        for item in piece["Fn::Join"][1] if _is_concatenation(piece) else [piece]:
+            if flat and isinstance(item, str) and isinstance(flat[-1], str):
+                flat[-1] += item
+            else:
+                flat.append(item)
+    if len(flat) <= 1 and all(isinstance(it, str) for it in flat):
+        return "".join(flat)
+    return {"Fn::Join": ["", flat]}
+
+
+def _common(lists: Sequence[Sequence[Any]], longest: int) -> int:
+    """Return the number of first elements that all lists have in common."""
+    first = lists[0]
+    for index in range(longest):
+        if any(it[index] != first[index] for it in lists):
+            return index
+    return longest
+
+
+def _is_concatenation(value: Any) -> bool:
+    return isinstance(value, dict) and value.get("Fn::Join", [None])[0] == ""
+
+
+def _pieces(value: Any) -> list[Any]:
+    """Return the pieces of a concatenation, each text divided at its commas."""
+    return [
+        part
+        for piece in value["Fn::Join"][1]
+        for part in (_WORDS.findall(piece) if isinstance(piece, str) else [piece])
+    ]
+
+
+def _choose(groups: list[frozenset[Any]], values: Mapping[Any, Any], condition: Condition) -> Any:
     """Return a function that chooses the value of a group; the largest needs no condition."""
     first, *others = groups
     value = _present(values[next(iter(first))])

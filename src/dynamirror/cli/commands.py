@@ -10,6 +10,7 @@ from dynamirror.cli import (
     cost,
     demo,
     inspect,
+    package,
     preflight,
     quarantine,
     run,
@@ -30,6 +31,7 @@ app = typer.Typer(
 for _command in (
     demo.demo,
     preflight.preflight,
+    package.package,
     run.run,
     simulate.simulate,
     status.status,

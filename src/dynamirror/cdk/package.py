@@ -1,0 +1,100 @@
+"""The package that deploys a mirror without CDK: a CloudFormation template and zips of code."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from dynamirror import __version__
+from dynamirror.cdk.asset import Architecture, Asset, build_asset
+from dynamirror.deployment.file import read_deployment
+from dynamirror.errors import ConfigError, DynamirrorError
+from dynamirror.extras import extra_needed
+
+ARCHITECTURES: Final[tuple[Architecture, ...]] = ("arm64", "x86_64")
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
+MAX_TEMPLATE_BYTES: Final = 1_000_000
+MAX_INLINE_BYTES: Final = 51_200
+_DIGITS: Final = 12
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """Describe a package that was built.
+
+    Args:
+        template: path of the template.
+        template_bytes: size of the template.
+        zips: zips of the functions by architecture.
+    """
+
+    template: Path
+    template_bytes: int
+    zips: dict[Architecture, Asset]
+
+    def __str__(self) -> str:
+        """Return one line for each file."""
+        lines = [f"{self.template}: {self.template_bytes / 1e3:.0f} kB"]
+        return "\n".join([*lines, *map(str, self.zips.values())])
+
+
+def build_package(
+    output: Path, *, config: Path | None = None, python: str | None = None
+) -> Package:
+    """Write a template, and a zip of the functions for each architecture, into a folder.
+
+    The names of the zips contain a digest of their content, so that CloudFormation deploys new
+    code whenever it differs. The same sources make the same bytes.
+
+    Args:
+        output: folder to write to, which is created.
+        config: path of the `mirror.toml` of one deployment; None for a template with parameters.
+        python: Python version of the functions; default that of the file, or the newest.
+
+    Raises:
+        ConfigError: the file is wrong, or the template too large for CloudFormation.
+        DynamirrorError: a zip cannot be built, or a file cannot be written.
+    """
+    with extra_needed("the template", "cdk"):
+        from dynamirror.cdk.template import (  # noqa: PLC0415 - aws_cdk may not be installed
+            render_deployment,
+            render_template,
+        )
+    context = {"python": python} if python else {}
+    deployment = read_deployment(str(config) if config else None, context)
+    zips = {
+        architecture: _build_zip(output, architecture, deployment.functions.python, config)
+        for architecture in ARCHITECTURES
+    }
+    names = {architecture: asset.path.name for architecture, asset in zips.items()}
+    if config is None:
+        name = "dynamirror"
+        document = render_template(names, python=deployment.functions.python)
+    else:
+        name = deployment.stack_name
+        document = render_deployment(deployment, names)
+    text = json.dumps(document, separators=(",", ":")) + "\n"
+    if len(text) > MAX_TEMPLATE_BYTES:
+        raise ConfigError(
+            f"{config}: table: the template has {len(text)} bytes, and CloudFormation takes "
+            f"{MAX_TEMPLATE_BYTES}; divide the tables among mirrors, or set dashboard = false"
+        )
+    path = output / f"{name}.template.json"
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DynamirrorError(f"{path}: cannot be written: {error.strerror}") from None
+    return Package(template=path, template_bytes=len(text), zips=zips)
+
+
+def _build_zip(output: Path, architecture: Architecture, python: str, config: Path | None) -> Asset:
+    draft = output / f".{architecture}.zip"
+    asset = build_asset(draft, architecture=architecture, python=python, config=config)
+    name = f"dynamirror-{__version__}-{architecture}-{asset.sha256[:_DIGITS]}.zip"
+    return Asset(
+        path=draft.replace(output / name),
+        sha256=asset.sha256,
+        zipped=asset.zipped,
+        unpacked=asset.unpacked,
+        compiled=asset.compiled,
+    )
