@@ -1,4 +1,4 @@
-"""Deploy two mirrors to emulated AWS and use them: `make deploy-local`.
+"""Deploy mirrors to emulated AWS, with CDK and without, and use them: `make deploy-local`.
 
 The stacks are the same as on AWS, with two exceptions: AWS is emulated, and the emulated cache has
 neither TLS nor IAM nor a fixed port. The deployed functions are configured for that.
@@ -21,6 +21,7 @@ from dynamirror.errors import DynamirrorError
 from emulated_aws import emulated
 from inspection import check_inspector
 from monitoring import check_monitoring
+from packaged_mirror import PackagedMirror
 from second_mirror import STACK as SECOND_STACK
 from second_mirror import SecondMirror
 
@@ -32,6 +33,8 @@ _NOT_INHERITED = ("AWS_", "CDK_", "ELASTICACHE_", "DYNAMIRROR_", "DYNAMODB_")
 
 def run(report: Callable[[str], None]) -> None:
     """Deploy two mirrors, use both, try to turn one into another, and delete both.
+
+    Then deploy the package without CDK, use that mirror, and delete it.
 
     Args:
         report: called with a sentence after each step.
@@ -98,6 +101,24 @@ def run(report: Callable[[str], None]) -> None:
             mirror_cdk.destroy()
             check_stack_deleted(emulator, name)
             report(f"cdk destroy: stack {name} is deleted")
+        for observation in _deploy_package(PackagedMirror(emulator, folder, cache)):
+            report(observation)
+
+
+def _deploy_package(packaged: PackagedMirror) -> Iterator[str]:
+    """Deploy and delete a mirror without CDK, and yield what was seen."""
+    yield f"dynamirror package: {packaged.build()}"
+    mirror = packaged.deploy()
+    yield f"template without CDK: its stack mirrors table {mirror.table}"
+    for step, change in {
+        "put": lambda: mirror.put("first"),
+        "change": lambda: mirror.put("second"),
+        "delete": mirror.delete,
+    }.items():
+        change()
+        yield f"{step}: mirrored, {mirror.wait_until_mirrored().entries} entries"
+    packaged.delete()
+    yield "template without CDK: its stack is deleted"
 
 
 def _resume(deployed: DeployedMirror) -> Iterator[str]:

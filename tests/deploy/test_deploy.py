@@ -42,6 +42,12 @@ STEPS = [
     "table",
     "cdk destroy",
     "cdk destroy",
+    "dynamirror package",
+    "template without CDK",
+    "put",
+    "change",
+    "delete",
+    "template without CDK",
 ]
 
 

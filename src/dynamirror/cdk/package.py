@@ -59,6 +59,7 @@ def build_package(
         from dynamirror.cdk.template import (  # noqa: PLC0415 - aws_cdk may not be installed
             render_deployment,
             render_template,
+            variant_templates,
         )
     context = {"python": python} if python else {}
     deployment = read_deployment(str(config) if config else None, context)
@@ -69,7 +70,7 @@ def build_package(
     names = {architecture: asset.path.name for architecture, asset in zips.items()}
     if config is None:
         name = "dynamirror"
-        document = render_template(names, python=deployment.functions.python)
+        document = render_template(variant_templates(deployment.functions.python), names)
     else:
         name = deployment.stack_name
         document = render_deployment(deployment, names)

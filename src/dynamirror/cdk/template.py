@@ -37,19 +37,29 @@ VARIANTS: Final[tuple[Variant, ...]] = tuple(
 )
 
 
-def render_template(zips: Mapping[Architecture, str], *, python: str = "3.14") -> Template:
+def variant_templates(python: str = "3.14") -> dict[Variant, Template]:
+    """Return the template that CDK synthesizes for each variant, with placeholders.
+
+    Args:
+        python: Python version of the functions.
+    """
+    return {
+        variant: _synthesize(_deployment(variant, python), python=python) for variant in VARIANTS
+    }
+
+
+def render_template(
+    variants: Mapping[Variant, Template], zips: Mapping[Architecture, str]
+) -> Template:
     """Return the template of a mirror of one table with the default view.
 
     Args:
+        variants: what `variant_templates` returns.
         zips: names of the zips of the functions by architecture.
-        python: Python version of the functions.
     """
     conditions = _Conditions()
     merged = merge_templates(
-        {
-            variant: put_parameters(_synthesize(_deployment(variant, python), python=python))
-            for variant in VARIANTS
-        },
+        {variant: put_parameters(template) for variant, template in variants.items()},
         conditions.name,
     )
     for entries in (merged["Resources"], merged["Outputs"]):

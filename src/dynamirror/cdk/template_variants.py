@@ -59,11 +59,12 @@ def _merge_resource(resources: Mapping[Any, Template], condition: Condition) -> 
             always = set.intersection(*map(set, names.values()))
             merged[field] = sorted(always)
             # DependsOn has no conditions. A reference is a dependency, too.
-            others = {
-                v: [{"Ref": it} for it in list_ if it not in always] for v, list_ in names.items()
+            references = {
+                variant: [{"Ref": name} for name in sorted({*own} - always)]
+                for variant, own in names.items()
             }
-            if any(others.values()):
-                merged["Metadata"] = {"After": _merge(others, condition)}
+            if any(references.values()):
+                merged["Metadata"] = {"After": _merge(references, condition)}
         elif field in _EVALUATED:
             merged[field] = _merge(values, condition)
         else:

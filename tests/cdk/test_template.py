@@ -1,0 +1,243 @@
+"""The packaged template deploys, without CDK, what CDK deploys."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint import api as cfnlint
+from cfnlint.config import ManualArgs
+from tests.support.resolved_template import Resolver
+from tests.support.templates import STREAM_ARN  # prepares jsii, before any import of aws_cdk
+
+from dynamirror.cdk import template_parameters as placeholders
+from dynamirror.cdk.package import MAX_TEMPLATE_BYTES
+from dynamirror.cdk.template import (
+    VARIANTS,
+    Variant,
+    render_deployment,
+    render_template,
+    variant_templates,
+)
+from dynamirror.cdk.template_variants import Template, concatenate
+from dynamirror.deployment.file import read_deployment
+from dynamirror.errors import ConfigError
+
+ZIPS: Any = {"arm64": "a.zip", "x86_64": "b.zip"}
+REQUIRED = {
+    "MirrorName": "orders",
+    "StreamArn": STREAM_ARN,
+    "KeyNames": "customer,order",
+    "S3Bucket": "code",
+}
+VPC = {"VpcId": "vpc-0a1b2c3d", "SubnetIds": "subnet-0a1b2c3d,subnet-1a1b2c3d"}
+CACHE = {
+    "CacheName": "cache",
+    "CacheHost": "cache.example.com",
+    "CacheUser": "writer",
+    "CacheReaderUser": "reader",
+    "CacheSecurityGroupId": "sg-0a1b2c3d",
+}
+
+
+@pytest.fixture(scope="module")
+def variants() -> dict[Variant, Template]:
+    """Return what CDK synthesizes for each variant."""
+    return variant_templates()
+
+
+@pytest.fixture(scope="module")
+def packaged(variants: dict[Variant, Template]) -> Template:
+    """Return the packaged template."""
+    return render_template(variants, ZIPS)
+
+
+def parameters_of(variant: Variant) -> dict[str, Any]:
+    """Return the placeholders of a variant as the values of parameters."""
+    place, inspector = variant
+    values: dict[str, Any] = {
+        "MirrorName": placeholders.MIRROR,
+        "StreamArn": placeholders.STREAM_ARN,
+        "KeyNames": placeholders.KEYS,
+        "TableKeyArn": placeholders.TABLE_KEY_ARN,
+        "Inspector": str(inspector).lower(),
+        "AlarmTopicArn": placeholders.TOPIC_ARN,
+        "S3Bucket": "bucket",
+        "S3Key": "zip",
+    }
+    if place == "Public":
+        return values | {"PublicCache": "true"}
+    values["ApplicationSecurityGroupId"] = placeholders.APPLICATIONS
+    if place != "NewVpc":
+        values |= {"VpcId": placeholders.VPC, "SubnetIds": placeholders.SUBNET}
+    if place.startswith("Existing"):
+        values |= {
+            "CacheName": placeholders.CACHE,
+            "CacheKind": "serverless" if place == "ExistingCache" else "node-based",
+            "CacheHost": placeholders.CACHE_HOST,
+            "CachePort": str(placeholders.CACHE_PORT),
+            "CacheUser": placeholders.CACHE_USER,
+            "CacheReaderUser": placeholders.CACHE_READER,
+            "CacheSecurityGroupId": placeholders.CACHE_GROUP,
+        }
+    return values
+
+
+def normalized(template: Template) -> Any:
+    """Return what a template deploys, where every concatenation and dependency has one form."""
+    resources = {}
+    for name, resource in template["Resources"].items():
+        copy = {key: value for key, value in resource.items() if key != "Metadata"}
+        after = [it["Ref"] for it in resource.get("Metadata", {}).get("After", [])]
+        copy["DependsOn"] = sorted([*resource.get("DependsOn", []), *after])
+        resources[name] = copy
+    outputs = {name: output["Value"] for name, output in template["Outputs"].items()}
+    # The name of the mirror stands for that of the stack, too.
+    text = json.dumps(flattened([resources, outputs]), sort_keys=True)
+    return json.loads(text.replace(placeholders.STACK, placeholders.MIRROR))
+
+
+def flattened(value: Any) -> Any:
+    """Return a value whose concatenations have as few pieces as possible."""
+    if isinstance(value, list):
+        return [flattened(item) for item in value]
+    if not isinstance(value, dict):
+        # The value of a parameter is a text.
+        return str(value) if value == placeholders.CACHE_PORT else value
+    if (join := value.get("Fn::Join")) and join[0] == "":
+        return concatenate(map(flattened, join[1]))
+    return {key: flattened(item) for key, item in value.items()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda it: f"{it[0]}-{it[1]}")
+def test_with_the_same_values_the_template_deploys_what_cdk_deploys(
+    variants: dict[Variant, Template], packaged: Template, variant: Variant
+) -> None:
+    resolver = Resolver(packaged, parameters_of(variant))
+    assert resolver.violations() == []
+    assert normalized(resolver.template()) == normalized(variants[variant])
+
+
+def test_nothing_of_a_placeholder_stays(packaged: Template) -> None:
+    texts: list[str] = []
+
+    def collect(value: Any) -> None:
+        if isinstance(value, str):
+            texts.append(value)
+        elif isinstance(value, list | dict):
+            for key in value:
+                if isinstance(value, list):
+                    collect(key)
+                elif key not in ("Ref", "Fn::GetAtt", "DependsOn", "Type"):
+                    collect(value[key])
+
+    collect([packaged["Resources"], packaged["Outputs"]])
+    found = re.compile(r"the-|The(Mirror|Table|Key|Topic)|themirror|1111222|61379|55554444")
+    assert [text for text in texts if found.search(text)] == []
+
+
+def test_no_linter_finds_anything_and_cloudformation_takes_the_template(
+    packaged: Template,
+) -> None:
+    text = json.dumps(packaged)
+    found = cfnlint.lint(text, config=ManualArgs(regions=["eu-west-1"]))
+    assert "\n".join(map(str, found)) == ""
+    assert len(text) < MAX_TEMPLATE_BYTES
+    assert len(packaged["Parameters"]) <= 200
+    assert len(packaged["Resources"]) <= 500
+
+
+def test_the_template_needs_nothing_of_cdk(packaged: Template) -> None:
+    text = json.dumps(packaged)
+    assert not re.search("cdk-hnb659fds|BootstrapVersion|AWS::CDK|Custom::(AWS|Cdk|Vpc|S3)", text)
+    types = {resource["Type"] for resource in packaged["Resources"].values()}
+    # The guard is a function of our own zip.
+    assert {kind for kind in types if not kind.startswith("AWS::")} == {
+        "Custom::DynamirrorIdentity"
+    }
+    codes = [
+        resource["Properties"]["Code"]
+        for resource in packaged["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function"
+    ]
+    name = {"Fn::If": ["OnArm64", "a.zip", "b.zip"]}
+    key = {"Fn::If": ["HasS3Key", {"Ref": "S3Key"}, name]}
+    assert codes == [{"S3Bucket": {"Ref": "S3Bucket"}, "S3Key": key}] * len(codes)
+
+
+def test_values_that_exclude_each_other_are_refused_before_anything_is_created(
+    packaged: Template,
+) -> None:
+    def violations(**values: Any) -> list[str]:
+        return Resolver(packaged, REQUIRED | values).violations()
+
+    assert violations() == violations(**VPC) == violations(**VPC, **CACHE) == []
+    assert violations(PublicCache="true") == []
+    assert violations(VpcId="vpc-0a1b2c3d") == ["VpcId needs SubnetIds"]
+    assert violations(**CACHE) == ["An existing cache needs VpcId, the VPC of the cache"]
+    for name in ("CacheHost", "CacheUser", "CacheReaderUser", "CacheSecurityGroupId"):
+        assert len(violations(**VPC, **CACHE | {name: ""})) == 1
+    assert len(violations(PublicCache="true", **VPC)) == 1
+
+
+def test_without_the_optional_values_nothing_refers_to_them(packaged: Template) -> None:
+    deployed = Resolver(packaged, REQUIRED).template()["Resources"].values()
+    text = json.dumps(list(deployed))
+    for name in ("TopicArn", "kms:", "TableKey", '"Resource": []', '"Statement": []'):
+        assert name not in text
+    alarms = [it["Properties"] for it in deployed if it["Type"] == "AWS::CloudWatch::Alarm"]
+    assert alarms
+    assert all(alarm["AlarmActions"] == [] for alarm in alarms)
+    variables = [
+        it["Properties"]["Environment"]["Variables"]
+        for it in deployed
+        if it["Type"] == "AWS::Lambda::Function"
+        and "Environment" in it["Properties"]
+        and "DYNAMIRROR_KEY_SCHEMA" in it["Properties"]["Environment"]["Variables"]
+    ]
+    assert variables
+    assert {it["DYNAMIRROR_KEY_SCHEMA"] for it in variables} == {"customer,order"}
+
+
+FILE = """
+[mirror]
+name = "shop"
+[[table]]
+name = "orders"
+keys = { customer = "S", order = "S" }
+stream_arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-01-02T03:04:05.678"
+[[table]]
+name = "users"
+keys = { id = "S" }
+create = true
+[inspector]
+enabled = true
+"""
+
+
+def test_a_file_has_its_own_template_with_all_of_its_tables(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text(FILE)
+    template = render_deployment(read_deployment(str(path)), ZIPS)
+    assert set(template["Parameters"]) == {"S3Bucket", "S3Key", "Architecture"}
+    text = json.dumps(template)
+    assert '"DYNAMIRROR_CONFIG": "mirror.json"' in text
+    found = cfnlint.lint(text, config=ManualArgs(regions=["eu-west-1"]))
+    assert "\n".join(map(str, found)) == ""
+    kinds = [resource["Type"] for resource in template["Resources"].values()]
+    # Two for the replicator, two for the inspector, and one for its queue.
+    assert kinds.count("AWS::Lambda::EventSourceMapping") == 5
+    assert kinds.count("AWS::DynamoDB::Table") == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "field"), [('vpc_id = "vpc-0a1b2c3d"', "subnet_ids"), ("max_azs = 3", "max_azs")]
+)
+def test_a_file_whose_subnets_cdk_would_look_up_is_refused(
+    tmp_path: Path, network: str, field: str
+) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text(f"{FILE}[network]\n{network}\n")
+    with pytest.raises(ConfigError, match=rf"network\.{field}: a template cannot look up"):
+        render_deployment(read_deployment(str(path)), ZIPS)
