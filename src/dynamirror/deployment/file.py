@@ -96,6 +96,9 @@ class Deployment(Sections, frozen=True, kw_only=True):
             "network.public": str(network.public).lower(),
             "cache.kms_key_arn": self.cache.kms_key_arn or "",
         }
+        if self.mirror.stack:
+            # The name of the cache follows from it; a packaged template has it from a parameter.
+            fixed["mirror.stack"] = self.mirror.stack
         if self.cache.kind == "serverless":
             # Subnets that are looked up are not known here.
             if network.subnet_ids:

@@ -1,0 +1,88 @@
+# Uploads the package, and lets CloudFormation deploy its template. All resources of the mirror are
+# in that stack, so that an update is made, or rolled back, as a whole.
+
+data "aws_s3_bucket" "package" {
+  bucket = var.bucket
+}
+
+locals {
+  template = "${var.package}/dynamirror.template.json"
+  # The name of a zip contains a digest of its content.
+  zip = one([
+    for name in fileset(var.package, "dynamirror-*.zip") : name
+    if can(regex("^dynamirror-.+-${var.architecture}-[0-9a-f]{12}\\.zip$", name))
+  ])
+  optional = {
+    TableKeyArn   = var.table_key_arn
+    AlarmTopicArn = var.alarm_topic_arn
+    VpcId         = try(var.vpc.id, null)
+    SubnetIds     = try(join(",", var.vpc.subnet_ids), null)
+
+    CacheName            = try(var.existing_cache.name, null)
+    CacheKind            = try(var.existing_cache.kind, null)
+    CacheHost            = try(var.existing_cache.host, null)
+    CachePort            = try(tostring(var.existing_cache.port), null)
+    CacheUser            = try(var.existing_cache.user, null)
+    CacheReaderUser      = try(var.existing_cache.reader_user, null)
+    CacheSecurityGroupId = try(var.existing_cache.security_group_id, null)
+  }
+}
+
+resource "aws_s3_object" "zip" {
+  bucket      = var.bucket
+  key         = "${var.prefix}${local.zip}"
+  source      = "${var.package}/${local.zip}"
+  source_hash = filemd5("${var.package}/${local.zip}")
+}
+
+resource "aws_s3_object" "template" {
+  bucket      = var.bucket
+  key         = "${var.prefix}${filesha256(local.template)}.template.json"
+  source      = local.template
+  source_hash = filemd5(local.template)
+}
+
+resource "aws_cloudformation_stack" "mirror" {
+  name         = "dynamirror-${var.name}"
+  template_url = "https://${data.aws_s3_bucket.package.bucket_regional_domain_name}/${aws_s3_object.template.key}"
+  capabilities = ["CAPABILITY_IAM"]
+  tags         = var.tags
+
+  parameters = merge(
+    { for name, value in local.optional : name => value if value != null },
+    {
+      MirrorName   = var.name
+      StreamArn    = var.stream_arn
+      KeyNames     = join(",", var.key_names)
+      S3Bucket     = aws_s3_object.zip.bucket
+      S3Key        = aws_s3_object.zip.key
+      Architecture = var.architecture
+      PublicCache  = tostring(var.public)
+      Inspector    = tostring(var.inspector)
+    },
+  )
+
+  lifecycle {
+    precondition {
+      condition     = !var.public || (var.vpc == null && var.existing_cache == null && length(var.application_security_group_ids) == 0)
+      error_message = "public excludes vpc, existing_cache and application_security_group_ids."
+    }
+    precondition {
+      condition     = var.existing_cache == null || var.vpc != null
+      error_message = "existing_cache needs vpc, the VPC of the cache."
+    }
+  }
+}
+
+# Rules of their own, so that the groups may be made in the same run.
+resource "aws_vpc_security_group_ingress_rule" "application" {
+  count = length(var.application_security_group_ids)
+
+  security_group_id            = aws_cloudformation_stack.mirror.outputs["CacheSecurityGroupId"]
+  referenced_security_group_id = var.application_security_group_ids[count.index]
+  description                  = "applications"
+  ip_protocol                  = "tcp"
+  from_port                    = tonumber(aws_cloudformation_stack.mirror.outputs["CachePort"])
+  # A new cache serves replica reads on the second port.
+  to_port = tonumber(aws_cloudformation_stack.mirror.outputs["CachePort"]) + (var.existing_cache == null ? 1 : 0)
+}
