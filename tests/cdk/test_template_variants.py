@@ -33,7 +33,8 @@ def resolved(merged: Template, variant: int, names: dict[str, frozenset[Any]]) -
         name: {"Fn::Equals": [variant in variants, True]} for name, variants in names.items()
     }
     whole = {**merged, "Conditions": conditions, "Parameters": {}}
-    return Resolver(whole, {}).template()["Resources"]
+    resources: Template = Resolver(whole, {}).template()["Resources"]
+    return resources
 
 
 def normalized(resources: Template) -> Template:

@@ -19,6 +19,7 @@ from tests.support.written_docs import ROOT, blocks
 
 from dynamirror.cdk import package
 from dynamirror.cdk.template_parameters import CODE_PARAMETERS, PARAMETERS
+from dynamirror.errors import ConfigError
 
 MODULE = ROOT / "deploy/terraform"
 SAM = ROOT / "deploy/sam"
@@ -234,5 +235,5 @@ def test_names_of_zips_are_digests_and_a_second_build_makes_the_same_bytes(
         with zipfile.ZipFile(asset.path) as archive:
             assert {"mirror.json", "dynamirror/handler.py"} <= set(archive.namelist())
     monkeypatch.setattr(package, "MAX_TEMPLATE_BYTES", 1_000)
-    with pytest.raises(package.ConfigError, match="divide the tables among mirrors"):
+    with pytest.raises(ConfigError, match="divide the tables among mirrors"):
         package.build_package(tmp_path / "a", config=file)

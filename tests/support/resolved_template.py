@@ -59,8 +59,8 @@ class Resolver:
     def value(self, value: Any) -> Any:
         """Return a value without parameters and conditions."""
         if isinstance(value, list):
-            items = [self.value(item) for item in value]
-            return [item for item in items if item is not _NO_VALUE]
+            elements = [self.value(item) for item in value]
+            return [element for element in elements if element is not _NO_VALUE]
         if not isinstance(value, dict):
             return value
         if len(value) == 1:

@@ -2,10 +2,10 @@
 
 import json
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Final
 
-from dynamirror import __version__
 from dynamirror.cdk.asset import Architecture, Asset, build_asset
 from dynamirror.deployment.file import read_deployment
 from dynamirror.errors import ConfigError, DynamirrorError
@@ -91,7 +91,7 @@ def build_package(
 def _build_zip(output: Path, architecture: Architecture, python: str, config: Path | None) -> Asset:
     draft = output / f".{architecture}.zip"
     asset = build_asset(draft, architecture=architecture, python=python, config=config)
-    name = f"dynamirror-{__version__}-{architecture}-{asset.sha256[:_DIGITS]}.zip"
+    name = f"dynamirror-{version('dynamirror')}-{architecture}-{asset.sha256[:_DIGITS]}.zip"
     return Asset(
         path=draft.replace(output / name),
         sha256=asset.sha256,
