@@ -171,7 +171,7 @@ def test_run_mirrors_and_goes_on_after_it_was_killed(mirrored: Mirrored, tmp_pat
         wait_until(lambda: mirrored.compare().differences == 0)
         process.terminate()
         output, errors = process.communicate(timeout=30)
-    assert process.returncode == 143
+    assert process.returncode == 0
     assert output.startswith(f"mirroring table {source.name} into cache 127.0.0.1:")
     assert all("mirror incomplete" in line for line in errors.splitlines())
 

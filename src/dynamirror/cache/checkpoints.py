@@ -5,9 +5,12 @@ from typing import Annotated, Final
 import msgspec
 
 from dynamirror.cache.client import Cache
+from dynamirror.cache.lease import token_prefix
+from dynamirror.cache.scripts import CHECKPOINT
 from dynamirror.cache.stored_record import decode_record, encode_record, report_damage
+from dynamirror.errors import CacheError
 from dynamirror.records.stream_record import parse_stream_arn
-from dynamirror.views.keyspace import checkpoints_key
+from dynamirror.views.keyspace import checkpoints_key, lease_key
 
 _SequenceNumber = Annotated[str, msgspec.Meta(pattern=r"^[0-9]+$")]
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**10)]
@@ -43,11 +46,14 @@ class Checkpoints:
     Args:
         cache: the cache.
         stream_arn: ARN of the stream.
+        token: the lease's token without which nothing is saved; None for no lease.
     """
 
-    def __init__(self, cache: Cache, stream_arn: str) -> None:
+    def __init__(self, cache: Cache, stream_arn: str, *, token: str | None = None) -> None:
         stream = parse_stream_arn(stream_arn)
         self._cache = cache
+        self._table = stream.table
+        self._token = token
         self.key = checkpoints_key(stream.table, stream.epoch)
 
     def load(self) -> dict[str, Checkpoint]:
@@ -73,15 +79,32 @@ class Checkpoints:
         """Save the checkpoint of a shard.
 
         Raises:
-            CacheError: the cache did not take it.
+            CacheError: the cache did not take it, or another process holds the lease.
         """
         text = encode_record(checkpoint)
+        if self._token is not None:
+            self._change_as_holder(self._token, shard_id, text)
+            return
         self._cache.call(self.key, b"HSET", self.key.encode(), shard_id.encode(), text)
 
     def forget(self, shard_id: str) -> None:
         """Remove the checkpoint of a shard.
 
         Raises:
-            CacheError: the cache did not take it.
+            CacheError: the cache did not take it, or another process holds the lease.
         """
+        if self._token is not None:
+            self._change_as_holder(self._token, shard_id, b"")
+            return
         self._cache.call(self.key, b"HDEL", self.key.encode(), shard_id.encode())
+
+    def _change_as_holder(self, token: str, shard_id: str, text: bytes) -> None:
+        lease = lease_key(self._table).encode()
+        command = CHECKPOINT.command(
+            *(self.key.encode(), lease, token_prefix(token), shard_id.encode(), text)
+        )
+        if not self._cache.execute_one(command):
+            raise CacheError(
+                f"{self._cache}: the checkpoint of shard {shard_id} is not saved, because this "
+                f"process does not hold the lease of table {self._table}"
+            )

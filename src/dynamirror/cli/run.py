@@ -11,6 +11,7 @@ import typer
 
 from dynamirror.cache import quarantine
 from dynamirror.cache.completeness_marker import check_views, read_marker
+from dynamirror.cache.lease import Leases
 from dynamirror.cli import options
 from dynamirror.cli.addresses import ListenAddress, listen_address
 from dynamirror.cli.interrupts import interruptible
@@ -28,6 +29,8 @@ from dynamirror.runner.event_source_mapping import EventSourceMapping
 from dynamirror.runner.follower import Follower
 from dynamirror.runner.followers import Followers
 from dynamirror.runner.health_endpoint import HealthEndpoint
+from dynamirror.runner.heartbeat_thread import who_am_i
+from dynamirror.runner.leadership import LEASE_SECONDS, Leadership
 from dynamirror.views.batch_result import BatchResult
 from dynamirror.views.key_spaces import check_tables
 
@@ -96,6 +99,24 @@ def run(
         bool, typer.Option("--page", help="Serve a live page; it shows items.")
     ] = False,
     page_port: Port = None,
+    ha: Annotated[
+        bool,
+        typer.Option("--ha", help="Share the mirror: one process replicates, others stand by."),
+    ] = False,
+    lease: Annotated[
+        float | None,
+        typer.Option(
+            min=2,
+            max=60,
+            metavar="SECONDS",
+            help="With --ha: time after which a leader without a sign of life is replaced. "
+            "[default: 6]",
+        ),
+    ] = None,
+    drain: Annotated[
+        float,
+        typer.Option(min=0.1, metavar="SECONDS", help="Maximum time from SIGTERM to the end."),
+    ] = 20,
     as_json: options.JsonLines = False,
 ) -> None:
     """Mirror tables into a cache, from this process, until stopped.
@@ -103,24 +124,23 @@ def run(
     Keep checkpoints in the cache, and resume there when started again. Rebuild an incomplete
     mirror (new, flushed, or further behind than the stream reaches) meanwhile.
 
+    With --ha, start it two or three times: one process leads, the others take over within seconds.
+
+    After SIGTERM, finish the batches under way, and exit with 0.
+
     Of several tables, one that cannot be followed does not stop the others: it is reported, and
     tried again. The command ends when none is left.
     """
-    options.check_applies("--page-port", given=page_port is not None, needed="--page", present=page)
-    options.check_applies(
-        "--rate", given=rate is not None, needed="--auto-rebuild", present=auto_rebuild
-    )
+    for option, value, needed, present in (
+        ("--page-port", page_port, "--page", page),
+        ("--rate", rate, "--auto-rebuild", auto_rebuild),
+        ("--lease", lease, "--ha", ha),
+    ):
+        options.check_applies(option, given=value is not None, needed=needed, present=present)
     check_option(inspect)
     metrics_address, health_address = _addresses(metrics, health)
     page_address = listen_options(page_port)
-    tables = named_tables(table, config)
-    if not tables:
-        raise ConfigError(
-            "no table is named; give --table NAME, or --config with a file that has a [[table]]"
-        )
-    if page and len(tables) > 1:
-        names = ", ".join(tables)
-        raise OptionError(f"--page: shows one table; name it with --table, one of {names}")
+    tables = _tables(table, config, page=page)
     settings = options.read_settings(cache, tls=tls, config=config).shared_by(len(tables))
     check_tables(settings.views(), tables)
     output = RunOutput(tables, as_json=as_json)
@@ -128,6 +148,10 @@ def run(
     replicator = build(settings, observe=lambda batch: _notify(observers, batch))
     aws, limit = options.read_aws(endpoint_url), Rate(rate)
     _log_to_stderr()
+
+    def leadership_of(name: str) -> Leadership:
+        leases = Leases(replicator.cache, name, who_am_i(), lease or LEASE_SECONDS)
+        return Leadership(leases, name, notify=partial(output.say_of, name))
 
     def follower_of(name: str) -> Follower:
         follower = Follower(
@@ -140,19 +164,20 @@ def run(
             notify=partial(output.say_of, name),
             auto_rebuild=auto_rebuild,
             rate=limit,
+            leadership=leadership_of(name) if ha else None,
         )
         if not new_views:
             _check_views(replicator, name)
         return follower
 
     with ExitStack() as stack:
+        stack.enter_context(interruptible(terminated=0, drain=drain))
         endpoint = None
         canaries = Canaries(aws, replicator, canary, say=output.say_of, is_only=len(tables) == 1)
         inspections = Inspections(aws, settings, replicator, inspect)
         output.tally_of = inspections.tally
         beside = both(canaries.running, inspections.running)
         followers = Followers(tables, follower_of, beside=beside, notify=output.say_of)
-        stack.enter_context(interruptible())
         word = "table" if len(tables) == 1 else "tables"
         output.say(f"mirroring {word} {', '.join(tables)} into {replicator.cache}; Ctrl-C stops")
         if metrics_address is not None:
@@ -170,6 +195,7 @@ def run(
                 health_address.port,
                 why_not_live=followers.why_not_live,
                 why_not_ready=partial(followers.why_not_ready, DEFAULT_MAX_LAG),
+                role=followers.role,
             )
             output.say(f"health at {stack.enter_context(health_endpoint).url}")
         if page:
@@ -184,6 +210,19 @@ def run(
             )
             stack.enter_context(page_of_run)
         followers.follow(output.report, interval=interval)
+
+
+def _tables(named: Sequence[str] | None, config: str | None, *, page: bool) -> tuple[str, ...]:
+    """Return the tables to mirror: one if there is a page."""
+    tables = named_tables(named, config)
+    if not tables:
+        raise ConfigError(
+            "no table is named; give --table NAME, or --config with a file that has a [[table]]"
+        )
+    if page and len(tables) > 1:
+        names = ", ".join(tables)
+        raise OptionError(f"--page: shows one table; name it with --table, one of {names}")
+    return tables
 
 
 def _addresses(
@@ -225,6 +264,10 @@ def _metrics_endpoint(
         follower = followers.follower(table)
         return follower.behind() if follower else {}
 
+    def leads(table: str) -> bool:
+        follower = followers.follower(table)
+        return follower is not None and follower.leads
+
     endpoint = Endpoint(address.port, host=address.host)
     for table in tables:
         endpoint.show_mirror(
@@ -232,6 +275,7 @@ def _metrics_endpoint(
             complete=partial(is_complete, table),
             quarantined=partial(quarantined, table),
             behind=partial(behind, table),
+            leads=partial(leads, table),
         )
     return endpoint
 

@@ -142,8 +142,7 @@ def lines(state: Status) -> Iterator[str]:
     else:
         yield f"table {state.table}: the mirror is incomplete: {state.reason}"
         yield f"  live        {'yes' if state.live else f'no: {state.not_live}'}"
-    if state.replicator is not None:
-        yield f"  replicator  {_replicator(state.replicator)}"
+    yield from _who_runs(state)
     yield f"  stream      {state.stream or 'none yet'}"
     if state.table_stream != state.stream:
         yield f"  the table's {state.table_stream or 'is off'}"
@@ -197,6 +196,13 @@ def _rebuild(state: Status) -> Iterator[str]:
 def _parts(total: TotalProgress | TotalSwept) -> str:
     """Return how many parts are done; empty where their number is not known."""
     return f"{total.parts_done:,} of {total.parts:,} parts, " if total.parts else ""
+
+
+def _who_runs(state: Status) -> Iterator[str]:
+    if state.replicator is not None:
+        yield f"  replicator  {_replicator(state.replicator)}"
+    if state.leader is not None:
+        yield f"  leader      {state.leader.who}, since {_time(state.leader.since)}"
 
 
 def _replicator(replicator: SeenReplicator) -> str:

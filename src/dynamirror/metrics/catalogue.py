@@ -49,7 +49,8 @@ class Origin(StrEnum):
     WATCHDOG = "watchdog"
     WORKER = "state machine, auditor"
     INSPECTOR = "inspector"
-    RUN = "`run --metrics` only, by shard"
+    RUN = "`run --metrics` only"
+    SHARDS = "`run --metrics` only, by shard"
 
 
 class Metric(msgspec.Struct, frozen=True, cache_hash=True):
@@ -228,9 +229,15 @@ SHARD_BEHIND: Final = Metric(
     "ShardBehind",
     Unit.SECONDS,
     Kind.GAUGE,
-    Origin.RUN,
+    Origin.SHARDS,
     "Time that the shard is behind at the most: since it was last read to its end, or since the "
     "newest applied record was created.",
+)
+LEADER: Final = _count(
+    "Leader",
+    Origin.RUN,
+    "1 if this process replicates the table, 0 if it stands by.",
+    Kind.GAUGE,
 )
 CATALOGUE: Final = (
     *(RECORDS, APPLIED, STALE, COALESCED, QUARANTINED, FAILED, REPLICATION_LAG, BATCH_DURATION),
@@ -239,7 +246,7 @@ CATALOGUE: Final = (
     *(CANARY_SEEN, CANARY_LATENCY),
     *(CONSISTENCY_CHECKS, CONSISTENCY_VIOLATIONS, CONSISTENCY_UNDECIDED),
     *(metric(age) for age in AGES for metric in (asked_within, consistent_within)),
-    *(STALENESS, SHARD_BEHIND),
+    *(STALENESS, SHARD_BEHIND, LEADER),
 )
 
 

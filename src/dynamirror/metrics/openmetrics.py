@@ -22,6 +22,7 @@ from dynamirror.metrics.catalogue import (
     CANARY_SEEN,
     CATALOGUE,
     DIMENSION,
+    LEADER,
     MIRROR_COMPLETE,
     QUARANTINE_SIZE,
     SHARD_BEHIND,
@@ -106,6 +107,7 @@ class Endpoint:
         complete: Callable[[], bool | None],
         quarantined: Callable[[], int | None],
         behind: Callable[[], dict[str, float]],
+        leads: Callable[[], bool],
     ) -> None:
         """Serve the state of the mirror of a table, read at each scrape.
 
@@ -114,7 +116,9 @@ class Endpoint:
             complete: returns whether the mirror is complete; None if unknown.
             quarantined: returns the number of items in quarantine; None if unknown.
             behind: returns, by shard, the seconds since it was last read to its end.
+            leads: returns whether this process replicates the table.
         """
+        self.show(table, LEADER, leads)
         self.show(table, MIRROR_COMPLETE, complete)
         self.show(table, QUARANTINE_SIZE, quarantined)
         self._shards.behind[table] = behind

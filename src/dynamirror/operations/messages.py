@@ -6,6 +6,7 @@ import msgspec
 
 from dynamirror.cache.checkpoints import Checkpoint
 from dynamirror.cache.heartbeat import SeenReplicator
+from dynamirror.cache.lease import Lease
 from dynamirror.inspection.tally import Tally
 from dynamirror.recovery.audit import AuditResult
 from dynamirror.recovery.comparison import Comparison, Share
@@ -110,6 +111,7 @@ class Status(msgspec.Struct, frozen=True):
         warnings: the dangers to the mirror, and what to do.
         doubtful: when the cache was last seen to have evicted keys, fences perhaps, in seconds
             since 1970; None if it did not, or all entries were written or compared since.
+        leader: the lease of the process that leads; None where no `run --ha` does.
     """
 
     table: str
@@ -139,6 +141,7 @@ class Status(msgspec.Struct, frozen=True):
     doubtful: int | None = None
     swept: TotalSwept | None = None
     inspection: Tally | None = None
+    leader: Lease | None = None
 
 
 class Vitals(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import CompletenessMarker, read_marker
 from dynamirror.cache.heartbeat import seen_replicator, why_not_live
+from dynamirror.cache.lease import read_lease
 from dynamirror.cache.quarantine import count, overflow
 from dynamirror.inspection.stored import stored_tally
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status
@@ -93,6 +94,7 @@ def read_status(
         max_lag=max_lag,
         replicator=replicator,
         inspection=stored_tally(cache, table),
+        leader=read_lease(cache, table),
     )
 
 

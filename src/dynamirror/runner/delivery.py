@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from math import inf
 from time import monotonic, time
 
 from dynamirror.backoff import Backoff
@@ -35,6 +36,7 @@ class Delivery:
         discover_seconds: pause between requests for new shards.
         record_gap: called with the reason why changes made before now may never be delivered;
             called again after a CacheError.
+        remaining: returns the seconds for which this process may deliver; at 0 the delivery ends.
         clock: monotonic seconds.
         now: seconds since 1970.
     """
@@ -49,6 +51,7 @@ class Delivery:
         poll_seconds: float = 0.25,
         discover_seconds: float = 10.0,
         record_gap: Callable[[str], object] = lambda _reason: None,
+        remaining: Callable[[], float] = lambda: inf,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], float] = time,
     ) -> None:
@@ -63,7 +66,10 @@ class Delivery:
         self._wake = threading.Event()
         self._progress = Progress(clock)
         self._invoker = Invoker(
-            function, self._mapping, self._stop, clock=clock, progress=self._progress
+            *(function, self._mapping, self._stop),
+            clock=clock,
+            progress=self._progress,
+            remaining=remaining,
         )
         self._consumers: dict[str, ShardConsumer] = {}
         self._finished: dict[str, Checkpoint] = {}
@@ -134,9 +140,13 @@ class Delivery:
 
     def stop(self) -> None:
         """End after the invocations under way; what was not delivered is delivered next time."""
+        self.end()
+        self._supervisor.join()
+
+    def end(self) -> None:
+        """Begin to stop, without waiting for it."""
         self._stop.set()
         self._wake.set()
-        self._supervisor.join()
 
     def wait(self, timeout: float) -> bool:
         """Wait until delivery ends by itself; returns whether it has.

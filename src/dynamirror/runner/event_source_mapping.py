@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple, dataclass
 from functools import partial
+from math import inf
 from threading import get_ident
 from time import monotonic, time
 from typing import Any
@@ -80,10 +81,11 @@ class Invocation:
 
     end: float
     clock: Callable[[], float]
+    remaining: Callable[[], float] = lambda: inf
 
     def get_remaining_time_in_millis(self) -> int:
         """Milliseconds until the invocation is ended."""
-        return max(0, round((self.end - self.clock()) * 1000))
+        return max(0, round(min(self.end - self.clock(), self.remaining()) * 1000))
 
 
 @dataclass(slots=True)
@@ -109,6 +111,7 @@ class Invoker:
         stop: set to end.
         clock: monotonic seconds.
         progress: notes each invocation; None for nowhere.
+        remaining: returns the seconds for which this process may deliver; at 0 it sets `stop`.
     """
 
     def __init__(
@@ -119,7 +122,9 @@ class Invoker:
         *,
         clock: Callable[[], float] = monotonic,
         progress: Progress | None = None,
+        remaining: Callable[[], float] = lambda: inf,
     ) -> None:
+        self._remaining = remaining
         self._function = function
         self._mapping = mapping
         self._stop = stop
@@ -144,6 +149,8 @@ class Invoker:
         waiting = _cut(records, self._mapping.batch_size)
         backoff = Backoff(self._stop)  # counts the retries of the batch under way
         while waiting:
+            if self._remaining() <= 0:
+                self._stop.set()
             if self._stop.is_set():
                 return False
             self._progress.note(waiting_thread)
@@ -199,7 +206,8 @@ class Invoker:
             self.counts.invocations += 1
         # Through JSON both ways, as Lambda does it: nothing else can get across.
         event = msgspec.json.decode(msgspec.json.encode({"Records": records}))
-        context = Invocation(self._clock() + self._mapping.timeout, self._clock)
+        end = self._clock() + self._mapping.timeout
+        context = Invocation(end, self._clock, self._remaining)
         try:
             answer = self._function(event, context)
             response = msgspec.json.decode(msgspec.json.encode(answer))

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from math import inf
 from time import monotonic
@@ -20,6 +21,7 @@ from dynamirror.runner.delivery import Delivery
 from dynamirror.runner.event_source_mapping import DeliveryCounts, EventSourceMapping
 from dynamirror.runner.healer import Healer
 from dynamirror.runner.heartbeat_thread import SILENCE_SECONDS, HeartbeatThread
+from dynamirror.runner.leadership import Leadership, Term
 from dynamirror.views.keyspace import probe_key
 from dynamirror.views.view import check_stream
 
@@ -40,6 +42,7 @@ class Follower:
         rate: read units a second that a rebuild may consume, or a limit that others share; None for
             no limit.
         margin: seconds that a rebuild's as-of times lie behind DynamoDB's clock; None: default.
+        leadership: decides when this process replicates the table; None for always.
 
     Raises:
         SourceError: the table cannot be described.
@@ -58,12 +61,17 @@ class Follower:
         auto_rebuild: bool = True,
         rate: float | Rate | None = None,
         margin: int | None = None,
+        leadership: Leadership | None = None,
     ) -> None:
         self._aws = aws
         self._table = table
         self._replicator = replicator
         self._mapping = mapping
         self._notify = notify
+        self._auto_rebuild = auto_rebuild
+        self._rate = rate
+        self._leadership = leadership
+        self._counts = DeliveryCounts()
         self._heartbeat_at = -inf
         self._halt = threading.Event()
         self.delivery: Delivery | None = None  # the delivery of the stream that is followed now
@@ -79,13 +87,7 @@ class Follower:
             stream_arn=self._source.stream_arn,
             margin=margin,
         )
-        self._healer = Healer(
-            self._rebuild,
-            stream_arn=lambda: self._source.stream_arn,
-            notify=notify,
-            auto_rebuild=auto_rebuild,
-            rate=rate,
-        )
+        self._healer = self._new_healer()
 
     @property
     def stream_arn(self) -> str:
@@ -94,8 +96,18 @@ class Follower:
 
     @property
     def complete(self) -> bool | None:
-        """Return whether the mirror is complete; None before the first check."""
-        return self._healer.complete
+        """Return whether the mirror is complete; None before the first check, and in standby."""
+        return self._healer.complete if self.leads else None
+
+    @property
+    def leads(self) -> bool:
+        """Return whether this process replicates the table."""
+        return self._leadership is None or self._leadership.term is not None
+
+    @property
+    def role(self) -> str | None:
+        """Return what this process does while it does not lead, in words; None if it leads."""
+        return None if self._leadership is None else self._leadership.role
 
     def behind(self) -> dict[str, float]:
         """Return, by shard being read, the seconds that it is behind at the most."""
@@ -104,9 +116,13 @@ class Follower:
     def why_not_ready(self, max_lag: float) -> str | None:
         """Return why the mirror is not complete or not live; None if it is both.
 
+        In standby, return why this process could not take over.
+
         Args:
             max_lag: seconds that a live mirror may be behind the table.
         """
+        if self._leadership is not None and not self.leads:
+            return self._leadership.why_not_standing_by()
         if not self.complete:
             return f"the mirror is incomplete: {self._healer.reason}"
         lag = self.delivery.lag() if self.delivery else None
@@ -126,6 +142,8 @@ class Follower:
         Failures that it waits out, of the table or of the cache, are no reason.
         """
         stalled = self.delivery.stalled() if self.delivery else 0.0
+        if self._leadership is not None:
+            stalled = max(stalled, self._leadership.stalled())
         if stalled > _STALLED_SECONDS:
             return f"no progress for {duration(stalled)}: a thread hangs"
         return None
@@ -133,21 +151,30 @@ class Follower:
     def _note_heartbeat(self) -> None:
         self._heartbeat_at = monotonic()
 
-    def follow(self, report: Callable[[DeliveryCounts], None], *, interval: float) -> None:
-        """Deliver until interrupted or stopped.
+    def follow(
+        self,
+        report: Callable[[DeliveryCounts], None],
+        *,
+        interval: float,
+        beside: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> None:
+        """Deliver until interrupted or stopped, whenever this process leads.
 
         Args:
             report: called at each interval with what was done so far.
             interval: seconds between reports.
+            beside: returns what surrounds the work of the leader.
 
         Raises:
             DynamirrorError: there is nothing left to follow; says why.
         """
-        self._healer.start()
-        try:
-            self._follow(report, interval)
-        finally:
-            self._healer.stop()
+        if self._leadership is None:
+            self._lead(report, interval, beside, None)
+            return
+        with self._leadership as leadership:
+            while (term := leadership.wait(self._halt)) is not None:
+                self._lead(report, interval, beside, term)
+                leadership.end(term)
 
     def stop(self) -> None:
         """End `follow` in another thread, after the invocations under way."""
@@ -156,38 +183,73 @@ class Follower:
         if delivery is not None:
             delivery.stop()
 
-    def _follow(self, report: Callable[[DeliveryCounts], None], interval: float) -> None:
-        before = DeliveryCounts()
-        while not self._halt.is_set():
+    def _lead(
+        self,
+        report: Callable[[DeliveryCounts], None],
+        interval: float,
+        beside: Callable[[], AbstractContextManager[None]],
+        term: Term | None,
+    ) -> None:
+        if self._healer.ident is not None:  # that of an earlier term
+            self._healer = self._new_healer()
+        with beside():
+            self._healer.start()
+            try:
+                self._follow(report, interval, term)
+            finally:
+                self._healer.stop()
+        if term is not None:
+            self.delivery, self._heartbeat_at = None, -inf
+
+    def _follow(
+        self, report: Callable[[DeliveryCounts], None], interval: float, term: Term | None
+    ) -> None:
+        def is_over() -> bool:
+            return self._halt.is_set() or (term is not None and not term.holds)
+
+        while not is_over():
             arn = self._source.stream_arn
-            delivery = Delivery(
-                StreamReader(self._aws.streams(), arn),
-                self._replicator,
-                Checkpoints(self._replicator.cache, arn),
-                self._mapping,
-                record_gap=partial(
-                    GapDetector(self._replicator.cache, self._views).record_gap, arn
-                ),
-            )
+            delivery = self._new_delivery(arn, term)
+            if term is not None:
+                term.on_end = delivery.end
             delivery.start()
             self.delivery = delivery
+            before = self._counts
             try:
                 with HeartbeatThread(
-                    self._replicator.cache,
-                    self._table,
-                    arn,
-                    delivery,
+                    *(self._replicator.cache, self._table, arn, delivery),
                     on_written=self._note_heartbeat,
+                    may_write=lambda: term is None or term.holds,
                 ):
                     # `stop` sets it before it reads the delivery, so that none of both is missed.
-                    while not self._halt.is_set() and not delivery.wait(interval):
+                    while not is_over() and not delivery.wait(interval):
                         report(before + delivery.counts)
             finally:
                 delivery.stop()
-                before += delivery.counts
-                report(before)
-            if not self._halt.is_set():
+                self._counts = before + delivery.counts
+                report(self._counts)
+            if not is_over():
                 self._move_on(arn)
+
+    def _new_delivery(self, arn: str, term: Term | None) -> Delivery:
+        cache = self._replicator.cache
+        return Delivery(
+            StreamReader(self._aws.streams(), arn),
+            self._replicator,
+            Checkpoints(cache, arn, token=None if term is None else term.token),
+            self._mapping,
+            record_gap=partial(GapDetector(cache, self._views).record_gap, arn),
+            remaining=(lambda: inf) if term is None else term.remaining,
+        )
+
+    def _new_healer(self) -> Healer:
+        return Healer(
+            self._rebuild,
+            stream_arn=lambda: self._source.stream_arn,
+            notify=self._notify,
+            auto_rebuild=self._auto_rebuild,
+            rate=self._rate,
+        )
 
     def _move_on(self, ended: str) -> None:
         """Find the stream that took over from one that was switched off."""

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from dynamirror.errors import DynamirrorError
@@ -95,6 +96,13 @@ class Followers:
             for table in self._tables.values()
         )
 
+    def role(self) -> str | None:
+        """Return for which tables this process stands by, in words; None if it leads all."""
+        return self._named(
+            (table.name, table.follower.role if table.follower else None)
+            for table in self._tables.values()
+        )
+
     def follow(self, report: Callable[[str, DeliveryCounts], None], *, interval: float) -> None:
         """Deliver until interrupted.
 
@@ -151,8 +159,7 @@ class Followers:
             report(table.name, table.counts)
 
         try:
-            with self._beside(table.name):
-                follower.follow(add, interval=interval)
+            follower.follow(add, interval=interval, beside=partial(self._beside, table.name))
         except DynamirrorError as error:
             self._note(table, error)
         except BaseException as error:

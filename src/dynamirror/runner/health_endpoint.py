@@ -18,13 +18,15 @@ class HealthEndpoint:
     """Serves the health of this process inside `with`.
 
     /livez answers 200 while the process works, and /readyz while the mirror is complete and live;
-    else 503 and the reason.
+    else 503 and the reason. In standby, both name the leader, and /readyz answers 200 while this
+    process could take over.
 
     Args:
         host: the address to listen on.
         port: the port; 0 for any free one.
         why_not_live: returns why this process should be restarted; None while it works.
         why_not_ready: returns why the mirror is not complete or not live; None if it is both.
+        role: returns what this process does while it does not lead; None if it leads.
 
     Raises:
         ConfigError: the address is not available.
@@ -37,8 +39,10 @@ class HealthEndpoint:
         *,
         why_not_live: Callable[[], str | None],
         why_not_ready: Callable[[], str | None],
+        role: Callable[[], str | None] = lambda: None,
     ) -> None:
         class Handler(_Handler):
+            standby = staticmethod(role)
             checks = MappingProxyType(
                 {LIVE_PATH: ("live", why_not_live), READY_PATH: ("ready", why_not_ready)}
             )
@@ -74,6 +78,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     # By path: the answer, and what returns why not.
     checks: Mapping[str, tuple[str, Callable[[], str | None]]]
+    standby: Callable[[], str | None]
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
@@ -83,7 +88,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer, why_not = self.checks[path]
         reason = why_not()
         status = HTTPStatus.OK if reason is None else HTTPStatus.SERVICE_UNAVAILABLE
-        self._answer(status, reason or answer)
+        self._answer(status, reason or "; ".join(filter(None, (answer, self.standby()))))
 
     do_HEAD = do_GET  # noqa: N815 - same
 

@@ -20,6 +20,11 @@ _FIRST_TRY_SECONDS: Final = 0.1
 SILENCE_SECONDS: Final = 10.0
 
 
+def who_am_i() -> str:
+    """Return host and process, as heartbeats and leases name this process."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
 class HeartbeatThread(threading.Thread):
     """Writes a heartbeat every few seconds inside `with`.
 
@@ -30,6 +35,7 @@ class HeartbeatThread(threading.Thread):
         delivery: reads it.
         interval: seconds between heartbeats.
         on_written: called after each heartbeat that the cache took.
+        may_write: returns whether this process replicates the table.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class HeartbeatThread(threading.Thread):
         *,
         interval: float = _INTERVAL_SECONDS,
         on_written: Callable[[], object] = lambda: None,
+        may_write: Callable[[], bool] = lambda: True,
     ) -> None:
         super().__init__(name="heartbeat", daemon=True)
         self._cache = cache
@@ -49,8 +56,9 @@ class HeartbeatThread(threading.Thread):
         self._delivery = delivery
         self._interval = interval
         self._on_written = on_written
+        self._may_write = may_write
         self._halt = threading.Event()
-        self._who = f"{socket.gethostname()}:{os.getpid()}"
+        self._who = who_am_i()
         self._first = True
 
     def __enter__(self) -> Self:
@@ -81,7 +89,7 @@ class HeartbeatThread(threading.Thread):
 
     def _beat(self) -> None:
         behind = self._delivery.lag()
-        if behind is None:
+        if behind is None or not self._may_write():
             return  # a heartbeat would vouch for changes that nobody has looked for
         newest = self._delivery.newest()
         heartbeat = Heartbeat(

@@ -85,6 +85,11 @@ def heartbeats_key(table: str) -> str:
     return f"{RESERVED}{{{table}}}:heartbeats"
 
 
+def lease_key(table: str) -> str:
+    """Return the key of the lease: which of several processes replicates the table."""
+    return f"{RESERVED}{{{table}}}:lease"
+
+
 def inspection_key(table: str) -> str:
     """Return the key of the hash that holds the tally of each process that inspects a table."""
     return f"{RESERVED}{{{table}}}:inspection"

@@ -72,4 +72,10 @@ GAP: Final = Script("gap", fenced=False, keys=1)
 COMPLETE: Final = Script("complete", fenced=False, keys=1)
 HEARTBEAT: Final = Script("heartbeat", fenced=False, keys=1)
 HEARTBEATS: Final = Script("heartbeats", fenced=False, keys=1)
-ALL: Final = (PUT, PUT_HASH, DELETE, PARK, RELEASE, GAP, COMPLETE, HEARTBEAT, HEARTBEATS)
+TAKE_LEASE: Final = Script("take_lease", fenced=False, keys=1)
+RELEASE_LEASE: Final = Script("release_lease", fenced=False, keys=1)
+CHECKPOINT: Final = Script("checkpoint", fenced=False)
+ALL: Final = (
+    *(PUT, PUT_HASH, DELETE, PARK, RELEASE, GAP, COMPLETE, HEARTBEAT, HEARTBEATS),
+    *(TAKE_LEASE, RELEASE_LEASE, CHECKPOINT),
+)
