@@ -24,7 +24,9 @@ from typer.testing import CliRunner
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.heartbeat import Heartbeat, seen_replicator, why_not_live, write_heartbeat
+from dynamirror.cache.lease import Leases
 from dynamirror.cli.commands import app
+from dynamirror.cli.status import lines
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError, OptionError
@@ -230,6 +232,25 @@ def test_a_user_who_may_not_read_the_clock_leaves_a_heartbeat_all_the_same(
     confine("-time")
     place.beat("run", behind=0, silence=10)
     assert place.is_healthy()
+
+
+def test_status_names_the_leader_and_looks_at_its_heartbeat(place: Place) -> None:
+    cache, table = place.cache, place.source.name
+    assert place.status()["leader"] is None
+    for who, behind in (("dead:1", 90.0), ("here:2", 1.0)):
+        heartbeat = Heartbeat(who=who, behind=behind, stream=place.source.arn, silence=10.0)
+        write_heartbeat(cache, table, who, heartbeat, first=True)
+    assert place.status()["replicator"]["who"] == "dead:1", "the one that is furthest behind"
+    leases = Leases(cache, table, "here:2", 30.0)
+    leases.take("token")
+    state = place.operations.status(DEFAULT_MAX_LAG)
+    assert state.leader is not None
+    assert state.leader.who == "here:2"
+    assert state.replicator is not None
+    assert (state.replicator.who, state.replicator.behind < 60) == ("here:2", True)
+    assert any(line.startswith("  leader      here:2, since 20") for line in lines(state))
+    leases.release("token")
+    assert place.status()["leader"] is None
 
 
 def asked(url: str) -> tuple[int, str]:

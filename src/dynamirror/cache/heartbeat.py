@@ -78,25 +78,35 @@ def write_heartbeat(
     cache.execute_one(HEARTBEAT.command(key, name, fields, f"{time():.3f}", forget))
 
 
-def seen_replicator(cache: Cache, table: str) -> SeenReplicator | None:
+def seen_replicator(
+    cache: Cache, table: str, *, leader: str | None = None
+) -> SeenReplicator | None:
     """Return the replicator that was seen last; None where none has left a heartbeat.
 
     Of several that run side by side, the one that is furthest behind counts.
+
+    Args:
+        cache: the cache.
+        table: the table's name.
+        leader: the process that the lease names, whose heartbeat alone counts if there is one.
 
     Raises:
         CacheError: the cache cannot be read.
     """
     clock, flat = cache.execute_one(HEARTBEATS.command(heartbeats_key(table).encode()))
-    return replicator_in(table, flat, float(clock) if clock else time())
+    return replicator_in(table, flat, float(clock) if clock else time(), leader=leader)
 
 
-def replicator_in(table: str, stored: Sequence[bytes], now: float) -> SeenReplicator | None:
+def replicator_in(
+    table: str, stored: Sequence[bytes], now: float, *, leader: str | None = None
+) -> SeenReplicator | None:
     """Return the replicator of `seen_replicator` from the heartbeats as they are stored.
 
     Args:
         table: the table's name.
         stored: the names and heartbeats of all replicators, in turn.
         now: seconds since 1970 by the cache's clock.
+        leader: as for `seen_replicator`.
     """
     key = heartbeats_key(table)
     heartbeats = [
@@ -106,6 +116,7 @@ def replicator_in(table: str, stored: Sequence[bytes], now: float) -> SeenReplic
         # A later one is of before the clock went back, as with another node: it proves nothing.
         and heartbeat.at <= now + _SIDE_BY_SIDE_SECONDS
     ]
+    heartbeats = [beat for beat in heartbeats if beat.who == leader] or heartbeats
     if not heartbeats:
         return None
     newest = max(heartbeat.at for heartbeat in heartbeats)

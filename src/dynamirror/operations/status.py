@@ -52,7 +52,8 @@ def read_status(
     written = canary.at / 1000 if canary else None
     checkpoints = Checkpoints(cache, stream).load() if stream else {}
     at = time.time()  # after both reads, so that neither is later
-    replicator = seen_replicator(cache, table)
+    leader = read_lease(cache, table)
+    replicator = seen_replicator(cache, table, leader=leader.who if leader else None)
     not_live = why_not_live(replicator, max_lag)
     nodes = eviction.read_memory(cache)
     policy = eviction.policy(nodes)
@@ -94,7 +95,7 @@ def read_status(
         max_lag=max_lag,
         replicator=replicator,
         inspection=stored_tally(cache, table),
-        leader=read_lease(cache, table),
+        leader=leader,
     )
 
 
