@@ -271,3 +271,11 @@ def test_views_that_are_parsed_from_text_are_named_as_the_usual_file() -> None:
 def test_a_user_without_a_way_to_prove_it_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"^environment: ELASTICACHE_USER goes with "):
         from_env(ELASTICACHE_USER="mirror")
+
+
+@pytest.mark.parametrize("name", ["ELASTICACHE_PASSWORD", "ELASTICACHE_AUTH_TOKEN"])
+def test_a_secret_in_the_environment_is_refused_and_not_repeated(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"^environment: {name}: .*_PASSWORD_FILE") as error:
+        Settings.from_env({"ELASTICACHE_HOST": "h", name: "hunter2"})
+    assert "hunter2" not in str(error.value)
+    assert Settings.from_env({"ELASTICACHE_HOST": "h", name: ""}).host == "h"

@@ -54,6 +54,10 @@ _VARIABLES = {
 }
 
 
+# What others read a password from. Other processes and many a log show the environment.
+_SECRETS = ("ELASTICACHE_PASSWORD", "ELASTICACHE_AUTH_TOKEN")
+
+
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get):
     """The cache's address and how to use it; each argument begins with its environment variable.
 
@@ -150,8 +154,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         """Read the settings from environment variables; empty ones count as unset.
 
         Raises:
-            ConfigError: a variable is missing or wrong; names it.
+            ConfigError: a variable is missing or wrong, or holds a secret; names it.
         """
+        for name in _SECRETS:
+            if env.get(name):
+                raise ConfigError(
+                    f"environment: {name}: a secret does not belong into the environment; write it "
+                    "to a file that ELASTICACHE_PASSWORD_FILE names, or use ELASTICACHE_SECRET_ARN "
+                    "or IAM"
+                )
         known = {name: env[name] for name in _VARIABLES.values() if env.get(name)}
         for name, value in known.items():
             if not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):

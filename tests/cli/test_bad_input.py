@@ -199,6 +199,13 @@ def test_an_address_is_taken_apart_at_its_port(
     assert fails("verify", *where, "--cache", address).startswith(sentence)
 
 
+@pytest.mark.parametrize("address", ["u:hunter2@h:6379", "rediss://u:hunter2@h", "hunter2@h"])
+def test_a_password_in_an_address_is_refused_and_not_repeated(fails: Command, address: str) -> None:
+    sentence = fails("run", "--table", "t", "--cache", address, status=2)
+    assert sentence.startswith("--cache: must be HOST[:PORT]; ")
+    assert "hunter2" not in sentence
+
+
 @pytest.mark.parametrize("percent", ["0", "-1", "101", "nan"])
 def test_a_wrong_share_is_a_wrong_option(fails: Command, percent: str) -> None:
     assert fails("verify", "--table", "users", "--sample", percent, status=2) == (

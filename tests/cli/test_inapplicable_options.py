@@ -38,6 +38,7 @@ def refused(
         (("demo", "--no-page", "--page-port", "8080"), "--page-port", "--page"),
         (("run", *TABLE, "--page-port", "8080"), "--page-port", "--page"),
         (("run", *TABLE, "--no-auto-rebuild", "--rate", "5"), "--rate", "--auto-rebuild"),
+        (("run", *TABLE, "--lease", "5"), "--lease", "--ha"),
         (("status", *TABLE, "--interval", "1"), "--interval", "--watch"),
         (("verify", *TABLE, "--new-views"), "--new-views", "--repair"),
         (("cost", "--endpoint-url", "http://127.0.0.1:1"), "--endpoint-url", "--table"),

@@ -132,3 +132,10 @@ def test_keys_are_in_the_order_of_their_numbers() -> None:
         "users:9a",
         "users:10",
     ]
+
+
+def test_a_process_that_stands_by_names_the_leader() -> None:
+    found = mirror_condition(
+        running=False, behind=None, observation=Observation(rows=(WRONG,)), standby="a:1 leads"
+    )
+    assert found == (Condition.STANDBY, "This process stands by: a:1 leads.")

@@ -89,7 +89,7 @@ def test_one_leads_and_the_lease_names_it(cache: Cache, first: Process, second: 
     assert term.remaining() == SECONDS
     assert second.look() is None
     assert second.leadership.leader == "a:1"
-    assert second.leadership.role == "standby: a:1 leads"
+    assert second.leadership.role == "a:1 leads"
     lease = read_lease(cache, TABLE)
     assert lease is not None
     assert (lease.who, lease.seconds, lease.token) == ("a:1", SECONDS, term.token)

@@ -184,8 +184,13 @@ def _address(text: str) -> tuple[str, str]:
     """Return host and port of a cache's address; an empty port where it has none.
 
     Raises:
-        OptionError: the port is no port.
+        OptionError: the port is no port, or there is a user before the host.
     """
+    if "@" in text:  # the rest may be a password, which no sentence repeats
+        raise OptionError(
+            "--cache: must be HOST[:PORT]; ELASTICACHE_USER names a user, and "
+            "ELASTICACHE_PASSWORD_FILE the file with the password"
+        )
     # The colons of an IPv6 address are no port's, unless it stands in brackets.
     match = re.fullmatch(
         r"\[(?P<six>.*)\](?::(?P<port6>.*))?|(?P<host>[^:]*)(?::(?P<port>[^:]*))?", text

@@ -7,7 +7,11 @@ IN_SYNC_SECONDS = 3.0
 
 
 def mirror_condition(
-    *, running: bool, behind: float | None, observation: Observation
+    *,
+    running: bool,
+    behind: float | None,
+    observation: Observation,
+    standby: str | None = None,
 ) -> tuple[Condition, str]:
     """Return the most serious condition that holds, as a word and a sentence.
 
@@ -15,7 +19,10 @@ def mirror_condition(
         running: whether the replicator runs.
         behind: upper bound of the lag in seconds; None while unknown.
         observation: the latest read of table and cache.
+        standby: what this process does while another replicates; None if it replicates itself.
     """
+    if standby is not None:
+        return Condition.STANDBY, f"This process stands by: {standby}."
     wrong = sum(row.verdict.is_wrong for row in observation.rows)
     if not running:
         return Condition.STOPPED, "The replicator is stopped. Changes wait in the stream."

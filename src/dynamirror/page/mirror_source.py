@@ -36,6 +36,7 @@ class MirrorSource:
         pinned: returns items whose entries the page always shows.
         probe_key: key of the entry that measures the lag; None for none.
         inspection: returns what inspectors have measured; None where none runs.
+        standby: returns who leads while this process stands by; None while it replicates.
     """
 
     title: str
@@ -53,6 +54,7 @@ class MirrorSource:
     pinned: Callable[[], Sequence[Item]] = tuple
     probe_key: str | None = None
     inspection: Callable[[], Inspection | None] = lambda: None
+    standby: Callable[[], str | None] = lambda: None
 
     @property
     def table(self) -> str:

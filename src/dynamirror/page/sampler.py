@@ -86,7 +86,10 @@ class Sampler(threading.Thread):
             return
         observation = self._observer.observe(delivery)
         condition, detail = mirror_condition(
-            running=delivery is not None, behind=behind, observation=observation
+            running=delivery is not None,
+            behind=behind,
+            observation=observation,
+            standby=mirror.standby(),
         )
         lags = mirror.lags[:] if mirror.lags else ()
         self._state = PageState(

@@ -14,6 +14,7 @@ from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.server import LivePage
 from dynamirror.replication.replicator import Replicator
 from dynamirror.runner.follower import Follower
+from dynamirror.runner.heartbeat_thread import who_am_i
 from dynamirror.settings import Settings
 from dynamirror.views.batch_result import Tally
 
@@ -79,7 +80,7 @@ def run_page(
     views = replicator.views.bind(describe_table(client, table).schema)
     with closing(Cache(settings)) as cache:
         mirror = MirrorSource(
-            title=f"DynamoDB table {table} → {cache}",
+            title=f"DynamoDB table {table} → {cache}, by {who_am_i()}",
             cache=cache,
             views=views,
             client=client,
@@ -87,6 +88,7 @@ def run_page(
             delivery=lambda: follower.delivery,
             tally=tally,
             inspection=lambda: stored_tally(cache, table),
+            standby=lambda: follower.role,
         )
         with LivePage(mirror, port=port, host=host, interval=_RUN_INTERVAL) as page:
             yield page

@@ -32,6 +32,7 @@ class Condition(StrEnum):
     DIFFERS = "Not in sync"
     INCOMPLETE = "Incomplete"
     STOPPED = "Stopped"
+    STANDBY = "Standby"
 
 
 @dataclass(frozen=True, slots=True)

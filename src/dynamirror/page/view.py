@@ -21,6 +21,7 @@ _ICONS = {
     Condition.DIFFERS: "error",
     Condition.INCOMPLETE: "warning",
     Condition.STOPPED: "pause_circle",
+    Condition.STANDBY: "pause_circle",
 }
 _TONES = {
     Condition.IN_SYNC: "good",
@@ -28,6 +29,7 @@ _TONES = {
     Condition.DIFFERS: "bad",
     Condition.INCOMPLETE: "bad",
     Condition.STOPPED: "rest",
+    Condition.STANDBY: "rest",
 }
 # The figures, as label and definition.
 _LAGS = {

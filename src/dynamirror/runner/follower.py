@@ -106,7 +106,7 @@ class Follower:
 
     @property
     def role(self) -> str | None:
-        """Return what this process does while it does not lead, in words; None if it leads."""
+        """Return who leads while this process stands by, in words; None if it leads."""
         return None if self._leadership is None else self._leadership.role
 
     def behind(self) -> dict[str, float]:

@@ -98,10 +98,11 @@ class Followers:
 
     def role(self) -> str | None:
         """Return for which tables this process stands by, in words; None if it leads all."""
-        return self._named(
+        leaders = self._named(
             (table.name, table.follower.role if table.follower else None)
             for table in self._tables.values()
         )
+        return None if leaders is None else f"standby: {leaders}"
 
     def follow(self, report: Callable[[str, DeliveryCounts], None], *, interval: float) -> None:
         """Deliver until interrupted.

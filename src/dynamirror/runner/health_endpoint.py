@@ -18,7 +18,7 @@ class HealthEndpoint:
     """Serves the health of this process inside `with`.
 
     /livez answers 200 while the process works, and /readyz while the mirror is complete and live;
-    else 503 and the reason. In standby, both name the leader, and /readyz answers 200 while this
+    else 503 and the reason. In standby, both name who leads, and /readyz answers 200 while this
     process could take over.
 
     Args:

@@ -117,11 +117,8 @@ class Leadership:
 
     @property
     def role(self) -> str | None:
-        """Return what this process does while it does not lead, in words; None if it leads."""
-        if self.term is not None:
-            return None
-        leader = self.leader
-        return f"standby: {leader or 'nobody'} leads"
+        """Return who leads while this process stands by, in words; None if it leads."""
+        return None if self.term is not None else f"{self.leader or 'nobody'} leads"
 
     def why_not_standing_by(self) -> str | None:
         """Return why this process could not take over; None if it could."""
