@@ -23,9 +23,13 @@ def mirror_condition(
     """
     if standby is not None:
         return Condition.STANDBY, f"This process stands by: {standby}."
-    wrong = sum(row.verdict.is_wrong for row in observation.rows)
     if not running:
         return Condition.STOPPED, "The replicator is stopped. Changes wait in the stream."
+    return _running_condition(behind, observation)
+
+
+def _running_condition(behind: float | None, observation: Observation) -> tuple[Condition, str]:
+    wrong = sum(row.verdict.is_wrong for row in observation.rows)
     if observation.trouble:
         trouble = _sentence(observation.trouble)
         return Condition.CATCHING_UP, f"{trouble} Nothing is lost: changes wait in the stream."
