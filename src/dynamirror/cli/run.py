@@ -172,6 +172,7 @@ def run(
 
     with ExitStack() as stack:
         stack.enter_context(interruptible(terminated=0, drain=drain))
+        stack.callback(replicator.cache.close)
         endpoint = None
         canaries = Canaries(aws, replicator, canary, say=output.say_of, is_only=len(tables) == 1)
         inspections = Inspections(aws, settings, replicator, inspect)
