@@ -9,8 +9,9 @@ SEEDS ?= 5
 SECONDS ?= 20
 WORLDS ?= 1000
 CALLS ?= 3000
+RUNS ?= 20
 
-.PHONY: help demo test test-fast check bench fences chaos soak worlds conformance scale scale-replication docs screenshots synth cdk deploy-local package lock clean
+.PHONY: help demo test test-fast check bench fences chaos availability soak worlds conformance scale scale-replication docs screenshots synth cdk deploy-local package lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -43,6 +44,9 @@ fences: $(VENV)/.dev ## measure what a fence costs as a key, and as a field of a
 
 chaos: $(VENV)/.dev ## break everything under a live writer, SEEDS times for SECONDS each
 	@$(BIN)/python -m chaos --seeds $(SEEDS) --seconds $(SECONDS) $(ARGS)
+
+availability: $(VENV)/.dev ## kill, pause and stop the processes of run --ha at random, in RUNS runs
+	@$(BIN)/python -m chaos.availability --runs $(RUNS) --seconds $(SECONDS) $(ARGS)
 
 soak: $(VENV)/.dev ## break everything under 5,000 changes a second, and inspect each of them
 	@$(BIN)/python -m soak $(ARGS)
