@@ -19,6 +19,7 @@ from dynamirror.cache.answers import Failure
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
+from dynamirror.cache.lease import Leases, read_lease
 from dynamirror.cache.quarantine import ParkedItem
 from dynamirror.cache.scripts import Command
 from dynamirror.cache.writer import apply
@@ -125,6 +126,19 @@ def test_parking_and_positions_work(login: Login, admin: Cache) -> None:
     positions = Checkpoints(cache, STREAM)
     positions.save("shard", Checkpoint("1"))
     assert positions.load() == {"shard": Checkpoint("1")}
+
+
+def test_the_lease_of_several_processes_works(login: Login) -> None:
+    cache = login(OPERATOR)
+    leases = Leases(cache, "users", "a:1", 30.0)
+    lease = leases.take("token")
+    assert lease is not None
+    assert read_lease(cache, "users") == lease
+    held = Checkpoints(cache, STREAM, token="token")
+    held.save("shard", Checkpoint("2"))
+    held.forget("shard")
+    assert leases.release("token")
+    assert leases.read() != lease
 
 
 def refused(cache: Cache, *words: str) -> str:
