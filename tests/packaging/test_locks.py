@@ -46,3 +46,15 @@ def test_the_demo_needs_no_development_tools() -> None:
     # The demo's own dependencies need these, too.
     shared = {"certifi", "flit-core", "markdown-it-py"}
     assert names(PROJECT["dependency-groups"]["dev"]) & demo <= shared
+
+
+def test_the_image_needs_the_command_line_only_in_the_versions_of_the_widest_lock() -> None:
+    extras = PROJECT["project"]["optional-dependencies"]
+    run = pinned(ROOT / "requirements/run.txt")
+    assert names([*PROJECT["project"]["dependencies"], *extras["cli"]]) - run == set()
+    assert names([*extras["local"][1:], *extras["cdk"]]) & run == set()
+    versions = {
+        lock: set(re.findall(r"^\S+==[^ \\]+", (ROOT / lock).read_text("utf-8"), re.MULTILINE))
+        for lock in ("requirements/run.txt", "requirements/dev.txt")
+    }
+    assert versions["requirements/run.txt"] <= versions["requirements/dev.txt"]
