@@ -5,9 +5,15 @@ import os
 from dynamirror.dynamodb.client import Aws
 from dynamirror.emulators.dynamodb import create_table
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Create the table that DYNAMODB_TABLE names."""
     name = os.environ["DYNAMODB_TABLE"]
     client = Aws.from_env().dynamodb()
     if name not in client.list_tables()["TableNames"]:
         create_table(client, name, {"id": "S"})
     print(f"table {name} is there")
+
+
+if __name__ == "__main__":
+    main()

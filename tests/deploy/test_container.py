@@ -9,11 +9,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from tests.support.deadlines import wait_until
 from tests.support.dockerfile import Image, build, parse, why_not
-from tests.support.streams import Source
+from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
@@ -22,10 +24,18 @@ from dynamirror.emulators.valkey import EmbeddedValkey
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = ROOT / "deploy/docker/Dockerfile"
+COMPOSE = DOCKERFILE.with_name("compose.yaml")
 STEPS = parse(DOCKERFILE.read_text(encoding="utf-8"))
 HADOLINT = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+DOCKER = shutil.which("docker")
 # 143 is SIGTERM's, after everything has been put in order.
 ENDED = {0, 128 + signal.SIGTERM}
+
+
+def has_compose() -> bool:
+    """Return whether this machine's Docker has the plugin."""
+    words = [DOCKER or "false", "compose", "version"]
+    return subprocess.run(words, capture_output=True, check=False).returncode == 0
 
 
 @pytest.fixture(scope="module")
@@ -34,13 +44,6 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     if reason := why_not():
         pytest.skip(reason)
     return build(DOCKERFILE, ROOT, tmp_path_factory.mktemp("image"))
-
-
-@pytest.fixture
-def env(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> dict[str, str]:
-    """Name a table and an empty cache, as `docker run --env` does."""
-    assert cache
-    return {"AWS_ENDPOINT_URL": dynamodb.endpoint_url, **valkey.settings().to_env()}
 
 
 def at_other_ports(words: list[str], ports: Mapping[int, int]) -> list[str]:
@@ -52,23 +55,44 @@ def at_other_ports(words: list[str], ports: Mapping[int, int]) -> list[str]:
     return other_words
 
 
-def test_a_container_that_can_write_nothing_mirrors_until_sigterm(
-    image: Image, env: dict[str, str], dynamodb: EmbeddedDynamoDB, cache: Cache
+@pytest.fixture
+def services(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> Any:
+    """Return the services of the compose file, whose servers are this machine's."""
+    assert cache
+    text = COMPOSE.read_text(encoding="utf-8")
+    text = text.replace("http://dynamodb:4566", dynamodb.endpoint_url)
+    services = msgspec.yaml.decode(text)["services"]
+    for service in services.values():
+        service.setdefault("environment", {}).update(
+            valkey.settings().to_env(), DYNAMODB_TABLE=f"compose-{valkey.port}"
+        )
+    return services
+
+
+def test_containers_that_can_write_nothing_mirror_until_sigterm(
+    image: Image, services: Any, cache: Cache
 ) -> None:
-    source = Source(dynamodb)
-    source.put("1", name={"S": "Ada"})
+    env = services["mirror"]["environment"]
+    shutil.copy(COMPOSE.with_name("table.py"), image.root)
+    table = image.start(services["table"]["entrypoint"], env)
+    assert (table.communicate()[0], table.returncode) == (
+        f"table {env['DYNAMODB_TABLE']} is there\n",
+        0,
+    )
     ports = {port: free_port() for port in image.ports}
     health = at_other_ports(image.health, ports)
-    process = image.start(
-        [*image.entrypoint, *at_other_ports(image.command, ports)],
-        {**env, "DYNAMODB_TABLE": source.name},
-    )
+    process = image.start([*image.entrypoint, *at_other_ports(image.command, ports)], env)
     try:
-        key = f"{source.name}:1"
-        wait_until(lambda: cache.call(key, b"GET", key) is not None or process.poll() is not None)
+        writer = image.start(
+            [*image.entrypoint, *services["writer"]["command"], "--count", "30", "--seed", "1"], env
+        )
+        assert "30 written" in writer.communicate()[0]
+        keys = f"{env['DYNAMODB_TABLE']}:*"
+        wait_until(lambda: list(keys_in(cache, keys)) or process.poll() is not None)
         assert process.poll() is None, process.communicate()[0]
-        source.put("1", name={"S": "Grace"})
-        wait_until(lambda: json.loads(cache.call(key, b"GET", key))["name"] == "Grace")
+        verify = image.start([*image.entrypoint, "verify", "--settle", "5"], env)
+        output, _errors = verify.communicate()
+        assert verify.returncode == 0, output
         healthy = image.start(health, {})
         assert (healthy.communicate()[0], healthy.returncode) == ("", 0)
         process.send_signal(signal.Signals[image.stop_signal])
@@ -144,3 +168,37 @@ def test_the_final_stage_runs_nothing_and_ends_as_an_orchestrator_expects() -> N
     # In JSON, since a shell would take the signal.
     assert final["ENTRYPOINT"].words == ["dynamirror"]
     assert final["CMD"].words[0] == "run"
+
+
+def test_every_service_of_the_compose_file_is_closed_in_and_seen_by_this_machine_only() -> None:
+    services = msgspec.yaml.decode(COMPOSE.read_text(encoding="utf-8"))["services"]
+    assert set(services) == {"valkey", "dynamodb", "table", "mirror", "writer"}
+    for name, service in services.items():
+        assert service["read_only"], name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ())), name
+        for needed, how in service.get("depends_on", {}).items():
+            is_checked = "healthcheck" in services[needed] or needed == "mirror"
+            assert is_checked or how["condition"] == "service_completed_successfully", needed
+        if "build" in service:
+            context = COMPOSE.parent / service["build"]["context"]
+            assert context / service["build"]["dockerfile"] == COMPOSE.parent / "../.." / (
+                DOCKERFILE.relative_to(ROOT)
+            )
+            lock = service["build"].get("args", {}).get("LOCK", "run")
+            assert (ROOT / f"requirements/{lock}.txt").is_file()
+        for volume in service.get("volumes", ()):
+            assert (COMPOSE.parent / volume.partition(":")[0]).is_file()
+
+
+@pytest.mark.skipif(not has_compose(), reason="needs docker compose")
+def test_docker_compose_accepts_the_file() -> None:
+    assert DOCKER is not None
+    done = subprocess.run(
+        [DOCKER, "compose", "--file", str(COMPOSE), "config", "--quiet"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
