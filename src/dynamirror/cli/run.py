@@ -31,6 +31,7 @@ from dynamirror.runner.followers import Followers
 from dynamirror.runner.health_endpoint import HealthEndpoint
 from dynamirror.runner.heartbeat_thread import who_am_i
 from dynamirror.runner.leadership import LEASE_SECONDS, Leadership
+from dynamirror.runner.service_manager import reported_to_systemd
 from dynamirror.views.batch_result import BatchResult
 from dynamirror.views.key_spaces import check_tables
 
@@ -173,7 +174,6 @@ def run(
     with ExitStack() as stack:
         stack.enter_context(interruptible(terminated=0, drain=drain))
         stack.callback(replicator.cache.close)
-        endpoint = None
         canaries = Canaries(aws, replicator, canary, say=output.say_of, is_only=len(tables) == 1)
         inspections = Inspections(aws, settings, replicator, inspect)
         output.tally_of = inspections.tally
@@ -210,6 +210,7 @@ def run(
                 say=output.say,
             )
             stack.enter_context(page_of_run)
+        stack.enter_context(reported_to_systemd(followers.why_not_live))
         followers.follow(output.report, interval=interval)
 
 
