@@ -1,5 +1,6 @@
 """The ECS service: valid, with the least rights, and true of the image."""
 
+import inspect
 import re
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from cfnlint import api as cfnlint
 from cfnlint.config import ManualArgs
 from tests.support.dockerfile import parse
 from tests.support.written_docs import check_command
+
+from dynamirror.cli.run import run
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "deploy/ecs/service.yaml").read_text(encoding="utf-8")
@@ -62,7 +65,8 @@ def test_every_right_names_what_it_is_for(role: str) -> None:
 
 
 def test_the_container_runs_as_the_image_does_and_writes_nothing() -> None:
-    assert CONTAINER["Command"] == IMAGE["CMD"].words
+    assert [word for word in CONTAINER["Command"] if word != "--ha"] == IMAGE["CMD"].words
+    assert "--ha" in CONTAINER["Command"]
     assert check_command(["dynamirror", *CONTAINER["Command"]]) == []
     assert CONTAINER["User"] == IMAGE["USER"].text
     health = msgspec.json.decode(IMAGE["HEALTHCHECK"].text.removeprefix("CMD "))
@@ -74,7 +78,7 @@ def test_the_container_runs_as_the_image_does_and_writes_nothing() -> None:
 
 
 def test_the_container_has_time_to_finish_its_batches_and_no_secret_in_its_environment() -> None:
-    assert CONTAINER["StopTimeout"] == 30
+    assert CONTAINER["StopTimeout"] > inspect.signature(run).parameters["drain"].default
     names = {variable["Name"] for variable in CONTAINER["Environment"]}
     known = (ROOT / "docs/settings.md").read_text(encoding="utf-8")
     assert [name for name in names if f"`{name}`" not in known] == []

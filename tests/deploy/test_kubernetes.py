@@ -1,7 +1,9 @@
 """The Kubernetes manifests: valid, complete, restricted, and true of the image."""
 
+import inspect
 import shutil
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from tests.support.dockerfile import parse
 from tests.support.manifests import FOLDER, resource, resources, settings
 from tests.support.written_docs import check_command
 
+from dynamirror.cli.run import run
 from dynamirror.runner.health_endpoint import LIVE_PATH, READY_PATH
 from dynamirror.settings import Settings, load_views
 
@@ -75,12 +78,13 @@ def test_user_command_and_ports_are_those_of_the_image() -> None:
     }
     security = pod()["securityContext"]
     assert f"{security['runAsUser']}:{security['runAsGroup']}" == steps["USER"].text
-    assert container()["args"] == steps["CMD"].words
+    assert [word for word in container()["args"] if word != "--ha"] == steps["CMD"].words
     ports = {port["name"]: port["containerPort"] for port in container()["ports"]}
     assert " ".join(map(str, ports.values())) == steps["EXPOSE"].text
     assert check_command(["dynamirror", *container()["args"]]) == []
-    assert container()["args"][2].endswith(f":{ports['health']}")
-    assert container()["args"][4].endswith(f":{ports['metrics']}")
+    options = dict(pairwise(container()["args"]))
+    assert options["--health"].endswith(f":{ports['health']}")
+    assert options["--metrics"].endswith(f":{ports['metrics']}")
 
 
 def test_a_pod_is_restarted_by_its_liveness_and_counted_by_its_readiness() -> None:
@@ -97,6 +101,12 @@ def test_a_pod_is_restarted_by_its_liveness_and_counted_by_its_readiness() -> No
 def test_one_of_two_pods_stays_while_nodes_are_drained() -> None:
     assert resource("Deployment")["spec"]["replicas"] == 2
     assert resource("PodDisruptionBudget")["spec"]["minAvailable"] == 1
+    assert "--ha" in container()["args"]
+
+
+def test_a_pod_has_time_to_drain() -> None:
+    drain = inspect.signature(run).parameters["drain"].default
+    assert pod()["terminationGracePeriodSeconds"] > drain
 
 
 @pytest.mark.parametrize("kind", ["Deployment", "PodDisruptionBudget", "NetworkPolicy", "Service"])
