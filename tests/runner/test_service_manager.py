@@ -2,6 +2,7 @@
 
 import os
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -57,6 +58,19 @@ def test_an_error_inside_stops_it_too(systemd: socket.socket) -> None:
         reported_to_systemd(lambda: None, environment(systemd)),
     ):
         raise ZeroDivisionError
+    assert waiting(systemd) == ["READY=1", "STOPPING=1"]
+
+
+def test_a_signal_while_the_watchdog_starts_stops_it_too(
+    systemd: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(_thread: threading.Thread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    env = environment(systemd, WATCHDOG_USEC="1000")
+    with pytest.raises(KeyboardInterrupt), reported_to_systemd(lambda: None, env):
+        pass
     assert waiting(systemd) == ["READY=1", "STOPPING=1"]
 
 

@@ -44,15 +44,15 @@ def reported_to_systemd(
         watchdog = threading.Thread(
             target=watch, args=(_watchdog_seconds(env) / 2,), name="systemd watchdog", daemon=True
         )
-        send("READY=1")
-        if _watchdog_seconds(env):
-            watchdog.start()
-        try:
+        try:  # a signal may come as soon as systemd knows that the process is ready
+            send("READY=1")
+            if _watchdog_seconds(env):
+                watchdog.start()
             yield
         finally:
             send("STOPPING=1")
             ended.set()
-            if watchdog.ident is not None:
+            if watchdog.is_alive():
                 watchdog.join()
 
 
