@@ -69,9 +69,19 @@ def limit(nodes: list[NodeMemory]) -> int | None:
 
 def is_full(nodes: list[NodeMemory]) -> bool:
     """Return whether a node reports that it uses nearly all of its memory."""
-    return any(
-        node.maxmemory and node.used_memory and node.used_memory > _FULL * node.maxmemory
-        for node in nodes
+    share = memory_share(nodes)
+    return share is not None and share > _FULL
+
+
+def memory_share(nodes: list[NodeMemory]) -> float | None:
+    """Return the share of its limit that the fullest node uses; None if no limit is known."""
+    return max(
+        (
+            node.used_memory / node.maxmemory
+            for node in nodes
+            if node.maxmemory and node.used_memory
+        ),
+        default=None,
     )
 
 

@@ -19,6 +19,7 @@ from dynamirror.cli.page import Port, listen_options, of_run
 from dynamirror.cli.run_canaries import Canaries
 from dynamirror.cli.run_inspections import Inspections, both, check_option
 from dynamirror.cli.run_output import RunOutput
+from dynamirror.cli.run_upkeep import show_upkeep
 from dynamirror.cli.table_mirror import named_tables
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, ConfigError, OptionError
@@ -185,9 +186,7 @@ def run(
             endpoint = _metrics_endpoint(metrics_address, replicator, followers, tables)
             stack.enter_context(endpoint)
             observers.append(endpoint.observe)
-            if inspect is not None:
-                for name in tables:
-                    endpoint.show_inspection(name, partial(inspections.measured, name))
+            inspections.show(endpoint, tables)
             canaries.add = endpoint.add
             output.say(f"metrics at {endpoint.url}")
         if health_address is not None:
@@ -272,6 +271,7 @@ def _metrics_endpoint(
 
     endpoint = Endpoint(address.port, host=address.host)
     for table in tables:
+        show_upkeep(endpoint, table, replicator.cache, followers)
         endpoint.show_mirror(
             table,
             complete=partial(is_complete, table),

@@ -1,7 +1,8 @@
 """The inspections of `run`, one for each table."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import Aws
@@ -9,7 +10,8 @@ from dynamirror.errors import ConfigError, OptionError
 from dynamirror.inspection.measured import measured
 from dynamirror.inspection.sampling import check_share
 from dynamirror.inspection.tally import Tally
-from dynamirror.metrics.catalogue import Inspected
+from dynamirror.metrics.catalogue import INSPECTION_ERRORS, Inspected
+from dynamirror.metrics.openmetrics import Endpoint
 from dynamirror.replication.replicator import Replicator
 from dynamirror.runner.inspection import Inspection
 from dynamirror.settings import Settings
@@ -45,6 +47,18 @@ class Inspections:
         """Return the counts of a table as metrics; None if it is not inspected."""
         tally = self.tally(table)
         return None if tally is None else measured(tally, table)
+
+    def show(self, endpoint: Endpoint, tables: Sequence[str]) -> None:
+        """Serve the counts of the tables, if they are inspected."""
+        if self._share is None:
+            return
+        for table in tables:
+            endpoint.show_inspection(table, partial(self.measured, table))
+            endpoint.show(table, INSPECTION_ERRORS, partial(self._errors, table))
+
+    def _errors(self, table: str) -> int | None:
+        inspection = self._running.get(table)
+        return None if inspection is None else inspection.errors
 
     @contextmanager
     def running(self, table: str) -> Iterator[None]:

@@ -50,7 +50,6 @@ class Origin(StrEnum):
     WORKER = "state machine, auditor"
     INSPECTOR = "inspector"
     RUN = "`run --metrics` only"
-    SHARDS = "`run --metrics` only, by shard"
 
 
 class Metric(msgspec.Struct, frozen=True, cache_hash=True):
@@ -229,9 +228,41 @@ SHARD_BEHIND: Final = Metric(
     "ShardBehind",
     Unit.SECONDS,
     Kind.GAUGE,
-    Origin.SHARDS,
-    "Time that the shard is behind at the most: since it was last read to its end, or since the "
-    "newest applied record was created.",
+    Origin.RUN,
+    "Time, by shard, that it is behind at the most: since it was last read to its end, or since "
+    "the newest applied record was created.",
+)
+INVOCATION_ERRORS: Final = _count(
+    "InvocationErrors", Origin.RUN, "Batches that ended with an error; they are delivered again."
+)
+CHECK_AGE: Final = Metric(
+    "CheckAge",
+    Unit.SECONDS,
+    Kind.GAUGE,
+    Origin.RUN,
+    "Time since it was last checked whether the mirror is complete; 0 during a rebuild.",
+)
+CHECK_ERRORS: Final = _count(
+    "CheckErrors", Origin.RUN, "Checks of whether the mirror is complete that failed."
+)
+REBUILD_ERRORS: Final = _count(
+    "RebuildErrors", Origin.RUN, "Rebuilds that ended with an error, or found no room."
+)
+REBUILD_RUNNING: Final = Metric(
+    "RebuildRunning",
+    Unit.SECONDS,
+    Kind.GAUGE,
+    Origin.RUN,
+    "Time since the rebuild under way began; 0 for none.",
+)
+INSPECTION_ERRORS: Final = _count(
+    "InspectionErrors", Origin.RUN, "Failures of the inspection to read records, or to ask."
+)
+CACHE_MEMORY_SHARE: Final = _count(
+    "CacheMemoryShare",
+    Origin.RUN,
+    "Share of its memory limit that the fullest node of the cache uses, from 0 to 1.",
+    Kind.GAUGE,
 )
 LEADER: Final = _count(
     "Leader",
@@ -246,7 +277,9 @@ CATALOGUE: Final = (
     *(CANARY_SEEN, CANARY_LATENCY),
     *(CONSISTENCY_CHECKS, CONSISTENCY_VIOLATIONS, CONSISTENCY_UNDECIDED),
     *(metric(age) for age in AGES for metric in (asked_within, consistent_within)),
-    *(STALENESS, SHARD_BEHIND, LEADER),
+    *(STALENESS, SHARD_BEHIND, INVOCATION_ERRORS),
+    *(CHECK_AGE, CHECK_ERRORS, REBUILD_ERRORS, REBUILD_RUNNING),
+    *(INSPECTION_ERRORS, CACHE_MEMORY_SHARE, LEADER),
 )
 
 

@@ -12,7 +12,7 @@ from prometheus_client import (
     disable_created_metrics,
     start_http_server,
 )
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
@@ -22,6 +22,8 @@ from dynamirror.metrics.catalogue import (
     CANARY_SEEN,
     CATALOGUE,
     DIMENSION,
+    FAILED,
+    INVOCATION_ERRORS,
     LEADER,
     MIRROR_COMPLETE,
     QUARANTINE_SIZE,
@@ -57,9 +59,9 @@ class Endpoint:
         self._collectors: dict[Metric, Counter | Histogram] = {
             metric: _collector(metric, self._registry)
             for metric in CATALOGUE
-            if metric.origin is Origin.REPLICATOR or metric is CANARY_LATENCY
+            if metric.origin is Origin.REPLICATOR or metric in (CANARY_LATENCY, INVOCATION_ERRORS)
         }
-        self._gauges: dict[Metric, _Gauge] = {}
+        self._read: dict[Metric, _Read] = {}
         self._shards = _Shards()
         self._registry.register(self._shards)
         self._inspections = InspectionCollector()
@@ -85,7 +87,8 @@ class Endpoint:
     def observe(self, batch: BatchResult) -> None:
         """Count one batch."""
         if batch.records:
-            self.add(batch.table, of_batch(batch))
+            errors = {INVOCATION_ERRORS: 1} if batch.error else {}
+            self.add(batch.table, {**of_batch(batch), **errors})
 
     def add(self, table: str, values: Values) -> None:
         """Add values to the metrics of a table."""
@@ -122,6 +125,9 @@ class Endpoint:
         self.show(table, MIRROR_COMPLETE, complete)
         self.show(table, QUARANTINE_SIZE, quarantined)
         self._shards.behind[table] = behind
+        # An increase is seen only of what was 0 before.
+        for metric in (FAILED, INVOCATION_ERRORS):
+            self._collectors[metric].labels(table)
 
     def show_inspection(self, table: str, read: Callable[[], Inspected | None]) -> None:
         """Serve the counts of a table's inspection, read at each scrape; None for none yet."""
@@ -129,10 +135,10 @@ class Endpoint:
 
     def show(self, table: str, metric: Metric, value: Callable[[], float | None]) -> None:
         """Serve the value that a function returns at each scrape, unless it is None."""
-        if metric not in self._gauges:
-            self._gauges[metric] = _Gauge(metric)
-            self._registry.register(self._gauges[metric])
-        self._gauges[metric].values[table] = value
+        if metric not in self._read:
+            self._read[metric] = _Read(metric)
+            self._registry.register(self._read[metric])
+        self._read[metric].values[table] = value
 
 
 def _collector(metric: Metric, registry: CollectorRegistry) -> Counter | Histogram:
@@ -150,7 +156,7 @@ def _collector(metric: Metric, registry: CollectorRegistry) -> Counter | Histogr
     )
 
 
-class _Gauge(Collector):
+class _Read(Collector):
     """A number for each table that is read at each scrape."""
 
     def __init__(self, metric: Metric) -> None:
@@ -182,7 +188,10 @@ class _Shards(Collector):
             yield family
 
 
-def _family(metric: Metric, labels: tuple[str, ...]) -> GaugeMetricFamily:
+def _family(metric: Metric, labels: tuple[str, ...]) -> GaugeMetricFamily | CounterMetricFamily:
+    if metric.kind is Kind.COUNTER:
+        name = metric.openmetrics_name.removesuffix("_total")
+        return CounterMetricFamily(name, metric.help, labels=labels)
     return GaugeMetricFamily(
         metric.openmetrics_name, metric.help, labels=labels, unit=metric.openmetrics_unit
     )

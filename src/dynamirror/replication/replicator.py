@@ -98,8 +98,9 @@ class Replicator:
         gc.freeze()
         try:
             report, parked, unparked = self._apply(batch, begin, context)
-        except Exception:
-            self._report_batch(batch, begin, Report(), failed=len(batch))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            self._report_batch(batch, begin, Report(), failed=len(batch), error=reason)
             raise
         finally:
             gc.unfreeze()
@@ -162,7 +163,14 @@ class Replicator:
         return parked, park(self.cache, parked, at=at, limit=self._quarantine_limit)
 
     def _report_batch(
-        self, batch: RecordBatch, begin: float, report: Report, *, parked: int = 0, failed: int
+        self,
+        batch: RecordBatch,
+        begin: float,
+        report: Report,
+        *,
+        parked: int = 0,
+        failed: int,
+        error: str | None = None,
     ) -> None:
         result = BatchResult(
             table=batch.table,
@@ -174,6 +182,8 @@ class Replicator:
             ended=time(),
             seconds=self._clock() - begin,
             sequence_numbers=batch.sequence_numbers,
+            stream=batch.stream_label or "",
+            error=error,
         )
         self._observe(result)
 

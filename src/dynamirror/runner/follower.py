@@ -109,6 +109,11 @@ class Follower:
         """Return who leads while this process stands by, in words; None if it leads."""
         return None if self._leadership is None else self._leadership.role
 
+    @property
+    def healer(self) -> Healer:
+        """Return what keeps the mirror complete."""
+        return self._healer
+
     def behind(self) -> dict[str, float]:
         """Return, by shard being read, the seconds that it is behind at the most."""
         return self.delivery.behind() if self.delivery else {}

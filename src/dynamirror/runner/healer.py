@@ -70,6 +70,19 @@ class Healer(threading.Thread):
         self._doubted: int | None = None  # when the evictions were noticed that are notified
         self.complete: bool | None = None  # None before the first check
         self.reason = "its completeness marker has not been read yet"
+        self.check_errors = 0
+        self.rebuild_errors = 0
+        self._checked = monotonic()
+        self._rebuild_began: float | None = None
+
+    def check_age(self) -> float:
+        """Return the seconds since the last check that succeeded; 0 during a rebuild."""
+        return 0.0 if self._rebuild_began is not None else monotonic() - self._checked
+
+    def rebuild_running(self) -> float:
+        """Return the seconds since the rebuild under way began; 0 for none."""
+        began = self._rebuild_began
+        return 0.0 if began is None else monotonic() - began
 
     def run(self) -> None:
         """Check until stopped."""
@@ -78,11 +91,14 @@ class Healer(threading.Thread):
             try:
                 self._check()
             except (CacheError, SourceError) as error:
+                self._count_error()
                 backoff.wait(error)
             except Exception as error:
+                self._count_error()
                 logger.exception("fault of the program")
                 backoff.wait(error)
             else:
+                self._checked = monotonic()
                 backoff.reset()
                 self._halt.wait(_CHECK_SECONDS)
 
@@ -90,6 +106,13 @@ class Healer(threading.Thread):
         """Stop after the page under way; the next healer resumes there."""
         self._halt.set()
         self.join()
+
+    def _count_error(self) -> None:
+        if self._rebuild_began is None:
+            self.check_errors += 1
+            return
+        self.rebuild_errors += 1
+        self._checked, self._rebuild_began = monotonic(), None
 
     def _check(self) -> None:
         self._detector.check(self._stream_arn())
@@ -144,15 +167,18 @@ class Healer(threading.Thread):
             stop=self._halt,
             on_progress=on_progress,
         )
+        self._rebuild_began = monotonic()
         try:
             done = backfill.run()
         except ConfigError as error:  # the cache has no room, until somebody gives it some
+            self._count_error()
             self.reason = str(error)
             if self._refused != self.reason:
                 self._refused = self.reason
                 self._notify(f"the mirror cannot be rebuilt: {error}")
             self._halt.wait(_NO_ROOM_SECONDS)
             return
+        self._rebuild_began = None
         if done is not None:
             self.complete, self._notified = True, None
             self._notify(

@@ -93,6 +93,7 @@ class Inspection:
         self._stores = stores
         self._poll_seconds = poll_seconds
         self._halt = threading.Event()
+        self.errors = 0
         rate = rate or Rate(_UNITS)
         client = aws.dynamodb()
         reader = SnapshotReader(client, self._table, rate=rate)
@@ -146,9 +147,11 @@ class Inspection:
             try:
                 work()
             except DynamirrorError as error:
+                self.errors += 1
                 extra = {"table": self._table, "reason": str(error)}
                 logger.warning("table not inspected", extra=extra)
             except Exception:
+                self.errors += 1
                 logger.exception("fault of the program", extra={"table": self._table})
             self._halt.wait(_RETRY_SECONDS)
 

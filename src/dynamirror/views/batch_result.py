@@ -55,6 +55,8 @@ class BatchResult(msgspec.Struct, frozen=True):
         ended: when it was through.
         seconds: what it took.
         sequence_numbers: of its first and its last record; None if one has none.
+        stream: label in the ARN of its stream; empty where no record names it.
+        error: type and sentence of the error that ended it; None for none.
     """
 
     table: str
@@ -66,6 +68,8 @@ class BatchResult(msgspec.Struct, frozen=True):
     ended: float
     seconds: float
     sequence_numbers: tuple[str, str] | None = None
+    stream: str = ""
+    error: str | None = None
 
     @property
     def lag(self) -> float | None:
