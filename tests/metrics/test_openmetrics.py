@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
@@ -24,6 +25,7 @@ from dynamirror.inspection.judgement import ViolationKind
 from dynamirror.inspection.measured import measured
 from dynamirror.inspection.tally import Tally, ViewTally, Within
 from dynamirror.metrics.openmetrics import Endpoint
+from dynamirror.views.batch_result import BatchResult, Report
 from dynamirror.views.canary import NAME
 
 if TYPE_CHECKING:
@@ -194,3 +196,16 @@ def test_an_inspection_is_served_with_its_violations_by_kind_and_its_staleness()
     assert found["dynamirror_staleness_seconds_bucket", "0.5"] == 2
     assert found["dynamirror_staleness_seconds_bucket", "600.0"] == 4
     assert found["dynamirror_staleness_seconds_bucket", "+Inf"] == 6
+
+
+def test_batches_that_end_with_an_error_are_counted_from_0_on() -> None:
+    batch = BatchResult("users", 3, Report(), 0, 3, None, 0.0, 0.0)
+    with Endpoint(0) as endpoint:
+        endpoint.show_mirror("users", complete=lambda: True, quarantined=lambda: 0, behind=dict)
+        now = samples(endpoint.url, "users")
+        assert now["dynamirror_invocation_errors_total"] == now["dynamirror_failed_total"] == 0
+        endpoint.observe(batch)
+        endpoint.observe(msgspec.structs.replace(batch, error="CacheError: it is gone"))
+        now = samples(endpoint.url, "users")
+    assert now["dynamirror_invocation_errors_total"] == 1
+    assert now["dynamirror_failed_total"] == 6

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from threading import Event
 from time import time
 from typing import Any
 
@@ -11,6 +12,8 @@ from tests.support.world import World
 
 from dynamirror.cache import doubt
 from dynamirror.cache.doubt import note_reported, noted_evictions
+from dynamirror.errors import SourceError
+from dynamirror.recovery.backfill import Backfill
 from dynamirror.runner import healer
 from dynamirror.runner.healer import Healer
 
@@ -113,3 +116,41 @@ def test_it_is_only_notified_if_it_should_not_rebuild(doubtful: World, notes: li
     wait_until(lambda: thread._looked > before + 0.5)
     assert name(doubtful) == "old"
     assert len(notes) == 1
+
+
+def test_failed_checks_and_failed_rebuilds_are_counted_apart(
+    doubtful: World, notes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_backfill: Backfill) -> None:
+        raise SourceError("no table")
+
+    monkeypatch.setattr(Backfill, "run", fail)
+    thread = begun(doubtful, notes)
+    wait_until(lambda: thread.rebuild_errors > 0)
+    assert thread.check_errors == 0
+    assert thread.rebuild_running() == 0
+    monkeypatch.setattr(thread._detector, "check", fail)
+    wait_until(lambda: thread.check_errors > 1)
+    age = thread.check_age()
+    assert age > 0
+    before = thread.check_errors
+    wait_until(lambda: thread.check_errors > before)
+    assert thread.check_age() > age, "a check that fails is none"
+
+
+def test_a_rebuild_under_way_counts_as_a_check(
+    doubtful: World, notes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin, end = Event(), Event()
+
+    def wait(_backfill: Backfill) -> None:
+        begin.set()
+        end.wait(30)
+
+    monkeypatch.setattr(Backfill, "run", wait)
+    thread = begun(doubtful, notes)
+    assert begin.wait(30)
+    wait_until(lambda: thread.rebuild_running() > 0.1)
+    assert thread.check_age() == 0
+    end.set()
+    wait_until(lambda: thread.rebuild_running() == 0)

@@ -229,8 +229,8 @@ SHARD_BEHIND: Final = Metric(
     Unit.SECONDS,
     Kind.GAUGE,
     Origin.RUN,
-    "Time, by shard, that it is behind at the most: since it was last read to its end, or since "
-    "the newest applied record was created.",
+    "Time that a shard is behind at the most: since it was last read to its end, or since its "
+    "newest applied record was created.",
 )
 INVOCATION_ERRORS: Final = _count(
     "InvocationErrors", Origin.RUN, "Batches that ended with an error; they are delivered again."

@@ -1,0 +1,169 @@
+"""Each Prometheus rule is valid, is on the page, and is raised for what it is meant for."""
+
+import json
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.watching import PAGE, RULES, expressions, rules
+
+PROMTOOL = shutil.which("promtool")
+promtool_only = pytest.mark.skipif(
+    PROMTOOL is None, reason="needs promtool, of Debian's package prometheus"
+)
+# By alert: the minute at which it is raised, and samples of each minute where it is, and is not.
+# A number, or begin and step of a counter. 60 minutes follow.
+CASES: Mapping[str, tuple[int, dict[str, tuple[str, str]]]] = {
+    "IteratorAge": (10, {'shard_behind_seconds{shard="1"}': ("400+60x60", "2x60")}),
+    "ReplicatorErrors": (10, {"invocation_errors_total": ("0+1x60", "3x60")}),
+    "EntriesFailed": (10, {"failed_total": ("0+100x60", "0 0 5x58")}),
+    "CanaryMissing": (10, {"canary_seen": ("0x60", "1x60")}),
+    "CanaryLate": (
+        10,
+        {
+            'canary_latency_seconds_bucket{le="5.0"}': ("0x60", "0+1x60"),
+            'canary_latency_seconds_bucket{le="10.0"}': ("0x60", "0+1x60"),
+            'canary_latency_seconds_bucket{le="20.0"}': ("0+1x60", "0+1x60"),
+            'canary_latency_seconds_bucket{le="+Inf"}': ("0+1x60", "0+1x60"),
+        },
+    ),
+    "MirrorIncomplete": (35, {"mirror_complete": ("0x60", "1x3 0x20 1x40")}),
+    "QuarantineNotEmpty": (10, {"quarantine_size": ("0x5 4x60", "0x60")}),
+    "ConsistencyViolated": (
+        10,
+        {'consistency_violations_total{kind="missing"}': ("0x8 1x60", "7x60")},
+    ),
+    "InspectorFailed": (10, {"inspection_errors_total": ("0x8 1x60", "7x60")}),
+    "OperatingErrors": (15, {"check_errors_total": ("0+1x60", "0x4 1x60")}),
+    "RebuildFailed": (10, {"rebuild_errors_total": ("0x8 1x60", "7x60")}),
+    "JobTakesLong": (10, {"rebuild_running_seconds": ("86400+60x60", "0+60x60")}),
+    "WatchdogSilent": (45, {"check_age_seconds": ("0+60x60", "2x60")}),
+    "CacheNearStorageLimit": (10, {"cache_memory_share": ("0.85x60", "0.79x60")}),
+    "CacheEvictions": (10, {"mirror_doubtful": ("0x5 1x60", "0x60")}),
+}
+
+
+def promtool(command: str, file: Path) -> subprocess.CompletedProcess[str]:
+    """Run `promtool COMMAND rules FILE`."""
+    assert PROMTOOL is not None
+    words = [PROMTOOL, command, "rules", str(file)]
+    return subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+
+
+def series(name: str, values: str, table: str) -> dict[str, str]:
+    """Return a series of promtool's for a table."""
+    metric, _, labels = name.partition("{")
+    inside = ", ".join(
+        filter(None, ['job="dynamirror"', f'table="{table}"', labels.removesuffix("}")])
+    )
+    return {"series": f"dynamirror_{metric}{{{inside}}}", "values": values}
+
+
+def expected(alert: str, table: str | None) -> dict[str, Any]:
+    """Return an alert as promtool expects it."""
+    rule = rules()[alert]
+    labels = {"severity": rule["labels"]["severity"]}
+    if table is not None:
+        labels |= {"job": "dynamirror", "table": table}
+    annotations = {
+        name: text.replace("{{ $labels.table }}", table or "").replace("{{ $value }}", "4")
+        for name, text in rule["annotations"].items()
+    }
+    return {"exp_labels": labels, "exp_annotations": annotations}
+
+
+def at(minute: int, alert: str, *raised: dict[str, Any]) -> dict[str, Any]:
+    """Return what promtool expects of an alert at a minute."""
+    return {"eval_time": f"{minute}m", "alertname": alert, "exp_alerts": list(raised)}
+
+
+def run_tests(folder: Path, tests: list[dict[str, Any]]) -> subprocess.CompletedProcess[str]:
+    """Run promtool's unit tests over the rules."""
+    file = folder / "tests.yml"
+    document = {"rule_files": [str(RULES)], "evaluation_interval": "1m", "tests": tests}
+    file.write_text(json.dumps(document), encoding="utf-8")  # which is YAML, too
+    return promtool("test", file)
+
+
+def test_the_page_names_each_rule_with_its_metrics() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for alert, rule in rules().items():
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| {alert} |")]
+        for word in row.split("`")[1::2]:
+            assert not word.startswith("dynamirror_") or word in rule["expr"]
+    assert f"`SUCCESS: {len(rules())} rules found`" in page
+
+
+@promtool_only
+def test_promtool_finds_no_fault_in_the_rules_and_the_panels(tmp_path: Path) -> None:
+    done = promtool("check", RULES)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"SUCCESS: {len(rules())} rules found" in done.stdout
+    recorded = [
+        {"record": f"shown:{index}", "expr": text.replace("$__rate_interval", "2m")}
+        for index, text in enumerate(expressions())
+    ]
+    file = tmp_path / "shown.yml"
+    file.write_text(json.dumps({"groups": [{"name": "shown", "rules": recorded}]}), "utf-8")
+    done = promtool("check", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@promtool_only
+def test_each_rule_is_raised_for_the_table_in_trouble_only(tmp_path: Path) -> None:
+    assert CASES.keys() == rules().keys()
+    tests = [
+        {
+            "name": alert,
+            "interval": "1m",
+            "input_series": [
+                series(name, values, table)
+                for name, of_table in samples.items()
+                for table, values in zip(("orders", "users"), of_table, strict=True)
+            ],
+            "alert_rule_test": [at(0, alert), at(minute, alert, expected(alert, "orders"))],
+        }
+        for alert, (minute, samples) in CASES.items()
+    ]
+    done = run_tests(tmp_path, tests)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@promtool_only
+def test_a_process_that_is_gone_and_a_canary_that_stopped_are_noticed(tmp_path: Path) -> None:
+    gone = {
+        "interval": "1m",
+        "input_series": [series("check_age_seconds", "1x10 stale", "orders")],
+        "alert_rule_test": [
+            at(10, "WatchdogSilent"),
+            at(20, "WatchdogSilent", expected("WatchdogSilent", None)),
+        ],
+    }
+    stopped = {
+        "interval": "1m",
+        "input_series": [
+            series("canary_seen", "1x60", "orders"),
+            series("canary_latency_seconds_count", "0+1x10 10x50", "orders"),
+        ],
+        "alert_rule_test": [
+            at(10, "CanaryMissing"),
+            at(20, "CanaryMissing", expected("CanaryMissing", "orders")),
+        ],
+    }
+    two = {
+        "interval": "1m",
+        "input_series": [
+            {
+                "series": f'dynamirror_mirror_complete{{job="dynamirror", instance="{name}", '
+                'table="orders"}',
+                "values": f"{value}x60",
+            }
+            for name, value in (("a", 1), ("b", 0))
+        ],
+        "alert_rule_test": [at(50, "MirrorIncomplete")],
+    }
+    done = run_tests(tmp_path, [gone, stopped, two])
+    assert done.returncode == 0, done.stdout + done.stderr
