@@ -2,13 +2,15 @@
 
 import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from dynamirror.functions.runtime import log_invocation
+from dynamirror.metrics import TRACE_VARIABLES
 from dynamirror.replication.batch_heartbeat import BatchHeartbeat
 from dynamirror.replication.replicator import Context, Replicator, build
 from dynamirror.settings import Settings
+from dynamirror.views.batch_result import BatchResult
 
 
 @functools.cache
@@ -17,9 +19,25 @@ def replicator() -> Replicator:
     from dynamirror.metrics.emf import BatchMetrics  # noqa: PLC0415 - only in Lambda
 
     settings = Settings.from_env(os.environ)
-    return build(
-        settings, observe=BatchMetrics(sequences=settings.log_sequences).add, heartbeat=_heartbeat()
-    )
+    observe: Callable[[BatchResult], None] = BatchMetrics(sequences=settings.log_sequences).add
+    if any(name in os.environ for name in TRACE_VARIABLES):
+        observe = _with_spans(observe)
+    return build(settings, observe=observe, heartbeat=_heartbeat())
+
+
+def _with_spans(observe: Callable[[BatchResult], None]) -> Callable[[BatchResult], None]:
+    from dynamirror.metrics.tracing import batch_spans  # noqa: PLC0415 - only by choice
+
+    # A sandbox sleeps after its answer.
+    spans = batch_spans(os.environ, at_once=True)
+    if spans is None:
+        return observe
+
+    def both(batch: BatchResult) -> None:
+        observe(batch)
+        spans.observe(batch)
+
+    return both
 
 
 def _heartbeat() -> BatchHeartbeat:

@@ -48,6 +48,7 @@ _PACKAGED = (
     "metrics/__init__.py",
     "metrics/catalogue.py",
     "metrics/emf.py",
+    "metrics/tracing.py",
     "operations",
     "records",
     "recovery",

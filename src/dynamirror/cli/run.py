@@ -1,6 +1,7 @@
 """The command that mirrors tables from this process: run."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -24,6 +25,7 @@ from dynamirror.cli.table_mirror import named_tables
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, ConfigError, OptionError
 from dynamirror.metrics.openmetrics import Endpoint
+from dynamirror.metrics.tracing import traced
 from dynamirror.operations.messages import DEFAULT_MAX_LAG
 from dynamirror.replication.replicator import Replicator, build
 from dynamirror.runner.event_source_mapping import EventSourceMapping
@@ -180,6 +182,7 @@ def run(
         output.tally_of = inspections.tally
         beside = both(canaries.running, inspections.running)
         followers = Followers(tables, follower_of, beside=beside, notify=output.say_of)
+        stack.enter_context(traced(os.environ, observers))
         word = "table" if len(tables) == 1 else "tables"
         output.say(f"mirroring {word} {', '.join(tables)} into {replicator.cache}; Ctrl-C stops")
         if metrics_address is not None:
