@@ -11,7 +11,7 @@ WORLDS ?= 1000
 CALLS ?= 3000
 RUNS ?= 20
 
-.PHONY: help demo test test-fast check bench fences chaos availability soak worlds conformance scale scale-replication docs screenshots synth cdk deploy-local package lock clean
+.PHONY: help demo test test-fast check bench fences chaos availability soak worlds conformance scale scale-replication docs screenshots synth cdk deploy-local package lock release clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -102,6 +102,9 @@ lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
 	@$(COMPILE) --python-version 3.11.3 --constraint requirements/dev.txt \
 		--output-file src/dynamirror/cdk/requirements.txt >/dev/null
 	@$(COMPILE_ONLY) --python-version 3.11 requirements/aioboto3.in --output-file requirements/aioboto3.txt >/dev/null
+
+release: $(VENV)/.dev ## build wheel, sdist and all other artifacts of a commit into dist/release, and try them
+	@JSII_NODE="$(NODE)/node" $(BIN)/python tools/release.py $(ARGS)
 
 clean: ## remove what the other targets made
 	rm -rf $(VENV) cdk.out site node_modules bench/original/node_modules tests/clients/node_modules build dist

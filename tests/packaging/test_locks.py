@@ -44,7 +44,7 @@ def test_the_demo_needs_no_development_tools() -> None:
     demo = pinned(ROOT / "requirements/demo.txt")
     assert names([*extras["cli"], *extras["local"], *extras["page"]]) - demo == set()
     # The demo's own dependencies need these, too.
-    shared = {"certifi", "flit-core", "markdown-it-py"}
+    shared = {"certifi", "flit-core", "markdown-it-py", "pyyaml"}
     assert names(PROJECT["dependency-groups"]["dev"]) & demo <= shared
 
 
