@@ -133,7 +133,7 @@ def test_the_wheel_works_with_each_extra_alone(built: Path, tmp_path: Path, extr
     python = installed(built / WHEEL, extra, tmp_path / "env")
     done = subprocess.run(
         [python, "-I", str(ROOT / "tools/try_installed.py"), extra, __version__],
-        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), "JSII_NODE": NODE},
+        env={"PATH": os.environ["PATH"], "HOME": str(Path.home()), "JSII_NODE": NODE},
         cwd=tmp_path,
         capture_output=True,
         text=True,
