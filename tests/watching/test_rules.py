@@ -1,6 +1,7 @@
 """Each Prometheus rule is valid, is on the page, and is raised for what it is meant for."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.support.watching import PAGE, RULES, expressions, rules
+from tests.support.written_docs import blocks
 
 PROMTOOL = shutil.which("promtool")
 promtool_only = pytest.mark.skipif(
@@ -166,4 +168,22 @@ def test_a_process_that_is_gone_and_a_canary_that_stopped_are_noticed(tmp_path: 
         "alert_rule_test": [at(50, "MirrorIncomplete")],
     }
     done = run_tests(tmp_path, [gone, stopped, two])
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@promtool_only
+def test_the_page_s_configuration_and_its_links_are_valid(tmp_path: Path) -> None:
+    assert PROMTOOL is not None
+    page = PAGE.read_text(encoding="utf-8")
+    (configuration,) = [block.text for block in blocks(page) if block.language == "yaml"]
+    (tmp_path / "prometheus.yml").write_text(configuration, encoding="utf-8")
+    shutil.copy(RULES, tmp_path)
+    (command,) = [
+        line for block in blocks(page) for line in block.text.splitlines() if line[:4] == "sed "
+    ]
+    subprocess.run(shlex.split(command), cwd=tmp_path, check=True, timeout=60)
+    links = (tmp_path / RULES.name).read_text(encoding="utf-8")
+    assert links.count("runbook_url: https://wiki.example.com/runbook#") == len(rules())
+    words = [PROMTOOL, "check", "config", str(tmp_path / "prometheus.yml")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

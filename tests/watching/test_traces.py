@@ -14,6 +14,7 @@ from tests.support.otlp_receiver import Receiver, attributes, receiving
 from tests.support.processes import environment, linux_only, start
 from tests.support.scans import keys_in
 from tests.support.streams import Source
+from tests.support.watching import PAGE
 
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
@@ -96,6 +97,8 @@ def test_a_span_has_the_batch_s_times_and_outcomes(
         "dynamirror.first_sequence_number": "100",
         "dynamirror.last_sequence_number": "200",
     }
+    page = PAGE.read_text(encoding="utf-8")
+    assert [name for name in (*found, "dynamirror.batch") if f"`{name}`" not in page] == []
     (span,) = receiver.spans
     assert span.name == "dynamirror.batch"
     assert span.end_time_unix_nano - span.start_time_unix_nano == 250_000_000
