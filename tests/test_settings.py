@@ -185,6 +185,25 @@ def test_a_file_gives_its_views_in_order(tmp_path: Path) -> None:
     assert names.encoding.encode({"name": {"S": "zoë"}}) == "zoë".encode()
 
 
+def test_the_variable_may_hold_the_text_of_a_file_itself(tmp_path: Path) -> None:
+    text = '[[table]]\nname = "orders"\nkeys = { id = "S" }\n[[view]]\nkey = "order:{id}"\n'
+    path = tmp_path / "mirror.toml"
+    path.write_text(text)
+    inline, by_path = (
+        Settings.from_env({"ELASTICACHE_HOST": "cache", "DYNAMIRROR_CONFIG": config})
+        for config in (text, str(path))
+    )
+    assert inline.views() == by_path.views()
+    assert inline.declared_schema("orders") == by_path.declared_schema("orders")
+    assert Settings.from_env(inline.to_env()) == inline
+
+
+def test_what_is_wrong_in_such_a_text_is_told_with_the_variable() -> None:
+    with pytest.raises(ConfigError) as refused:
+        load_views("[[view]]\nkei = 'x'\n")
+    assert str(refused.value).startswith("DYNAMIRROR_CONFIG: view[0].kei: there is no such field")
+
+
 def test_a_lone_view_without_a_name_is_called_default() -> None:
     assert parse_views("[[view]]") == (ViewSpec("default", encoding=JSON),)
 

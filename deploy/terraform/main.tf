@@ -15,6 +15,8 @@ locals {
   optional = {
     TableKeyArn   = var.table_key_arn
     AlarmTopicArn = var.alarm_topic_arn
+    MirrorToml    = var.mirror_toml
+    MirrorTomlKey = one(aws_s3_object.mirror_toml[*].key)
     VpcId         = try(var.vpc.id, null)
     SubnetIds     = try(join(",", var.vpc.subnet_ids), null)
 
@@ -42,6 +44,15 @@ resource "aws_s3_object" "template" {
   source_hash = filemd5(local.template)
 }
 
+# Its key names its content, so that a change of the views changes the functions.
+resource "aws_s3_object" "mirror_toml" {
+  count = var.mirror_toml_zip == null ? 0 : 1
+
+  bucket = var.bucket
+  key    = "${var.prefix}${filesha256(var.mirror_toml_zip)}.zip"
+  source = var.mirror_toml_zip
+}
+
 resource "aws_cloudformation_stack" "mirror" {
   name         = "dynamirror-${var.name}"
   template_url = "https://${data.aws_s3_bucket.package.bucket_regional_domain_name}/${aws_s3_object.template.key}"
@@ -66,6 +77,10 @@ resource "aws_cloudformation_stack" "mirror" {
     precondition {
       condition     = !var.public || (var.vpc == null && var.existing_cache == null && length(var.application_security_group_ids) == 0)
       error_message = "public excludes vpc, existing_cache and application_security_group_ids."
+    }
+    precondition {
+      condition     = var.mirror_toml == null || var.mirror_toml_zip == null
+      error_message = "mirror_toml excludes mirror_toml_zip."
     }
     precondition {
       condition     = var.existing_cache == null || var.vpc != null

@@ -61,6 +61,23 @@ variable "table_key_arn" {
   default     = null
 }
 
+variable "mirror_toml" {
+  description = "Text of a mirror.toml with the views of the table; null for the default view."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = length(coalesce(var.mirror_toml, "-")) <= 2500
+    error_message = "mirror_toml must have up to 2,500 characters; give a longer one in mirror_toml_zip."
+  }
+}
+
+variable "mirror_toml_zip" {
+  description = "Path of a zip that holds a longer mirror.toml; null for none."
+  type        = string
+  default     = null
+}
+
 variable "vpc" {
   description = "Existing VPC, and two or three of its subnets, each in its own zone; null for a new VPC."
   type = object({

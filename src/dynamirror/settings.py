@@ -94,7 +94,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
             It is needed only for the default view of a table with a sort key, and only if
             `mirror.toml` has no such [[table]].
         config: DYNAMIRROR_CONFIG, path of `mirror.toml`, or of the `mirror.json` made from it;
-            without it, the default view applies.
+            without it, the default view applies. A value with a line break or `[[` is the text of a
+            `mirror.toml` itself.
         log_batches: DYNAMIRROR_LOG_BATCHES, whether the function logs each batch at level INFO;
             without it, only at DEBUG. Such lines cost more than the invocations.
         log_sequences: DYNAMIRROR_LOG_SEQUENCES, whether each line of metrics has the lowest and
@@ -255,13 +256,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         return {"": names} if names else {}
 
 
-def load_views(path: str | None) -> tuple[ViewSpec, ...]:
-    """Read the views of a `mirror.toml` or `mirror.json`; without a path, the default view.
+def load_views(config: str | None) -> tuple[ViewSpec, ...]:
+    """Read the views of a `mirror.toml` or `mirror.json`; without one, the default view.
+
+    Args:
+        config: path of the file, or the text of a `mirror.toml`, as for DYNAMIRROR_CONFIG.
 
     Raises:
         ConfigError: the file cannot be read or is malformed.
     """
-    return (ViewSpec(),) if path is None else parse_views(read_text(path), path)
+    return (ViewSpec(),) if config is None else parse_views(_text(config), source_of(config))
 
 
 def load_json(path: str) -> bytes:
@@ -273,13 +277,29 @@ def load_json(path: str) -> bytes:
     return to_json(read_text(path), path)
 
 
-def load_tables(path: str | None) -> tuple[TableSpec, ...]:
-    """Read the tables of a `mirror.toml` or `mirror.json`; none if the path is None.
+def load_tables(config: str | None) -> tuple[TableSpec, ...]:
+    """Read the tables of a `mirror.toml` or `mirror.json`; none if there is no such file.
+
+    Args:
+        config: path of the file, or the text of a `mirror.toml`, as for DYNAMIRROR_CONFIG.
 
     Raises:
         ConfigError: the file cannot be read or is malformed.
     """
-    return () if path is None else parse_tables(read_text(path), path)
+    return () if config is None else parse_tables(_text(config), source_of(config))
+
+
+def source_of(config: str) -> str:
+    """Return how messages name a configuration: by its path, or the variable that holds it."""
+    return "DYNAMIRROR_CONFIG" if _is_text(config) else config
+
+
+def _text(config: str) -> str:
+    return config if _is_text(config) else read_text(config)
+
+
+def _is_text(config: str) -> bool:
+    return "\n" in config or "[[" in config
 
 
 def read_text(path: str) -> str:

@@ -11,6 +11,7 @@ from cfnlint.config import ManualArgs
 from tests.support.resolved_template import Resolver
 from tests.support.templates import STREAM_ARN  # prepares jsii, before any import of aws_cdk
 
+from dynamirror.cache.acl import Role
 from dynamirror.cdk import template_parameters as placeholders
 from dynamirror.cdk.package import MAX_TEMPLATE_BYTES
 from dynamirror.cdk.template import (
@@ -198,6 +199,57 @@ def test_without_the_optional_values_nothing_refers_to_them(packaged: Template) 
     ]
     assert variables
     assert {it["DYNAMIRROR_KEY_SCHEMA"] for it in variables} == {"customer,order"}
+
+
+VIEWS = """
+[[view]]
+key = "order:{order}"
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "config", "layers"),
+    [
+        ({}, None, []),
+        ({"MirrorToml": VIEWS}, VIEWS, []),
+        ({"MirrorTomlKey": "views-1.zip"}, "/opt/mirror.toml", [{"Ref": "MirrorTomlLayer"}]),
+    ],
+    ids=["default", "inline", "in-s3"],
+)
+def test_views_come_from_a_parameter_or_from_s3_with_the_rights_that_they_need(
+    packaged: Template, given: dict[str, str], config: str | None, layers: list[Any]
+) -> None:
+    resolver = Resolver(packaged, REQUIRED | given)
+    assert resolver.violations() == []
+    deployed = resolver.template()["Resources"]
+    functions = [
+        properties
+        for resource in deployed.values()
+        if resource["Type"] == "AWS::Lambda::Function"
+        and "ELASTICACHE_HOST"
+        in (properties := resource["Properties"]).get("Environment", {}).get("Variables", {})
+    ]
+    assert len(functions) >= 4
+    for function in functions:
+        assert function["Environment"]["Variables"].get("DYNAMIRROR_CONFIG") == config
+        assert function.get("Layers", []) == layers
+    assert ("MirrorTomlLayer" in deployed) == bool(layers)
+    users = {
+        name: resource["Properties"]["AccessString"]
+        for name, resource in deployed.items()
+        if resource["Type"] == "AWS::ElastiCache::User"
+    }
+    assert len(users) == len(Role)
+    # That of the canary has no entries of the views at all.
+    of_all_keys = [name for name, access in users.items() if "~* " in access]
+    assert len(of_all_keys) == (len(Role) - 1 if given else 0)
+
+
+def test_views_inline_and_in_s3_exclude_each_other(packaged: Template) -> None:
+    given = {"MirrorToml": VIEWS, "MirrorTomlKey": "views-1.zip"}
+    assert Resolver(packaged, REQUIRED | given).violations() == [
+        "MirrorTomlKey excludes MirrorToml"
+    ]
 
 
 FILE = """

@@ -14,12 +14,15 @@ from dynamirror.cdk.function import LambdaCode
 from dynamirror.cdk.stack import DynamirrorStack
 from dynamirror.cdk.template_parameters import CODE_PARAMETERS, PARAMETERS, put_code, put_parameters
 from dynamirror.cdk.template_variants import Template, merge_templates
+from dynamirror.cdk.template_views import put_views
 from dynamirror.deployment.file import Deployment, read_deployment
 from dynamirror.deployment.sections import CacheSection, ExistingCache
 from dynamirror.errors import ConfigError
+from dynamirror.views.schema import Schema
 
 _DESCRIPTION: Final = "A Valkey cache that mirrors DynamoDB tables, kept by dynamirror"
 
+_TABLE: Final = Schema("TheTable", (parameters.KEYS,))
 # As in `stack_network`.
 _ZONES_OF_ANY_REGION: Final = 2
 
@@ -51,7 +54,7 @@ def variant_templates(python: str = "3.14") -> dict[Variant, Template]:
 def render_template(
     variants: Mapping[Variant, Template], zips: Mapping[Architecture, str]
 ) -> Template:
-    """Return the template of a mirror of one table with the default view.
+    """Return the template of a mirror of one table.
 
     Args:
         variants: what `variant_templates` returns.
@@ -59,7 +62,10 @@ def render_template(
     """
     conditions = _Conditions()
     merged = merge_templates(
-        {variant: put_parameters(template) for variant, template in variants.items()},
+        {
+            variant: put_parameters(put_views(template, _TABLE))
+            for variant, template in variants.items()
+        },
         conditions.name,
     )
     for entries in (merged["Resources"], merged["Outputs"]):
@@ -202,6 +208,9 @@ _BASIC: Final[Mapping[str, dict[str, Any]]] = {
     "HasApplicationSecurityGroup": _given("ApplicationSecurityGroupId"),
     "HasAlarmTopic": _given("AlarmTopicArn"),
     "HasInspector": _is("Inspector", "true"),
+    "HasMirrorToml": _given("MirrorToml"),
+    "HasMirrorTomlKey": _given("MirrorTomlKey"),
+    "HasViews": _any(_condition("HasMirrorToml"), _condition("HasMirrorTomlKey")),
     # Exactly one of these is true.
     "InNewVpc": _all(_NO_CACHE, _IN_VPC, _is("VpcId", "")),
     "InGivenVpc": _all(_NO_CACHE, _IN_VPC, _given("VpcId")),
@@ -226,6 +235,10 @@ _RULES: Final = {
             ),
             _assert("An existing cache needs VpcId, the VPC of the cache", _given("VpcId")),
         ],
+    },
+    "Views": {
+        "RuleCondition": _given("MirrorTomlKey"),
+        "Assertions": [_assert("MirrorTomlKey excludes MirrorToml", _is("MirrorToml", ""))],
     },
     "PublicCache": {
         "RuleCondition": _is("PublicCache", "true"),

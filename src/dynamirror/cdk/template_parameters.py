@@ -31,6 +31,9 @@ class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"
 
 
 _FLAG: Final = ("true", "false")
+# The environment of a function has 4,096 bytes, and other variables need some of them:
+# https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+MAX_INLINE_TOML: Final = 2_500
 CODE_PARAMETERS: Final[Mapping[str, Parameter]] = {
     "S3Bucket": Parameter("Bucket of this region that holds the zips of the functions."),
     "S3Key": Parameter(
@@ -62,6 +65,17 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "ARN of the customer-managed KMS key of the table. Empty for none.",
         default="",
         allowed_pattern="(arn:[^:]+:kms:[^:]*:[^:]*:key/.+)?",
+    ),
+    "MirrorToml": Parameter(
+        "Text of a mirror.toml with the views of the table. Empty for the default view, or for "
+        "MirrorTomlKey.",
+        default="",
+        max_length=MAX_INLINE_TOML,
+    ),
+    "MirrorTomlKey": Parameter(
+        "Key in S3Bucket of a zip that holds a mirror.toml, for a long one. Each version needs a "
+        "key of its own. Empty for none.",
+        default="",
     ),
     "VpcId": Parameter(
         "Id of an existing VPC. Empty for a new one.",

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from dynamirror.errors import ConfigError, SourceError
-from dynamirror.settings import Settings
+from dynamirror.settings import Settings, source_of
 from dynamirror.views.view import Schema
 
 
@@ -25,7 +25,7 @@ def key_schema(settings: Settings, table: str, keys: frozenset[str]) -> Schema:
     if keys and set(declared.keys) != keys and not _is_true(declared):
         where = "environment: DYNAMIRROR_KEY_SCHEMA"
         if declared.types:  # only a file declares them
-            where = f"{settings.config}: [[table]] {table}: keys"
+            where = f"{source_of(settings.config or '')}: [[table]] {table}: keys"
         raise ConfigError(
             f"{where}: says {', '.join(declared.keys)}, but the key of table {table} is "
             f"{' and '.join(sorted(keys))}"
