@@ -52,9 +52,16 @@ class DeployedMirror:
         emulator: emulated AWS with the stack.
         cache: cache of the mirror.
         outputs: outputs of the stack.
+        config: text of the `mirror.toml` with its views; None for the default view.
     """
 
-    def __init__(self, emulator: Emulator, cache: Cache, outputs: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        emulator: Emulator,
+        cache: Cache,
+        outputs: Mapping[str, str],
+        config: str | None = None,
+    ) -> None:
         self._emulator = emulator
         self._cache = cache
         self._outputs = outputs
@@ -62,7 +69,7 @@ class DeployedMirror:
         self._dynamodb = emulator.aws.dynamodb()
         schema, _ = describe_schema(self._dynamodb, self.table)
         self._key = {name: {"S": _KEY} for name in schema.keys}
-        self._views = bind_views(load_views(None), schema)
+        self._views = bind_views(load_views(config), schema)
 
     @property
     def table(self) -> str:

@@ -20,6 +20,16 @@ from emulated_aws import ROOT, Emulator
 STACK = "packaged"
 _BUCKET = "code"
 _TABLE, _KEYS = "parcels", {"customer": "S", "parcel": "S"}
+_VIEWS = """
+[[view]]
+name = "parcels"
+key = "parcel:{parcel}:{customer}"
+
+[[view]]
+name = "customers"
+key = "customer:{customer}:{parcel}"
+include = ["text"]
+"""
 _COMMAND_SECONDS = 240.0
 _WAIT = {"Delay": 1, "MaxAttempts": 120}
 
@@ -88,13 +98,14 @@ class PackagedMirror:
                 "S3Bucket": _BUCKET,
                 "Architecture": architecture,
                 "Inspector": "true",
+                "MirrorToml": _VIEWS,
             }
         )
         with aws_errors(f"stack {STACK}"):
             (stack,) = self._stacks.describe_stacks(StackName=STACK)["Stacks"]
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
         disable_tls_and_iam(self._emulator.client("lambda"), self._emulator.cache.port)
-        return DeployedMirror(self._emulator, self._cache, outputs)
+        return DeployedMirror(self._emulator, self._cache, outputs, _VIEWS)
 
     def _execute(self, parameters: Mapping[str, str]) -> None:
         change_set = {"StackName": STACK, "ChangeSetName": "first"}
