@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from chaos.availability import LEASE_SECONDS, Place, Watch, Writer
+from chaos.availability import Watch, Writer
+from chaos.replicas import LEASE_SECONDS, Place
 from tests.support.deadlines import wait_until
 from tests.support.processes import linux_only
 
