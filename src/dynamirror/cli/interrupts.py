@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 
 import typer
@@ -24,20 +25,31 @@ def interruptible(
 ) -> Iterator[None]:
     """Exit with status 128 + signal on Ctrl-C or SIGTERM, after every `finally` has run.
 
+    With a deadline, another SIGTERM changes nothing.
+
     Args:
         on_stop: called then, before the exit.
         terminated: exit status after SIGTERM.
         drain: seconds for what runs after SIGTERM; then the process ends with status 1. None for
             no limit.
     """
-    deadline = threading.Timer(drain or 0, _end_now, (drain,))
-    deadline.daemon = True
+    # A handler may interrupt itself, so it must wait for no lock; to start a thread, it would.
+    begun, ended = SimpleQueue[None](), threading.Event()
+
+    def end_late(seconds: float) -> None:
+        begun.get()
+        if not ended.wait(seconds):
+            _end_now(seconds)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
-        if drain is not None and deadline.ident is None:
-            deadline.start()
+        if drain is not None:
+            begun.put(None)
+            if _is_stopping():
+                return
         raise TerminatedError
 
+    if drain is not None:
+        threading.Thread(target=end_late, args=(drain,), name="drain", daemon=True).start()
     previous = signal.signal(signal.SIGTERM, stop)
     try:
         yield
@@ -48,8 +60,17 @@ def interruptible(
         on_stop()
         raise typer.Exit(terminated) from None
     finally:
-        deadline.cancel()
         signal.signal(signal.SIGTERM, previous)
+        ended.set()
+        begun.put(None)
+
+
+def _is_stopping() -> bool:
+    """Return whether the main thread carries out a SIGTERM; not if its exception was lost."""
+    error = sys.exception()
+    while error is not None and not isinstance(error, TerminatedError):
+        error = error.__context__
+    return error is not None
 
 
 def _end_now(seconds: float) -> None:
