@@ -298,3 +298,14 @@ def test_a_secret_in_the_environment_is_refused_and_not_repeated(name: str) -> N
         Settings.from_env({"ELASTICACHE_HOST": "h", name: "hunter2"})
     assert "hunter2" not in str(error.value)
     assert Settings.from_env({"ELASTICACHE_HOST": "h", name: ""}).host == "h"
+
+
+def test_a_secret_in_another_variable_is_not_repeated() -> None:
+    wrong = {
+        "ELASTICACHE_HOST": "redis://user:hunter2@cache",
+        "ELASTICACHE_SECRET_ARN": "hunter2",
+    }
+    for name, value in wrong.items():
+        with pytest.raises(ConfigError, match=f"^environment: {name} ") as error:
+            Settings.from_env({"ELASTICACHE_HOST": "h", name: value})
+        assert "hunter2" not in str(error.value)

@@ -126,6 +126,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
 
     def __post_init__(self) -> None:
         self._declared()
+        if "@" in self.host:  # the rest may be a password, which no sentence repeats
+            raise ValueError(
+                "ELASTICACHE_HOST is not a host name; ELASTICACHE_USER names a user, and "
+                "ELASTICACHE_PASSWORD_FILE the file with the password"
+            )
         if self.iam_cache and not (self.user and self.region and self.tls):
             raise ValueError(
                 "ELASTICACHE_NAME asks for IAM authentication, which needs ELASTICACHE_USER, "
@@ -145,7 +150,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get)
         if self.secret_arn and not _SECRET_ARN.fullmatch(self.secret_arn):
             raise ValueError(
                 "ELASTICACHE_SECRET_ARN must be an ARN like "
-                f"arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME, not {self.secret_arn!r}"
+                "arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME"  # not what may be the secret
             )
         if self.secret_arn and not self.tls:
             raise ValueError("ELASTICACHE_SECRET_ARN needs TLS, so that nobody reads the password")

@@ -208,7 +208,7 @@ def test_a_secret_excludes_other_ways_and_needs_tls() -> None:
     with pytest.raises(ConfigError, match=r"^environment: ELASTICACHE_PASS.+ exclude"):
         Settings.from_env({**variables, "ELASTICACHE_PASSWORD_FILE": "password"})
     for name, value, sentence in (
-        ("SECRET_ARN", "cache", "must be an ARN like .+, not 'cache'"),
+        ("SECRET_ARN", "cache", "must be an ARN like .+:NAME$"),
         ("KIND", "nodes", "'nodes' is not one of serverless, node-based"),
     ):
         with pytest.raises(ConfigError, match=f"^environment: ELASTICACHE_{name}:? {sentence}"):

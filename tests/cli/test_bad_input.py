@@ -335,6 +335,16 @@ def test_a_wrong_endpoint(fails: Command, command: str, url: str) -> None:
     assert error == f"--endpoint-url: {url} is not an address like http://127.0.0.1:4566"
 
 
+def test_an_endpoint_with_a_password_is_refused_and_not_repeated(fails: Command) -> None:
+    url = "http://user:hunter2@127.0.0.1"
+    error = fails(
+        *("run", "--table", "users", "--endpoint-url", url),
+        *("--cache", "127.0.0.1:1", "--no-tls"),
+        status=2,
+    )
+    assert error == "--endpoint-url: must be an address without a user and a password"
+
+
 def test_an_endpoint_where_nothing_listens(fails: Command) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     cache = ("--cache", "127.0.0.1:1", "--no-tls")

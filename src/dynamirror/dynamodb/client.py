@@ -63,14 +63,16 @@ class Aws:
         url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
         if not url:
             return cls()
+        source = "--endpoint-url" if endpoint_url else "AWS_ENDPOINT_URL"
         try:
             parts = urlsplit(url)
             is_complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
         except ValueError:  # a wrong bracket or port
             is_complete = False
         if not is_complete:
-            source = "--endpoint-url" if endpoint_url else "AWS_ENDPOINT_URL"
             raise ConfigError(f"{source}: {url} is not an address like http://127.0.0.1:4566")
+        if "@" in parts.netloc:  # what is before it may be a password, which no sentence repeats
+            raise ConfigError(f"{source}: must be an address without a user and a password")
         if parts.hostname not in _LOOPBACK:
             return cls(endpoint_url=url)
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
