@@ -29,7 +29,9 @@ _TIMEOUT_SECONDS = 1.0
 class Replica:
     """One `dynamirror run --ha`, as a process of its own."""
 
-    def __init__(self, database: EmbeddedDynamoDB, valkey: EmbeddedValkey, table: str) -> None:
+    def __init__(
+        self, database: EmbeddedDynamoDB, valkey: EmbeddedValkey, table: str, *arguments: str
+    ) -> None:
         kept = {
             name: value
             for name, value in os.environ.items()
@@ -39,7 +41,7 @@ class Replica:
             [
                 *(sys.executable, "-m", "dynamirror", "run", "--table", table),
                 *("--endpoint-url", database.endpoint_url, "--interval", "1"),
-                *("--ha", "--lease", f"{LEASE_SECONDS:g}", "--health", "0"),
+                *("--ha", "--lease", f"{LEASE_SECONDS:g}", "--health", "0", *arguments),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -62,6 +64,11 @@ class Replica:
                     assert url.hostname
                     assert url.port
                     self.address = url.hostname, url.port
+
+    def url(self, what: str) -> str | None:
+        """Return the URL that it has printed after a word; None for none yet."""
+        line = next((line for line in self.lines if line.startswith(what)), None)
+        return None if line is None else line.split()[-1]
 
     def health(self, path: str) -> tuple[int, str]:
         """Return status and text of one of its addresses; 0 without an answer."""
@@ -125,9 +132,9 @@ class Place:
         for replica in self.replicas:
             replica.end()
 
-    def start(self) -> Replica:
+    def start(self, *arguments: str) -> Replica:
         """Start another process."""
-        replica = Replica(self.database, self.valkey, self.table)
+        replica = Replica(self.database, self.valkey, self.table, *arguments)
         self.replicas.append(replica)
         return replica
 

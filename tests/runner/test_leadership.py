@@ -134,6 +134,40 @@ def test_after_a_kill_the_lease_is_taken_when_it_has_run_out(
     assert second.look() is not None
 
 
+def test_a_lease_that_the_cache_never_ends_is_taken_when_it_was_not_renewed(
+    cache: Cache, clock: Clock, first: Process, second: Process
+) -> None:
+    """The cache's clock may go back, as with another node after a failover."""
+    assert first.look() is not None
+    cache.call(KEY, b"PERSIST", KEY.encode())
+    assert second.look() is None
+    clock.now += SECONDS - 1
+    assert second.look() is None
+    assert second.leadership.leader == "a:1"
+    clock.now += 1
+    assert second.look() is None
+    assert second.look() is not None
+
+
+def test_a_lease_that_was_renewed_while_another_process_was_paused_is_left_alone(
+    cache: Cache, clock: Clock, first: Process, second: Process
+) -> None:
+    term = first.look()
+    assert term is not None
+    assert second.look() is None
+    read = second.leases.read
+
+    def pausing() -> Any:
+        lease = read()
+        clock.now += SECONDS
+        first.leases.take(term.token)
+        return lease
+
+    second.leases.read = pausing  # type: ignore[method-assign]
+    assert second.look() is None
+    assert read_lease(cache, TABLE) is not None
+
+
 def test_a_leader_takes_a_flushed_lease_again_before_others_may(
     cache: Cache, clock: Clock, first: Process, second: Process
 ) -> None:
@@ -205,6 +239,22 @@ def test_a_leader_that_cannot_reach_the_cache_ends_in_time(clock: Clock, first: 
         first.leases.take = fails  # type: ignore[assignment,method-assign]
         assert ended.wait(60)
         assert first.said[-1] == "this process leads no longer: cache x: unreachable"
+
+
+def test_a_leader_that_is_of_no_use_gives_way_for_a_while(
+    cache: Cache, clock: Clock, first: Process, second: Process
+) -> None:
+    with leading(first) as term:
+        ended = Event()
+        term.on_end = ended.set
+        term.why_give_way = lambda: "no answer"
+        assert ended.wait(60)
+        assert first.said[-1] == "this process leads no longer: no answer"
+    assert read_lease(cache, TABLE) is None
+    assert first.look() is None
+    clock.now += 10
+    assert first.look() is not None, "if no other process has taken over"
+    assert second.look() is None
 
 
 def test_a_process_that_stands_by_is_ready_while_it_could_take_over(

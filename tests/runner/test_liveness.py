@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from subprocess import Popen
 from threading import Event
+from time import time
 from typing import Any, cast
 
 import msgspec
@@ -24,7 +25,8 @@ from typer.testing import CliRunner
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
 from dynamirror.cache.heartbeat import Heartbeat, seen_replicator, why_not_live, write_heartbeat
-from dynamirror.cache.lease import Leases
+from dynamirror.cache.lease import Lease, Leases
+from dynamirror.cache.stored_record import encode_record
 from dynamirror.cli.commands import app
 from dynamirror.cli.status import lines
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
@@ -42,7 +44,7 @@ from dynamirror.runner.follower import Follower
 from dynamirror.runner.health_endpoint import HealthEndpoint
 from dynamirror.runner.heartbeat_thread import HeartbeatThread
 from dynamirror.settings import Settings
-from dynamirror.views.keyspace import heartbeats_key
+from dynamirror.views.keyspace import heartbeats_key, lease_key
 from dynamirror.views.view import Schema, ViewSpec
 
 
@@ -251,6 +253,22 @@ def test_status_names_the_leader_and_looks_at_its_heartbeat(place: Place) -> Non
     assert any(line.startswith("  leader      here:2, since 20") for line in lines(state))
     leases.release("token")
     assert place.status()["leader"] is None
+
+
+def test_who_replicates_beside_the_leader_is_warned_and_status_names_it(place: Place) -> None:
+    key, now = lease_key(place.source.name), time()
+    lease = Lease("token", since=now - 20, at=now, who="here:2", seconds=60.0)
+    place.cache.call(key, b"SET", key.encode(), encode_record(lease))
+    place.beat("here:2", behind=0, silence=10)
+    place.beat("before:1", behind=0, silence=10)
+    age(place, "before:1", 15)
+    assert not any("--ha" in warning for warning in place.status()["warnings"])
+    place.beat("beside", behind=0, silence=None)
+    assert "beside the leader, beside does the same work without --ha" in place.status()["warnings"]
+    with place.mirroring() as process:
+        assert process.stdout
+        line = next(line for line in process.stdout if "--ha" in line)
+        assert line.startswith("here:2 leads by --ha, and this process does the same work beside")
 
 
 def asked(url: str) -> tuple[int, str]:

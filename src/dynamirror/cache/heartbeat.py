@@ -15,6 +15,7 @@ from dynamirror.views.keyspace import heartbeats_key
 _FORGET_SECONDS: Final = 3600
 # Heartbeats of this many seconds are of replicators that run side by side.
 _SIDE_BY_SIDE_SECONDS: Final = 10.0
+_LATELY_SECONDS: Final = 60.0
 
 _Seconds = Annotated[float, msgspec.Meta(ge=0, le=10**10)]
 
@@ -93,8 +94,27 @@ def seen_replicator(
     Raises:
         CacheError: the cache cannot be read.
     """
-    clock, flat = cache.execute_one(HEARTBEATS.command(heartbeats_key(table).encode()))
-    return replicator_in(table, flat, float(clock) if clock else time(), leader=leader)
+    now, flat = _read(cache, table)
+    return replicator_in(table, flat, now, leader=leader)
+
+
+def others_beside(cache: Cache, table: str, leader: str, since: float) -> list[str]:
+    """Return who else has replicated a table in the last minute, although a process leads.
+
+    Args:
+        cache: the cache.
+        table: the table's name.
+        leader: the process that the lease names.
+        since: when it took the lease, in seconds since 1970 by the cache's clock.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    now, flat = _read(cache, table)
+    # A leader before it may have written its last heartbeat just then.
+    since = max(since + _SIDE_BY_SIDE_SECONDS, now - _LATELY_SECONDS)
+    beats = _heartbeats(table, flat, now)
+    return sorted({beat.who for beat in beats if beat.who != leader and beat.at > since})
 
 
 def replicator_in(
@@ -108,14 +128,7 @@ def replicator_in(
         now: seconds since 1970 by the cache's clock.
         leader: as for `seen_replicator`.
     """
-    key = heartbeats_key(table)
-    heartbeats = [
-        heartbeat
-        for name, text in zip(stored[::2], stored[1::2], strict=True)
-        if (heartbeat := decode_record(text, _StoredHeartbeat, f"{key} {name!r}"))
-        # A later one is of before the clock went back, as with another node: it proves nothing.
-        and heartbeat.at <= now + _SIDE_BY_SIDE_SECONDS
-    ]
+    heartbeats = _heartbeats(table, stored, now)
     heartbeats = [beat for beat in heartbeats if beat.who == leader] or heartbeats
     if not heartbeats:
         return None
@@ -125,6 +138,23 @@ def replicator_in(
     fields = msgspec.structs.asdict(last)
     fields["behind"] += max(0.0, now - fields.pop("at"))
     return SeenReplicator(**fields, seen=max(0.0, now - newest))
+
+
+def _read(cache: Cache, table: str) -> tuple[float, Sequence[bytes]]:
+    """Return the time by the cache's clock, and the heartbeats as they are stored."""
+    clock, flat = cache.execute_one(HEARTBEATS.command(heartbeats_key(table).encode()))
+    return float(clock) if clock else time(), flat
+
+
+def _heartbeats(table: str, stored: Sequence[bytes], now: float) -> list[_StoredHeartbeat]:
+    key = heartbeats_key(table)
+    return [
+        heartbeat
+        for name, text in zip(stored[::2], stored[1::2], strict=True)
+        if (heartbeat := decode_record(text, _StoredHeartbeat, f"{key} {name!r}"))
+        # A later one is of before the clock went back, as with another node: it proves nothing.
+        and heartbeat.at <= now + _SIDE_BY_SIDE_SECONDS
+    ]
 
 
 def why_not_live(replicator: SeenReplicator | None, max_lag: float) -> str | None:

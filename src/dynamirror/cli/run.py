@@ -4,15 +4,14 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Annotated
 
 import typer
 
 from dynamirror.cache import quarantine
-from dynamirror.cache.completeness_marker import check_views, read_marker
-from dynamirror.cache.lease import Leases
+from dynamirror.cache.lease import Leases, read_lease
 from dynamirror.cli import options
 from dynamirror.cli.addresses import ListenAddress, listen_address
 from dynamirror.cli.interrupts import interruptible
@@ -158,7 +157,9 @@ def run(
         return Leadership(leases, name, notify=partial(output.say_of, name))
 
     def follower_of(name: str) -> Follower:
-        follower = Follower(
+        if not ha:
+            _warn_of_leader(replicator, name, output)
+        return Follower(
             aws,
             name,
             replicator,
@@ -168,11 +169,9 @@ def run(
             notify=partial(output.say_of, name),
             auto_rebuild=auto_rebuild,
             rate=limit,
+            new_views=new_views,
             leadership=leadership_of(name) if ha else None,
         )
-        if not new_views:
-            _check_views(replicator, name)
-        return follower
 
     with ExitStack() as stack:
         stack.enter_context(interruptible(terminated=0, drain=drain))
@@ -240,10 +239,15 @@ def _addresses(
     return metrics_address, health_address
 
 
-def _check_views(replicator: Replicator, table: str) -> None:
-    views = replicator.views.bound(table)
-    assert views is not None  # the follower has bound them
-    check_views(read_marker(replicator.cache, table), views)
+def _warn_of_leader(replicator: Replicator, table: str, output: RunOutput) -> None:
+    with suppress(CacheError):  # without a lease, it is not needed
+        lease = read_lease(replicator.cache, table)
+        if lease is not None:
+            output.say_of(
+                table,
+                f"{lease.who} leads by --ha, and this process does the same work beside it; give "
+                "it --ha, too",
+            )
 
 
 def _notify(observers: list[Callable[[BatchResult], None]], batch: BatchResult) -> None:

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from dynamirror.dynamodb.client import Aws, describe_schema
+from dynamirror.dynamodb.client import Aws
 from dynamirror.errors import ConfigError
 from dynamirror.metrics import catalogue
 from dynamirror.replication.canary_probe import CanaryProbe, ProbeResult
@@ -37,7 +37,7 @@ class Canaries:
         is_only: bool,
     ) -> None:
         self._aws = aws
-        self._cache = replicator.cache
+        self._replicator = replicator
         self._interval = interval
         self._say = say
         self._is_only = is_only
@@ -48,7 +48,6 @@ class Canaries:
         """Run the canary of a table in the background.
 
         Raises:
-            SourceError: the table cannot be described.
             ConfigError: the only table cannot have a canary.
         """
         thread = self._thread(table)
@@ -65,7 +64,9 @@ class Canaries:
         if self._interval is None:
             return None
         client, halt = self._aws.dynamodb(), threading.Event()
-        schema, _description = describe_schema(client, table)
+        views = self._replicator.views.bound(table)
+        assert views is not None  # the follower has bound them
+        schema = views[0].schema
         try:
             check_types(schema)
         except ConfigError as error:
@@ -80,5 +81,5 @@ class Canaries:
                 values[catalogue.CANARY_LATENCY] = beat.latency * 1000
             self.add(table, values)
 
-        probe = CanaryProbe(self._cache, client, schema, wait=halt.wait)
+        probe = CanaryProbe(self._replicator.cache, client, schema, wait=halt.wait)
         return CanaryThread(probe, table, interval=self._interval, halt=halt, on_result=add)

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from dynamirror.dynamodb.client import aws_errors, error_code
@@ -55,11 +56,15 @@ class StreamReader:
     Args:
         client: boto3's dynamodbstreams client.
         arn: the stream's ARN.
+
+    Attributes:
+        answered_at: when AWS answered last, in monotonic seconds.
     """
 
     def __init__(self, client: "DynamoDBStreamsClient", arn: str) -> None:
         self._client = client
         self.arn = arn
+        self.answered_at = monotonic()
 
     def describe(self) -> StreamDescription:
         """List all shards, and whether the stream was switched off.
@@ -74,6 +79,7 @@ class StreamReader:
                 with aws_errors(f"stream {self.arn}"):
                     answer = self._client.describe_stream(StreamArn=self.arn, **start)
                     description = answer["StreamDescription"]
+                self.answered_at = monotonic()
             except SourceError as error:
                 if error_code(error.__cause__) == _GONE:
                     raise StreamGoneError(self.arn) from error
@@ -108,6 +114,7 @@ class StreamReader:
                 with aws_errors(f"shard {shard.id}"):
                     answer = self._client.get_records(ShardIterator=iterator, Limit=_PAGE)
                     given = answer["Records"]
+                self.answered_at = monotonic()
             except SourceError as error:
                 if error_code(error.__cause__) == "ExpiredIteratorException":
                     iterator = self._iterator(shard, after, latest=latest)  # they live 15 minutes

@@ -8,8 +8,8 @@ from dynamirror.cache import doubt, eviction
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import CompletenessMarker, read_marker
-from dynamirror.cache.heartbeat import seen_replicator, why_not_live
-from dynamirror.cache.lease import read_lease
+from dynamirror.cache.heartbeat import others_beside, seen_replicator, why_not_live
+from dynamirror.cache.lease import Lease, read_lease
 from dynamirror.cache.quarantine import count, overflow
 from dynamirror.inspection.stored import stored_tally
 from dynamirror.operations.messages import DEFAULT_MAX_LAG, Status
@@ -64,6 +64,7 @@ def read_status(
         doubt.doubt(evictions),
         _given_up(cache, table, marker),
         room(views, description, limit).sentence,
+        _beside(cache, table, leader),
         *(note.why for note in long_jobs(cache, table)),
     )
     return Status(
@@ -105,6 +106,14 @@ def _reason(marker: CompletenessMarker, *, other_stream: bool, other_views: bool
     if marker.is_complete and other_views:
         return "the views have changed"
     return marker.reason
+
+
+def _beside(cache: Cache, table: str, leader: Lease | None) -> str | None:
+    """Return a sentence if others replicate the table beside the leader."""
+    others = others_beside(cache, table, leader.who, leader.since) if leader else []
+    if not others:
+        return None
+    return f"beside the leader, {', '.join(others)} does the same work without --ha"
 
 
 def _given_up(cache: Cache, table: str, marker: CompletenessMarker) -> str | None:

@@ -128,6 +128,10 @@ class Delivery:
         """Return for how many seconds a thread has made no step, and so may hang."""
         return self._progress.stalled()
 
+    def unanswered(self) -> float:
+        """Return for how many seconds AWS has given no answer that could be used."""
+        return self._clock() - self._reader.answered_at
+
     def newest(self) -> Checkpoint | None:
         """Return the checkpoint with the newest record that was delivered; None for none."""
         checkpoints = (consumer.checkpoint for consumer in dict(self._consumers).values())

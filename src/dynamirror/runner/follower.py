@@ -2,18 +2,20 @@
 
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from math import inf
 from time import monotonic
 from typing import Final
 
+from dynamirror.backoff import Backoff
 from dynamirror.cache.checkpoints import Checkpoints
+from dynamirror.cache.completeness_marker import check_views, read_marker
 from dynamirror.cache.heartbeat import duration
 from dynamirror.dynamodb.client import Aws, Table, describe_table
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.dynamodb.stream_reader import StreamReader
-from dynamirror.errors import ConfigError
+from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.replication.gap_detector import GapDetector
 from dynamirror.replication.replicator import Replicator
@@ -27,6 +29,8 @@ from dynamirror.views.view import check_stream
 
 # Longer than any request to AWS or the cache with its repetitions, and than any batch.
 _STALLED_SECONDS: Final = 180.0
+# Several times the pause between two requests for new shards.
+_UNANSWERED_SECONDS: Final = 60.0
 
 
 class Follower:
@@ -42,11 +46,12 @@ class Follower:
         rate: read units a second that a rebuild may consume, or a limit that others share; None for
             no limit.
         margin: seconds that a rebuild's as-of times lie behind DynamoDB's clock; None: default.
+        new_views: whether to write in these views if the mirror was written in others.
         leadership: decides when this process replicates the table; None for always.
 
     Raises:
         SourceError: the table cannot be described.
-        ConfigError: its stream is off, or cannot feed the views.
+        ConfigError: its stream is off, or cannot feed the views, or the mirror has others.
         CacheError: the cache cannot be reached.
     """
 
@@ -61,6 +66,7 @@ class Follower:
         auto_rebuild: bool = True,
         rate: float | Rate | None = None,
         margin: int | None = None,
+        new_views: bool = True,
         leadership: Leadership | None = None,
     ) -> None:
         self._aws = aws
@@ -70,6 +76,7 @@ class Follower:
         self._notify = notify
         self._auto_rebuild = auto_rebuild
         self._rate = rate
+        self._new_views = new_views
         self._leadership = leadership
         self._counts = DeliveryCounts()
         self._heartbeat_at = -inf
@@ -79,6 +86,7 @@ class Follower:
         # Any command will do: a cache that is unreachable, or refuses us, is reported at once.
         probe = probe_key(table)
         replicator.cache.call(probe, b"GET", probe.encode())
+        self._check_views()
         self._rebuild = Rebuild(
             replicator.cache,
             self._views,
@@ -176,17 +184,25 @@ class Follower:
         if self._leadership is None:
             self._lead(report, interval, beside, None)
             return
+        backoff = Backoff(self._halt)
         with self._leadership as leadership:
             while (term := leadership.wait(self._halt)) is not None:
+                try:
+                    self._look_again()
+                except CacheError as error:
+                    leadership.end(term)
+                    backoff.wait(error)
+                    continue
+                backoff.reset()
                 self._lead(report, interval, beside, term)
                 leadership.end(term)
 
     def stop(self) -> None:
-        """End `follow` in another thread, after the invocations under way."""
+        """Have `follow` end in another thread, after the invocations under way; do not wait."""
         self._halt.set()
         delivery = self.delivery
         if delivery is not None:
-            delivery.stop()
+            delivery.end()
 
     def _lead(
         self,
@@ -216,7 +232,7 @@ class Follower:
             arn = self._source.stream_arn
             delivery = self._new_delivery(arn, term)
             if term is not None:
-                term.on_end = delivery.end
+                term.on_end, term.why_give_way = delivery.end, partial(_why_give_way, delivery)
             delivery.start()
             self.delivery = delivery
             before = self._counts
@@ -258,6 +274,19 @@ class Follower:
 
     def _move_on(self, ended: str) -> None:
         """Find the stream that took over from one that was switched off."""
+        self._find_stream()
+        self._notify(
+            f"stream {ended} was switched off; going on with {self._source.stream_arn}. Changes "
+            "made in between were never recorded"
+        )
+
+    def _look_again(self) -> None:
+        """Look at the table and the mirror's views again: another process may have led since."""
+        with suppress(SourceError):  # the delivery waits until AWS answers
+            self._find_stream()
+        self._check_views()
+
+    def _find_stream(self) -> None:
         views = self._views
         self._source = self._look_up()
         if self._views is not views:
@@ -265,13 +294,19 @@ class Follower:
                 f"table {self._table} was created again, with another key; start again"
             )
         self._rebuild.stream_arn = self._source.stream_arn
-        self._notify(
-            f"stream {ended} was switched off; going on with {self._source.stream_arn}. Changes "
-            "made in between were never recorded"
-        )
+
+    def _check_views(self) -> None:
+        if not self._new_views:
+            check_views(read_marker(self._replicator.cache, self._table), self._views)
 
     def _look_up(self) -> Table:
         source = describe_table(self._aws.dynamodb(), self._table)
         self._views = self._replicator.views.bind(source.schema)
         check_stream(self._views, source.view_type, self._table)
         return source
+
+
+def _why_give_way(delivery: Delivery) -> str | None:
+    """Return why another process should read the stream, if there is one; None for no reason."""
+    seconds = delivery.unanswered()
+    return f"no answer of AWS for {duration(seconds)}" if seconds > _UNANSWERED_SECONDS else None

@@ -21,7 +21,7 @@ SILENCE_SECONDS: Final = 10.0
 
 
 def who_am_i() -> str:
-    """Return host and process, as heartbeats and leases name this process."""
+    """Return host and process, which name this process wherever the cache does."""
     return f"{socket.gethostname()}:{os.getpid()}"
 
 

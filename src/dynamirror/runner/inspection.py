@@ -1,8 +1,6 @@
 """Inspects one table from this process: reads its stream or its rows, and asks the cache."""
 
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +23,7 @@ from dynamirror.inspection.stored import store_tally
 from dynamirror.inspection.tally import Tally, Violation
 from dynamirror.runner.delivery import Delivery
 from dynamirror.runner.event_source_mapping import EventSourceMapping
+from dynamirror.runner.heartbeat_thread import who_am_i
 from dynamirror.runner.memory_checkpoints import MemoryCheckpoints
 from dynamirror.views.view import View, check_stream
 
@@ -158,7 +157,7 @@ class Inspection:
     def _ask(self) -> None:
         """Ask what is due, and store the tally."""
         stored = monotonic()
-        who = f"{socket.gethostname()}:{os.getpid()}"
+        who = who_am_i()
         while not self._halt.is_set():
             self.inspector.run_due()
             if self._stores and monotonic() >= stored + _STORE_SECONDS:

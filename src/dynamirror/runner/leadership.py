@@ -15,6 +15,8 @@ LEASE_SECONDS: Final = 6.0
 # A leader renews its lease after this part of it, and a process that stands by looks as often.
 _RENEWALS: Final = 6
 _LONGEST_PAUSE_SECONDS: Final = 1.0
+# A leader that gives way leads again after this time, unless another process has taken over.
+_AWAY_SECONDS: Final = 10.0
 
 
 class Term:
@@ -29,11 +31,13 @@ class Term:
 
     Attributes:
         on_end: called when it has ended, by another thread.
+        why_give_way: returns why another process should lead; None if there is no reason.
     """
 
     def __init__(self, token: str, end: float, clock: Callable[[], float] = monotonic) -> None:
         self.token = token
         self.on_end: Callable[[], object] = lambda: None
+        self.why_give_way: Callable[[], str | None] = lambda: None
         self._end = end
         self._clock = clock
         self._lock = threading.Lock()
@@ -69,7 +73,8 @@ class Leadership:
     A term ends by this process's clock a lease's length after the last renewal was *sent*, so never
     later than in the cache. A lease that is gone without being released was lost by the cache: the
     leader takes it again when it renews it, and a process that stands by waits until the lease that
-    it last saw has run out.
+    it last saw has run out. A lease that is there for longer, as after the cache's clock went back,
+    is released by a process that stands by.
 
     Args:
         leases: the lease in the cache.
@@ -93,6 +98,7 @@ class Leadership:
         self._pause = min(_LONGEST_PAUSE_SECONDS, leases.seconds / _RENEWALS)
         self._halt = threading.Event()
         self._free_at = clock()  # when another's lease has run out
+        self._away_until = clock()
         self._seen: Lease | None = None
         self._trouble: str | None = None
         self._looked_at = clock()
@@ -158,15 +164,18 @@ class Leadership:
 
     def _look(self) -> Term | None:
         """Take the lease if it is free."""
+        asked = self._clock()  # this process may be paused from here on
         lease = self._leases.read()
         if lease is not None and lease.is_held:
             if lease != self._seen:
                 self._seen = lease
                 self._free_at = self._clock() + lease.seconds
+            elif asked >= self._free_at:
+                self._leases.release(lease.token)  # its term has ended, even so
             return None
-        if lease is None and self._clock() < self._free_at:
+        if lease is None and asked < self._free_at:
             return None  # the cache lost it: its holder is the first to take it again
-        return self._take()
+        return self._take() if asked >= self._away_until else None
 
     def _take(self) -> Term | None:
         token, asked = new_token(), self._clock()
@@ -189,6 +198,9 @@ class Leadership:
         while not self._halt.wait(max(0.0, min(self._pause, term.remaining()))):
             self._looked_at = asked = self._clock()
             if not term.holds:
+                break
+            if (reason := term.why_give_way()) is not None:
+                trouble, self._away_until = reason, asked + _AWAY_SECONDS
                 break
             try:
                 lease = self._leases.take(term.token)
