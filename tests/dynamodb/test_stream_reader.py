@@ -129,6 +129,14 @@ def test_an_endpoint_where_nothing_listens_is_one_sentence() -> None:
         reader.describe()
 
 
+def test_a_password_in_an_endpoint_is_not_repeated() -> None:
+    """boto3 reads more variables with endpoints than we do."""
+    url = "http://user:hunter2@127.0.0.1:1"
+    reader = StreamReader(Aws("us-east-1", url, ("a", "b")).streams(), STREAM_ARN)
+    with pytest.raises(SourceError, match=r"cannot be reached at http://\*\*\*@127.0.0.1:1/$"):
+        reader.describe()
+
+
 def test_binary_and_time_come_as_in_a_lambda_event(dynamodb: EmbeddedDynamoDB) -> None:
     source = Source(dynamodb)
     data = bytes(range(256))

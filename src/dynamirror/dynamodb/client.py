@@ -1,6 +1,7 @@
 """AWS clients, the description of a table, and AWS errors as one sentence."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -157,7 +158,8 @@ def aws_errors(what: str) -> Iterator[None]:
     except NoRegionError:
         raise SourceError(f"{what}: no AWS region is set; set AWS_REGION") from None
     except EndpointConnectionError as error:
-        raise SourceError(f"{what}: cannot be reached at {error.kwargs['endpoint_url']}") from None
+        url = _masked(error.kwargs["endpoint_url"])
+        raise SourceError(f"{what}: cannot be reached at {url}") from None
     except ClientError as error:
         raise SourceError(f"{what}: {_message(error)}") from error
     except (KeyError, ResponseParserError) as error:
@@ -165,7 +167,12 @@ def aws_errors(what: str) -> Iterator[None]:
         # the answer with its items.
         raise SourceError(f"{what}: an answer was damaged on its way") from error
     except (BotoCoreError, ValueError) as error:
-        raise SourceError(f"{what}: {' '.join(str(error).split())}") from error
+        raise SourceError(f"{what}: {' '.join(_masked(str(error)).split())}") from error
+
+
+def _masked(text: str) -> str:
+    """Return a text without what may be a user and a password in a URL."""
+    return re.sub(r"//[^/\s]*@", "//***@", text)
 
 
 def error_code(error: BaseException | None) -> str:
