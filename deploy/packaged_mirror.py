@@ -71,8 +71,8 @@ class PackagedMirror:
             timeout=_COMMAND_SECONDS,
             check=False,
         )
-        if done.returncode:
-            raise DynamirrorError(f"`dynamirror package` failed: {done.stdout}{done.stderr}")
+        if done.returncode or done.stderr:
+            raise DynamirrorError(f"`dynamirror package` complains: {done.stdout}{done.stderr}")
         return ", ".join(Path(line).name for line in done.stdout.splitlines())
 
     def deploy(self) -> DeployedMirror:

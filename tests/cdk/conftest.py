@@ -10,10 +10,13 @@ from tests.support.templates import (  # prepares jsii, before any import of aws
     stack_and_template,
 )
 
+from dynamirror.cdk.template import render_template, variant_templates
+
 if TYPE_CHECKING:
     from aws_cdk.assertions import Template
 
     from dynamirror.cdk import DynamirrorStack, LambdaCode
+    from dynamirror.cdk.template import Variant
 
 
 @pytest.fixture(scope="session")
@@ -40,6 +43,18 @@ def synth(synthesized: Synthesized) -> Synth:
 def template(synth: Synth) -> "Template":
     """Synthesize the stack with default options."""
     return synth()
+
+
+@pytest.fixture(scope="session")
+def variants() -> "dict[Variant, dict[str, Any]]":
+    """Return what CDK synthesizes for each variant of the packaged template."""
+    return variant_templates()
+
+
+@pytest.fixture(scope="session")
+def packaged(variants: "dict[Variant, dict[str, Any]]") -> dict[str, Any]:
+    """Return the packaged template."""
+    return render_template(variants, {"arm64": "a.zip", "x86_64": "b.zip"})
 
 
 @pytest.fixture(scope="session")

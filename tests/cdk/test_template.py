@@ -18,11 +18,10 @@ from dynamirror.cdk.template import (
     VARIANTS,
     Variant,
     render_deployment,
-    render_template,
-    variant_templates,
 )
 from dynamirror.cdk.template_variants import Template, concatenate
 from dynamirror.deployment.file import read_deployment
+from dynamirror.deployment.identity import Identity, refused_changes
 from dynamirror.errors import ConfigError
 
 ZIPS: Any = {"arm64": "a.zip", "x86_64": "b.zip"}
@@ -40,18 +39,7 @@ CACHE = {
     "CacheReaderUser": "reader",
     "CacheSecurityGroupId": "sg-0a1b2c3d",
 }
-
-
-@pytest.fixture(scope="module")
-def variants() -> dict[Variant, Template]:
-    """Return what CDK synthesizes for each variant."""
-    return variant_templates()
-
-
-@pytest.fixture(scope="module")
-def packaged(variants: dict[Variant, Template]) -> Template:
-    """Return the packaged template."""
-    return render_template(variants, ZIPS)
+OF_CACHE = sorted(set(CACHE) - {"CacheName"})
 
 
 def parameters_of(variant: Variant) -> dict[str, Any]:
@@ -77,7 +65,8 @@ def parameters_of(variant: Variant) -> dict[str, Any]:
             "CacheName": placeholders.CACHE,
             "CacheKind": "serverless" if place == "ExistingCache" else "node-based",
             "CacheHost": placeholders.CACHE_HOST,
-            "CachePort": str(placeholders.CACHE_PORT),
+            # A serverless cache has port 6379, the default.
+            "CachePort": str(6379 if place == "ExistingCache" else placeholders.CACHE_PORT),
             "CacheUser": placeholders.CACHE_USER,
             "CacheReaderUser": placeholders.CACHE_READER,
             "CacheSecurityGroupId": placeholders.CACHE_GROUP,
@@ -134,7 +123,9 @@ def test_nothing_of_a_placeholder_stays(packaged: Template) -> None:
                     collect(value[key])
 
     collect([packaged["Resources"], packaged["Outputs"]])
-    found = re.compile(r"the-|The(Mirror|Table|Key|Topic)|themirror|1111222|61379|55554444")
+    found = re.compile(
+        r"the-|The(Mirror|Table|Key|Topic)|themirror|1111222|61379|aaaabbbb|eeeedddd"
+    )
     assert [text for text in texts if found.search(text)] == []
 
 
@@ -167,19 +158,74 @@ def test_the_template_needs_nothing_of_cdk(packaged: Template) -> None:
     assert codes == [{"S3Bucket": {"Ref": "S3Bucket"}, "S3Key": key}] * len(codes)
 
 
-def test_values_that_exclude_each_other_are_refused_before_anything_is_created(
-    packaged: Template,
-) -> None:
-    def violations(**values: Any) -> list[str]:
-        return Resolver(packaged, REQUIRED | values).violations()
+def violations(packaged: Template, **values: Any) -> list[str]:
+    """Return which rules values violate, beside the required ones."""
+    return Resolver(packaged, REQUIRED | values).violations()
 
-    assert violations() == violations(**VPC) == violations(**VPC, **CACHE) == []
-    assert violations(PublicCache="true") == []
-    assert violations(VpcId="vpc-0a1b2c3d") == ["VpcId needs SubnetIds"]
-    assert violations(**CACHE) == ["An existing cache needs VpcId, the VPC of the cache"]
-    for name in ("CacheHost", "CacheUser", "CacheReaderUser", "CacheSecurityGroupId"):
-        assert len(violations(**VPC, **CACHE | {name: ""})) == 1
-    assert len(violations(PublicCache="true", **VPC)) == 1
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        VPC,
+        VPC | CACHE,
+        VPC | CACHE | {"CacheKind": "node-based", "CachePort": "6380"},
+        {"PublicCache": "true"},
+    ],
+)
+def test_values_that_go_together_are_accepted(packaged: Template, values: dict[str, str]) -> None:
+    assert violations(packaged, **values) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"VpcId": VPC["VpcId"]}, "VpcId needs SubnetIds"),
+        ({"SubnetIds": VPC["SubnetIds"]}, "SubnetIds need VpcId"),
+        (CACHE, "An existing cache needs VpcId"),
+        *((VPC | CACHE | {name: ""}, "An existing cache needs CacheHost") for name in OF_CACHE),
+        *(({name: CACHE[name]}, "describe an existing cache") for name in OF_CACHE),
+        ({"CacheKind": "node-based"}, "describe an existing cache"),
+        (VPC | CACHE | {"CachePort": "6380"}, "A serverless cache has port 6379"),
+        (VPC | CACHE | {"CacheReaderUser": "writer"}, "CacheReaderUser must be another user"),
+        (VPC | {"PublicCache": "true"}, "PublicCache excludes VpcId"),
+        ({"PublicCache": "true", "ApplicationSecurityGroupId": "sg-1"}, "PublicCache excludes"),
+    ],
+)
+def test_values_that_exclude_each_other_or_would_be_ignored_are_refused(
+    packaged: Template, values: dict[str, str], sentence: str
+) -> None:
+    (violation,) = violations(packaged, **values)
+    assert violation.startswith(sentence) or sentence in violation
+
+
+@pytest.mark.parametrize(
+    ("name", "accepted", "refused"),
+    [
+        ("MirrorName", ["o", "orders-2", "a" * 15], ["", "Orders", "a-", "a--b", "2a", "a" * 16]),
+        ("KeyNames", ["id", "customer,order", "a.b-c:d"], ["", "a,", "a, b", "a,b,c", 'a"', "a{"]),
+        ("SubnetIds", ["", "subnet-1,subnet-2,subnet-3"], ["subnet-1", "vpc-1,vpc-2", "a, b"]),
+        ("S3Bucket", ["my-bucket.eu"], ["", "s3://my-bucket", "My", "bucket/key"]),
+        ("CacheName", ["", "shop-cache"], ['a"b', "Cache", "a b"]),
+        ("CacheHost", ["", "a.b-1.cache.amazonaws.com"], ["a.b:6379", "https://a.b", "a b"]),
+        ("CacheUser", ["", "writer-1"], ["a b", 'a"']),
+        ("CacheReaderUser", ["", "reader-1"], ["a b", 'a"']),
+    ],
+)
+def test_the_pattern_of_a_parameter_refuses_what_cannot_work(
+    packaged: Template, name: str, accepted: list[str], refused: list[str]
+) -> None:
+    parameter = packaged["Parameters"][name]
+    most = parameter.get("MaxLength", 1_000)
+    for values, wanted in ((accepted, True), (refused, False)):
+        for value in values:
+            matches = re.fullmatch(parameter["AllowedPattern"], value) is not None
+            assert (matches and len(value) <= most) is wanted, value
+
+
+def test_the_port_of_a_cache_is_a_port(packaged: Template) -> None:
+    port = packaged["Parameters"]["CachePort"]
+    assert (port["MinValue"], port["MaxValue"]) == (1, 65_535)
 
 
 def test_without_the_optional_values_nothing_refers_to_them(packaged: Template) -> None:
@@ -252,6 +298,39 @@ def test_views_inline_and_in_s3_exclude_each_other(packaged: Template) -> None:
     ]
 
 
+def identity(packaged: Template, **values: str) -> Identity:
+    """Return what the guard of a deployed template compares."""
+    outputs = Resolver(packaged, REQUIRED | values).template()["Outputs"]
+    return Identity.from_json(outputs["MirrorIdentity"]["Value"])
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"MirrorName": "others"}, "created with mirror.stack orders, and others needs another"),
+        ({"KeyNames": "customer"}, "the keys of table orders are customer, order as deployed"),
+        ({"VpcId": "vpc-2"}, "created with network.vpc_id vpc-0a1b2c3d"),
+        ({"SubnetIds": "subnet-2,subnet-3"}, "created with network.subnet_ids"),
+        (CACHE, "would replace by the existing serverless cache cache"),
+        ({"VpcId": "", "SubnetIds": "", "PublicCache": "true"}, "created with network.public"),
+        ({"StreamArn": STREAM_ARN.replace("orders", "users")}, "mirrors table orders, which this"),
+    ],
+)
+def test_the_guard_refuses_an_update_that_would_make_another_mirror(
+    packaged: Template, changed: dict[str, str], sentence: str
+) -> None:
+    deployed, wanted = identity(packaged, **VPC), identity(packaged, **VPC | changed)
+    assert sentence in "; ".join(refused_changes("orders", deployed, wanted))
+
+
+def test_an_existing_cache_knows_the_mirror_by_no_name(packaged: Template) -> None:
+    """So its mirror may be renamed; the stack has names of its own only for a cache of its own."""
+    deployed, wanted = (
+        identity(packaged, **VPC, **CACHE, MirrorName=name) for name in ("orders", "others")
+    )
+    assert refused_changes("others", deployed, wanted) == []
+
+
 FILE = """
 [mirror]
 name = "shop"
@@ -281,6 +360,19 @@ def test_a_file_has_its_own_template_with_all_of_its_tables(tmp_path: Path) -> N
     # Two for the replicator, two for the inspector, and one for its queue.
     assert kinds.count("AWS::Lambda::EventSourceMapping") == 5
     assert kinds.count("AWS::DynamoDB::Table") == 1
+    assert template["Parameters"]["Architecture"]["Default"] == "arm64"
+
+
+def test_the_architecture_of_a_file_is_that_of_its_template(tmp_path: Path) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text(f'{FILE}[functions]\narchitecture = "x86_64"\n')
+    template = render_deployment(read_deployment(str(path)), ZIPS)
+    deployed = Resolver(template, {"S3Bucket": "code"}).template()["Resources"].values()
+    functions = [it["Properties"] for it in deployed if it["Type"] == "AWS::Lambda::Function"]
+    assert functions
+    for function in functions:
+        assert function["Architectures"] == ["x86_64"]
+        assert function["Code"] == {"S3Bucket": "code", "S3Key": "b.zip"}
 
 
 @pytest.mark.parametrize(

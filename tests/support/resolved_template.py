@@ -82,21 +82,26 @@ class Resolver:
             return concatenate(pieces)
         return separator.join(pieces)
 
+    def _split(self, argument: Any) -> Any:
+        separator, text = argument[0], self.value(argument[1])
+        if not isinstance(text, str):  # what only the deployment knows
+            return {"Fn::Split": argument}
+        return text.split(separator)
+
     def _select(self, argument: Any) -> Any:
-        separator, text = argument[1].get("Fn::Split", (None, None))
-        resolved = self.value(text)
-        if not isinstance(resolved, str):  # what only the deployment knows
+        elements = self.value(argument[1])
+        if not isinstance(elements, list):
             return {"Fn::Select": argument}
-        return resolved.split(separator)[argument[0]]
+        return elements[int(argument[0])]
 
 
 _FUNCTIONS: Any = {
     "Fn::If": lambda it, argument: it.value(argument[1 if it.holds(argument[0]) else 2]),
     "Fn::Join": Resolver._join,
     "Fn::Select": Resolver._select,
+    "Fn::Split": Resolver._split,
     "Fn::Equals": lambda it, argument: it.value(argument[0]) == it.value(argument[1]),
     "Fn::Not": lambda it, argument: not it.value(argument[0]),
     "Fn::And": lambda it, argument: all(map(it.value, argument)),
     "Fn::Or": lambda it, argument: any(map(it.value, argument)),
-    "Fn::Contains": lambda it, argument: it.value(argument[1]) in it.value(argument[0]),
 }

@@ -23,6 +23,8 @@ from dynamirror.views.schema import Schema
 _DESCRIPTION: Final = "A Valkey cache that mirrors DynamoDB tables, kept by dynamirror"
 
 _TABLE: Final = Schema("TheTable", (parameters.KEYS,))
+# Of the flags in cdk.json, the only one that changes the stack.
+_AS_CDK_JSON: Final = {"@aws-cdk/aws-iam:minimizePolicies": True}
 # As in `stack_network`.
 _ZONES_OF_ANY_REGION: Final = 2
 
@@ -97,28 +99,37 @@ def render_deployment(deployment: Deployment, zips: Mapping[Architecture, str]) 
         )
     template = _synthesize(deployment, python=deployment.functions.python)
     template["Conditions"] = {name: _BASIC[name] for name in ("HasS3Key", "OnArm64")}
-    return _whole(template, {}, zips)
+    return _whole(template, {}, zips, architecture=deployment.functions.architecture)
 
 
 def _whole(
     template: Template,
     others: Mapping[str, parameters.Parameter],
     zips: Mapping[Architecture, str],
+    *,
+    architecture: Architecture = "arm64",
 ) -> Template:
     used = {**others, **CODE_PARAMETERS}
-    # W1030: the default of SubnetIds is empty. W3005: CDK repeats what references imply.
-    lint = {"cfn-lint": {"config": {"ignore_checks": ["W1030", "W3005"]}}}
+    used["Architecture"] = msgspec.structs.replace(used["Architecture"], default=architecture)
+    # W1030, W1033: the defaults of ids are empty. W3005: CDK repeats what references imply.
+    lint = {"cfn-lint": {"config": {"ignore_checks": ["W1030", "W1033", "W3005"]}}}
     return {
         "AWSTemplateFormatVersion": "2010-09-09",
         "Description": _DESCRIPTION,
         "Parameters": {name: parameter.to_json() for name, parameter in used.items()},
-        "Metadata": lint,
+        # For tools that upload the zips, as the Terraform module does.
+        "Metadata": {**lint, "Zips": dict(zips)},
         **put_code(template, zips),
     }
 
 
 def _synthesize(deployment: Deployment, *, python: str) -> Template:
-    app = App(analytics_reporting=False)
+    app = App(
+        analytics_reporting=False,
+        # It would complain about the stack without resources, and tests lint what is written.
+        builtin_cloud_formation_validation=False,
+        context=_AS_CDK_JSON,
+    )
     names = Stack(app, "Names")
     bucket = s3.Bucket.from_bucket_name(names, "Code", "bucket")
     stack = DynamirrorStack(
@@ -161,18 +172,17 @@ def _deployment(variant: Variant, python: str) -> Deployment:
     deployment = read_deployment(None, context)
     if place == "GivenVpc":
         return deployment
+    serverless = place == "ExistingCache"
     existing = ExistingCache(
         name=parameters.CACHE,
         host=parameters.CACHE_HOST,
-        port=parameters.CACHE_PORT,
-        kind="serverless" if place == "ExistingCache" else "node-based",
+        port=parameters.SERVERLESS_PORT if serverless else parameters.CACHE_PORT,
+        kind="serverless" if serverless else "node-based",
         security_group_id=parameters.CACHE_GROUP,
         user=parameters.CACHE_USER,
         reader_user=parameters.CACHE_READER,
     )
-    return msgspec.structs.replace(
-        deployment, cache=CacheSection(existing=existing, authorities="system")
-    )
+    return msgspec.structs.replace(deployment, cache=CacheSection(existing=existing))
 
 
 def _given(name: str) -> dict[str, Any]:
@@ -224,16 +234,43 @@ def _assert(description: str, *conditions: dict[str, Any]) -> dict[str, Any]:
     return {"Assert": _all(*conditions), "AssertDescription": description}
 
 
+_OF_EXISTING: Final = ("CacheHost", "CacheUser", "CacheReaderUser", "CacheSecurityGroupId")
+_USUAL_PORT: Final = _is("CachePort", str(parameters.SERVERLESS_PORT))
 _RULES: Final = {
     "ExistingCache": {
         "RuleCondition": _given("CacheName"),
         "Assertions": [
             _assert(
-                "An existing cache needs CacheHost, CacheUser, CacheReaderUser and "
-                "CacheSecurityGroupId",
-                *map(_given, ("CacheHost", "CacheUser", "CacheReaderUser", "CacheSecurityGroupId")),
+                f"An existing cache needs {', '.join(_OF_EXISTING[:-1])} and {_OF_EXISTING[-1]}",
+                *map(_given, _OF_EXISTING),
             ),
             _assert("An existing cache needs VpcId, the VPC of the cache", _given("VpcId")),
+            _assert(
+                "CacheReaderUser must be another user than CacheUser, which writes",
+                _not({"Fn::Equals": [{"Ref": "CacheUser"}, {"Ref": "CacheReaderUser"}]}),
+            ),
+        ],
+    },
+    "NewCache": {
+        "RuleCondition": _NO_CACHE,
+        "Assertions": [
+            _assert(
+                f"{', '.join(_OF_EXISTING)}, CacheKind and CachePort describe an existing cache, "
+                "and need CacheName",
+                *(_is(name, "") for name in _OF_EXISTING),
+                _is("CacheKind", "serverless"),
+                _USUAL_PORT,
+            )
+        ],
+    },
+    "ServerlessCache": {
+        "RuleCondition": _is("CacheKind", "serverless"),
+        "Assertions": [
+            _assert(
+                f"A serverless cache has port {parameters.SERVERLESS_PORT}; another CachePort "
+                "needs CacheKind node-based",
+                _USUAL_PORT,
+            )
         ],
     },
     "Views": {
@@ -253,8 +290,12 @@ _RULES: Final = {
     },
     "GivenVpc": {
         "RuleCondition": _given("VpcId"),
+        "Assertions": [_assert("VpcId needs SubnetIds", _given("SubnetIds"))],
+    },
+    "NewVpc": {
+        "RuleCondition": _is("VpcId", ""),
         "Assertions": [
-            _assert("VpcId needs SubnetIds", _not({"Fn::Contains": [{"Ref": "SubnetIds"}, ""]}))
+            _assert("SubnetIds need VpcId, the VPC that they belong to", _is("SubnetIds", ""))
         ],
     },
 }

@@ -23,6 +23,8 @@ class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"
     allowed_pattern: str | None = None
     allowed_values: tuple[str, ...] | None = None
     max_length: int | None = None
+    min_value: int | None = None
+    max_value: int | None = None
     constraint_description: str | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -30,12 +32,19 @@ class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"
         return {"Type": self.type or "String", **msgspec.to_builtins(self)}
 
 
+# The fixed port of a serverless cache, and the usual one of nodes.
+SERVERLESS_PORT: Final = 6379
 _FLAG: Final = ("true", "false")
 # The environment of a function has 4,096 bytes, and other variables need some of them:
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
 MAX_INLINE_TOML: Final = 2_500
+_USER: Final = "([A-Za-z][A-Za-z0-9-]*)?"
 CODE_PARAMETERS: Final[Mapping[str, Parameter]] = {
-    "S3Bucket": Parameter("Bucket of this region that holds the zips of the functions."),
+    "S3Bucket": Parameter(
+        "Bucket of this region that holds the zips of the functions.",
+        allowed_pattern="[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]",
+        constraint_description="the name of a bucket, without s3://",
+    ),
     "S3Key": Parameter(
         "Key of the zip in the bucket. Empty for the name that `make package` gave it.", default=""
     ),
@@ -59,7 +68,9 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     ),
     "KeyNames": Parameter(
         "Names of the key attributes of the table, partition key first, as in customer,order.",
-        type="CommaDelimitedList",
+        # What the lists and the JSON that hold the names need no escape for.
+        allowed_pattern=r"[^\s\",{\\]{1,255}(,[^\s\",{\\]{1,255})?",
+        constraint_description="one or two names, as in customer,order, without spaces",
     ),
     "TableKeyArn": Parameter(
         "ARN of the customer-managed KMS key of the table. Empty for none.",
@@ -84,8 +95,9 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     ),
     "SubnetIds": Parameter(
         "Two or three subnets of VpcId, each in a zone of its own, with a way to DynamoDB.",
-        type="CommaDelimitedList",
         default="",
+        allowed_pattern="(subnet-[0-9a-f]+(,subnet-[0-9a-f]+){1,2})?",
+        constraint_description="two or three ids, as in subnet-0a1b,subnet-1c2d, without spaces",
     ),
     "ApplicationSecurityGroupId": Parameter(
         "Security group of the applications that may connect to the cache. Empty for none.",
@@ -101,6 +113,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         "Name of an existing serverless cache, or id of a replication group. Empty for a new "
         "serverless cache.",
         default="",
+        allowed_pattern="([a-z][a-z0-9-]*)?",
     ),
     "CacheKind": Parameter(
         "Kind of the existing cache.",
@@ -108,15 +121,27 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
         allowed_values=("serverless", "node-based"),
     ),
     "CacheHost": Parameter(
-        "Address of the existing cache: its configuration endpoint.", default=""
+        "Address of the existing cache: its configuration endpoint, without the port.",
+        default="",
+        allowed_pattern="([A-Za-z0-9-]+(\\.[A-Za-z0-9-]+)*)?",
+        constraint_description="the name of a host, without the port",
     ),
-    "CachePort": Parameter("TCP port of the existing cache.", type="Number", default=6379),
+    "CachePort": Parameter(
+        "TCP port of the existing cache. That of a serverless one is 6379.",
+        type="Number",
+        default=SERVERLESS_PORT,
+        min_value=1,
+        max_value=65_535,
+    ),
     "CacheUser": Parameter(
-        "User of the existing cache that replicates, with IAM authentication.", default=""
+        "User of the existing cache that replicates, with IAM authentication.",
+        default="",
+        allowed_pattern=_USER,
     ),
     "CacheReaderUser": Parameter(
         "User of the existing cache that applications connect as, with IAM authentication.",
         default="",
+        allowed_pattern=_USER,
     ),
     "CacheSecurityGroupId": Parameter(
         "Security group of the existing cache, to which the stack adds rules.",
@@ -144,8 +169,13 @@ def _split(name: str, index: int, separator: str) -> dict[str, Any]:
     return {"Fn::Select": [index, {"Fn::Split": [separator, _ref(name)]}]}
 
 
+def _list(name: str) -> dict[str, Any]:
+    """Return the elements of a parameter, which is a text so that a pattern counts them."""
+    return {"Fn::Split": [",", _ref(name)]}
+
+
 def _joined(separator: str, name: str) -> dict[str, Any]:
-    return {"Fn::Join": [separator, _ref(name)]}
+    return {"Fn::Join": [separator, _list(name)]}
 
 
 TABLE_ARN: Final = "arn:aws:dynamodb:us-east-1:111122223333:table/TheTable"
@@ -154,16 +184,16 @@ KEYS: Final = "TheKeys"
 TABLE_KEY_ARN: Final = "arn:aws:kms:us-east-1:111122223333:key/TheKey"
 MIRROR: Final = "themirror"
 STACK: Final = "TheMirror"
-VPC: Final = "vpc-11112222333344445"
-SUBNET: Final = "subnet-11112222333344445"
-APPLICATIONS: Final = "sg-11112222333344445"
+VPC: Final = "vpc-aaaabbbbccccdddde"
+SUBNET: Final = "subnet-aaaabbbbccccdddde"
+APPLICATIONS: Final = "sg-aaaabbbbccccdddde"
 TOPIC_ARN: Final = "arn:aws:sns:us-east-1:111122223333:TheTopic"
 CACHE: Final = "the-existing-cache"
 CACHE_HOST: Final = "the-cache-host"
 CACHE_PORT: Final = 61_379
 CACHE_USER: Final = "the-cache-user"
 CACHE_READER: Final = "the-cache-reader"
-CACHE_GROUP: Final = "sg-55554444333322221"
+CACHE_GROUP: Final = "sg-eeeeddddccccbbbba"
 # What a part of a text becomes, in the order of the attempts.
 _PARTS: Final[Mapping[str, Any]] = {
     STREAM_ARN: _ref("StreamArn"),
@@ -173,7 +203,7 @@ _PARTS: Final[Mapping[str, Any]] = {
     "TheTable": _split("StreamArn", 1, "/"),
     # In a list of JSON, each key has its own quotes.
     f'"{KEYS}"': {"Fn::Join": ["", ['"', _joined('","', "KeyNames"), '"']]},
-    KEYS: _joined(",", "KeyNames"),
+    KEYS: _ref("KeyNames"),
     MIRROR: _ref("MirrorName"),
     STACK: _ref("MirrorName"),
     VPC: _ref("VpcId"),
@@ -188,7 +218,7 @@ _PARTS: Final[Mapping[str, Any]] = {
 }
 _PLACEHOLDERS: Final = re.compile(f"({'|'.join(map(re.escape, _PARTS))})")
 # Lists of one element that a parameter replaces as a whole.
-_LISTS: Final = {SUBNET: _ref("SubnetIds")}
+_LISTS: Final = {SUBNET: _list("SubnetIds")}
 # What is left out with the parameter that it contains.
 _OPTIONAL: Final = {
     TOPIC_ARN: "HasAlarmTopic",
