@@ -7,11 +7,11 @@ data "aws_s3_bucket" "package" {
 
 locals {
   template = "${var.package}/dynamirror.template.json"
-  # The name of a zip contains a digest of its content.
-  zip = one([
-    for name in fileset(var.package, "dynamirror-*.zip") : name
-    if can(regex("^dynamirror-.+-${var.architecture}-[0-9a-f]{12}\\.zip$", name))
-  ])
+  # The template names its zips, whose names contain digests. The folder may hold those of other
+  # versions, too.
+  zip = jsondecode(file(local.template)).Metadata.Zips[var.architecture]
+  # Serverless caches serve replica reads on the second port.
+  serverless = var.existing_cache == null ? true : var.existing_cache.kind == "serverless"
   optional = {
     TableKeyArn   = var.table_key_arn
     AlarmTopicArn = var.alarm_topic_arn
@@ -35,6 +35,11 @@ resource "aws_s3_object" "zip" {
   key         = "${var.prefix}${local.zip}"
   source      = "${var.package}/${local.zip}"
   source_hash = filemd5("${var.package}/${local.zip}")
+
+  # An update that is rolled back needs the zip of the version before.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_s3_object" "template" {
@@ -42,6 +47,10 @@ resource "aws_s3_object" "template" {
   key         = "${var.prefix}${filesha256(local.template)}.template.json"
   source      = local.template
   source_hash = filemd5(local.template)
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 # Its key names its content, so that a change of the views changes the functions.
@@ -98,6 +107,5 @@ resource "aws_vpc_security_group_ingress_rule" "application" {
   description                  = "applications"
   ip_protocol                  = "tcp"
   from_port                    = tonumber(aws_cloudformation_stack.mirror.outputs["CachePort"])
-  # A new cache serves replica reads on the second port.
-  to_port = tonumber(aws_cloudformation_stack.mirror.outputs["CachePort"]) + (var.existing_cache == null ? 1 : 0)
+  to_port                      = tonumber(aws_cloudformation_stack.mirror.outputs["CachePort"]) + (local.serverless ? 1 : 0)
 }

@@ -11,11 +11,21 @@ variable "name" {
 variable "package" {
   description = "Folder that `make package` wrote: the template and the zips."
   type        = string
+
+  validation {
+    condition     = fileexists("${var.package}/dynamirror.template.json")
+    error_message = "package must be the folder that `make package` wrote, with dynamirror.template.json."
+  }
 }
 
 variable "bucket" {
   description = "Name of a bucket of the region of the mirror, to which the module uploads the package."
   type        = string
+
+  validation {
+    condition     = can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.bucket))
+    error_message = "bucket must be the name of a bucket, without s3://."
+  }
 }
 
 variable "prefix" {
@@ -50,8 +60,13 @@ variable "key_names" {
   type        = list(string)
 
   validation {
-    condition     = contains([1, 2], length(var.key_names))
-    error_message = "key_names must hold one or two names."
+    condition     = contains([1, 2], length(var.key_names)) && length(distinct(var.key_names)) == length(var.key_names)
+    error_message = "key_names must hold one name, or two different ones."
+  }
+
+  validation {
+    condition     = alltrue([for name in var.key_names : can(regex("^[^\\s\",{\\\\]{1,255}$", name))])
+    error_message = "key_names must hold names without spaces, quotes, commas, braces and backslashes."
   }
 }
 
@@ -59,6 +74,11 @@ variable "table_key_arn" {
   description = "ARN of the customer-managed KMS key of the table; null for none."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.table_key_arn == null ? true : can(regex("^arn:[^:]+:kms:[^:]*:[^:]*:key/.+$", var.table_key_arn))
+    error_message = "table_key_arn must be an ARN like arn:aws:kms:REGION:ACCOUNT:key/ID."
+  }
 }
 
 variable "mirror_toml" {
@@ -121,6 +141,16 @@ variable "existing_cache" {
     condition     = var.existing_cache == null ? true : contains(["serverless", "node-based"], var.existing_cache.kind)
     error_message = "existing_cache.kind must be serverless or node-based."
   }
+
+  validation {
+    condition     = var.existing_cache == null ? true : var.existing_cache.kind != "serverless" || var.existing_cache.port == 6379
+    error_message = "existing_cache.port must be 6379 for a serverless cache."
+  }
+
+  validation {
+    condition     = var.existing_cache == null ? true : var.existing_cache.reader_user != var.existing_cache.user
+    error_message = "existing_cache.reader_user must be another user than the one that writes."
+  }
 }
 
 variable "inspector" {
@@ -133,6 +163,11 @@ variable "alarm_topic_arn" {
   description = "ARN of the SNS topic that alarms notify; null for none."
   type        = string
   default     = null
+
+  validation {
+    condition     = var.alarm_topic_arn == null ? true : can(regex("^arn:[^:]+:sns:[^:]*:[^:]*:[^:]+$", var.alarm_topic_arn))
+    error_message = "alarm_topic_arn must be an ARN like arn:aws:sns:REGION:ACCOUNT:NAME."
+  }
 }
 
 variable "tags" {

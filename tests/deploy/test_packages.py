@@ -174,6 +174,13 @@ def test_terraform_finds_its_files_well_formed() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_terraform_keeps_the_zip_of_the_version_before_until_the_stack_is_updated() -> None:
+    """Otherwise CloudFormation could not roll back: a new key is another object."""
+    objects = re.split(r'^resource "', terraform_text("main.tf"), flags=re.MULTILINE)[1:]
+    for text in objects:
+        assert ("create_before_destroy = true" in text) is text.startswith("aws_s3_object")
+
+
 @with_terraform
 def test_terraform_refuses_wrong_variables_and_finds_the_zip(tmp_path: Path) -> None:
     """Without a provider, since none can be had here: the variables and the locals only."""
@@ -184,8 +191,12 @@ def test_terraform_refuses_wrong_variables_and_finds_the_zip(tmp_path: Path) -> 
     assert locals_
     output = 'output "zip" {\n  value = local.zip\n}\n'
     (tmp_path / "main.tf").write_text(locals_[0] + output, encoding="utf-8")
-    for name in ("arm64-0123456789ab", "x86_64-0123456789ab"):
-        (tmp_path / f"dynamirror-0.2.0-{name}.zip").touch()
+    zips = {it: f"dynamirror-0.2.0-{it}-0123456789ab.zip" for it in ("arm64", "x86_64")}
+    # As after another build into the same folder.
+    for name in (*zips.values(), "dynamirror-0.1.0-x86_64-ba9876543210.zip"):
+        (tmp_path / name).touch()
+    template = tmp_path / "dynamirror.template.json"
+    template.write_text(json.dumps({"Metadata": {"Zips": zips}}), encoding="utf-8")
     values: dict[str, Any] = {
         "name": "orders",
         "package": str(tmp_path),
@@ -204,15 +215,28 @@ def test_terraform_refuses_wrong_variables_and_finds_the_zip(tmp_path: Path) -> 
         return re.sub(r"[\s│]+", " ", done.stdout + done.stderr)
 
     assert 'zip = "dynamirror-0.2.0-x86_64-0123456789ab.zip"' in plan()
+    cache = {"name": "c", "host": "h", "user": "u", "security_group_id": "sg-1"}
     refused = plan(
         name="Orders",
-        key_names=[],
+        bucket="s3://code",
+        key_names=["a,b", "c", "d"],
         architecture="arm",
         stream_arn="arn",
+        table_key_arn="arn",
+        alarm_topic_arn="arn",
         vpc={"id": "vpc-1", "subnet_ids": ["subnet-1"]},
+        existing_cache=cache | {"kind": "nodes", "port": 6380, "reader_user": "u"},
     )
-    for name in ("name", "key_names", "architecture", "stream_arn", "vpc.subnet_ids"):
+    for name in (
+        *("name", "bucket", "key_names", "architecture", "stream_arn", "table_key_arn"),
+        *("alarm_topic_arn", "vpc.subnet_ids", "existing_cache.kind", "existing_cache.reader_user"),
+    ):
         assert f"{name} must " in refused
+    assert refused.count("key_names must hold") == 2
+    serverless = plan(existing_cache=cache | {"port": 6380, "reader_user": "r"})
+    assert "existing_cache.port must be 6379 for a serverless cache" in serverless
+    template.unlink()
+    assert "package must be the folder that `make package` wrote" in plan()
 
 
 def test_names_of_zips_are_digests_and_a_second_build_makes_the_same_bytes(
@@ -232,6 +256,7 @@ def test_names_of_zips_are_digests_and_a_second_build_makes_the_same_bytes(
     for architecture, asset in built[0].zips.items():
         assert asset.path.name.endswith(f"-{architecture}-{asset.sha256[:12]}.zip")
         assert asset.path.name in json.dumps(template)
+        assert template["Metadata"]["Zips"][architecture] == asset.path.name
         with zipfile.ZipFile(asset.path) as archive:
             assert {"mirror.json", "dynamirror/handler.py"} <= set(archive.namelist())
     monkeypatch.setattr(package, "MAX_TEMPLATE_BYTES", 1_000)
