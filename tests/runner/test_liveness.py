@@ -13,6 +13,7 @@ from subprocess import Popen
 from threading import Event
 from time import time
 from typing import Any, cast
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -390,3 +391,16 @@ def test_a_process_that_could_not_list_the_shards_leaves_no_heartbeat(
     finally:
         tree.may_list.set()
         delivery.stop()
+
+
+def test_a_term_that_ends_while_it_is_asked_for_is_no_error() -> None:
+    class Ending(Follower):
+        @property
+        def delivery(self) -> Delivery | None:  # type: ignore[override]
+            return next(self.found)
+
+        def __init__(self) -> None:
+            self.found = iter([cast("Delivery", Mock(stalled=lambda: 0.0)), None])
+            self._leadership = None
+
+    assert Ending().why_not_live() is None

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="needs Un
 @pytest.fixture(params=["path", "abstract"])
 def systemd(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[socket.socket]:
     """Listen as systemd does."""
-    address = str(tmp_path / "notify") if request.param == "path" else f"\0{uuid4()}"
+    address = str(tmp_path / "notify@1") if request.param == "path" else f"\0{uuid4()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as receiver:
         receiver.settimeout(60)
         try:
@@ -85,6 +85,9 @@ def test_the_watchdog_hears_of_a_process_that_works_and_why_one_does_not(
         while systemd.recv(1000) == b"WATCHDOG=1":
             pass
         assert systemd.recv(1000) == b"STATUS=the thread of shard 1 hangs"
+        reason.clear()
+        while systemd.recv(1000) != b"STATUS=works again":
+            pass
     assert "WATCHDOG=1" not in waiting(systemd)
 
 

@@ -124,7 +124,7 @@ class Follower:
 
     def behind(self) -> dict[str, float]:
         """Return, by shard being read, the seconds that it is behind at the most."""
-        return self.delivery.behind() if self.delivery else {}
+        return delivery.behind() if (delivery := self.delivery) else {}
 
     def why_not_ready(self, max_lag: float) -> str | None:
         """Return why the mirror is not complete or not live; None if it is both.
@@ -138,7 +138,7 @@ class Follower:
             return self._leadership.why_not_standing_by()
         if not self.complete:
             return f"the mirror is incomplete: {self._healer.reason}"
-        lag = self.delivery.lag() if self.delivery else None
+        lag = delivery.lag() if (delivery := self.delivery) else None
         if lag is None:
             return "not live: the shards of the stream have not been listed yet"
         silent = monotonic() - self._heartbeat_at
@@ -154,7 +154,7 @@ class Follower:
 
         Failures that it waits out, of the table or of the cache, are no reason.
         """
-        stalled = self.delivery.stalled() if self.delivery else 0.0
+        stalled = delivery.stalled() if (delivery := self.delivery) else 0.0
         if self._leadership is not None:
             stalled = max(stalled, self._leadership.stalled())
         if stalled > _STALLED_SECONDS:

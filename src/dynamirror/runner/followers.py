@@ -92,14 +92,14 @@ class Followers:
     def why_not_live(self) -> str | None:
         """Return why this process should be restarted; None while it works."""
         return self._named(
-            (table.name, table.follower.why_not_live() if table.follower else None)
+            (table.name, follower.why_not_live() if (follower := table.follower) else None)
             for table in self._tables.values()
         )
 
     def role(self) -> str | None:
         """Return for which tables this process stands by, in words; None if it leads all."""
         leaders = self._named(
-            (table.name, table.follower.role if table.follower else None)
+            (table.name, follower.role if (follower := table.follower) else None)
             for table in self._tables.values()
         )
         return None if leaders is None else f"standby: {leaders}"

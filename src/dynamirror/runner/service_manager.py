@@ -5,6 +5,7 @@ https://www.freedesktop.org/software/systemd/man/latest/sd_notify.html
 """
 
 import os
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -32,12 +33,16 @@ def reported_to_systemd(
 
         def send(report: str) -> None:
             with suppress(OSError):  # nobody reads it
-                sender.sendto(report.encode(), address.replace("@", "\0", 1))
+                sender.sendto(report.encode(), re.sub("^@", "\0", address))
 
         def watch(interval: float) -> None:
+            before = None
             while True:
                 reason = why_not_live()
                 send("WATCHDOG=1" if reason is None else f"STATUS={reason}")
+                if before is not None and reason is None:
+                    send("STATUS=works again")
+                before = reason
                 if ended.wait(interval):
                     return
 
