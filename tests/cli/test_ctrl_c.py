@@ -1,5 +1,6 @@
-"""Ctrl-C ends a command with status 130 at any moment, and never with a traceback."""
+"""Ctrl-C and SIGTERM end a command at any moment, and never with a traceback."""
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -7,19 +8,19 @@ from pathlib import Path
 import pytest
 from tests.support.processes import environment, interruptible
 
-# Ctrl-C comes when a package is looked for.
+# The signal comes when a package is looked for.
 INTERRUPTED = """
-import os, signal, sys
-name = sys.argv.pop(1)
+import os, sys
+number, name = int(sys.argv.pop(1)), sys.argv.pop(1)
 class Finder:
     def find_spec(self, wanted, path=None, target=None):
         if wanted == name:
             interrupt()
 def interrupt():
-    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), number)
 class Interrupting:
     def __del__(self):
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), number)
 if name.startswith("in a destructor: "):
     name = name.removeprefix("in a destructor: ")
     interrupt = Interrupting
@@ -29,17 +30,35 @@ main()
 """
 
 
-@pytest.mark.parametrize(
-    "package", ["dynamirror.cli.commands", "typer", "boto3", "rich.live", "in a destructor: typer"]
-)
-def test_ctrl_c_while_importing_is_no_traceback(tmp_path: Path, package: str) -> None:
+def interrupted(number: int, package: str, *words: str, folder: Path) -> tuple[int, str, str]:
+    """Return how a command ends that a signal interrupts while it imports a package."""
     with interruptible():
         done = subprocess.run(
-            [sys.executable, "-c", INTERRUPTED, package, "status", "--table", "t"],
-            env=environment(tmp_path),
+            [sys.executable, "-c", INTERRUPTED, str(number), package, *words],
+            env=environment(folder),
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
         )
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "package", ["dynamirror.cli.commands", "typer", "boto3", "rich.live", "in a destructor: typer"]
+)
+def test_ctrl_c_while_importing_is_no_traceback(tmp_path: Path, package: str) -> None:
+    words = ("status", "--table", "t")
+    assert interrupted(signal.SIGINT, package, *words, folder=tmp_path) == (130, "", "")
+
+
+# The first process of a container ignores each signal that it has no handler for.
+@pytest.mark.parametrize(
+    ("package", "command", "status"),
+    [("boto3", "run", 0), ("boto3", "status", 143), ("in a destructor: typer", "run", 0)],
+)
+def test_sigterm_while_importing_ends_in_order(
+    tmp_path: Path, package: str, command: str, status: int
+) -> None:
+    words = (command, "--table", "t")
+    assert interrupted(signal.SIGTERM, package, *words, folder=tmp_path) == (status, "", "")

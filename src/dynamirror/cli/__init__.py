@@ -3,7 +3,7 @@
 import signal
 import sys
 
-from dynamirror.cli.lost_interrupts import lost_interrupts_sent_again
+from dynamirror.cli.lost_interrupts import TerminatedError, lost_interrupts_sent_again
 from dynamirror.cli.printable import printable
 from dynamirror.errors import DynamirrorError, OptionError
 from dynamirror.extras import extra_needed
@@ -12,8 +12,10 @@ from dynamirror.extras import extra_needed
 def main() -> None:
     """Run the command line; exit with status 1, or 2 for a wrong option, and one sentence.
 
-    It imports the commands, so that Ctrl-C meanwhile and a missing extra are no traceback.
+    It imports the commands, so that Ctrl-C meanwhile and a missing extra are no traceback. SIGTERM
+    meanwhile ends it, too: the first process of a container ignores what it does not handle.
     """
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         with lost_interrupts_sent_again():
             with extra_needed("the command line", "cli"):
@@ -25,9 +27,17 @@ def main() -> None:
         sys.exit(_failed(error, 1))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
+    except TerminatedError:
+        sys.exit(0 if sys.argv[1:2] == ["run"] else 128 + signal.SIGTERM)
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         sys.exit(1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _terminate(_number: int, _frame: object) -> None:
+    raise TerminatedError
 
 
 def _failed(error: DynamirrorError, status: int) -> int:
