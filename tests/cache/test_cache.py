@@ -5,7 +5,6 @@ import re
 import signal
 from collections.abc import Callable, Iterator
 from itertools import chain
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -18,7 +17,7 @@ from dynamirror.cache.pipeline import CHUNK, UNDER_WAY
 from dynamirror.cache.scripts import DELETE, PUT, PUT_HASH, Command
 from dynamirror.emulators.process import free_port
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.errors import CacheError, ConfigError
+from dynamirror.errors import CacheError
 from dynamirror.records.version import ChangeVersion
 from dynamirror.settings import Settings
 from dynamirror.views.encoding import pack_fields
@@ -378,42 +377,6 @@ def test_a_right_the_user_lacks_fails_only_what_needs_it(
     assert echoed == b"1"
     assert isinstance(failure, Failure)
     assert "no permissions" in failure.reason
-
-
-def test_a_password_file_that_is_not_there_is_named(open_cache: OpenCache) -> None:
-    with pytest.raises(ConfigError, match="ELASTICACHE_PASSWORD_FILE: /no/such/file: cannot be"):
-        open_cache(Settings(host="127.0.0.1", password_file="/no/such/file"))
-
-
-def test_a_password_file_that_is_no_text_is_named_and_not_repeated(
-    open_cache: OpenCache, tmp_path: Path
-) -> None:
-    file = tmp_path / "password"
-    file.write_bytes(b"hunter2\xff")
-    with pytest.raises(ConfigError, match=r"password: cannot be read: not UTF-8 text$") as error:
-        open_cache(Settings(host="127.0.0.1", password_file=str(file)))
-    assert "hunter2" not in str(error.value)
-
-
-def test_a_password_that_is_rotated_in_its_file_is_read_again(
-    cache: Cache,
-    server: EmbeddedValkey,
-    user: str,
-    open_cache: OpenCache,
-    password_file: Callable[[str], str],
-) -> None:
-    path = password_file("right")
-    limited = open_cache(server.settings(user=user, password_file=path))
-    assert limited.execute_one(echo(1)) == b"1"
-    cache.broadcast(b"ACL", b"SETUSER", user, b"resetpass", b">next")
-    limited.close()
-    with pytest.raises(CacheError):
-        limited.execute_one(echo(1))
-    Path(path).write_text("next\n", encoding="utf-8")
-    assert limited.execute_one(echo(1)) == b"1"
-    Path(path).unlink()
-    limited.close()
-    assert limited.execute_one(echo(1)) == b"1", "the last one that was read"
 
 
 def test_a_demoted_primary_is_left_for_the_new_one(

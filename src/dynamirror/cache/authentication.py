@@ -13,7 +13,7 @@ def credentials(settings: Settings) -> Credentials | None:
     """Return user and password for new connections; None for neither.
 
     Raises:
-        ConfigError: the file with the password cannot be read.
+        ConfigError: the file with the password cannot be read, or is empty.
     """
     user = settings.user or "default"
     if settings.iam_cache:
@@ -23,36 +23,31 @@ def credentials(settings: Settings) -> Credentials | None:
         )
         return Credentials(user, token.sign, blocks=True)
     if settings.password_file:
-        file = _PasswordFile(settings.password_file)
-        return Credentials(user, lambda: file.password, file.read_again)
+        return _from_file(user, settings.password_file)
     if settings.secret_arn:
         secret = SecretPassword(settings.secret_arn)
         return Credentials(user, secret.read, secret.read_again, blocks=True)
     return None
 
 
-class _PasswordFile:
-    """The password in a file, which a rotation replaces while the process runs.
+def _from_file(user: str, path: str) -> Credentials:
+    """Return a password that is read now, and again where a node refuses it."""
+    password = _read_password(path)
 
-    Args:
-        path: the file.
+    def read_again(_refused: str) -> str:
+        nonlocal password
+        with suppress(ConfigError):  # whoever replaces the file may be between two steps
+            password = _read_password(path)
+        return password
 
-    Raises:
-        ConfigError: it cannot be read.
-    """
+    return Credentials(user, lambda: password, read_again)
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self.password = self._read()
 
-    def read_again(self, _refused: str) -> str:
-        """Return the password that the file holds now, or held last."""
-        with suppress(ConfigError):
-            self.password = self._read()
-        return self.password
-
-    def _read(self) -> str:
-        try:
-            return read_text(self._path).strip()
-        except ConfigError as error:
-            raise ConfigError(f"ELASTICACHE_PASSWORD_FILE: {error}") from None
+def _read_password(path: str) -> str:
+    try:
+        password = read_text(path).strip()
+    except ConfigError as error:
+        raise ConfigError(f"ELASTICACHE_PASSWORD_FILE: {error}") from None
+    if not password:
+        raise ConfigError(f"ELASTICACHE_PASSWORD_FILE: {path}: is empty")
+    return password
