@@ -14,10 +14,11 @@ from typing import Any
 import msgspec
 import pytest
 from tests.support.deadlines import wait_until
-from tests.support.dockerfile import Image, build, parse, why_not
+from tests.support.dockerfile import Image, build, parse, signal_first, why_not
 from tests.support.scans import keys_in
 
 from dynamirror.cache.client import Cache
+from dynamirror.emulators import ministack
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.process import free_port
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -41,7 +42,17 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
     """Build the image."""
     if reason := why_not():
         pytest.skip(reason)
-    return build(DOCKERFILE, ROOT, tmp_path_factory.mktemp("image"))
+    context = tmp_path_factory.mktemp("context")
+    for rule in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines():
+        if rule.startswith("!"):
+            source, target = ROOT / rule[1:], context / rule[1:]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    shutil.copy(ROOT / ".dockerignore", context)
+    # As git leaves them where umask is 077.
+    for path in context.rglob("*"):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    return build(DOCKERFILE, context, tmp_path_factory.mktemp("image"))
 
 
 def at_other_ports(words: list[str], ports: Mapping[int, int]) -> list[str]:
@@ -71,12 +82,8 @@ def test_containers_that_can_write_nothing_mirror_until_sigterm(
     image: Image, services: Any, cache: Cache
 ) -> None:
     env = services["mirror"]["environment"]
-    shutil.copy(COMPOSE.with_name("table.py"), image.root)
-    table = image.start(services["table"]["entrypoint"], env)
-    assert (table.communicate()[0], table.returncode) == (
-        f"table {env['DYNAMODB_TABLE']} is there\n",
-        0,
-    )
+    table = image.start([*services["table"]["entrypoint"], *services["table"]["command"]], env)
+    assert (table.communicate()[0], table.returncode) == ("", 0)
     ports = {port: free_port() for port in image.ports}
     health = at_other_ports(image.health, ports)
     process = image.start([*image.entrypoint, *at_other_ports(image.command, ports)], env)
@@ -93,7 +100,7 @@ def test_containers_that_can_write_nothing_mirror_until_sigterm(
         assert verify.returncode == 0, output
         healthy = image.start(health, {})
         assert (healthy.communicate()[0], healthy.returncode) == ("", 0)
-        process.send_signal(signal.Signals[image.stop_signal])
+        signal_first(process, signal.Signals[image.stop_signal])
         output, _errors = process.communicate(timeout=60)
     finally:
         process.kill()
@@ -125,6 +132,7 @@ def test_the_user_of_the_image_is_a_number_and_owns_nothing(image: Image) -> Non
     for path in (image.root / "opt").rglob("*"):
         status = path.lstat()
         assert status.st_uid == 0, path
+        assert status.st_mode & 0o004, f"{path}: the user cannot read it"
         assert path.is_symlink() or not status.st_mode & 0o022, path
 
 
@@ -186,8 +194,30 @@ def test_every_service_of_the_compose_file_is_closed_in_and_seen_by_this_machine
             )
             lock = service["build"].get("args", {}).get("LOCK", "run")
             assert (ROOT / f"requirements/{lock}.txt").is_file()
-        for volume in service.get("volumes", ()):
-            assert (COMPOSE.parent / volume.partition(":")[0]).is_file()
+        # A file of this machine may be one that the user of the container cannot read.
+        assert "volumes" not in service
+
+
+def test_every_image_of_ours_is_built_once_and_fetched_from_nowhere() -> None:
+    services = msgspec.yaml.decode(COMPOSE.read_text(encoding="utf-8"))["services"].values()
+    ours = [service for service in services if service["image"].startswith("dynamirror")]
+    built = [service["image"] for service in ours if "build" in service]
+    assert sorted(built) == sorted({service["image"] for service in ours})
+    assert all("build" in each or each["pull_policy"] == "never" for each in ours)
+
+
+def test_the_emulator_s_container_is_started_and_checked_as_ours_is(
+    dynamodb: EmbeddedDynamoDB,
+) -> None:
+    service = msgspec.yaml.decode(COMPOSE.read_text(encoding="utf-8"))["services"]["dynamodb"]
+    variables = {*service["environment"]} - {"no_proxy"}
+    assert variables == {"BIND_HOST", "GATEWAY_PORT", "SERVICES"}
+    source = Path(ministack.__file__).read_text(encoding="utf-8")
+    assert [name for name in variables if f'"{name}"' not in source] == []
+    port = service["environment"]["GATEWAY_PORT"]
+    _, _, *words = service["healthcheck"]["test"]
+    words[-1] = words[-1].replace(f"http://127.0.0.1:{port}", dynamodb.endpoint_url)
+    subprocess.run([sys.executable, *words], check=True, timeout=30)
 
 
 @pytest.mark.skipif(not has_compose(), reason="needs docker compose")

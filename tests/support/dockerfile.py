@@ -19,7 +19,8 @@ _ENTER = """
 root=$1 mode=$2 user=$3 workdir=$4 base=$5 chroot=$6; shift 6
 mount --bind "$root" "$root"
 for place in $base; do mount --rbind -o ro "$place" "$root$place"; done
-for place in /proc /dev; do mount --rbind "$place" "$root$place"; done
+mount --rbind /dev "$root/dev"
+mount -t proc proc "$root/proc"
 if [ "$mode" = ro ]; then mount -o remount,bind,ro "$root"; fi
 begin='cd "$0" && exec "$@"'
 exec "$chroot" --userspec="$user" --groups= "$root" /bin/sh -c "$begin" "$workdir" "$@"
@@ -61,12 +62,16 @@ class Image:
     def start(
         self, words: Sequence[str], env: Mapping[str, str], *, read_only: bool = True
     ) -> subprocess.Popen[str]:
-        """Start a command in the file system, as the image's user."""
+        """Start a command in the file system, as the image's user and its first process.
+
+        `unshare` waits for it, and is the process that is returned.
+        """
         mode = "ro" if read_only else "rw"
         base = " ".join(_base_places())
         return subprocess.Popen(
             [
-                *(_tool("unshare"), "--mount", "--", "/bin/sh", "-euc", _ENTER, "enter"),
+                *(_tool("unshare"), "--mount", "--pid", "--fork", "--kill-child", "--"),
+                *("/bin/sh", "-euc", _ENTER, "enter"),
                 *(str(self.root), mode, self.user, self.workdir, base, _tool("chroot"), *words),
             ],
             env={**self.env, **env},
@@ -75,6 +80,12 @@ class Image:
             stderr=subprocess.STDOUT,
             text=True,
         )
+
+
+def signal_first(process: subprocess.Popen[str], number: int) -> None:
+    """Send a signal to the first process of a container, as its orchestrator does."""
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), number)
 
 
 def why_not() -> str | None:
@@ -86,7 +97,10 @@ def why_not() -> str | None:
     if not Path(sys.base_prefix, "bin/pip").exists():
         return "the Python that runs the tests has no pip, as that of the base image has"
     done = subprocess.run(
-        [_tool("unshare"), "--mount", "--", "/bin/sh", "-c", "mount --bind /usr /usr"],
+        [
+            *(_tool("unshare"), "--mount", "--pid", "--fork"),
+            *("mount", "-t", "proc", "proc", "/proc"),
+        ],
         capture_output=True,
         check=False,
     )
