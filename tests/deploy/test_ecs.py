@@ -2,6 +2,8 @@
 
 import inspect
 import re
+import shlex
+from math import ceil, floor
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +12,11 @@ import pytest
 from cfnlint import api as cfnlint
 from cfnlint.config import ManualArgs
 from tests.support.dockerfile import parse
-from tests.support.written_docs import check_command
+from tests.support.emulated_account import EmulatedAccount
+from tests.support.written_docs import blocks, check_command
 
 from dynamirror.cli.run import run
+from dynamirror.emulators.dynamodb import REGION
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "deploy/ecs/service.yaml").read_text(encoding="utf-8")
@@ -86,7 +90,71 @@ def test_the_container_has_time_to_finish_its_batches_and_no_secret_in_its_envir
     assert "Secrets" not in CONTAINER
 
 
+@pytest.mark.parametrize("tasks", [1, 2, 3])
+def test_a_deployment_has_room_for_a_new_task_or_may_end_an_old_one(tasks: int) -> None:
+    limits = RESOURCES["Service"]["Properties"]["DeploymentConfiguration"]
+    least = ceil(tasks * limits["MinimumHealthyPercent"] / 100)
+    most = floor(tasks * limits["MaximumPercent"] / 100)
+    assert least < most
+
+
+def test_only_tables_with_keys_of_their_own_need_a_right_to_decrypt() -> None:
+    policy = RESOURCES["TableKeys"]
+    assert policy["Condition"] == "HasTableKeys"
+    assert TEMPLATE["Parameters"]["TableKeyArns"]["Default"] == ""
+    (statement,) = policy["Properties"]["PolicyDocument"]["Statement"]
+    assert statement["Action"] == "kms:Decrypt"
+    assert statement["Resource"] == {"Fn::Split": [",", {"Ref": "TableKeyArns"}]}
+    assert statement["Condition"] == {"StringLike": {"kms:ViaService": "dynamodb.*"}}
+
+
 def test_nobody_opens_connections_to_the_tasks() -> None:
     group = RESOURCES["TaskSecurityGroup"]["Properties"]
     assert "SecurityGroupIngress" not in group
     assert {rule["IpProtocol"] for rule in group["SecurityGroupEgress"]} == {"tcp"}
+
+
+def test_the_page_s_command_deploys_it(account: EmulatedAccount) -> None:
+    (command,) = (
+        line
+        for block in blocks((ROOT / "docs/ecs.md").read_text(encoding="utf-8"))
+        for line in block.text.replace("\\\n", " ").splitlines()
+        if "--parameter-overrides" in line
+    )
+    ec2 = account.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    group = ec2.create_security_group(GroupName="cache", Description="cache", VpcId=vpc)["GroupId"]
+    subnets = [
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{number}.0/24")["Subnet"]["SubnetId"]
+        for number in (1, 2)
+    ]
+    cluster = account.client("ecs").create_cluster(clusterName="CLUSTER")["cluster"]
+    words = {
+        "REGION": REGION,
+        "ACCOUNT": "000000000000",
+        "sg-1": group,
+        "vpc-1": vpc,
+        "subnet-1": subnets[0],
+        "subnet-2": subnets[1],
+    }
+    text = re.sub("|".join(words), lambda match: words[match[0]], command)
+    given = dict(word.split("=", 1) for word in shlex.split(text.partition("overrides ")[2]))
+    # The emulator takes a number for text if a parameter has it.
+    template = TEXT.replace("DesiredCount:\n        Ref: Tasks", "DesiredCount: 2")
+    resources = account.deploy("service", template, parameters=given)
+    (service,) = account.client("ecs").describe_services(
+        cluster=cluster["clusterArn"], services=[resources["Service"]]
+    )["services"]
+    assert service["desiredCount"] == 2
+    network = service["networkConfiguration"]["awsvpcConfiguration"]
+    assert network["assignPublicIp"] == "DISABLED"
+    assert network["securityGroups"] == [resources["TaskSecurityGroup"]]
+    assert set(network["subnets"]) == set(subnets)
+    assert "TableKeys" not in resources
+    keys = [f"arn:aws:kms:{REGION}:000000000000:key/{number}" for number in (1, 2)]
+    text = TEMPLATE["Parameters"]["TableKeyArns"]["AllowedPattern"]
+    assert re.fullmatch(text, ",".join(keys))
+    resources = account.deploy(
+        "service", template, parameters={**given, "TableKeyArns": ",".join(keys)}
+    )
+    assert "TableKeys" in resources

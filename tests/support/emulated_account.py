@@ -67,7 +67,11 @@ class EmulatedAccount:
         self.deploy(name, template)
 
     def deploy(
-        self, name: str, template: Mapping[str, Any], end: str = "COMPLETE"
+        self,
+        name: str,
+        template: Mapping[str, Any] | str,
+        end: str = "COMPLETE",
+        parameters: Mapping[str, str] | None = None,
     ) -> dict[str, str]:
         """Create or update a stack until a status, and return the physical ids of its resources."""
         stacks = self.client("cloudformation")
@@ -76,7 +80,14 @@ class EmulatedAccount:
             change, verb = stacks.update_stack, "UPDATE"
         except stacks.exceptions.ClientError:
             change, verb = stacks.create_stack, "CREATE"
-        change(StackName=name, TemplateBody=json.dumps(template))
+        change(
+            StackName=name,
+            TemplateBody=template if isinstance(template, str) else json.dumps(template),
+            Parameters=[
+                {"ParameterKey": key, "ParameterValue": value}
+                for key, value in (parameters or {}).items()
+            ],
+        )
 
         def status() -> str:
             (stack,) = stacks.describe_stacks(StackName=name)["Stacks"]
