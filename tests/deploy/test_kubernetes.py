@@ -1,6 +1,7 @@
 """The Kubernetes manifests: valid, complete, restricted, and true of the image."""
 
 import inspect
+import re
 import shutil
 import subprocess
 from itertools import pairwise
@@ -8,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import msgspec
 import pytest
 from tests.support import manifests
 from tests.support.dockerfile import parse
 from tests.support.manifests import FOLDER, resource, resources, settings
 from tests.support.written_docs import check_command
 
+from dynamirror import __version__
 from dynamirror.cli.run import run
 from dynamirror.runner.health_endpoint import LIVE_PATH, READY_PATH
 from dynamirror.settings import Settings, load_views
@@ -56,6 +59,12 @@ def test_each_file_is_in_the_kustomization_or_said_to_be_optional() -> None:
     named = {*manifests.kustomization()["resources"], "kustomization.yaml", "servicemonitor.yaml"}
     assert {path.name for path in FOLDER.glob("*.yaml")} == named
     assert {path.name for path in FOLDER.iterdir()} - named == {"settings.env", "mirror.toml"}
+
+
+def test_the_image_has_the_tag_of_this_version() -> None:
+    (image,) = manifests.kustomization()["images"]
+    assert image["name"] == container()["image"]
+    assert image["newTag"] == __version__
 
 
 def test_the_pods_meet_the_restricted_standard_and_write_nothing() -> None:
@@ -117,6 +126,13 @@ def test_every_selector_selects_the_pods(kind: str) -> None:
     assert resource("Deployment")["spec"]["template"]["metadata"]["labels"] == NAME
 
 
+def test_the_monitor_is_a_resource_without_the_mark_before_it() -> None:
+    text = (FOLDER / "kustomization.yaml").read_text(encoding="utf-8")
+    uncommented = re.sub("#(.*servicemonitor)", r"\1", text)
+    names = {*manifests.kustomization()["resources"], "servicemonitor.yaml"}
+    assert {*msgspec.yaml.decode(uncommented)["resources"]} == names
+
+
 def test_the_monitor_selects_the_service() -> None:
     spec = manifests.read("servicemonitor.yaml")["spec"]
     assert spec["selector"]["matchLabels"] == resource("Service")["metadata"]["labels"]
@@ -151,5 +167,13 @@ def test_the_cache_and_aws_can_be_reached_and_only_prometheus_reaches_the_pods()
     spec = resource("NetworkPolicy")["spec"]
     assert set(spec["policyTypes"]) == {"Ingress", "Egress"}
     assert [rule["ports"] for rule in spec["ingress"]] == [[{"port": "metrics"}]]
+    blocks = [
+        peer["ipBlock"]["cidr"]
+        for rule in spec["egress"]
+        for peer in rule.get("to", ())
+        if "ipBlock" in peer
+    ]
+    # NodeLocal DNSCache, and the agent of EKS Pod Identity in both families.
+    assert blocks == ["169.254.20.10/32", "169.254.170.23/32", "fd00:ec2::23/128"]
     everywhere = [rule["ports"] for rule in spec["egress"] if "to" not in rule]
     assert everywhere == [[{"port": 443}, {"port": Settings(host="cache").port}]]
