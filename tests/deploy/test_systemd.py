@@ -93,6 +93,11 @@ def test_the_service_writes_nothing_and_has_no_lasting_user() -> None:
     assert not {"ReadWritePaths", "StateDirectory", "User"} & service.keys()
 
 
+def test_the_service_has_threads_for_the_shards_of_many_tables() -> None:
+    tables, shards_of_a_table, others_of_a_table = 50, 20, 10
+    assert int(section("Service")["TasksMax"]) > tables * (shards_of_a_table + others_of_a_table)
+
+
 def test_the_password_comes_as_a_credential() -> None:
     drop_in = section("Service", FOLDER / "dynamirror.service.d/password.conf")
     name, _, path = drop_in["LoadCredential"].partition(":")

@@ -34,6 +34,12 @@ def test_every_file_that_a_command_names_is_there(name: str) -> None:
     assert [file for file in files if not (ROOT / file).exists()] == []
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_shell_expands_a_word_of_a_command(name: str) -> None:
+    plain = [re.sub(r"'[^']*'", "", line) for line in commands(name)]
+    assert [line for line in plain if re.search(r"[*?$!]", line)] == []
+
+
 @pytest.mark.parametrize("name", ["docker", "kubernetes"])
 def test_every_command_inside_a_container_is_one_of_ours(name: str) -> None:
     inside = [
@@ -50,13 +56,16 @@ def test_every_command_inside_a_container_is_one_of_ours(name: str) -> None:
 def test_the_page_for_ecs_sets_all_parameters_without_a_default() -> None:
     template: Any = msgspec.yaml.decode((ROOT / "deploy/ecs/service.yaml").read_text("utf-8"))
     (line,) = (line for line in commands("ecs") if " --parameter-overrides " in line)
-    given = {
-        word.partition("=")[0] for word in shlex.split(line.partition("--parameter-overrides")[2])
-    }
+    words = shlex.split(line.partition("--parameter-overrides")[2])
+    given = {name: value for name, _, value in (word.partition("=") for word in words)}
+    example = {"REGION": "eu-west-1", "ACCOUNT": "123456789012"}
+    for name, value in given.items():
+        text = re.sub("|".join(example), lambda match: example[match[0]], value)
+        assert re.fullmatch(template["Parameters"][name].get("AllowedPattern", ".+"), text), name
     needed = {
         name for name, parameter in template["Parameters"].items() if "Default" not in parameter
     }
-    assert given == needed
+    assert given.keys() == needed
     named = set(re.findall(r"`(\w+)(?:=[\w-]+)?`", TEXTS["ecs"]))
     outputs = {"TaskSecurityGroup"}
     assert {"CacheKind", "AssignPublicIp", "Architecture", "Tasks", "Config"} <= named
