@@ -103,7 +103,7 @@ def test_containers_that_can_write_nothing_mirror_until_sigterm(
         signal_first(process, signal.Signals[image.stop_signal])
         output, _errors = process.communicate(timeout=60)
     finally:
-        process.kill()
+        signal_first(process, signal.SIGKILL)
     assert process.returncode == 0, output
     assert "Traceback" not in output
     unhealthy = image.start(health, {})

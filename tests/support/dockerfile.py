@@ -70,7 +70,7 @@ class Image:
         base = " ".join(_base_places())
         return subprocess.Popen(
             [
-                *(_tool("unshare"), "--mount", "--pid", "--fork", "--kill-child", "--"),
+                *(_tool("unshare"), "--mount", "--pid", "--fork", "--"),
                 *("/bin/sh", "-euc", _ENTER, "enter"),
                 *(str(self.root), mode, self.user, self.workdir, base, _tool("chroot"), *words),
             ],
@@ -83,9 +83,10 @@ class Image:
 
 
 def signal_first(process: subprocess.Popen[str], number: int) -> None:
-    """Send a signal to the first process of a container, as its orchestrator does."""
-    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(child), number)
+    """Send a signal to the first process of a container, unless it has ended."""
+    if process.poll() is None:
+        for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
+            os.kill(int(child), number)
 
 
 def why_not() -> str | None:
