@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dynamirror.functions.runtime import log_invocation
-from dynamirror.metrics import TRACE_VARIABLES
+from dynamirror.metrics import traces_wanted
 from dynamirror.replication.batch_heartbeat import BatchHeartbeat
 from dynamirror.replication.replicator import Context, Replicator, build
 from dynamirror.settings import Settings
@@ -20,7 +20,7 @@ def replicator() -> Replicator:
 
     settings = Settings.from_env(os.environ)
     observe: Callable[[BatchResult], None] = BatchMetrics(sequences=settings.log_sequences).add
-    if any(name in os.environ for name in TRACE_VARIABLES):
+    if traces_wanted(os.environ):
         observe = _with_spans(observe)
     return build(settings, observe=observe, heartbeat=_heartbeat())
 

@@ -2,11 +2,15 @@
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
+from threading import Event, Semaphore, Thread
 
+import msgspec
 import pytest
 from tests.support.builders import item, record
 from tests.support.deadlines import wait_until
@@ -19,7 +23,8 @@ from tests.support.watching import PAGE
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
-from dynamirror.metrics.tracing import batch_spans
+from dynamirror.metrics import tracing
+from dynamirror.metrics.tracing import Courier, batch_spans
 from dynamirror.views.batch_result import BatchResult, Report
 
 # The function handles a batch, in a process of its own: prints what it imported.
@@ -128,6 +133,8 @@ def test_a_batch_that_failed_has_the_status_error_and_the_service_a_name_of_choi
         {"OTEL_TRACES_EXPORTER": "none"},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_TRACES_EXPORTER": "none"},
         {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9", "OTEL_SDK_DISABLED": "true"},
+        # Which is as if they were not set, by OpenTelemetry's specification.
+        {"OTEL_EXPORTER_OTLP_ENDPOINT": "", "OTEL_TRACES_EXPORTER": ""},
     ],
     ids=str,
 )
@@ -135,13 +142,124 @@ def test_traces_are_off_unless_asked_for(variables: Mapping[str, str]) -> None:
     assert batch_spans(variables) is None
 
 
-def test_an_exporter_that_is_unknown_is_reported(caplog: pytest.LogCaptureFixture) -> None:
-    spans = batch_spans({"OTEL_TRACES_EXPORTER": "zipkin"})
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        (
+            {"OTEL_TRACES_EXPORTER": "zipkin"},
+            "OTEL_TRACES_EXPORTER: zipkin is not otlp, console or none",
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"},
+            "OTEL_EXPORTER_OTLP_PROTOCOL: grpc is not http/protobuf",
+        ),
+        (
+            {"OTEL_TRACES_EXPORTER": "otlp", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"},
+            "OpenTelemetry cannot be set up: ValueError: max_export_batch_size must be",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_cannot_be_done_is_reported_in_one_sentence_and_batches_go_on(
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    variables: Mapping[str, str],
+    reason: str,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert batch_spans(variables) is None
+    (line,) = [vars(entry)["reason"] for entry in caplog.records]
+    assert line.startswith(reason)
+
+
+def test_the_endpoint_counts_where_no_exporter_is_named(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    variables = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{receiver.url}/mine"}
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", f"{receiver.url}/mine")
+    observed(receiver, BATCH, **variables, OTEL_TRACES_EXPORTER="")
+    assert receiver.paths == ["/mine"]
+
+
+def test_an_error_that_is_not_ours_is_named_without_its_text(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", receiver.url)
+    batch = msgspec.structs.replace(BATCH, error="KeyError: 'ann@example.com'")
+    observed(receiver, batch, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.url)
+    (span,) = receiver.spans
+    assert (span.status.code, span.status.message) == (2, "KeyError")
+
+
+def test_a_span_that_cannot_be_made_fails_no_batch(caplog: pytest.LogCaptureFixture) -> None:
+    spans = batch_spans({"OTEL_TRACES_EXPORTER": "console"}, at_once=True)
     assert spans is not None
+    spans.observe(msgspec.structs.replace(BATCH, seconds=float("inf")))
     spans.close()
+    assert [entry.getMessage() for entry in caplog.records] == ["fault of the program"]
+
+
+def test_what_is_late_twice_is_not_waited_for_again_within_a_minute(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tracing, "_AT_ONCE_SECONDS", 0.01)
+    now, may_end, sent = [0.0], Semaphore(0), Semaphore(0)
+
+    def send() -> None:
+        sent.release()
+        may_end.acquire()
+
+    courier = Courier(clock=lambda: now[0])
+    courier(send)
+    assert sent.acquire(timeout=10), "it was begun, and was not waited for"
+    courier(sent.release)
+    assert not sent.acquire(blocking=False), "the first is still under way"
+    assert not caplog.records
+    may_end.release()
+
+    def is_begun() -> bool:
+        """The one before may be about to end."""
+        courier(send)
+        return sent.acquire(blocking=False)
+
+    wait_until(is_begun)
     assert [vars(entry)["reason"] for entry in caplog.records] == [
-        "OTEL_TRACES_EXPORTER: zipkin is not otlp, console or none"
+        "two spans took more than 0.01 s each, none follow for a minute"
     ]
+    may_end.release()
+    now[0] += 59
+    courier(sent.release)
+    assert not sent.acquire(blocking=False), "it is not time"
+    now[0] += 2
+    wait_until(is_begun)
+    may_end.release()
+
+
+def test_a_receiver_that_answers_byte_by_byte_holds_up_neither_a_batch_nor_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    may_end = Event()
+
+    def answer_slowly(server: socket.socket) -> None:
+        connection, _address = server.accept()
+        with connection, suppress(OSError):
+            while not may_end.wait(0.05):
+                connection.sendall(b"H")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = Thread(target=answer_slowly, args=(server,))
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", url)
+        monkeypatch.setattr(tracing, "_CLOSE_SECONDS", 0.1)
+        spans = batch_spans({"OTEL_EXPORTER_OTLP_ENDPOINT": url}, at_once=True)
+        assert spans is not None
+        spans.observe(BATCH)
+        spans.close()
+        assert thread.is_alive(), "it still answers"
+        may_end.set()
+        thread.join()
 
 
 def test_without_traces_the_function_imports_nothing_for_them(
