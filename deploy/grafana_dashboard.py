@@ -37,32 +37,36 @@ class Panel:
     red: float | None = None
 
 
-def rate(*metrics: Metric, by: str = "table") -> list[tuple[str, str]]:
+def rate(*metrics: Metric, by: str = "job, table") -> list[tuple[str, str]]:
     """Return what is counted in a second."""
     return [
         (
             f"sum by ({by}) (rate({metric.openmetrics_name}{_SELECTED}[$__rate_interval]))",
-            f"{metric.name} {{{{{by.rsplit(', ', maxsplit=1)[-1]}}}}}",
+            f"{metric.name} {_legend(by)}",
         )
         for metric in metrics
     ]
 
 
-def now(metric: Metric, *, how: str = "max", by: str = "table") -> list[tuple[str, str]]:
+def now(metric: Metric, *, how: str = "max", by: str = "job, table") -> list[tuple[str, str]]:
     """Return a gauge of all processes."""
     assert metric.kind is Kind.GAUGE
-    legend = " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
-    return [(f"{how} by ({by}) ({metric.openmetrics_name}{_SELECTED})", legend)]
+    return [(f"{how} by ({by}) ({metric.openmetrics_name}{_SELECTED})", _legend(by))]
+
+
+def _legend(by: str) -> str:
+    return " ".join(f"{{{{{label}}}}}" for label in by.split(", "))
 
 
 def quantiles(metric: Metric, *shares: float) -> list[tuple[str, str]]:
     """Return the quantiles of a histogram."""
     assert metric.kind is Kind.HISTOGRAM
     buckets = (
-        f"sum by (table, le) (rate({metric.openmetrics_name}_bucket{_SELECTED}[$__rate_interval]))"
+        "sum by (job, table, le) "
+        f"(rate({metric.openmetrics_name}_bucket{_SELECTED}[$__rate_interval]))"
     )
     return [
-        (f"histogram_quantile({share:g}, {buckets})", f"p{share * 100:g} {{{{table}}}}")
+        (f"histogram_quantile({share:g}, {buckets})", f"p{share * 100:g} {_legend('job, table')}")
         for share in shares
     ]
 
@@ -93,7 +97,7 @@ def rows() -> Iterator[tuple[str, list[Panel]]]:
             ),
             Panel(
                 "Violations by kind",
-                rate(c.CONSISTENCY_VIOLATIONS, by="table, kind"),
+                rate(c.CONSISTENCY_VIOLATIONS, by="job, table, kind"),
                 help=c.CONSISTENCY_VIOLATIONS.help,
             ),
             Panel(
@@ -107,7 +111,7 @@ def rows() -> Iterator[tuple[str, list[Panel]]]:
         [
             Panel(
                 "Seconds behind, by shard",
-                now(c.SHARD_BEHIND, by="table, shard"),
+                now(c.SHARD_BEHIND, by="job, table, shard"),
                 unit="s",
                 help=c.SHARD_BEHIND.help,
                 red=300,
@@ -140,6 +144,7 @@ def rows() -> Iterator[tuple[str, list[Panel]]]:
             Panel("Age of the last check", now(c.CHECK_AGE, how="min"), unit="s", red=1800),
             Panel("Rebuild under way", now(c.REBUILD_RUNNING), unit="s", red=86_400),
             Panel("Errors a second", rate(c.CHECK_ERRORS, c.REBUILD_ERRORS)),
+            Panel("Leads", now(c.LEADER, by="job, table, instance"), help=c.LEADER.help),
         ],
     )
 
@@ -166,7 +171,7 @@ def dashboard() -> dict[str, Any]:
         "editable": True,
         "refresh": "30s",
         "time": {"from": "now-3h", "to": "now"},
-        "templating": {"list": [_source(), _variable("job"), _variable("table")]},
+        "templating": {"list": [_source(), _variable("job"), _variable("table", '{job=~"$job"}')]},
         "panels": panels,
     }
 
@@ -203,8 +208,9 @@ def _source() -> dict[str, Any]:
     return {"name": "datasource", "type": "datasource", "query": "prometheus", "label": "Source"}
 
 
-def _variable(label: str) -> dict[str, Any]:
-    query = f"label_values({catalogue.MIRROR_COMPLETE.openmetrics_name}, {label})"
+def _variable(label: str, of: str = "") -> dict[str, Any]:
+    # Each process serves it from its first second on.
+    query = f"label_values({catalogue.LEADER.openmetrics_name}{of}, {label})"
     return {
         "name": label,
         "type": "query",

@@ -81,3 +81,16 @@ def test_no_panels_overlap_and_each_has_its_own_number() -> None:
         cells |= mine
     assert len({panel["id"] for panel in panels()}) == len(panels())
     assert len({panel["title"] for panel in panels()}) == len(panels())
+
+
+def test_two_mirrors_of_one_table_are_shown_apart_and_each_panel_is_of_the_chosen_ones() -> None:
+    for panel in panels():
+        assert panel["datasource"]["uid"] == "${datasource}", panel["title"]
+        for target in panel["targets"]:
+            expression = target["expr"]
+            assert target["datasource"]["uid"] == "${datasource}"
+            for name in names(expression):
+                assert f'{name}{{job=~"$job", table=~"$table"}}' in expression
+            if " by (" in expression:
+                assert " by (job, table" in expression, panel["title"]
+                assert "{{job}} {{table}}" in target["legendFormat"]

@@ -134,9 +134,144 @@ def test_each_rule_is_raised_for_the_table_in_trouble_only(tmp_path: Path) -> No
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+# Samples of each minute of mirrors that are well, by what happens to them; each is of one table.
+WELL: Mapping[str, dict[str, str]] = {
+    "new": {
+        "leader": "1x60",
+        "check_age_seconds": "1x60",
+        "mirror_complete": "0x25 1x35",
+        "rebuild_running_seconds": "0+60x25 0x35",
+        "canary_seen": "0x3 1x57",
+        "canary_latency_seconds_count": "_x4 1+1x56",
+        'canary_latency_seconds_bucket{le="10.0"}': "_x4 0+1x56",
+        'canary_latency_seconds_bucket{le="+Inf"}': "_x4 1+1x56",
+        "failed_total": "0x60",
+        "invocation_errors_total": "0x60",
+        "check_errors_total": "0x60",
+        'consistency_violations_total{kind="missing"}': "_x2 0x60",
+    },
+    "started again": {
+        "leader": "1x20 _ 1x40",
+        "check_age_seconds": "1x20 _ 1x40",
+        "mirror_complete": "1x20 _x2 1x40",
+        "canary_seen": "1x20 _x2 1x40",
+        "canary_latency_seconds_count": "900+1x20 _x2 1+1x40",
+        'canary_latency_seconds_bucket{le="10.0"}': "890+1x20 _x2 1+1x40",
+        'canary_latency_seconds_bucket{le="+Inf"}': "900+1x20 _x2 1+1x40",
+        "failed_total": "70x20 _ 0x40",
+        "invocation_errors_total": "7x20 _ 0x40",
+        "check_errors_total": "9x20 _ 0x40",
+        "rebuild_errors_total": "2x20 _ 0x40",
+        'consistency_violations_total{kind="missing"}': "3x20 _x2 0x40",
+    },
+    "failed over": {
+        'leader{instance="a"}': "1x20 stale",
+        'leader{instance="b"}': "0x20 1x40",
+        'check_age_seconds{instance="a"}': "1x20 stale",
+        'check_age_seconds{instance="b"}': "_x20 1x40",
+        'mirror_complete{instance="a"}': "1x20 stale",
+        'mirror_complete{instance="b"}': "_x20 1x40",
+        'canary_seen{instance="a"}': "1x20 stale",
+        'canary_seen{instance="b"}': "_x22 1x38",
+        'canary_latency_seconds_count{instance="a"}': "5+1x20 stale",
+        'canary_latency_seconds_count{instance="b"}': "_x22 1+1x38",
+        'failed_total{instance="b"}': "0x60",
+        'quarantine_size{instance="b"}': "0x60",
+    },
+    "in trouble for a moment": {
+        "leader": "1x60",
+        "check_age_seconds": "1x60",
+        "failed_total": "0x10 100x2 200x48",
+        "invocation_errors_total": "0x10 1x2 2x48",
+        'canary_latency_seconds_bucket{le="10.0"}': "0+1x10 10x0 11x0 12x0 12+1x47",
+        'canary_latency_seconds_bucket{le="+Inf"}': "0+1x10 11x0 12x0 14x0 14+1x47",
+        "canary_seen": "1x10 0x3 1x46",
+        "canary_latency_seconds_count": "0+1x10 10x3 11+1x46",
+    },
+}
+
+
 @promtool_only
-def test_a_process_that_is_gone_and_a_canary_that_stopped_are_noticed(tmp_path: Path) -> None:
+def test_no_rule_is_raised_for_a_mirror_that_is_well(tmp_path: Path) -> None:
+    tests = [
+        {
+            "name": name,
+            "interval": "1m",
+            "input_series": [series(name, values, "orders") for name, values in samples.items()],
+            "alert_rule_test": [at(minute, alert) for alert in rules() for minute in range(2, 60)],
+        }
+        for name, samples in WELL.items()
+    ]
+    done = run_tests(tmp_path, tests)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# What is raised for the table that is in trouble, by what happens to processes.
+TROUBLE: Mapping[str, tuple[dict[str, str], list[tuple[int, str, bool]]]] = {
+    "the only process is gone, and another table's is not": (
+        {
+            "leader": "1x10 stale",
+            "check_age_seconds": "1x10 stale",
+            'leader{table="users"}': "1x60",
+            'check_age_seconds{table="users"}': "1x60",
+        },
+        [(11, "WatchdogSilent", False), (14, "WatchdogSilent", True), (59, "WatchdogSilent", True)],
+    ),
+    "all processes stand by": (
+        {
+            'leader{instance="a"}': "1x10 0x50",
+            'leader{instance="b"}': "0x60",
+            'check_age_seconds{instance="a"}': "1x10 stale",
+            'check_age_seconds{table="users"}': "1x60",
+        },
+        [(11, "WatchdogSilent", False), (14, "WatchdogSilent", True)],
+    ),
+    "the canary stops": (
+        {"canary_seen": "1x60", "canary_latency_seconds_count": "0+1x10 10x50"},
+        [(10, "CanaryMissing", False), (16, "CanaryMissing", True)],
+    ),
+    "the canary of the new leader does not arrive": (
+        {
+            'canary_seen{instance="a"}': "1x10 stale",
+            'canary_seen{instance="b"}': "_x10 0x50",
+            'canary_latency_seconds_count{instance="a"}': "0+1x10 10x50",
+        },
+        [(10, "CanaryMissing", False), (17, "CanaryMissing", True)],
+    ),
+    "batches fail in three minutes of five, in two processes": (
+        {
+            'invocation_errors_total{instance="a"}': "0x10 1x1 2x48",
+            'invocation_errors_total{instance="b"}': "0x13 5x47",
+        },
+        [(12, "ReplicatorErrors", False), (14, "ReplicatorErrors", True)],
+    ),
+    "two processes without --ha disagree": (
+        {'mirror_complete{instance="a"}': "1x60", 'mirror_complete{instance="b"}': "0x60"},
+        [(50, "MirrorIncomplete", False)],
+    ),
+}
+
+
+@promtool_only
+def test_trouble_of_processes_is_noticed(tmp_path: Path) -> None:
+    tests = [
+        {
+            "name": name,
+            "interval": "1m",
+            "input_series": [
+                series(name.replace('table="users"', ""), values, table)
+                for name, values in samples.items()
+                for table in ("users" if 'table="users"' in name else "orders",)
+            ],
+            "alert_rule_test": [
+                at(minute, alert, *([expected(alert, "orders")] if is_raised else []))
+                for minute, alert, is_raised in alerts
+            ],
+        }
+        for name, (samples, alerts) in TROUBLE.items()
+    ]
     gone = {
+        "name": "no process is left",
         "interval": "1m",
         "input_series": [series("check_age_seconds", "1x10 stale", "orders")],
         "alert_rule_test": [
@@ -144,30 +279,7 @@ def test_a_process_that_is_gone_and_a_canary_that_stopped_are_noticed(tmp_path: 
             at(20, "WatchdogSilent", expected("WatchdogSilent", None)),
         ],
     }
-    stopped = {
-        "interval": "1m",
-        "input_series": [
-            series("canary_seen", "1x60", "orders"),
-            series("canary_latency_seconds_count", "0+1x10 10x50", "orders"),
-        ],
-        "alert_rule_test": [
-            at(10, "CanaryMissing"),
-            at(20, "CanaryMissing", expected("CanaryMissing", "orders")),
-        ],
-    }
-    two = {
-        "interval": "1m",
-        "input_series": [
-            {
-                "series": f'dynamirror_mirror_complete{{job="dynamirror", instance="{name}", '
-                'table="orders"}',
-                "values": f"{value}x60",
-            }
-            for name, value in (("a", 1), ("b", 0))
-        ],
-        "alert_rule_test": [at(50, "MirrorIncomplete")],
-    }
-    done = run_tests(tmp_path, [gone, stopped, two])
+    done = run_tests(tmp_path, [*tests, gone])
     assert done.returncode == 0, done.stdout + done.stderr
 
 
