@@ -6,8 +6,11 @@ import socket
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import MagicMock
 
 import msgspec
 import pytest
@@ -19,17 +22,24 @@ from tests.support.scans import keys_in
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
+from dynamirror.cli.run_canaries import Canaries
+from dynamirror.cli.run_upkeep import CacheReadings, show_upkeep
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.errors import CacheError
 from dynamirror.inspection.judgement import ViolationKind
 from dynamirror.inspection.measured import measured
 from dynamirror.inspection.tally import Tally, ViewTally, Within
 from dynamirror.metrics.openmetrics import Endpoint
+from dynamirror.replication.replicator import build
 from dynamirror.views.batch_result import BatchResult, Report
-from dynamirror.views.canary import NAME
+from dynamirror.views.canary import ATTRIBUTE, NAME
+from dynamirror.views.keyspace import canary_key
 
 if TYPE_CHECKING:
     from subprocess import Popen
+
+    from dynamirror.runner.followers import Followers
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 
@@ -209,3 +219,78 @@ def test_batches_that_end_with_an_error_are_counted_from_0_on() -> None:
         now = samples(endpoint.url, "users")
     assert now["dynamirror_invocation_errors_total"] == 1
     assert now["dynamirror_failed_total"] == 6
+
+
+def test_a_scrape_waits_once_for_a_cache_that_does_not_answer() -> None:
+    now, asked = [0.0], []
+
+    class Silent:
+        """Each call would take a timeout."""
+
+        def call(self, key: str, *_words: object) -> object:
+            asked.append(key)
+            raise CacheError("it does not answer")
+
+        def broadcast(self, *_words: object) -> object:
+            return self.call("all")
+
+    readings = CacheReadings(cast("Cache", Silent()), clock=lambda: now[0])
+    for table in ("orders", "users", "carts"):
+        assert readings.is_doubtful(table) is None
+        assert readings.quarantined(table) is None
+        assert readings.memory_share(table) is None
+    assert len(asked) == 1
+    now[0] += 6
+    assert readings.quarantined("orders") is None
+    assert len(asked) == 2, "the next scrape tries again"
+
+
+def test_a_process_that_stands_by_serves_no_age_of_checks_that_it_does_not_make() -> None:
+    follower = SimpleNamespace(
+        leads=False,
+        healer=SimpleNamespace(
+            check_age=lambda: 9_000.0, _rebuild_began=None, check_errors=0, rebuild_errors=0
+        ),
+    )
+    followers = cast("Followers", SimpleNamespace(follower=lambda _table: follower))
+    with Endpoint(0) as endpoint:
+        show_upkeep(endpoint, "users", cast("CacheReadings", MagicMock()), followers)
+        assert "dynamirror_check_age_seconds" not in samples(endpoint.url, "users")
+        follower.leads = True
+        assert samples(endpoint.url, "users")["dynamirror_check_age_seconds"] == 9_000
+
+
+def test_a_value_that_cannot_be_read_is_missing_and_the_others_are_served(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with Endpoint(0) as endpoint:
+        endpoint.show_mirror("users", complete=[].pop, quarantined=lambda: 3, behind=dict)
+        now = samples(endpoint.url, "users")
+    assert "dynamirror_mirror_complete" not in now
+    assert now["dynamirror_quarantine_size"] == 3
+    assert [entry.getMessage() for entry in caplog.records] == ["fault of the program"]
+
+
+def test_the_result_of_a_canary_is_served_for_as_long_as_the_canary_runs(
+    dynamodb: EmbeddedDynamoDB, cache: Cache, valkey: EmbeddedValkey
+) -> None:
+    assert cache
+    replicator = build(valkey.settings())
+    source = Source(dynamodb)
+    key, numbers = canary_key(source.name), count()
+    canaries = Canaries(
+        *(source.server.aws, replicator, 1.0), say=lambda *_words: None, is_only=True
+    )
+    with Endpoint(0) as endpoint:
+        canaries.show(endpoint, [source.name])
+        with canaries.running(source.name):
+
+            def is_served() -> bool:
+                """Put a newer item into the cache, as its replication would."""
+                mark = {"at": 10**14, "nonce": str(next(numbers))}
+                cache.call(key, b"SET", key, json.dumps({ATTRIBUTE: mark}).encode())
+                return "dynamirror_canary_seen" in samples(endpoint.url, source.name)
+
+            wait_until(is_served)
+        assert "dynamirror_canary_seen" not in samples(endpoint.url, source.name)
+    replicator.cache.close()

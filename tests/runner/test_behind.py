@@ -146,6 +146,8 @@ def test_how_far_a_stream_is_behind_is_not_known_before_its_shards_are_listed() 
     with delivered(tree, Memory(s=Checkpoint(f"{1:021d}", created=1_000_000.0))) as it:
         wait_until(lambda: tree.lists)
         assert it.lag() is None
+        assert it.behind() == {}
+        assert [*it.delays()] == [""], "the metric of a stream that cannot be listed grows"
         tree.may_list.set()
         wait_until(lambda: (lag := it.lag()) is not None and lag < 30)
 
@@ -163,10 +165,12 @@ def test_a_finished_shard_counts_until_its_children_are_listed() -> None:
         clock[0] += 600
         wait_until(lambda: it.behind() == {"open": 0})
         assert it.lag() == pytest.approx(600, abs=1)
+        assert it.delays() == {"open": 0, "": pytest.approx(600, abs=1)}
         tree.parents["child"] = "closing"
         tree.endless.add("child")
         tree.may_list.set()
         wait_until(lambda: it.lag() == 0)
+        wait_until(lambda: it.delays() == {"open": 0, "child": 0})
 
 
 @pytest.mark.parametrize("lanes", [1, 3])

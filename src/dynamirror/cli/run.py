@@ -10,7 +10,6 @@ from typing import Annotated
 
 import typer
 
-from dynamirror.cache import quarantine
 from dynamirror.cache.lease import Leases, read_lease
 from dynamirror.cli import options
 from dynamirror.cli.addresses import ListenAddress, listen_address
@@ -19,7 +18,7 @@ from dynamirror.cli.page import Port, listen_options, of_run
 from dynamirror.cli.run_canaries import Canaries
 from dynamirror.cli.run_inspections import Inspections, both, check_option
 from dynamirror.cli.run_output import RunOutput
-from dynamirror.cli.run_upkeep import show_upkeep
+from dynamirror.cli.run_upkeep import CacheReadings, show_upkeep
 from dynamirror.cli.table_mirror import named_tables
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, ConfigError, OptionError
@@ -189,7 +188,7 @@ def run(
             stack.enter_context(endpoint)
             observers.append(endpoint.observe)
             inspections.show(endpoint, tables)
-            canaries.add = endpoint.add
+            canaries.show(endpoint, tables)
             output.say(f"metrics at {endpoint.url}")
         if health_address is not None:
             health_endpoint = HealthEndpoint(
@@ -258,11 +257,7 @@ def _notify(observers: list[Callable[[BatchResult], None]], batch: BatchResult) 
 def _metrics_endpoint(
     address: ListenAddress, replicator: Replicator, followers: Followers, tables: Sequence[str]
 ) -> Endpoint:
-    def quarantined(table: str) -> int | None:
-        try:
-            return quarantine.count(replicator.cache, table)
-        except CacheError:
-            return None
+    readings = CacheReadings(replicator.cache)
 
     def is_complete(table: str) -> bool | None:
         follower = followers.follower(table)
@@ -278,11 +273,11 @@ def _metrics_endpoint(
 
     endpoint = Endpoint(address.port, host=address.host)
     for table in tables:
-        show_upkeep(endpoint, table, replicator.cache, followers)
+        show_upkeep(endpoint, table, readings, followers)
         endpoint.show_mirror(
             table,
             complete=partial(is_complete, table),
-            quarantined=partial(quarantined, table),
+            quarantined=partial(readings.quarantined, table),
             behind=partial(behind, table),
             leads=partial(leads, table),
         )

@@ -1,12 +1,14 @@
 """The canaries of `run`, one for each table."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 
 from dynamirror.dynamodb.client import Aws
 from dynamirror.errors import ConfigError
 from dynamirror.metrics import catalogue
+from dynamirror.metrics.openmetrics import Endpoint
 from dynamirror.replication.canary_probe import CanaryProbe, ProbeResult
 from dynamirror.replication.replicator import Replicator
 from dynamirror.runner.canary_thread import CanaryThread
@@ -41,7 +43,14 @@ class Canaries:
         self._interval = interval
         self._say = say
         self._is_only = is_only
+        self._seen: dict[str, bool] = {}
         self.add: Callable[[str, catalogue.Values], None] = lambda _table, _values: None
+
+    def show(self, endpoint: Endpoint, tables: Sequence[str]) -> None:
+        """Serve the results of the tables that have a canary, while it runs."""
+        self.add = endpoint.add
+        for table in tables:
+            endpoint.show(table, catalogue.CANARY_SEEN, partial(self._seen.get, table))
 
     @contextmanager
     def running(self, table: str) -> Iterator[None]:
@@ -59,6 +68,8 @@ class Canaries:
             yield
         finally:
             thread.stop()
+            # Another process may run it from now on, with results of its own.
+            self._seen.pop(table, None)
 
     def _thread(self, table: str) -> CanaryThread | None:
         if self._interval is None:
@@ -76,10 +87,9 @@ class Canaries:
             return None
 
         def add(beat: ProbeResult) -> None:
-            values: dict[catalogue.Metric, float] = {catalogue.CANARY_SEEN: int(beat.seen)}
+            self._seen[table] = beat.seen
             if beat.latency is not None:
-                values[catalogue.CANARY_LATENCY] = beat.latency * 1000
-            self.add(table, values)
+                self.add(table, {catalogue.CANARY_LATENCY: beat.latency * 1000})
 
         probe = CanaryProbe(self._replicator.cache, client, schema, wait=halt.wait)
         return CanaryThread(probe, table, interval=self._interval, halt=halt, on_result=add)

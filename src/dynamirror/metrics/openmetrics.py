@@ -1,7 +1,7 @@
 """The metrics of this process in OpenMetrics format, at http://HOST:PORT/metrics."""
 
+import logging
 from collections.abc import Callable, Iterator
-from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -19,7 +19,6 @@ from prometheus_client.registry import Collector
 from dynamirror.listening import authority, listening
 from dynamirror.metrics.catalogue import (
     CANARY_LATENCY,
-    CANARY_SEEN,
     CATALOGUE,
     DIMENSION,
     FAILED,
@@ -37,6 +36,8 @@ from dynamirror.metrics.catalogue import (
 )
 from dynamirror.metrics.openmetrics_inspection import InspectionCollector
 from dynamirror.views.batch_result import BatchResult
+
+logger = logging.getLogger("dynamirror")
 
 _HOST = "127.0.0.1"
 
@@ -66,7 +67,6 @@ class Endpoint:
         self._registry.register(self._shards)
         self._inspections = InspectionCollector()
         self._registry.register(self._inspections)
-        self._canary_seen: dict[str, float] = {}
         with listening("--metrics", host, port):
             self._server, self._thread = start_http_server(port, addr=host, registry=self._registry)
         self.url = f"http://{authority(host, self._server.server_port)}/metrics"
@@ -93,10 +93,6 @@ class Endpoint:
     def add(self, table: str, values: Values) -> None:
         """Add values to the metrics of a table."""
         for metric, value in values.items():
-            if metric is CANARY_SEEN:
-                self._canary_seen[table] = value
-                self.show(table, CANARY_SEEN, partial(self._canary_seen.get, table))
-                continue
             collector = self._collectors[metric].labels(table)
             if isinstance(collector, Counter):
                 collector.inc(metric.in_openmetrics(value))
@@ -110,7 +106,7 @@ class Endpoint:
         complete: Callable[[], bool | None],
         quarantined: Callable[[], int | None],
         behind: Callable[[], dict[str, float]],
-        leads: Callable[[], bool],
+        leads: Callable[[], bool] = lambda: True,
     ) -> None:
         """Serve the state of the mirror of a table, read at each scrape.
 
@@ -166,7 +162,11 @@ class _Read(Collector):
     def collect(self) -> Iterator[Family]:
         family = _family(self._metric, (DIMENSION,))
         for table, read in dict(self.values).items():
-            value = read()
+            try:
+                value = read()
+            except Exception:  # which must not cost the scraper all other metrics
+                logger.exception("fault of the program", extra={"table": table})
+                continue
             if value is not None:
                 family.add_metric((table,), self._metric.in_openmetrics(value))
         if family.samples:

@@ -74,6 +74,7 @@ class Delivery:
         self._consumers: dict[str, ShardConsumer] = {}
         self._finished: dict[str, Checkpoint] = {}
         self._shards: list[Shard] = []
+        self._started_at: float | None = None
         self._listed_at = -1.0
         self._context = ConsumerContext(
             reader=reader,
@@ -124,6 +125,19 @@ class Delivery:
             default=max(0.0, self._clock() - listed),
         )
 
+    def delays(self) -> dict[str, float]:
+        """Return `behind`, and under the empty name what is behind further than any shard read.
+
+        That is the stream while its shards are not listed, or children that are not listed yet.
+        """
+        found = self.behind()
+        lag = self.lag()
+        if lag is None and self._started_at is not None:
+            lag = max(0.0, self._clock() - self._started_at)
+        if lag is not None and lag > max(found.values(), default=-1.0):
+            found[""] = lag
+        return found
+
     def stalled(self) -> float:
         """Return for how many seconds a thread has made no step, and so may hang."""
         return self._progress.stalled()
@@ -140,6 +154,7 @@ class Delivery:
 
     def start(self) -> None:
         """Begin to deliver, in the background."""
+        self._started_at = self._clock()
         self._supervisor.start()
 
     def stop(self) -> None:

@@ -123,8 +123,8 @@ class Follower:
         return self._healer
 
     def behind(self) -> dict[str, float]:
-        """Return, by shard being read, the seconds that it is behind at the most."""
-        return delivery.behind() if (delivery := self.delivery) else {}
+        """Return, by shard, the seconds that it is behind at the most: `Delivery.delays`."""
+        return delivery.delays() if (delivery := self.delivery) else {}
 
     def why_not_ready(self, max_lag: float) -> str | None:
         """Return why the mirror is not complete or not live; None if it is both.

@@ -86,6 +86,7 @@ class Healer(threading.Thread):
 
     def run(self) -> None:
         """Check until stopped."""
+        self._checked = monotonic()  # it may have waited long for its turn
         backoff = Backoff(self._halt)
         while not self._halt.is_set():
             try:
