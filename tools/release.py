@@ -1,8 +1,9 @@
 """Build all artifacts of a release from a commit, with checksums, and try them: `make release`.
 
-Wheel and sdist are built from the commit's own files, the wheel from the sdist. With a tag, it must
-be `v` and the version. Each Python that is found and supported installs the wheel with each extra
-in an environment of its own, with the versions of requirements/dev.txt.
+Wheel and sdist are built from the commit's own files, the wheel from the sdist. The wheel's code
+builds the template with its zips. With a tag, it must be `v` and the version. Each Python that is
+found and supported installs the wheel with each extra in an environment of its own, with the
+versions of requirements/dev.txt. The folder of the release is written last, complete and tried.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import sys
 import tarfile
 import tempfile
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -49,7 +51,10 @@ def run(*words: str, cwd: Path | None = None, **environment: str) -> str:
         SystemExit: it failed.
     """
     env = {**os.environ, **environment}
-    done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(words, cwd=cwd, env=env, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        sys.exit(f"release: {error.filename} is not installed")
     if done.returncode:
         sys.exit(f"release: {' '.join(words)}\n{done.stdout}{done.stderr}")
     return done.stdout.strip()
@@ -61,18 +66,22 @@ def export(ref: str, folder: Path) -> str:
     Raises:
         SystemExit: the tag is not that of the version.
     """
-    words = ("git", "archive", ref)
-    archive = subprocess.run(words, cwd=ROOT, capture_output=True, check=False)
-    if archive.returncode:
-        sys.exit(f"release: {archive.stderr.decode().strip()}")
+    commit = run("git", "rev-parse", "--verify", f"{ref}^{{commit}}", cwd=ROOT)
+    # Line ends are those of the commit, not of the settings of whoever releases.
+    words = ("git", "-c", "core.autocrlf=false", "archive", "--format=tar", commit)
+    archive = subprocess.run(words, cwd=ROOT, capture_output=True, check=True)
     with tarfile.open(fileobj=BytesIO(archive.stdout)) as tar:
         tar.extractall(folder, filter="data")
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     version = str(project["version"])
-    tags = run("git", "tag", "--points-at", f"{ref}^{{commit}}", cwd=ROOT).split()
-    for tag in {ref, *tags}:
+    tags = run("git", "tag", "--points-at", commit, cwd=ROOT).split()
+    for tag in tags:
         if re.match(r"v\d", tag) and tag != f"v{version}":
             sys.exit(f"release: the tag is {tag}, and pyproject.toml has version {version}")
+    tagged = "" if f"v{version}" in tags else f", which has no tag v{version}"
+    print(f"version {version} of commit {commit[:12]}{tagged}", flush=True)
+    if run("git", "status", "--porcelain", cwd=ROOT):
+        print("what is not committed is not in it", flush=True)
     return version
 
 
@@ -86,6 +95,15 @@ def build(tree: Path, output: Path) -> tuple[Path, Path]:
     wheel = output / name
     wheel.chmod(0o644)
     return wheel, sdist
+
+
+def package(wheel: Path, output: Path) -> None:
+    """Write the CloudFormation template and the functions' zips, by the wheel's own code."""
+    with tempfile.TemporaryDirectory() as folder:
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)  # noqa: S202 - ours
+        words = (sys.executable, "-m", "dynamirror", "package", "--output", str(output))
+        run(*words, cwd=Path(folder), PYTHONPATH=folder)
 
 
 def has_target(tree: Path, target: str) -> bool:
@@ -184,6 +202,29 @@ def check_types(python: str, folder: Path) -> None:
         sys.exit(f"release: the package is not typed\n{done.stdout}{done.stderr}")
 
 
+def make(ref: str, tree: Path, draft: Path) -> tuple[Path, str]:
+    """Write all files of a release into a folder; return the wheel and the version."""
+    version = export(ref, tree)
+    os.environ["SOURCE_DATE_EPOCH"] = run("git", "log", "-1", "--format=%ct", ref, cwd=ROOT)
+    wheel, _sdist = build(tree, draft)
+    for name, path in COPIED.items():
+        shutil.copy(tree / path, draft / name)
+    if has_target(tree, "package"):
+        package(wheel, draft)
+    write_sums(draft)
+    return wheel, version
+
+
+def try_all(wheel: Path, version: str, tree: Path) -> None:
+    """Try the wheel with each Python and each extra, and print the outcomes."""
+    found = pythons()
+    for python in found.values():
+        for extra in extras(tree):
+            print(try_wheel(wheel, version, tree, python, extra), flush=True)
+    for missing in sorted(set(PYTHONS) - found.keys()):
+        print(f"Python {missing}: not tried, since it was not found")
+
+
 def main() -> None:
     """Build, write the checksums, and try all of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -192,36 +233,26 @@ def main() -> None:
     parser.add_argument("--build-only", action="store_true", help="try nothing")
     options = parser.parse_args()
     output: Path = options.output.resolve()
-    if (output / SUMS).exists():
-        shutil.rmtree(output)
-    elif output.exists() and any(output.iterdir()):
+    if output.exists() and any(output.iterdir()) and not (output / SUMS).exists():
         sys.exit(f"release: {output} has other files than those of a release; remove it")
-    output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder) / "tree"
-        tree.mkdir()
-        version = export(options.ref, tree)
-        os.environ["SOURCE_DATE_EPOCH"] = run(
-            "git", "log", "-1", "--format=%ct", options.ref, cwd=ROOT
-        )
-        wheel, _sdist = build(tree, output)
-        for name, path in COPIED.items():
-            shutil.copy(tree / path, output / name)
-        if has_target(tree, "package"):
-            # The template and the zips, from the commit's own code.
-            words = ("dynamirror", "package", "--output", str(output))
-            run(sys.executable, "-m", *words, cwd=tree, PYTHONPATH=str(tree / "src"))
-        write_sums(output)
-        print(f"{check_sums(output)} files in {output}, as {SUMS} has them", flush=True)
-        if options.build_only:
-            return
-        found = pythons()
-        for python in found.values():
-            for extra in extras(tree):
-                print(try_wheel(wheel, version, tree, python, extra), flush=True)
-        for missing in sorted(set(PYTHONS) - found.keys()):
-            print(f"Python {missing}: not tried, since it was not found")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory() as tree,
+        tempfile.TemporaryDirectory(prefix=".release-", dir=output.parent) as folder,
+    ):
+        draft = Path(folder) / "files"
+        draft.mkdir()
+        wheel, version = make(options.ref, Path(tree), draft)
+        if not options.build_only:
+            try_all(wheel, version, Path(tree))
+        files = check_sums(draft)
+        shutil.rmtree(output, ignore_errors=True)
+        draft.rename(output)
+    print(f"{files} files in {output}, as {SUMS} has them")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit("release: interrupted; the folder of the release is as before")
