@@ -3,6 +3,7 @@
 import random
 import signal
 from collections.abc import Iterator
+from threading import Timer
 from uuid import uuid4
 
 import pytest
@@ -24,6 +25,14 @@ def place(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -> I
         place.start()
         wait_until(lambda: all(each.address for each in place.replicas))
         yield place
+
+
+@linux_only
+def test_a_process_that_is_stopped_while_it_is_paused_ends_when_it_wakes(place: Place) -> None:
+    leader = place.new_leader()
+    leader.pause()
+    Timer(0.2, leader.wake).start()
+    assert place.end(leader, signal.SIGTERM) == 0
 
 
 @linux_only

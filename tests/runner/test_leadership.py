@@ -271,6 +271,7 @@ def test_a_process_that_stands_by_is_ready_while_it_could_take_over(
         cache.call(KEY, b"HSET", KEY.encode(), b"x", b"y")  # a cache that refuses
         wait_until(second.leadership.why_not_standing_by)
         assert "the lease cannot be read" in str(second.leadership.why_not_standing_by())
+        assert second.leadership.role == "the leader is unknown"
     finally:
         halt.set()
         thread.join()

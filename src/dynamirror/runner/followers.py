@@ -15,6 +15,7 @@ from dynamirror.runner.follower import Follower
 logger = logging.getLogger("dynamirror")
 
 _RETRY_SECONDS: Final = 30.0
+_SIGNAL_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -124,7 +125,10 @@ class Followers:
             thread.daemon = True
             thread.start()
         try:
-            self._ended.wait()
+            # Another thread may take a signal, as when it comes to a paused process: then this one
+            # handles it only when it runs.
+            while not self._ended.wait(_SIGNAL_SECONDS):
+                pass
         finally:
             self._halt.set()
             for table in self._tables.values():

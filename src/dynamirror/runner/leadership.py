@@ -124,7 +124,9 @@ class Leadership:
     @property
     def role(self) -> str | None:
         """Return who leads while this process stands by, in words; None if it leads."""
-        return None if self.term is not None else f"{self.leader or 'nobody'} leads"
+        if self.term is not None:
+            return None
+        return "the leader is unknown" if self._trouble else f"{self.leader or 'nobody'} leads"
 
     def why_not_standing_by(self) -> str | None:
         """Return why this process could not take over; None if it could."""
