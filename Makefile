@@ -97,8 +97,8 @@ lock: $(VENV)/.dev ## renew the hash-locked requirements from pyproject.toml
 	@$(COMPILE) --python-version 3.11 --all-extras --group dev --output-file requirements/dev.txt >/dev/null
 	@$(COMPILE) --python-version 3.11 --extra page requirements/build.in --constraint requirements/dev.txt \
 		--output-file requirements/demo.txt >/dev/null
-	@$(COMPILE) --python-version 3.11 --extra cli requirements/build.in --constraint requirements/dev.txt \
-		--output-file requirements/run.txt >/dev/null
+	@$(COMPILE) --python-version 3.11 --extra cli --extra otel requirements/build.in \
+		--constraint requirements/dev.txt --output-file requirements/run.txt >/dev/null
 	@$(COMPILE) --python-version 3.11.3 --constraint requirements/dev.txt \
 		--output-file src/dynamirror/cdk/requirements.txt >/dev/null
 	@$(COMPILE_ONLY) --python-version 3.11 requirements/aioboto3.in --output-file requirements/aioboto3.txt >/dev/null

@@ -86,7 +86,8 @@ def test_containers_that_can_write_nothing_mirror_until_sigterm(
     assert (table.communicate()[0], table.returncode) == ("", 0)
     ports = {port: free_port() for port in image.ports}
     health = at_other_ports(image.health, ports)
-    process = image.start([*image.entrypoint, *at_other_ports(image.command, ports)], env)
+    traces = {"OTEL_TRACES_EXPORTER": "console"}
+    process = image.start([*image.entrypoint, *at_other_ports(image.command, ports)], env | traces)
     try:
         writer = image.start(
             [*image.entrypoint, *services["writer"]["command"], "--count", "30", "--seed", "1"], env
@@ -106,6 +107,7 @@ def test_containers_that_can_write_nothing_mirror_until_sigterm(
         signal_first(process, signal.SIGKILL)
     assert process.returncode == 0, output
     assert "Traceback" not in output
+    assert '"name": "dynamirror.batch"' in output
     unhealthy = image.start(health, {})
     assert "refused" in unhealthy.communicate()[0]
     assert unhealthy.returncode == 1

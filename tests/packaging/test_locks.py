@@ -48,10 +48,11 @@ def test_the_demo_needs_no_development_tools() -> None:
     assert names(PROJECT["dependency-groups"]["dev"]) & demo <= shared
 
 
-def test_the_image_needs_the_command_line_only_in_the_versions_of_the_widest_lock() -> None:
+def test_the_image_needs_the_command_line_and_traces_in_the_versions_of_the_widest_lock() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
     run = pinned(ROOT / "requirements/run.txt")
-    assert names([*PROJECT["project"]["dependencies"], *extras["cli"]]) - run == set()
+    needed = [*PROJECT["project"]["dependencies"], *extras["cli"], *extras["otel"]]
+    assert names(needed) - run == set()
     assert names([*extras["local"][1:], *extras["cdk"]]) & run == set()
     versions = {
         lock: set(re.findall(r"^\S+==[^ \\]+", (ROOT / lock).read_text("utf-8"), re.MULTILINE))
