@@ -2,6 +2,7 @@
 
 import ast
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +53,42 @@ def test_docstrings_use_the_fields_words() -> None:
         for match in words.finditer(path.read_text("utf-8"))
     ]
     assert len(found) < 20, found
+
+
+# What `threading.Thread` itself has under these names, in any Python from 3.11 to 3.14.
+THREADS = frozenset(
+    {
+        *("_after_fork", "_args", "_bootstrap", "_bootstrap_inner", "_context", "_daemonic"),
+        *("_delete", "_handle", "_ident", "_initialized", "_invoke_excepthook", "_is_stopped"),
+        *("_kwargs", "_name", "_native_id", "_os_thread_handle", "_reset_internal_locks"),
+        *("_set_ident", "_set_native_id", "_set_os_name", "_set_tstate_lock", "_started"),
+        *("_stderr", "_stop", "_target", "_tstate_lock", "_wait_for_tstate_lock"),
+        *vars(threading.Thread()),
+    }
+)
+
+
+def test_no_thread_of_ours_has_an_attribute_of_the_name_of_one_of_python_s() -> None:
+    threads = [
+        (path.name, node)
+        for path in (*SOURCES, *(ROOT / "chaos").glob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base).endswith("Thread") for base in node.bases)
+    ]
+    assert len(threads) >= 8
+    ours = {
+        (name, attribute.attr)
+        for name, thread in threads
+        for attribute in ast.walk(thread)
+        if isinstance(attribute, ast.Attribute)
+        and isinstance(attribute.ctx, ast.Store)
+        and ast.unparse(attribute.value) == "self"
+    }
+    defined = {
+        (name, function.name)
+        for name, thread in threads
+        for function in ast.walk(thread)
+        if isinstance(function, ast.FunctionDef)
+    }
+    assert {pair for pair in ours | defined if pair[1] in THREADS} == set()

@@ -91,7 +91,7 @@ class ShardConsumer(threading.Thread):
         mapping = context.mapping
         self._shard = shard
         self._checkpoint = checkpoint
-        self._context = context
+        self._delivery = context
         self._latest = checkpoint.latest and mapping.latest
         self._window = mapping.maximum_batching_window
         self._full = mapping.batch_size * mapping.parallelization_factor
@@ -114,34 +114,34 @@ class ShardConsumer(threading.Thread):
         A busy shard may never be read to its end: the newest delivered record counts, too. Time
         goes on by the monotonic clock, because ours and DynamoDB's may differ.
         """
-        return max(0.0, self._context.clock() - self._reached)
+        return max(0.0, self._delivery.clock() - self._reached)
 
     def _age(self, checkpoint: Checkpoint) -> float:
         """Return the seconds since the newest change before a checkpoint; 0 where none is known."""
         times = [at for at in (checkpoint.created, checkpoint.since) if at is not None]
-        return max(0.0, self._context.now() - max(times)) if times else 0.0
+        return max(0.0, self._delivery.now() - max(times)) if times else 0.0
 
     def run(self) -> None:
         try:
             self._run()
         finally:
-            self._context.progress.end()
+            self._delivery.progress.end()
 
     def _run(self) -> None:
-        while not self._context.stop.is_set():
-            self._context.progress.note()
+        while not self._delivery.stop.is_set():
+            self._delivery.progress.note()
             try:
                 self._consume()
             except TrimmedError as error:
-                self._context.record_loss(str(error))
-                self._checkpoint, self._latest = Checkpoint(since=self._context.now()), False
+                self._delivery.record_loss(str(error))
+                self._checkpoint, self._latest = Checkpoint(since=self._delivery.now()), False
             except ShardGoneError as error:
                 if self._is_gone(error):
                     return
             except (SourceError, CacheError) as error:
                 self._backoff.wait(error)
             except BaseException as error:  # noqa: BLE001 - handed to whoever waits
-                self._context.on_end(self._shard, error)
+                self._delivery.on_end(self._shard, error)
                 return
             else:
                 return
@@ -150,43 +150,43 @@ class ShardConsumer(threading.Thread):
         """Return whether the shard is no longer listed, which ends it with a recorded loss."""
         self._backoff.wait(error)
         try:
-            listed = {shard.id for shard in self._context.reader.describe().shards}
+            listed = {shard.id for shard in self._delivery.reader.describe().shards}
         except StreamGoneError as gone:
-            self._context.on_end(self._shard, gone)
+            self._delivery.on_end(self._shard, gone)
             return True
         except SourceError:
             return False
         if self._shard.id in listed:
             return False
-        self._context.record_loss(str(error))
-        self._context.give_up(self._shard.id, self._checkpoint.after)
+        self._delivery.record_loss(str(error))
+        self._delivery.give_up(self._shard.id, self._checkpoint.after)
         self._finish()
         return True
 
     def _finish(self) -> None:
-        self._context.on_end(self._shard, self._checkpoint)
+        self._delivery.on_end(self._shard, self._checkpoint)
         # A list that was asked for from now on begins the children.
-        self.done_at = self._context.clock()
+        self.done_at = self._delivery.clock()
 
     def _consume(self) -> None:
         self._save(self._checkpoint)  # so that a trimmed shard is noticed even if it gave no record
         buffer: list[Record] = []
         waiting_since, asked_at, asked = (
-            self._context.clock(),
-            self._context.clock(),
-            self._context.now(),
+            self._delivery.clock(),
+            self._delivery.clock(),
+            self._delivery.now(),
         )
-        for page in self._context.reader.pages(
+        for page in self._delivery.reader.pages(
             self._shard, self._checkpoint.after, latest=self._latest
         ):
-            self._context.progress.note()
+            self._delivery.progress.note()
             self._check_gaps()
-            if self._context.stop.is_set():
+            if self._delivery.stop.is_set():
                 return  # the gap may not have been recorded
             if not buffer:
-                waiting_since = self._context.clock()
+                waiting_since = self._delivery.clock()
             buffer += page.records
-            due = page.closed or self._context.clock() - waiting_since >= self._window
+            due = page.closed or self._delivery.clock() - waiting_since >= self._window
             while buffer and (due or len(buffer) >= self._full):
                 if not self._deliver(buffer[: self._full]):
                     return
@@ -198,11 +198,11 @@ class ShardConsumer(threading.Thread):
             if not page.records:
                 if not buffer:
                     self._record_idle(asked_at, asked)
-                self._context.stop.wait(self._context.poll_seconds)
-            if self._context.stop.is_set():
+                self._delivery.stop.wait(self._delivery.poll_seconds)
+            if self._delivery.stop.is_set():
                 return
             self._backoff.reset()
-            asked_at, asked = self._context.clock(), self._context.now()
+            asked_at, asked = self._delivery.clock(), self._delivery.now()
 
     def _check_gaps(self) -> None:
         """Record a gap where records are skipped, or may have been trimmed.
@@ -212,11 +212,11 @@ class ShardConsumer(threading.Thread):
         """
         if self._latest:
             self._latest = False  # a second attempt must not skip records
-            self._context.record_gap("reading began with what was written from then on")
-            self._checkpoint = msgspec.structs.replace(self._checkpoint, since=self._context.now())
-        since, now = self._checkpoint.since, self._context.now()
+            self._delivery.record_gap("reading began with what was written from then on")
+            self._checkpoint = msgspec.structs.replace(self._checkpoint, since=self._delivery.now())
+        since, now = self._checkpoint.since, self._delivery.now()
         if self._checkpoint.after is None and since is not None and now - since > _OLD_SECONDS:
-            self._context.record_loss(
+            self._delivery.record_loss(
                 f"shard {self._shard.id} was not read for more than {_OLD_SECONDS // 3600} hours: "
                 "its first records may have been trimmed"
             )
@@ -228,18 +228,18 @@ class ShardConsumer(threading.Thread):
         self._checkpoint = msgspec.structs.replace(before, since=asked)
         # The first `since` may be hours old. Later saves restore what the cache may have lost.
         outdated = before.after is None and asked - (before.since or 0) >= _SAVE_SECONDS
-        if outdated or self._context.clock() - self._saved_at >= _SAVE_SECONDS:
-            self._saved_at = self._context.clock()
+        if outdated or self._delivery.clock() - self._saved_at >= _SAVE_SECONDS:
+            self._saved_at = self._delivery.clock()
             with suppress(CacheError):
                 self._save(self._checkpoint)
 
     def _deliver(self, records: list[Record]) -> bool:
-        if not self._context.invoker.deliver(records):
+        if not self._delivery.invoker.deliver(records):
             return False
         newest = records[-1]["dynamodb"]
         after, created = newest["SequenceNumber"], newest["ApproximateCreationDateTime"]
         delivered = Checkpoint(after, created=created)
-        reached = self._context.clock() - self._age(delivered)
+        reached = self._delivery.clock() - self._age(delivered)
         # A shard that was read to its end since has nothing older.
         self._reached = max(reached, self.idle_since)
         self._save(delivered)
@@ -254,5 +254,5 @@ class ShardConsumer(threading.Thread):
     def _save(self, checkpoint: Checkpoint) -> None:
         self._checkpoint = checkpoint
         if checkpoint != self._saved:
-            self._context.checkpoints.save(self._shard.id, checkpoint)
-            self._saved, self._saved_at = checkpoint, self._context.clock()
+            self._delivery.checkpoints.save(self._shard.id, checkpoint)
+            self._saved, self._saved_at = checkpoint, self._delivery.clock()
