@@ -16,7 +16,6 @@ locals {
     TableKeyArn   = var.table_key_arn
     AlarmTopicArn = var.alarm_topic_arn
     MirrorToml    = var.mirror_toml
-    MirrorTomlKey = one(aws_s3_object.mirror_toml[*].key)
     VpcId         = try(var.vpc.id, null)
     SubnetIds     = try(join(",", var.vpc.subnet_ids), null)
 
@@ -60,6 +59,10 @@ resource "aws_s3_object" "mirror_toml" {
   bucket = var.bucket
   key    = "${var.prefix}${filesha256(var.mirror_toml_zip)}.zip"
   source = var.mirror_toml_zip
+
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_cloudformation_stack" "mirror" {
@@ -71,14 +74,15 @@ resource "aws_cloudformation_stack" "mirror" {
   parameters = merge(
     { for name, value in local.optional : name => value if value != null },
     {
-      MirrorName   = var.name
-      StreamArn    = var.stream_arn
-      KeyNames     = join(",", var.key_names)
-      S3Bucket     = aws_s3_object.zip.bucket
-      S3Key        = aws_s3_object.zip.key
-      Architecture = var.architecture
-      PublicCache  = tostring(var.public)
-      Inspector    = tostring(var.inspector)
+      MirrorName    = var.name
+      StreamArn     = var.stream_arn
+      KeyNames      = join(",", var.key_names)
+      MirrorTomlKey = try(aws_s3_object.mirror_toml[0].key, "")
+      S3Bucket      = aws_s3_object.zip.bucket
+      S3Key         = aws_s3_object.zip.key
+      Architecture  = var.architecture
+      PublicCache   = tostring(var.public)
+      Inspector     = tostring(var.inspector)
     },
   )
 

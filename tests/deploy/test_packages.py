@@ -66,12 +66,14 @@ def matches(name: str, value: str) -> bool:
 
 
 def test_the_commands_of_the_page_give_values_that_the_template_accepts() -> None:
-    (one, other) = [it for it in words("cloudformation") if "--parameter-overrides" in it]
+    commands = [it for it in words("cloudformation") if "--parameter-overrides" in it]
+    one, *of_views, other = commands
     values = overrides(one)
     assert REQUIRED <= set(values) <= set(ALL)
     assert [name for name, value in values.items() if not matches(name, value)] == []
+    assert [set(overrides(it)) for it in of_views] == [{"MirrorToml"}, {"MirrorTomlKey"}]
     assert set(overrides(other)) == {"S3Bucket"}
-    for command in (one, other):
+    for command in commands:
         assert command[:3] == ["aws", "cloudformation", "deploy"]
         assert {"--s3-bucket", "--capabilities", "CAPABILITY_IAM"} <= set(command)
 

@@ -24,6 +24,7 @@ from tests.support.streams import Source
 from dynamirror.cache.client import Cache
 from dynamirror.cli.run_canaries import Canaries
 from dynamirror.cli.run_upkeep import CacheReadings, show_upkeep
+from dynamirror.dynamodb.client import describe_schema
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
@@ -277,6 +278,7 @@ def test_the_result_of_a_canary_is_served_for_as_long_as_the_canary_runs(
     assert cache
     replicator = build(valkey.settings())
     source = Source(dynamodb)
+    replicator.views.bind(describe_schema(source.server.aws.dynamodb(), source.name)[0])
     key, numbers = canary_key(source.name), count()
     canaries = Canaries(
         *(source.server.aws, replicator, 1.0), say=lambda *_words: None, is_only=True
