@@ -13,7 +13,7 @@ from emulated_aws import Emulator
 
 # Changes are asked for after 1 and 3 seconds instead of 1 to 600, and all of them.
 _SHORT = {"DYNAMIRROR_INSPECTOR_THRESHOLDS": "1,3", "DYNAMIRROR_INSPECTOR_SHARE": "1"}
-_SECONDS = 90.0
+_SECONDS = 240.0
 
 
 def check_inspector(emulator: Emulator, outputs: Mapping[str, str], mirror: DeployedMirror) -> str:

@@ -41,11 +41,16 @@ def fill(cluster: Cache, keys: list[str]) -> None:
     cluster.execute([Command(key.encode(), (b"SET", key, key)) for key in keys])
 
 
-def use(nodes: list[Node], work: Callable[[AsyncCache], Awaitable[Any]], seed: int = 0) -> Any:
-    """Run a coroutine with a cache that waits for no answer longer than 0.3 s."""
+def use(
+    nodes: list[Node],
+    work: Callable[[AsyncCache], Awaitable[Any]],
+    seed: int = 0,
+    timeout: float = 0.3,
+) -> Any:
+    """Run a coroutine with a cache that waits for no answer longer than a time in seconds."""
 
     async def run() -> Any:
-        cache = AsyncCache(nodes[seed].server.settings(timeout=0.3))
+        cache = AsyncCache(nodes[seed].server.settings(timeout=timeout))
         try:
             return await work(cache)
         finally:
@@ -120,7 +125,7 @@ def test_slots_that_move_under_reads_change_no_answer(cluster: Cache, nodes: lis
             assert nodes[source].errors("MOVED") == redirected, "the move was remembered"
         return reads
 
-    assert use(nodes, read) > 80
+    assert use(nodes, read, timeout=10) > 80  # no node hangs, but the machine may be busy
 
 
 def test_a_node_that_hangs_costs_one_timeout_and_what_is_on_it(
