@@ -16,7 +16,6 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
-from chaos.cluster import wait_until
 from chaos.replicas import LEASE_SECONDS, Place, Replica
 from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.client import Cache
@@ -197,7 +196,7 @@ def run(place: Place, seed: int, seconds: float) -> Run:
     deck: list[str] = []
     for _ in range(_PROCESSES):
         place.start()
-    wait_until(lambda: all(each.address for each in place.replicas), "all processes to run")
+    place.wait()
     with Watch(place) as watch, Writer(place, random.Random(rng.random())) as writer:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
@@ -210,7 +209,7 @@ def run(place: Place, seed: int, seconds: float) -> Run:
                 result.takeovers.append(taken_over)
             while len(place.replicas) < _PROCESSES:
                 place.start()
-            wait_until(lambda: all(each.address for each in place.replicas), "a process to run")
+            place.wait()
             time.sleep(rng.uniform(0.0, 1.0))
     result.written = writer.written
     result.differences = place.settled()

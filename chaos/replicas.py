@@ -44,7 +44,7 @@ class Replica:
                 *("--ha", "--lease", f"{LEASE_SECONDS:g}", "--health", "0", *arguments),
             ],
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.STDOUT,
             env=kept | valkey.settings().to_env(),
             text=True,
         )
@@ -137,6 +137,24 @@ class Place:
         replica = Replica(self.database, self.valkey, self.table, *arguments)
         self.replicas.append(replica)
         return replica
+
+    def wait(self) -> None:
+        """Wait until all processes run.
+
+        Raises:
+            RuntimeError: one has ended.
+            TimeoutError: one does not run in time.
+        """
+        ended: list[Replica] = []
+
+        def run() -> bool:
+            ended.extend(each for each in self.replicas if each.process.poll() is not None)
+            return bool(ended) or all(each.address for each in self.replicas)
+
+        wait_until(run, "all processes to run", 180)
+        if ended:
+            status, lines = ended[0].process.returncode, "\n".join(ended[0].lines)
+            raise RuntimeError(f"a process ended with status {status}:\n{lines}")
 
     def end(self, replica: Replica, number: signal.Signals) -> int:
         """End a process for good, and return its exit status."""
