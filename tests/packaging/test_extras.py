@@ -125,6 +125,24 @@ def test_without_cdk_the_app_names_the_extra(tmp_path: Path) -> None:
     )
 
 
+def test_without_cdk_the_package_names_the_extra(tmp_path: Path) -> None:
+    output = tmp_path / "dist"
+    done = run(MAIN, "aws_cdk", "package", "--output", str(output), folder=tmp_path)
+    expected = f"dynamirror: {sentence('the template', 'aws_cdk', 'cdk')}\n"
+    assert (done.returncode, done.stderr) == (1, expected)
+    assert not output.exists()
+
+
+def test_without_node_the_package_asks_for_it(tmp_path: Path) -> None:
+    node = tmp_path / "node"
+    code = f"import os; os.environ['JSII_NODE'] = {str(node)!r}; {MAIN}"
+    output = tmp_path / "dist"
+    done = run(code, "nothing", "package", "--output", str(output), folder=tmp_path)
+    expected = f"the template needs Node.js, and there is no {node}; install it, or set JSII_NODE "
+    assert (done.returncode, done.stderr) == (1, f"dynamirror: {expected}to its path\n")
+    assert not output.exists()
+
+
 def test_without_pytest_the_fixtures_name_the_extra(tmp_path: Path) -> None:
     done = run(BLOCK + "import dynamirror.testing", "pytest", folder=tmp_path)
     assert done.returncode == 1

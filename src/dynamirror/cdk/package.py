@@ -1,6 +1,8 @@
 """The package that deploys a mirror without CDK: a CloudFormation template and zips of code."""
 
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Final
 from dynamirror.cdk.asset import Architecture, Asset, build_asset
 from dynamirror.deployment.file import read_deployment
 from dynamirror.errors import ConfigError, DynamirrorError
-from dynamirror.extras import extra_needed
+from dynamirror.extras import check_installed
 
 ARCHITECTURES: Final[tuple[Architecture, ...]] = ("arm64", "x86_64")
 # https://docs.aws.amazon.com/AWSCloudFormation/latest/UserGuide/cloudformation-limits.html
@@ -55,14 +57,20 @@ def build_package(
         ConfigError: the file is wrong, or the template too large for CloudFormation.
         DynamirrorError: a zip cannot be built, or a file cannot be written.
     """
-    with extra_needed("the template", "cdk"):
-        from dynamirror.cdk.template import (  # noqa: PLC0415 - aws_cdk may not be installed
-            render_deployment,
-            render_template,
-            variant_templates,
-        )
     context = {"python": python} if python else {}
     deployment = read_deployment(str(config) if config else None, context)
+    check_installed("the template", "aws_cdk", "cdk")
+    _check_node()
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DynamirrorError(f"{output}: cannot be created: {error.strerror}") from None
+    from dynamirror.cdk.template import (  # noqa: PLC0415 - the import starts Node.js
+        render_deployment,
+        render_template,
+        variant_templates,
+    )
+
     zips = {
         architecture: _build_zip(output, architecture, deployment.functions.python, config)
         for architecture in ARCHITECTURES
@@ -86,6 +94,15 @@ def build_package(
     except OSError as error:
         raise DynamirrorError(f"{path}: cannot be written: {error.strerror}") from None
     return Package(template=path, template_bytes=len(text), zips=zips)
+
+
+def _check_node() -> None:
+    node = os.environ.get("JSII_NODE", "node")
+    if shutil.which(node) is None:
+        raise DynamirrorError(
+            f"the template needs Node.js, and there is no {node}; install it, or set JSII_NODE to "
+            "its path"
+        )
 
 
 def _build_zip(output: Path, architecture: Architecture, python: str, config: Path | None) -> Asset:

@@ -1,5 +1,6 @@
 """Build what deploys a mirror without CDK."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -28,6 +29,11 @@ def package(
     ] = None,
 ) -> None:
     """Build a CloudFormation template and the zips of its functions, to deploy without CDK."""
-    with interruptible():
+    with interruptible(_silence_jsii):
         built = build_package(output, config=config, python=python)
     typer.echo(str(built))
+
+
+def _silence_jsii() -> None:
+    """Discard what jsii prints at the exit about its Node.js, which Ctrl-C has ended, too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
