@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 from tests.support.processes import environment, linux_only, start
 from tests.support.streams import Source
+from tests.support.system_calls import limited
 from tests.support.written_docs import check_command
 
 from dynamirror.cache.client import Cache
@@ -40,6 +41,16 @@ def section(name: str, path: Path = UNIT) -> dict[str, str]:
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(path.read_text(encoding="utf-8"))
     return dict(parser[name])
+
+
+def all_values() -> dict[str, list[str]]:
+    """Return all values of each setting of the service."""
+    lines = UNIT.read_text(encoding="utf-8").partition("[Service]")[2].splitlines()
+    values: dict[str, list[str]] = {}
+    for name, equals, value in (line.partition("=") for line in lines):
+        if equals and not name.startswith("#"):
+            values.setdefault(name, []).append(value)
+    return values
 
 
 def settings_of_the_example() -> dict[str, str]:
@@ -114,7 +125,7 @@ def test_the_example_s_settings_and_command_are_valid() -> None:
 
 
 @linux_only
-def test_run_reports_to_systemd_that_it_is_ready_works_and_stops(
+def test_run_with_few_system_calls_reports_to_systemd_that_it_is_ready_works_and_stops(
     dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path
 ) -> None:
     assert cache
@@ -134,7 +145,7 @@ def test_run_reports_to_systemd_that_it_is_ready_works_and_stops(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(f"\0{address}")
         systemd.settimeout(60)
-        process = start(*words, env=env)
+        process = start(*words, env=env, before=limited(all_values()))
         try:
             assert [systemd.recv(1000) for _ in range(2)] == [b"READY=1", b"WATCHDOG=1"]
             os.kill(process.pid, signal.Signals[service["KillSignal"]])

@@ -50,11 +50,19 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def start(*arguments: str, env: Mapping[str, str]) -> subprocess.Popen[str]:
-    """Start `dynamirror` with its output in pipes."""
+def start(
+    *arguments: str, env: Mapping[str, str], before: Sequence[str] = ()
+) -> subprocess.Popen[str]:
+    """Start `dynamirror` with its output in pipes.
+
+    Args:
+        arguments: its own.
+        env: its environment.
+        before: a command that becomes it.
+    """
     with interruptible():
         return subprocess.Popen(
-            [*COMMAND, *arguments],
+            [*before, *COMMAND, *arguments],
             env=env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
