@@ -251,7 +251,8 @@ def answer(url: str) -> tuple[int, str]:
         with urllib.request.urlopen(url, timeout=30) as response:  # noqa: S310 - our own http URL
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+        with error:
+            return error.code, error.read().decode()
 
 
 def test_run_serves_reports_and_probes_each_table_and_names_the_one_in_trouble(

@@ -278,7 +278,8 @@ def asked(url: str) -> tuple[int, str]:
         with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - our own http URL
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+        with error:
+            return error.code, error.read().decode()
 
 
 def test_an_orchestrator_sees_whether_the_process_is_live_and_the_mirror_ready(

@@ -222,7 +222,6 @@ TROUBLE: Mapping[str, tuple[dict[str, str], list[tuple[int, str, bool]]]] = {
             'leader{instance="a"}': "1x10 0x50",
             'leader{instance="b"}': "0x60",
             'check_age_seconds{instance="a"}': "1x10 stale",
-            'check_age_seconds{table="users"}': "1x60",
         },
         [(11, "WatchdogSilent", False), (14, "WatchdogSilent", True)],
     ),
