@@ -78,12 +78,22 @@ def services(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) -
     return services
 
 
+def end_of(process: subprocess.Popen[str]) -> tuple[str, int]:
+    """Return the output and the exit status of a container, which is killed if it hangs."""
+    try:
+        output, _errors = process.communicate(timeout=120)
+    except subprocess.TimeoutExpired:
+        signal_first(process, signal.SIGKILL)
+        output, _errors = process.communicate()
+    return output, process.returncode
+
+
 def test_containers_that_can_write_nothing_mirror_until_sigterm(
     image: Image, services: Any, cache: Cache
 ) -> None:
     env = services["mirror"]["environment"]
     table = image.start([*services["table"]["entrypoint"], *services["table"]["command"]], env)
-    assert (table.communicate()[0], table.returncode) == ("", 0)
+    assert end_of(table) == ("", 0)
     ports = {port: free_port() for port in image.ports}
     health = at_other_ports(image.health, ports)
     traces = {"OTEL_TRACES_EXPORTER": "console"}
@@ -92,25 +102,23 @@ def test_containers_that_can_write_nothing_mirror_until_sigterm(
         writer = image.start(
             [*image.entrypoint, *services["writer"]["command"], "--count", "30", "--seed", "1"], env
         )
-        assert "30 written" in writer.communicate()[0]
+        assert "30 written" in end_of(writer)[0]
         keys = f"{env['DYNAMODB_TABLE']}:*"
         wait_until(lambda: list(keys_in(cache, keys)) or process.poll() is not None)
-        assert process.poll() is None, process.communicate()[0]
-        verify = image.start([*image.entrypoint, "verify", "--settle", "5"], env)
-        output, _errors = verify.communicate()
-        assert verify.returncode == 0, output
-        healthy = image.start(health, {})
-        assert (healthy.communicate()[0], healthy.returncode) == ("", 0)
+        assert process.poll() is None, end_of(process)
+        output, status = end_of(image.start([*image.entrypoint, "verify", "--settle", "5"], env))
+        assert status == 0, output
+        assert end_of(image.start(health, {})) == ("", 0)
         signal_first(process, signal.Signals[image.stop_signal])
-        output, _errors = process.communicate(timeout=60)
+        output, status = end_of(process)
     finally:
         signal_first(process, signal.SIGKILL)
-    assert process.returncode == 0, output
+    assert status == 0, output
     assert "Traceback" not in output
     assert '"name": "dynamirror.batch"' in output
-    unhealthy = image.start(health, {})
-    assert "refused" in unhealthy.communicate()[0]
-    assert unhealthy.returncode == 1
+    output, status = end_of(image.start(health, {}))
+    assert "refused" in output
+    assert status == 1
 
 
 def test_the_image_has_the_locked_packages_and_ours_and_no_installer(image: Image) -> None:
