@@ -270,7 +270,7 @@ def load_views(config: str | None) -> tuple[ViewSpec, ...]:
     Raises:
         ConfigError: the file cannot be read or is malformed.
     """
-    return (ViewSpec(),) if config is None else parse_views(_text(config), source_of(config))
+    return (ViewSpec(),) if config is None else parse_views(text_of(config), source_of(config))
 
 
 def load_json(path: str) -> bytes:
@@ -291,7 +291,7 @@ def load_tables(config: str | None) -> tuple[TableSpec, ...]:
     Raises:
         ConfigError: the file cannot be read or is malformed.
     """
-    return () if config is None else parse_tables(_text(config), source_of(config))
+    return () if config is None else parse_tables(text_of(config), source_of(config))
 
 
 def source_of(config: str) -> str:
@@ -299,7 +299,12 @@ def source_of(config: str) -> str:
     return "DYNAMIRROR_CONFIG" if _is_text(config) else config
 
 
-def _text(config: str) -> str:
+def text_of(config: str) -> str:
+    """Return the text of a configuration: itself, or the content of the file that it names.
+
+    Raises:
+        ConfigError: the file cannot be read, or holds no UTF-8.
+    """
     return config if _is_text(config) else read_text(config)
 
 

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +39,9 @@ class CloudFormation:
         self.status = "UPDATE_IN_PROGRESS"
         self.failures = 0
 
-    def ask(self, kind: str, old: Identity, new: Identity, removed: Any = ()) -> Any:
+    def ask(
+        self, kind: str, old: Identity, new: Identity, removed: Any = (), config: str = ""
+    ) -> Any:
         """Send a request as CloudFormation does, and return the answer to it."""
         event = {
             "RequestType": kind,
@@ -47,7 +50,7 @@ class CloudFormation:
             "ResponseURL": f"{self.url}/answer",
             "ResourceType": "Custom::DynamirrorIdentity",
             "LogicalResourceId": "Identity2D60E2CC",
-            "ResourceProperties": properties(new, removed),
+            "ResourceProperties": properties(new, removed) | ({"Config": config} if config else {}),
         }
         if kind != "Create":
             event["PhysicalResourceId"] = "dynamirror-identity"
@@ -181,6 +184,38 @@ def test_another_mirror_is_refused_with_what_to_do(
     answer = cloud.ask("Update", ORDERS, new)
     assert answer["Status"] == "FAILED"
     assert sentence in answer["Reason"]
+
+
+VIEW = '[[view]]\nkey = "order:{id}"\n'
+
+
+@pytest.mark.parametrize("kind", ["Create", "Update"])
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        (VIEW.replace("key", "kei"), "mirror.toml: view[0].kei: there is no such field"),
+        ("[[view", "mirror.toml: not valid TOML"),
+        (VIEW.replace("{id}", "{}"), "view"),
+        (f"{VIEW}[network]\npublic = true\n", "[network] has no effect in this template"),
+        (f'{VIEW}[[table]]\nname = "users"\nkeys = {{ id = "S" }}\n', "[[table]] users with"),
+        (f'{VIEW}[[table]]\nname = "orders"\nkeys = {{ at = "S" }}\n', "[[table]] orders with"),
+        ("/no/such/mirror.toml", "/no/such/mirror.toml: cannot be read"),
+    ],
+)
+def test_views_that_do_not_fit_are_refused(
+    cloud: CloudFormation, kind: str, config: str, reason: str
+) -> None:
+    answer = cloud.ask(kind, ORDERS, ORDERS, config=config)
+    assert answer["Status"] == "FAILED"
+    assert reason in answer["Reason"]
+
+
+@pytest.mark.parametrize("kind", ["Create", "Update", "Delete"])
+def test_views_that_fit_are_not_refused(cloud: CloudFormation, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "mirror.toml"
+    path.write_text(f'{VIEW}[[table]]\nname = "orders"\nkeys = {{ id = "S" }}\n')
+    for config in (VIEW, str(path)):
+        assert cloud.ask(kind, ORDERS, ORDERS, config=config)["Status"] == "SUCCESS"
 
 
 def test_a_table_is_given_up_by_name_only(cloud: CloudFormation) -> None:

@@ -58,9 +58,13 @@ def _properties(resource: Template, rights: dict[str, str]) -> dict[str, Any]:
     if resource["Type"] == "AWS::ElastiCache::User":
         narrow = properties["AccessString"]
         return properties | {"AccessString": {"Fn::If": ["HasViews", rights[narrow], narrow]}}
-    variables = properties.get("Environment", {}).get("Variables", {})
-    if resource["Type"] != "AWS::Lambda::Function" or "ELASTICACHE_HOST" not in variables:
+    if resource["Type"] == "Custom::DynamirrorIdentity":
+        return properties | {"Config": _CONFIG}  # views that do not fit are refused first
+    if resource["Type"] != "AWS::Lambda::Function":
         return properties
+    variables = properties.get("Environment", {}).get("Variables", {})
+    if "ELASTICACHE_HOST" not in variables:
+        return properties | {"Layers": _LAYERS}
     return properties | {
         "Environment": {"Variables": variables | {"DYNAMIRROR_CONFIG": _CONFIG}},
         "Layers": _LAYERS,

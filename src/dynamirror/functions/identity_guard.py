@@ -1,4 +1,4 @@
-"""The custom resource that refuses to turn one mirror into another.
+"""The custom resource that refuses to turn one mirror into another, and views that do not fit.
 
 CloudFormation invokes it before it changes anything else of the stack, and expects the answer as a
 PUT to a signed URL.
@@ -15,6 +15,8 @@ from urllib.request import Request, urlopen
 from dynamirror.deployment.identity import Identity, refused_changes
 from dynamirror.dynamodb.client import Aws, aws_errors
 from dynamirror.errors import ConfigError
+from dynamirror.settings import text_of
+from dynamirror.views.mirror_toml import check_views, parse_tables, parse_views, read_document
 
 logger = logging.getLogger("dynamirror")
 
@@ -24,6 +26,8 @@ _PHYSICAL_ID: Final = "dynamirror-identity"
 _LONGEST_REASON: Final = 3_000
 _TIMEOUT_SECONDS: Final = 10.0
 _ATTEMPTS: Final = 3
+_FILE: Final = "mirror.toml"
+_OF_VIEWS: Final = frozenset({"view", "table"})
 _INCOMPARABLE: Final = "cannot compare this deployment with the deployed mirror"
 
 
@@ -32,9 +36,12 @@ def handler(event: Mapping[str, Any], _context: object) -> None:
 
     Args:
         event: the request, with the `Identity`, the `Mirror` and the `RemovedTables` of the
-            deployment as properties.
+            deployment as properties, and its `Config` if its views are a parameter.
     """
-    reasons = _refused(event) if event["RequestType"] == "Update" else []
+    kind = event["RequestType"]
+    reasons = [] if kind == "Delete" else _wrong_views(event["ResourceProperties"])
+    if kind == "Update":
+        reasons += _refused(event)
     reason = "; ".join(reasons).encode()[:_LONGEST_REASON].decode(errors="ignore")
     _respond(
         event["ResponseURL"],
@@ -47,6 +54,31 @@ def handler(event: Mapping[str, Any], _context: object) -> None:
             "LogicalResourceId": event["LogicalResourceId"],
         },
     )
+
+
+def _wrong_views(properties: Mapping[str, Any]) -> list[str]:
+    """Return why the views of a parameter are refused; none if they are not."""
+    config = properties.get("Config")
+    if not config:
+        return []
+    try:
+        text, tables = text_of(config), Identity.from_json(properties["Identity"]).tables
+        views, document = parse_views(text, _FILE), read_document(text, _FILE)
+        for table, keys in tables.items():
+            check_views(views, table, tuple(keys), "NEW_AND_OLD_IMAGES")
+        others = [f"[{name}]" for name in document if name not in _OF_VIEWS]
+        others += [
+            f"[[table]] {table.name} with these keys"
+            for table in parse_tables(text, _FILE)
+            if tuple(table.keys) != tuple(tables.get(table.name, ()))
+        ]
+    except ConfigError as error:
+        return [str(error)]
+    return [
+        f"{_FILE}: {other} has no effect in this template; remove it, or build the package of the "
+        "file with dynamirror package --config"
+        for other in others
+    ]
 
 
 def _refused(event: Mapping[str, Any]) -> list[str]:
