@@ -81,7 +81,7 @@ class Cloud:
             SFN_WAIT_SCALE=HURRY,
         )
         self.url = f"http://{HOST}:{self.server.port}"
-        self.aws = Aws(REGION, self.url, ("local", "local"))
+        self.aws = Aws(REGION, self.url, ("local", "local")).shared()
         session: Any = boto3.Session("local", "local", region_name=REGION)
         self.functions = session.client("lambda", endpoint_url=self.url)
         self.states = session.client("stepfunctions", endpoint_url=self.url)

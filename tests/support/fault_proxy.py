@@ -14,7 +14,7 @@ class Proxy:
 
     def __init__(self, process: ServerProcess) -> None:
         self.port = process.port
-        self.aws = Aws("us-east-1", f"http://{HOST}:{self.port}", ("local", "local"))
+        self.aws = Aws("us-east-1", f"http://{HOST}:{self.port}", ("local", "local")).shared()
 
     def inject(self, *rules: dict[str, Any]) -> None:
         """Replace the rules; none lifts all faults."""

@@ -2,8 +2,9 @@
 
 import os
 import re
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
 
 
+_CREATING = threading.Lock()
 _READ_TIMEOUT = 10.0
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _LOCAL_REGION = "us-east-1"
@@ -94,18 +96,19 @@ class Aws:
     def dynamodb(self) -> "DynamoDBClient":
         """Return a new client of DynamoDB."""
         with aws_errors("DynamoDB"):
-            return self._session().client("dynamodb", **self._options())
+            client: DynamoDBClient = self._create("dynamodb")
+            return client
 
     def streams(self) -> "DynamoDBStreamsClient":
         """Return a new client of DynamoDB Streams."""
         with aws_errors("DynamoDB Streams"):
-            return self._session().client("dynamodbstreams", **self._options())
+            client: DynamoDBStreamsClient = self._create("dynamodbstreams")
+            return client
 
     def client(self, service: str, *, read_timeout: float = _READ_TIMEOUT) -> Any:
         """Return a new client of a service; only one with the default timeout retries."""
         with aws_errors(service):
-            make: Any = self._session().client
-            return make(service, **self._options(read_timeout))
+            return self._create(service, read_timeout)
 
     def has_credentials(self) -> bool:
         """Return whether there are credentials; they may have expired.
@@ -115,6 +118,12 @@ class Aws:
         """
         with aws_errors("AWS_PROFILE"):
             return self._session().get_credentials() is not None
+
+    def _create(self, service: str, read_timeout: float = _READ_TIMEOUT) -> Any:
+        # boto3's sessions may not be used by several threads at once.
+        with _CREATING if self.session is not None else nullcontext():
+            make: Any = self._session().client
+            return make(service, **self._options(read_timeout))
 
     def _session(self) -> boto3.Session:
         if self.session is not None:

@@ -29,7 +29,7 @@ class EmbeddedDynamoDB(EmbeddedServer):
             region=REGION,
             endpoint_url=f"http://{HOST}:{self._process.port}",
             credentials=("local", "local"),
-        )
+        ).shared()
 
     @property
     def endpoint_url(self) -> str:
