@@ -154,7 +154,8 @@ def test_a_single_server_that_was_replaced_is_scanned_from_the_start(
         server.stop()
         again = EmbeddedValkey(cluster=False, options=options, port=server.port)
         stack.callback(again.stop)
-        wait_until(lambda: open_cache(again.settings()).broadcast(b"PING") == [b"PONG"])
+        asked = Command(b"no", (b"EXISTS", b"no"))  # which fails while the server loads its data
+        wait_until(lambda: open_cache(again.settings()).execute([asked]) == [0])
         batches = list(scan_range(cache, SlotRange(), first.checkpoint))
         assert [batch.restarted for batch in batches] == [True, *[False] * (len(batches) - 1)]
         assert {key for batch in batches for key in batch.keys} == keys
