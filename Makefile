@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Twice what two cores have: tests wait a good deal.
-WORKERS ?= 4
+# Three times what two cores have: tests wait a good deal.
+WORKERS ?= 6
 SEEDS ?= 5
 SECONDS ?= 20
 WORLDS ?= 1000

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         results = run(
             options, definitions.read(), log, lambda job: console.print(line(job), soft_wrap=True)
         )
-    show(results, Console(width=None if sys.stdout.isatty() else 200))
+    show(results, Console(width=None if sys.stdout.isatty() else 220))
     if options.output is not None:
         write(results, options.output)
     elif options.record or tuple(options.sizes) == _SIZES:

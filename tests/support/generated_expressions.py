@@ -14,7 +14,7 @@ expressions state them one by one, with DynamoDB's documentation as the source:
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Sequence
 from decimal import Decimal
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from json import dumps, loads
 from random import Random
 from typing import Any, NamedTuple
@@ -71,6 +71,13 @@ class Requests:
             "Content-Type": "application/x-amz-json-1.0",
             "Authorization": "AWS4-HMAC-SHA256 Credential=local/20260101/us-east-1/dynamodb/x",
         }
+        try:
+            return self._exchange(body, headers)
+        except (ConnectionError, HTTPException):  # the emulator ends a connection that was idle
+            self._connection.close()
+            return self._exchange(body, headers)
+
+    def _exchange(self, body: Value, headers: dict[str, str]) -> tuple[int, Any]:
         self._connection.request("POST", "/", dumps(body), headers)
         answer = self._connection.getresponse()
         return answer.status, loads(answer.read())
