@@ -3,8 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Three times what two cores have: tests wait a good deal.
-WORKERS ?= 6
+# More than twice what two cores have: tests wait a good deal.
+WORKERS ?= 5
 SEEDS ?= 5
 SECONDS ?= 20
 WORLDS ?= 1000

@@ -52,11 +52,11 @@ def test_a_mirror_outlives_its_leaders(place: Place) -> None:
         assert place.new_leader(first) is second
         first.wake()
         wait_until(lambda: "standby" in first.health("/readyz")[1])
+        wait_until(lambda: "this process stands by: " in "\n".join(first.lines))
 
         # A process that is stopped hands over at once.
         assert place.end(second, signal.SIGTERM) == 0
         assert place.new_leader() is first
-        assert "this process stands by: " in "\n".join(first.lines)
 
         # A killed leader is replaced by a process that started meanwhile.
         third = place.start()

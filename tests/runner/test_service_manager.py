@@ -88,7 +88,7 @@ def test_the_watchdog_hears_of_a_process_that_works_and_why_one_does_not(
         reason.clear()
         while systemd.recv(1000) != b"STATUS=works again":
             pass
-    assert "WATCHDOG=1" not in waiting(systemd)
+    assert "STOPPING=1" in waiting(systemd)
 
 
 def test_the_watchdog_of_another_process_hears_nothing(systemd: socket.socket) -> None:
