@@ -4,9 +4,10 @@ import time
 
 import pytest
 from tests.support.builders import STREAM_ARN, Time, item, record
+from tests.support.heartbeats import seen_replicator
 
 from dynamirror.cache.client import Cache
-from dynamirror.cache.heartbeat import SeenReplicator, seen_replicator
+from dynamirror.cache.heartbeat import SeenReplicator
 from dynamirror.errors import CacheError
 from dynamirror.handler import handler
 from dynamirror.replication.batch_heartbeat import BatchHeartbeat

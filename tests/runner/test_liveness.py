@@ -18,6 +18,7 @@ from unittest.mock import Mock
 import msgspec
 import pytest
 from tests.support.deadlines import wait_until
+from tests.support.heartbeats import seen_replicator
 from tests.support.places import TableAndCache
 from tests.support.processes import invoke, start
 from tests.support.streams import Memory, Tree
@@ -25,7 +26,7 @@ from typer.testing import CliRunner
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
-from dynamirror.cache.heartbeat import Heartbeat, seen_replicator, why_not_live, write_heartbeat
+from dynamirror.cache.heartbeat import Heartbeat, why_not_live, write_heartbeat
 from dynamirror.cache.lease import Lease, Leases
 from dynamirror.cache.stored_record import encode_record
 from dynamirror.cli.commands import app

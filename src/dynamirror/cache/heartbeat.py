@@ -79,54 +79,36 @@ def write_heartbeat(
     cache.execute_one(HEARTBEAT.command(key, name, fields, f"{time():.3f}", forget))
 
 
-def seen_replicator(
-    cache: Cache, table: str, *, leader: str | None = None
-) -> SeenReplicator | None:
-    """Return the replicator that was seen last; None where none has left a heartbeat.
-
-    Of several that run side by side, the one that is furthest behind counts.
-
-    Args:
-        cache: the cache.
-        table: the table's name.
-        leader: the process that the lease names, whose heartbeat alone counts if there is one.
-
-    Raises:
-        CacheError: the cache cannot be read.
-    """
-    now, flat = _read(cache, table)
-    return replicator_in(table, flat, now, leader=leader)
-
-
-def others_beside(cache: Cache, table: str, leader: str, since: float) -> list[str]:
+def others_beside(
+    table: str, stored: Sequence[bytes], now: float, leader: str, since: float
+) -> list[str]:
     """Return who else has replicated a table in the last minute, although a process leads.
 
     Args:
-        cache: the cache.
         table: the table's name.
+        stored: the heartbeats, as for `replicator_in`.
+        now: seconds since 1970 by the cache's clock.
         leader: the process that the lease names.
-        since: when it took the lease, in seconds since 1970 by the cache's clock.
-
-    Raises:
-        CacheError: the cache cannot be read.
+        since: when it took the lease, by the same clock.
     """
-    now, flat = _read(cache, table)
     # A leader before it may have written its last heartbeat just then.
     since = max(since + _SIDE_BY_SIDE_SECONDS, now - _LATELY_SECONDS)
-    beats = _heartbeats(table, flat, now)
+    beats = _heartbeats(table, stored, now)
     return sorted({beat.who for beat in beats if beat.who != leader and beat.at > since})
 
 
 def replicator_in(
     table: str, stored: Sequence[bytes], now: float, *, leader: str | None = None
 ) -> SeenReplicator | None:
-    """Return the replicator of `seen_replicator` from the heartbeats as they are stored.
+    """Return the replicator that was seen last; None where none has left a heartbeat.
+
+    Of several that run side by side, the one that is furthest behind counts.
 
     Args:
         table: the table's name.
         stored: the names and heartbeats of all replicators, in turn.
         now: seconds since 1970 by the cache's clock.
-        leader: as for `seen_replicator`.
+        leader: the process that the lease names, whose heartbeat alone counts if there is one.
     """
     heartbeats = _heartbeats(table, stored, now)
     heartbeats = [beat for beat in heartbeats if beat.who == leader] or heartbeats
@@ -140,10 +122,14 @@ def replicator_in(
     return SeenReplicator(**fields, seen=max(0.0, now - newest))
 
 
-def _read(cache: Cache, table: str) -> tuple[float, Sequence[bytes]]:
-    """Return the time by the cache's clock, and the heartbeats as they are stored."""
-    clock, flat = cache.execute_one(HEARTBEATS.command(heartbeats_key(table).encode()))
-    return float(clock) if clock else time(), flat
+def read_heartbeats(cache: Cache, table: str) -> tuple[Sequence[bytes], float]:
+    """Return the heartbeats as they are stored, and the time by the cache's clock.
+
+    Raises:
+        CacheError: the cache cannot be read.
+    """
+    clock, stored = cache.execute_one(HEARTBEATS.command(heartbeats_key(table).encode()))
+    return stored, float(clock) if clock else time()
 
 
 def _heartbeats(table: str, stored: Sequence[bytes], now: float) -> list[_StoredHeartbeat]:

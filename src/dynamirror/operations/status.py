@@ -8,7 +8,7 @@ from dynamirror.cache import doubt, eviction
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import CompletenessMarker, read_marker
-from dynamirror.cache.heartbeat import others_beside, seen_replicator, why_not_live
+from dynamirror.cache.heartbeat import others_beside, read_heartbeats, replicator_in, why_not_live
 from dynamirror.cache.lease import Lease, read_lease
 from dynamirror.cache.quarantine import count, overflow
 from dynamirror.inspection.stored import stored_tally
@@ -53,7 +53,8 @@ def read_status(
     checkpoints = Checkpoints(cache, stream).load() if stream else {}
     at = time.time()  # after both reads, so that neither is later
     leader = read_lease(cache, table)
-    replicator = seen_replicator(cache, table, leader=leader.who if leader else None)
+    heartbeats, now = read_heartbeats(cache, table)
+    replicator = replicator_in(table, heartbeats, now, leader=leader.who if leader else None)
     not_live = why_not_live(replicator, max_lag)
     nodes = eviction.read_memory(cache)
     policy = eviction.policy(nodes)
@@ -64,7 +65,7 @@ def read_status(
         doubt.doubt(evictions),
         _given_up(cache, table, marker),
         room(views, description, limit).sentence,
-        _beside(cache, table, leader),
+        _beside(table, heartbeats, now, leader),
         *(note.why for note in long_jobs(cache, table)),
     )
     return Status(
@@ -108,9 +109,13 @@ def _reason(marker: CompletenessMarker, *, other_stream: bool, other_views: bool
     return marker.reason
 
 
-def _beside(cache: Cache, table: str, leader: Lease | None) -> str | None:
+def _beside(
+    table: str, heartbeats: Sequence[bytes], now: float, leader: Lease | None
+) -> str | None:
     """Return a sentence if others replicate the table beside the leader."""
-    others = others_beside(cache, table, leader.who, leader.since) if leader else []
+    if leader is None:
+        return None
+    others = others_beside(table, heartbeats, now, leader.who, leader.since)
     if not others:
         return None
     return f"beside the leader, {', '.join(others)} does the same work without --ha"
