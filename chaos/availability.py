@@ -8,13 +8,10 @@ import argparse
 import random
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Self
 
 from chaos.replicas import LEASE_SECONDS, Place, Replica
 from dynamirror.cache.checkpoints import Checkpoints
@@ -24,6 +21,7 @@ from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
 from dynamirror.functions import simulator
+from dynamirror.stoppable_thread import StoppableThread
 
 _PROCESSES = 3
 _WRITES_A_SECOND = 100
@@ -54,27 +52,13 @@ class Run:
     differences: int = 0
 
 
-class Writer(threading.Thread):
+class Writer(StoppableThread):
     """Writes random changes to the table inside `with`."""
 
     def __init__(self, place: Place, rng: random.Random) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._place, self._rng = place, rng
-        self._halt = threading.Event()
         self.written = 0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._halt.set()
-        self.join()
 
     def run(self) -> None:
         """Write until stopped."""
@@ -84,13 +68,12 @@ class Writer(threading.Thread):
             self.written += 1
 
 
-class Watch(threading.Thread):
+class Watch(StoppableThread):
     """Asks all processes whether they lead, and reads the checkpoints, inside `with`."""
 
     def __init__(self, place: Place) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._place = place
-        self._halt = threading.Event()
         self._newest: dict[str, int] = {}
         self._checkpoints = Checkpoints(
             place.cache, describe_table(place.client, place.table).stream_arn
@@ -98,19 +81,6 @@ class Watch(threading.Thread):
         self.overlap = 0.0
         self.backward = 0
         self.asked = 0
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._halt.set()
-        self.join()
 
     def run(self) -> None:
         """Ask until stopped."""

@@ -1,6 +1,5 @@
 """Compares and repairs the mirror by slots, part by part, while everything else goes wrong."""
 
-import threading
 from contextlib import suppress
 
 from chaos.world import World
@@ -11,6 +10,7 @@ from dynamirror.dynamodb.scan import Scan
 from dynamirror.errors import DynamirrorError
 from dynamirror.recovery.comparison import CachePart, Part, PartProgress, TablePart
 from dynamirror.recovery.verify import Verification
+from dynamirror.stoppable_thread import StoppableThread
 
 _SEGMENTS, _RANGES = 2, 4
 # Shorter than the lag that the faults cause, so that many a repair meets changes on their way.
@@ -19,12 +19,11 @@ _FENCE_SECONDS = 93_600
 _PAUSE_SECONDS = 0.1
 
 
-class Repairer(threading.Thread):
+class Repairer(StoppableThread):
     """Does what `verify --repair` does, and resumes each part where a fault interrupted it."""
 
     def __init__(self, world: World) -> None:
-        super().__init__(daemon=True)
-        self._halt = threading.Event()
+        super().__init__()
         self._cache = Cache(world.cluster.nodes[0].server.settings(timeout=5))
         self._work = Verification(
             cache=self._cache,
@@ -81,7 +80,6 @@ class Repairer(threading.Thread):
         Raises:
             AssertionError: it failed in another way than by a fault.
         """
-        self._halt.set()
-        self.join()
+        super().stop()
         self._cache.close()
         assert self.error is None, repr(self.error)

@@ -26,6 +26,7 @@ from dynamirror.errors import DynamirrorError, SourceError
 from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
 from dynamirror.settings import load_views
+from dynamirror.stoppable_thread import StoppableThread
 from dynamirror.views.view import Schema, View, bind_views
 
 _WRITES_A_SECOND = 150
@@ -233,14 +234,13 @@ class World:
         return last
 
 
-class Writer(threading.Thread):
+class Writer(StoppableThread):
     """Writes to the table all the while."""
 
     def __init__(self, world: World, rng: random.Random) -> None:
-        super().__init__(daemon=True)
+        super().__init__()
         self._world = world
         self._rng = rng
-        self._halt = threading.Event()
         self.written = 0
 
     def run(self) -> None:
@@ -273,8 +273,3 @@ class Writer(threading.Thread):
         if until := rng.choice([1, _FUTURE, _FUTURE + 1, None]):
             item["until"] = {"N": str(until)}
         client.put_item(TableName=table, Item=item)
-
-    def stop(self) -> None:
-        """Stop writing."""
-        self._halt.set()
-        self.join()

@@ -1,20 +1,20 @@
 """What a fixed piece of work takes meanwhile: a machine is not as fast at each time."""
 
-import threading
 from random import Random
 from statistics import fmean
 from time import thread_time
-from types import TracebackType
 from typing import Final, Self
 
 import msgspec
+
+from dynamirror.stoppable_thread import StoppableThread
 
 _PAUSE_SECONDS: Final = 1.0
 _ITEMS: Final = 200_000
 _LOOK_UPS: Final = 8_000
 
 
-class Yardstick(threading.Thread):
+class Yardstick(StoppableThread):
     """Times the same piece of work again and again inside `with`, at less than 1% of the time.
 
     Other programs on the machine, and its own clock, change the CPU time that any work takes. So
@@ -23,8 +23,7 @@ class Yardstick(threading.Thread):
     """
 
     def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self._halt = threading.Event()
+        super().__init__()
         rng = Random(1)
         self._keys = [f"item:{number}" for number in rng.sample(range(_ITEMS), _LOOK_UPS)]
         self._table = {f"item:{number}": number for number in range(_ITEMS)}
@@ -38,17 +37,7 @@ class Yardstick(threading.Thread):
 
     def __enter__(self) -> Self:
         self._time()
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._halt.set()
-        self.join()
+        return super().__enter__()
 
     def run(self) -> None:
         """Time until stopped."""

@@ -1,7 +1,6 @@
 """Update the page's state in the background."""
 
 import logging
-import threading
 from collections import deque
 from dataclasses import replace
 from time import monotonic
@@ -14,6 +13,7 @@ from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.page.observer import Observer
 from dynamirror.page.state import Measurement, PageState, Point
 from dynamirror.runner.delivery import Delivery
+from dynamirror.stoppable_thread import StoppableThread
 from dynamirror.views.batch_result import Tally
 
 logger = logging.getLogger("dynamirror")
@@ -25,7 +25,7 @@ _FAILING_SECONDS = 10.0
 _OUTDATED = "the page cannot be updated; the log has the error"
 
 
-class Sampler(threading.Thread):
+class Sampler(StoppableThread):
     """Makes one state per interval for all viewers, and reads table and cache only for viewers.
 
     Args:
@@ -33,11 +33,10 @@ class Sampler(threading.Thread):
     """
 
     def __init__(self, mirror: MirrorSource, *, interval: float) -> None:
-        super().__init__(name="page sampler", daemon=True)
+        super().__init__("page sampler")
         self.mirror = mirror
         self._state = PageState(buttons=mirror.buttons())
         self._interval = interval
-        self._halt = threading.Event()
         self._begin = monotonic()
         self._viewed = float("-inf")
         self._observer = Observer(mirror)
@@ -59,11 +58,6 @@ class Sampler(threading.Thread):
             except Exception:  # a frozen page would show old values as current
                 logger.exception("the page cannot be updated")
                 self._show_trouble()
-
-    def stop(self) -> None:
-        """Stop, and wait for the thread."""
-        self._halt.set()
-        self.join()
 
     def _show_trouble(self) -> None:
         observation = replace(self._state.observation, trouble=_OUTDATED)

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from time import monotonic
 
 from dynamirror.replication.canary_probe import SECONDS, CanaryProbe, ProbeResult
+from dynamirror.stoppable_thread import StoppableThread
 
 logger = logging.getLogger("dynamirror")
 
 
-class CanaryThread(threading.Thread):
+class CanaryThread(StoppableThread):
     """Runs a canary probe at an interval, until it is stopped.
 
     Args:
@@ -30,11 +31,10 @@ class CanaryThread(threading.Thread):
         halt: threading.Event,
         on_result: Callable[[ProbeResult], object],
     ) -> None:
-        super().__init__(name="canary", daemon=True)
+        super().__init__("canary", halt)
         self._canary = canary
         self._table = table
         self._interval = interval
-        self._halt = halt
         self._on_result = on_result
 
     def run(self) -> None:
@@ -49,8 +49,3 @@ class CanaryThread(threading.Thread):
                 logger.error("canary not seen", extra=extra)
             self._on_result(result)
             self._halt.wait(max(0.0, begin + self._interval - monotonic()))
-
-    def stop(self) -> None:
-        """Stop at once."""
-        self._halt.set()
-        self.join()

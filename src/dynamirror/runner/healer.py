@@ -1,7 +1,6 @@
 """Keeps a mirror complete: detects that it is not, and rebuilds it beside the stream."""
 
 import logging
-import threading
 from collections.abc import Callable
 from time import monotonic
 
@@ -18,6 +17,7 @@ from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.replication.gap_detector import GapDetector
+from dynamirror.stoppable_thread import StoppableThread
 
 logger = logging.getLogger("dynamirror")
 
@@ -29,11 +29,12 @@ _EVICTIONS_SECONDS = 60.0
 _REPAIR_SECONDS = 86_400.0
 
 
-class Healer(threading.Thread):
+class Healer(StoppableThread):
     """Checks the completeness marker every two seconds, and for evictions every minute.
 
     It rebuilds an incomplete mirror at once. It rebuilds a doubtful one as soon as the cache has
-    evicted nothing for ten minutes, and no node is nearly full, but once a day at most.
+    evicted nothing for ten minutes, and no node is nearly full, but once a day at most. When
+    stopped, it ends after the page under way, where the next healer resumes.
 
     Args:
         rebuild: the steps of a rebuild.
@@ -54,14 +55,13 @@ class Healer(threading.Thread):
         segments: int = 4,
         rate: float | Rate | None = None,
     ) -> None:
-        super().__init__(name="healer", daemon=True)
+        super().__init__("healer")
         self._rebuild = rebuild
         self._stream_arn = stream_arn
         self._notify = notify
         self._auto_rebuild = auto_rebuild
         self._segments = segments
         self._rate = rate
-        self._halt = threading.Event()
         self._detector = GapDetector(rebuild.cache, rebuild.views)
         self._notified: str | None = None
         self._refused: str | None = None
@@ -102,11 +102,6 @@ class Healer(threading.Thread):
                 self._checked = monotonic()
                 backoff.reset()
                 self._halt.wait(_CHECK_SECONDS)
-
-    def stop(self) -> None:
-        """Stop after the page under way; the next healer resumes there."""
-        self._halt.set()
-        self.join()
 
     def _count_error(self) -> None:
         if self._rebuild_began is None:

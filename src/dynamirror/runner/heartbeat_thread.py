@@ -2,17 +2,16 @@
 
 import os
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.heartbeat import Heartbeat, write_heartbeat
 from dynamirror.errors import CacheError
 from dynamirror.runner.delivery import Delivery
+from dynamirror.stoppable_thread import StoppableThread
 
 _INTERVAL_SECONDS: Final = 3.0
 # Time to the next try of the first heartbeat: a replicator that has just started is asked for soon.
@@ -25,7 +24,7 @@ def who_am_i() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
-class HeartbeatThread(threading.Thread):
+class HeartbeatThread(StoppableThread):
     """Writes a heartbeat every few seconds inside `with`.
 
     Args:
@@ -49,7 +48,7 @@ class HeartbeatThread(threading.Thread):
         on_written: Callable[[], object] = lambda: None,
         may_write: Callable[[], bool] = lambda: True,
     ) -> None:
-        super().__init__(name="heartbeat", daemon=True)
+        super().__init__("heartbeat")
         self._cache = cache
         self._table = table
         self._stream = stream
@@ -57,21 +56,8 @@ class HeartbeatThread(threading.Thread):
         self._interval = interval
         self._on_written = on_written
         self._may_write = may_write
-        self._halt = threading.Event()
         self._who = who_am_i()
         self._first = True
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
     def run(self) -> None:
         """Write heartbeats until stopped."""
@@ -81,11 +67,6 @@ class HeartbeatThread(threading.Thread):
                 self._beat()
             interval = min(self._interval, _FIRST_TRY_SECONDS) if self._first else self._interval
             self._halt.wait(max(0.0, begin + interval - monotonic()))
-
-    def stop(self) -> None:
-        """Stop, and wait for the thread."""
-        self._halt.set()
-        self.join()
 
     def _beat(self) -> None:
         behind = self._delivery.lag()
