@@ -103,6 +103,14 @@ def test_verify_without_repair_compares_and_names_the_mirrors_views(mirror: Mirr
     assert NAMES in done.stderr
 
 
+def test_inspect_names_the_mirrors_views(mirror: Mirror) -> None:
+    done = invoke("inspect", "--for", "0.1", env=mirror.env)
+    assert done.stderr.startswith(f"note: the mirror of table {mirror.table} was written in")
+    assert NAMES in done.stderr
+    own = invoke("inspect", "--for", "0.1", "--config", str(mirror.config), env=mirror.env)
+    assert own.stderr == ""
+
+
 def test_with_its_own_views_or_an_override_the_mirror_is_written(mirror: Mirror) -> None:
     own = invoke("verify", "--repair", "--settle", "0", "-c", str(mirror.config), env=mirror.env)
     assert "2 of 2 differences repaired" in own.stdout

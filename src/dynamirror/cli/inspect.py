@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime
 from math import inf
 from typing import Annotated
@@ -10,14 +10,16 @@ from typing import Annotated
 import typer
 
 from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import other_views, read_marker
 from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
+from dynamirror.cli.notes import note
 from dynamirror.cli.output import print_json
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import named_tables
 from dynamirror.dynamodb.client import describe_schema
 from dynamirror.dynamodb.scan import Rate
-from dynamirror.errors import ConfigError, OptionError
+from dynamirror.errors import CacheError, ConfigError, OptionError
 from dynamirror.inspection.judgement import DEFAULT_THRESHOLDS
 from dynamirror.inspection.report import summaries
 from dynamirror.inspection.sampling import check_share
@@ -25,7 +27,7 @@ from dynamirror.inspection.tally import Violation, merged
 from dynamirror.inspection.watch import check_thresholds
 from dynamirror.runner.inspection import Inspection, Source
 from dynamirror.views.key_spaces import check_tables
-from dynamirror.views.view import bind_views
+from dynamirror.views.view import View, bind_views
 
 _DEFAULT = ",".join(f"{seconds:g}" for seconds in DEFAULT_THRESHOLDS)
 
@@ -84,6 +86,9 @@ def inspect(
         stack.callback(opened.close)
         client = aws.dynamodb()
         schemas = (describe_schema(client, name)[0] for name in names)
+        bound = [bind_views(settings.views(), schema) for schema in schemas]
+        for views in bound:
+            _note_other_views(opened, views)
         inspections = [
             Inspection(
                 *(aws, opened, views),
@@ -93,7 +98,7 @@ def inspect(
                 rate=limit,
                 on_violation=lambda violation: _print_violation(violation, as_json=as_json),
             )
-            for views in (bind_views(settings.views(), schema) for schema in schemas)
+            for views in bound
         ]
 
         def finish() -> None:
@@ -110,6 +115,13 @@ def inspect(
             if left > interval:
                 _report(inspections, as_json=as_json)
         finish()
+
+
+def _note_other_views(cache: Cache, views: Sequence[View]) -> None:
+    """Report a mirror that was written in other views, whose entries are all wrong in these."""
+    with suppress(CacheError):  # the inspection counts that the cache does not answer
+        if sentence := other_views(read_marker(cache, views[0].schema.table), views):
+            note(sentence)
 
 
 def _thresholds(text: str) -> tuple[float, ...]:
