@@ -14,6 +14,7 @@ from dynamirror.cache import doubt
 from dynamirror.cache.doubt import note_reported, noted_evictions
 from dynamirror.errors import SourceError
 from dynamirror.recovery.backfill import Backfill
+from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.runner import healer
 from dynamirror.runner.healer import Healer
 
@@ -154,3 +155,24 @@ def test_a_rebuild_under_way_counts_as_a_check(
     assert thread.check_age() == 0
     end.set()
     wait_until(lambda: thread.rebuild_running() == 0)
+
+
+def test_a_mirror_that_is_lost_during_its_rebuild_is_incomplete(
+    doubtful: World, notes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rebuild may take hours, in which nothing else looks at the marker of an idle table."""
+    lost = Event()
+    load = Rebuild.load
+
+    def losing(rebuild: Rebuild, *arguments: Any, **options: Any) -> Any:
+        if not lost.is_set():
+            assert thread.complete
+            doubtful.cache.broadcast(b"FLUSHALL")
+            lost.set()
+        return load(rebuild, *arguments, **options)
+
+    monkeypatch.setattr(Rebuild, "load", losing)
+    thread = begun(doubtful, notes)
+    assert lost.wait(30)
+    wait_until(lambda: thread.complete is False)
+    assert thread.rebuild_running() > 0

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from time import monotonic
 
 from dynamirror.backoff import Backoff
+from dynamirror.cache.completeness_marker import read_marker
 from dynamirror.cache.doubt import (
     doubt,
     is_time_to_rebuild,
@@ -132,6 +134,13 @@ class Healer(StoppableThread):
         if self._auto_rebuild:
             self._run_rebuild()
 
+    def _look_meanwhile(self) -> None:
+        """Notice that a complete mirror is lost during its rebuild, as by a flush."""
+        if self.complete:
+            with suppress(CacheError):  # the rebuild itself meets it, too
+                marker = read_marker(self._rebuild.cache, self._rebuild.schema.table)
+                self.complete, self.reason = marker.is_complete, marker.reason
+
     def _is_doubtful_and_quiet(self) -> bool:
         """Note evictions each minute; return whether it is time to repair what came of them."""
         if monotonic() - self._looked < _EVICTIONS_SECONDS:
@@ -152,6 +161,7 @@ class Healer(StoppableThread):
 
     def _run_rebuild(self) -> None:
         def on_progress(progress: BackfillProgress) -> None:
+            self._look_meanwhile()
             if progress.phase == "again":
                 self._notify(f"{progress.detail}; restarting")
 
@@ -177,10 +187,13 @@ class Healer(StoppableThread):
         self._rebuild_began = None
         if done is not None:
             self.complete, self._notified = True, None
+            quarantined = done.progress.quarantined
+            parked = f", {_counted(quarantined, 'item', 'items')} quarantined" * bool(quarantined)
             self._notify(
                 f"the mirror is complete: {_counted(done.progress.items, 'item', 'items')} read, "
                 f"{_counted(done.progress.applied, 'entry', 'entries')} applied, "
                 f"{_counted(done.swept.deleted, 'orphaned entry', 'orphaned entries')} deleted"
+                f"{parked}"
             )
 
 
