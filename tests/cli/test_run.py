@@ -15,8 +15,11 @@ from tests.support.streams import Source
 
 from dynamirror.cache import quarantine
 from dynamirror.cache.client import Cache
+from dynamirror.cache.completeness_marker import SKIPPED, read_marker, record_gap
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
+from dynamirror.settings import load_views
+from dynamirror.views.view import Schema, bind_views
 
 
 class Place:
@@ -66,6 +69,27 @@ def test_quarantined_items_count_in_the_report(place: Place) -> None:
         totals = next(line for line in map(json.loads, process.stdout) if line.get("records") == 3)
     assert totals["quarantined"] == 2
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", totals["at"])
+
+
+def test_what_a_rebuild_put_into_quarantine_counts_in_the_report(place: Place) -> None:
+    """The stream may hold those items no longer."""
+    config = place.folder / "mirror.toml"
+    config.write_text('[[view]]\nkey = "c:{city}:{id}"\n')
+    place.source.put("1", city={"SS": ["a", "b"]})
+    views = bind_views(load_views(str(config)), Schema(place.source.name, ("id",), ("S",)))
+    record_gap(place.cache, views, stream=place.source.arn, at=1, reason="a test")
+    filled = invoke("backfill", "--config", str(config), env=place.env)
+    assert "1 items could not become entries" in filled.stdout
+    start_late = ("--latest", "--no-auto-rebuild")
+    with place.running("--json", "--config", str(config), *start_late) as process:
+        assert process.stdout
+        assert process.stderr
+        totals = json.loads(process.stdout.readline())
+        assert (totals["records"], totals["quarantined"]) == (0, 1)
+        wait_until(lambda: read_marker(place.cache, place.source.name).reason == SKIPPED)
+        process.terminate()
+        _output, errors = process.communicate(timeout=60)
+    assert "ERROR" not in errors, "it was told to skip records"
 
 
 def test_a_report_has_the_time_and_one_record_is_no_plural(place: Place) -> None:

@@ -18,6 +18,7 @@ from dynamirror.views.view import View, fingerprint
 OTHER_STREAM: Final = "the table has another stream than before"
 OLDER_STREAM: Final = "changes of an older stream came after the table had another"
 OLDER_DATA: Final = "changes that were on their way when the cache lost its data came after that"
+SKIPPED: Final = "reading began with what was written from then on"
 NO_MARKER: Final = "the mirror has never been filled, or the cache has lost its data"
 DAMAGED: Final = "the marker cannot be read"
 _NUMBERS: Final = ("gap", "complete", "born")

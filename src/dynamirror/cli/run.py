@@ -178,13 +178,15 @@ def run(
         canaries = Canaries(aws, replicator, canary, say=output.say_of, is_only=len(tables) == 1)
         inspections = Inspections(aws, settings, replicator, inspect)
         output.tally_of = inspections.tally
+        readings = CacheReadings(replicator.cache)
+        output.quarantined_of = readings.quarantined
         beside = both(canaries.running, inspections.running)
         followers = Followers(tables, follower_of, beside=beside, notify=output.say_of)
         stack.enter_context(traced(os.environ, observers))
         word = "table" if len(tables) == 1 else "tables"
         output.say(f"mirroring {word} {', '.join(tables)} into {replicator.cache}; Ctrl-C stops")
         if metrics_address is not None:
-            endpoint = _metrics_endpoint(metrics_address, replicator, followers, tables)
+            endpoint = _metrics_endpoint(metrics_address, readings, followers, tables)
             stack.enter_context(endpoint)
             observers.append(endpoint.observe)
             inspections.show(endpoint, tables)
@@ -255,10 +257,8 @@ def _notify(observers: list[Callable[[BatchResult], None]], batch: BatchResult) 
 
 
 def _metrics_endpoint(
-    address: ListenAddress, replicator: Replicator, followers: Followers, tables: Sequence[str]
+    address: ListenAddress, readings: CacheReadings, followers: Followers, tables: Sequence[str]
 ) -> Endpoint:
-    readings = CacheReadings(replicator.cache)
-
     def is_complete(table: str) -> bool | None:
         follower = followers.follower(table)
         return follower.complete if follower else False

@@ -29,11 +29,14 @@ class RunOutput:
 
     Attributes:
         tally_of: returns the counts of a table's inspection; None for none.
+        quarantined_of: returns the number of items in quarantine; None if it cannot be read.
     """
 
     def __init__(self, tables: Sequence[str], *, as_json: bool) -> None:
         self.tallies = {table: Tally() for table in tables}
         self.tally_of: Callable[[str], Inspected | None] = lambda _table: None
+        self.quarantined_of: Callable[[str], int | None] = lambda _table: None
+        self._quarantined: dict[str, int] = {}
         self._as_json = as_json
         self._reported: dict[str, tuple[dict[str, int], str | None]] = {}
         self._lock = Lock()
@@ -55,6 +58,10 @@ class RunOutput:
     def report(self, table: str, counts: DeliveryCounts) -> None:
         """Print the counts of a table when they have changed."""
         totals = asdict(counts) | msgspec.structs.asdict(self.tallies[table])
+        # A rebuild or an earlier process may have put items there, and a redrive takes them out.
+        if (quarantined := self.quarantined_of(table)) is not None:
+            self._quarantined[table] = quarantined
+        totals["quarantined"] = self._quarantined.get(table, totals["quarantined"])
         inspected = self.tally_of(table)
         summarized = None if inspected is None else summary(inspected.total)
         with self._lock:

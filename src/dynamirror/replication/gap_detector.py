@@ -13,6 +13,7 @@ from dynamirror.cache.completeness_marker import (
     NO_MARKER,
     OLDER_DATA,
     OLDER_STREAM,
+    SKIPPED,
     CompletenessMarker,
     difference,
     read_marker,
@@ -137,7 +138,7 @@ class GapDetector:
         record_gap(self._cache, self.views, stream=stream, at=at, reason=reason)
         # A cache without a marker is new, unless this process has seen one.
         is_new = reason == NO_MARKER and not self._has_seen_marker
-        level = logging.INFO if is_new else logging.ERROR
+        level = logging.INFO if is_new or reason == SKIPPED else logging.ERROR
         log(logger, level, "mirror incomplete", {"table": self._table, "reason": reason})
         self._has_seen_marker = True
         held = self.marker or CompletenessMarker()

@@ -11,6 +11,7 @@ import msgspec
 
 from dynamirror.backoff import Backoff
 from dynamirror.cache.checkpoints import Checkpoint
+from dynamirror.cache.completeness_marker import SKIPPED
 from dynamirror.dynamodb.shards import Shard
 from dynamirror.dynamodb.stream_reader import (
     Record,
@@ -212,7 +213,7 @@ class ShardConsumer(threading.Thread):
         """
         if self._latest:
             self._latest = False  # a second attempt must not skip records
-            self._delivery.record_gap("reading began with what was written from then on")
+            self._delivery.record_gap(SKIPPED)
             self._checkpoint = msgspec.structs.replace(self._checkpoint, since=self._delivery.now())
         since, now = self._checkpoint.since, self._delivery.now()
         if self._checkpoint.after is None and since is not None and now - since > _OLD_SECONDS:
