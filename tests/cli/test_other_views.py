@@ -33,7 +33,10 @@ key = "typed:{id}"
 encoding = "dynamodb-json"
 """
 NAMES = "people (people:{id}), typed (typed:{id})"
-WRITERS = (("verify", "--repair"), ("backfill",), ("redrive",), ("run",))
+WRITERS = (
+    *(("verify", "--repair"), ("backfill",), ("redrive",)),
+    *(("run",), ("run", "--ha"), ("run", "--latest", "--no-auto-rebuild", "--page")),
+)
 
 
 class Mirror:

@@ -145,6 +145,28 @@ def test_a_replicator_that_was_killed_is_not_live_and_a_restarted_one_is(place: 
         assert comparison.is_true
 
 
+@pytest.mark.parametrize("complete", [True, False])
+@pytest.mark.parametrize("live", [True, False])
+def test_status_exits_with_0_only_for_a_mirror_that_is_complete_and_live(
+    place: Place,
+    complete: bool,  # noqa: FBT001 - a case
+    live: bool,  # noqa: FBT001 - a case
+) -> None:
+    if live:
+        place.beat("run", behind=0, silence=10)
+    if not complete:
+        record_gap(
+            place.cache, place.operations.views, stream=place.source.arn, at=2**33, reason="a gap"
+        )
+    done = invoke("status", env=place.env)
+    assert done.returncode == int(not (complete and live))
+    first, second = done.stdout.splitlines()[:2]
+    assert ("the mirror is complete, since 20" in first) is complete
+    assert ("the mirror is incomplete: a gap" in first) is not complete
+    words = first if complete else second
+    assert ("not live: " in words or "no: " in words) is not live
+
+
 def test_a_mirror_without_heartbeats_is_complete_but_not_known_to_be_live(place: Place) -> None:
     now = place.status()
     assert (now["complete"], now["live"], now["replicator"]) == (True, False, None)
@@ -193,6 +215,8 @@ def test_a_replicator_that_is_too_far_behind_is_not_live(place: Place) -> None:
     now = place.status()
     assert now["not_live"].startswith("the replicator (run) is up to ")
     assert place.status(max_lag=1000)["live"]
+    assert invoke("status", env=place.env).returncode == 1
+    assert invoke("status", "--max-lag", "1000", env=place.env).returncode == 0
 
 
 def test_of_two_replicators_side_by_side_the_one_further_behind_counts(place: Place) -> None:
