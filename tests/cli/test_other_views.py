@@ -106,6 +106,15 @@ def test_verify_without_repair_compares_and_names_the_mirrors_views(mirror: Mirr
     assert NAMES in done.stderr
 
 
+def test_status_names_the_mirrors_views(mirror: Mirror) -> None:
+    done = invoke("status", env=mirror.env)
+    assert done.returncode == 1
+    name = f"table {mirror.table}"
+    found = f"{name}: the mirror is incomplete: the views have changed: "
+    sentence = f"the mirror of {name} was written in the views {NAMES}, not in default ("
+    assert done.stdout.startswith(found + sentence)
+
+
 def test_inspect_names_the_mirrors_views(mirror: Mirror) -> None:
     done = invoke("inspect", "--for", "0.1", env=mirror.env)
     assert done.stderr.startswith(f"note: the mirror of table {mirror.table} was written in")

@@ -7,7 +7,7 @@ from typing import Any
 from dynamirror.cache import doubt, eviction
 from dynamirror.cache.checkpoints import Checkpoint, Checkpoints
 from dynamirror.cache.client import Cache
-from dynamirror.cache.completeness_marker import CompletenessMarker, read_marker
+from dynamirror.cache.completeness_marker import CompletenessMarker, other_views, read_marker
 from dynamirror.cache.heartbeat import others_beside, read_heartbeats, replicator_in, why_not_live
 from dynamirror.cache.lease import Lease, read_lease
 from dynamirror.cache.quarantine import count, overflow
@@ -47,7 +47,7 @@ def read_status(
     is_on = description.get("StreamSpecification", {}).get("StreamEnabled")
     stream = description.get("LatestStreamArn", "") if is_on else ""
     other_stream = not stream or marker.stream != stream
-    other_views = marker.views != fingerprint(views)
+    has_other_views = marker.views != fingerprint(views)
     canary = canary_probe.last(cache, table)
     written = canary.at / 1000 if canary else None
     checkpoints = Checkpoints(cache, stream).load() if stream else {}
@@ -70,12 +70,12 @@ def read_status(
     )
     return Status(
         table=table,
-        complete=marker.is_complete and not other_stream and not other_views,
+        complete=marker.is_complete and not other_stream and not has_other_views,
         # A rebuild cannot complete a mirror whose stream is not followed.
-        rebuild_helps=not marker.is_complete or other_views,
+        rebuild_helps=not marker.is_complete or has_other_views,
         since=marker.complete if marker.complete >= 0 else None,
         gap=marker.gap,
-        reason=_reason(marker, other_stream=other_stream, other_views=other_views),
+        reason=_reason(marker, views, other_stream=other_stream),
         stream=marker.stream,
         table_stream=stream,
         rebuild=run,
@@ -101,11 +101,11 @@ def read_status(
     )
 
 
-def _reason(marker: CompletenessMarker, *, other_stream: bool, other_views: bool) -> str:
+def _reason(marker: CompletenessMarker, views: Sequence[View], *, other_stream: bool) -> str:
     if marker.is_complete and other_stream:
         return "the table's stream is off, or another than the one that the mirror follows"
-    if marker.is_complete and other_views:
-        return "the views have changed"
+    if marker.is_complete and (sentence := other_views(marker, views)):
+        return f"the views have changed: {sentence}"
     return marker.reason
 
 
