@@ -13,8 +13,9 @@ from tests.support.world import World
 from dynamirror.cache import doubt
 from dynamirror.cache.doubt import note_reported, noted_evictions
 from dynamirror.errors import SourceError
-from dynamirror.recovery.backfill import Backfill
+from dynamirror.recovery.backfill import Backfill, BackfillProgress
 from dynamirror.recovery.rebuild import Rebuild
+from dynamirror.recovery.rebuild_state import Progress
 from dynamirror.runner import healer
 from dynamirror.runner.healer import Healer
 
@@ -176,3 +177,12 @@ def test_a_mirror_that_is_lost_during_its_rebuild_is_incomplete(
     assert lost.wait(30)
     wait_until(lambda: thread.complete is False)
     assert thread.rebuild_running() > 0
+
+
+def test_what_a_rebuild_quarantined_is_notified(
+    doubtful: World, notes: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = BackfillProgress("done", Progress(done=True, items=3, applied=1, quarantined=2))
+    monkeypatch.setattr(Backfill, "run", lambda _backfill: done)
+    begun(doubtful, notes)
+    wait_until(lambda: any(note.endswith("entries deleted, 2 items quarantined") for note in notes))
