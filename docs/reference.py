@@ -17,11 +17,11 @@ import msgspec
 from msgspec.structs import FieldInfo, fields
 
 from dynamirror.cache.acl import Role, access_string
-from dynamirror.deployment.explanations import describe
 from dynamirror.deployment.file import Sections
 from dynamirror.deployment.overrides import FIELDS, OFFLINE
 from dynamirror.deployment.sections import ExistingCache
 from dynamirror.settings import Settings
+from dynamirror.validation import describe
 
 _DOCS = Path(__file__).resolve().parent
 _SECTIONS: dict[str, type[msgspec.Struct]] = {field.name: field.type for field in fields(Sections)}

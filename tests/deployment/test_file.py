@@ -85,7 +85,7 @@ def test_options_override_single_values_of_the_file(read: Any) -> None:
 
 # A wrong value, with the file's sentence.
 IN_FILE = {
-    "[[cache]]": "cache: must be a section of fields, not [{}]",
+    "[[cache]]": "cache: write [cache], with one bracket on either side",
     '[cache]\nmax_gb = "x"': "cache.max_gb: must be a whole number from 1 to 5000, not 'x'",
     "[cache]\nmax_gbs = 1": "cache.max_gbs: there is no such field; did you mean 'max_gb'?",
     "[audit]\nparts = 0": "audit.parts: must be a whole number from 1 to 1000000, not 0",

@@ -134,7 +134,7 @@ def test_the_changes_of_an_example_move_items_from_view_to_view(name: str) -> No
     [
         ('[[table]]\nname = "t"', "keys: is missing"),
         ('[[table]]\nname = "t"\nkeys = {}', "keys"),
-        ('[[table]]\nname = "t"\nkeys = { a = "X" }', "'X' is not one of S, N, B"),
+        ('[[table]]\nname = "t"\nkeys = { a = "X" }', "must be B, N or S, not 'X'"),
         ('[[table]]\nname = "t"\nkeys = { a = "S", b = "S", c = "S" }', "keys"),
         ('[[table]]\nname = "t"\nkeys = { a = "S" }\n' * 2, "names must differ"),
         ('[[tables]]\nname = "t"', "did you mean 'table'"),

@@ -7,7 +7,6 @@ from typing import Any, Final
 import msgspec
 
 from dynamirror.deployment.applicable import check_applicable
-from dynamirror.deployment.explanations import explain, is_flag
 from dynamirror.deployment.identity import CREATED, Identity
 from dynamirror.deployment.overrides import Override, override
 from dynamirror.deployment.sections import (
@@ -27,6 +26,7 @@ from dynamirror.deployment.sections import (
 from dynamirror.deployment.tables import DeployedTable, read_tables
 from dynamirror.errors import ConfigError
 from dynamirror.settings import read_text
+from dynamirror.validation import explain, is_flag
 from dynamirror.views.mirror_toml import parse_tables, parse_views, read_document
 from dynamirror.views.view import ViewSpec
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
-from dynamirror.deployment.explanations import explain, field_of
 from dynamirror.errors import ConfigError
+from dynamirror.validation import explain, field_of
 from dynamirror.views.mirror_toml import is_stream
 
 # The section and the field that each name overrides.

@@ -9,7 +9,7 @@ import msgspec
 
 from dynamirror.errors import ConfigError, RecordError
 from dynamirror.records.attribute_value import AttributeValue, number_text
-from dynamirror.validation import Name, explain_validation_error
+from dynamirror.validation import Name, explain
 from dynamirror.views import condition, encoding
 from dynamirror.views.encoding import Encoding
 from dynamirror.views.index import IndexSpec
@@ -29,6 +29,9 @@ class _IndexTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return IndexSpec(self.partition, self.sort)
 
 
+_INDEX = msgspec.Meta(description='a table of fields, as in { partition = "customer" }')
+
+
 class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One [[view]] of `mirror.toml`."""
 
@@ -45,7 +48,7 @@ class _ViewTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     constants: dict[Name, Any] = {}
     ttl: Name | None = None
     collection: bool = False
-    index: _IndexTable | None = None
+    index: Annotated[_IndexTable, _INDEX] | None = None
     score: Name | None = None
 
     def projection(self) -> Projection:
@@ -142,7 +145,14 @@ class TableSpec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     name: Name
-    keys: Annotated[dict[Name, Literal["S", "N", "B"]], msgspec.Meta(min_length=1, max_length=2)]
+    keys: Annotated[
+        dict[Name, Literal["S", "N", "B"]],
+        msgspec.Meta(
+            min_length=1,
+            max_length=2,
+            description='one or two attributes and their types, as in { pk = "S", sk = "N" }',
+        ),
+    ]
     stream_arn: Name | None = None
     create: bool = False
     view_type: Literal["NEW_AND_OLD_IMAGES", "NEW_IMAGE", "OLD_IMAGE", "KEYS_ONLY"] = (
@@ -227,23 +237,12 @@ def _reason(error: Exception) -> str:
 
 def _parse(text: str, source: str) -> _File:
     try:
-        return msgspec.convert(read_document(text, source), _File)
+        document = read_document(text, source)
+        return msgspec.convert(document, _File)
     except RecursionError:
         raise ConfigError(f"{source}: is nested too deeply") from None
     except msgspec.ValidationError as error:
-        message = str(error)
-        raise ConfigError(
-            f"{source}: {explain_validation_error(message, _fields_at(message))}"
-        ) from None
-
-
-def _fields_at(message: str) -> tuple[str, ...]:
-    """Return the fields of the struct at the path in msgspec's message."""
-    path = message.partition(" - at `$.")[2]
-    for name, kind in (("view[", _ViewTable), ("table[", TableSpec)):
-        if path.startswith(name):
-            return kind.__struct_fields__
-    return _File.__struct_fields__
+        raise ConfigError(f"{source}: {explain(str(error), _File, document)}") from None
 
 
 def parse_tables(text: str, source: str = "mirror.toml") -> tuple[TableSpec, ...]:
