@@ -3,10 +3,13 @@
 import os
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from typer.main import get_command
 
 from dynamirror.cli import main
+from dynamirror.cli.commands import app
 
 ROOT = Path(__file__).parents[2]
 TABLE = ("--table", "users")
@@ -42,6 +45,16 @@ def refused(
         (("status", *TABLE, "--interval", "1"), "--interval", "--watch"),
         (("verify", *TABLE, "--new-views"), "--new-views", "--repair"),
         (("cost", "--endpoint-url", "http://127.0.0.1:1"), "--endpoint-url", "--table"),
+        (
+            ("cost", "--audit-every", "0", "--audit-units", "5"),
+            "--audit-units",
+            "an --audit-every above 0",
+        ),
+        (
+            ("view", "check", "x.toml", "--endpoint-url", "http://127.0.0.1:1"),
+            "--endpoint-url",
+            "--indexes",
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
 )
@@ -97,6 +110,45 @@ def test_an_option_that_is_given_twice_is_refused(
 ) -> None:
     sentence = refused(monkeypatch, capsys, *arguments)
     assert sentence == f"{option}: is given 2 times; give it once"
+
+
+@pytest.mark.parametrize("how", [("--offline",), ("-c", "offline=true")], ids=" ".join)
+def test_an_endpoint_is_refused_where_nothing_asks_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], how: tuple[str, ...]
+) -> None:
+    sentence = refused(monkeypatch, capsys, "preflight", *how, "--endpoint-url", "http://x")
+    assert sentence == "--endpoint-url: does not apply with --offline"
+
+
+def text_options() -> list[tuple[tuple[str, ...], str]]:
+    """Return the options of all commands that take text, with the words before them."""
+    commands = dict(get_command(app).commands)  # type: ignore[attr-defined]
+    commands["view check"] = commands.pop("view").commands["check"]
+    return [
+        (tuple(name.split()), max(parameter.opts, key=len))
+        for name, command in commands.items()
+        for parameter in command.params
+        if parameter.param_type_name == "option"
+        and not parameter.is_flag
+        and not {int, float} & {*get_args(parameter.type_descriptor.annotation)}
+        and parameter.type_descriptor.annotation not in (int, float)
+    ]
+
+
+def test_an_empty_option_is_refused_as_a_variable_that_is_not_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried = text_options()
+    assert len(tried) > 50
+    for command, option in tried:
+        if option == "--source":  # which refuses all but three words itself
+            continue
+        words = (*command, "x.toml") if command == ("view", "check") else command
+        sentence = refused(monkeypatch, capsys, *words, option, "")
+        assert sentence == f"{option}: is empty; give a value", command
+    assert refused(monkeypatch, capsys, "view", "check", "") == (
+        "MIRROR.TOML: is empty; give a value"
+    )
 
 
 @pytest.mark.parametrize("command", ["run", "status", "verify"])

@@ -76,9 +76,11 @@ def cost(
 
     The prices are list prices in us-east-1. docs/costs.md has the assumptions.
     """
-    options.check_applies(
-        "--endpoint-url", given=endpoint_url is not None, needed="--table", present=bool(table)
-    )
+    for option, value, needed, present in (
+        ("--endpoint-url", endpoint_url, "--table", table is not None),
+        ("--audit-units", audit_units, "an --audit-every above 0", audit_every > 0),
+    ):
+        options.check_applies(option, given=value is not None, needed=needed, present=present)
     if table:
         found_items, found_bytes = _described(table, endpoint_url)
         items = found_items if items is None else items

@@ -44,11 +44,14 @@ def preflight(
         if "config" in values:
             raise OptionError("--config: excludes -c config=; give one")
         values["config"] = config
+    offline = is_offline(values.get(OFFLINE)) or offline
+    if offline and endpoint_url is not None:
+        raise OptionError("--endpoint-url: does not apply with --offline")
     deployment = read_deployment(values.get("config") or None, values)
     with interruptible():
         report = (
             preflight_offline(deployment)
-            if offline or is_offline(values.get(OFFLINE))
+            if offline
             else run_preflight(deployment, options.read_aws(endpoint_url))
         )
     if as_json:

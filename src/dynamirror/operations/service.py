@@ -62,8 +62,11 @@ class Operations:
     def __init__(
         self, settings: Settings, aws: Aws, table: str, *, beside: "Operations | None" = None
     ) -> None:
-        if not table:
-            raise ConfigError("--table: the name is empty; give the table's name")
+        if not table or not table.isascii():
+            raise ConfigError(
+                f"--table: {table!r} cannot be the name of a table; it has letters, digits, dots, "
+                "dashes and underscores"
+            )
         self.settings = settings
         self.table = table
         self.cache: Cache = Cache(settings) if beside is None else beside.cache

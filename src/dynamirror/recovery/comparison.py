@@ -167,7 +167,7 @@ class Share(msgspec.Struct, frozen=True):
         """
         if not 0 < percent <= 100:  # noqa: PLR2004 - per cent
             raise ConfigError(f"--sample: must be more than 0 and at most 100, not {percent:g}")
-        of = min(MOST_SEGMENTS, max(100, round(100 / percent)))
+        of = max(100, round(min(MOST_SEGMENTS, 100 / percent)))
         count = max(1, round(of * percent / 100))
         first = rng.randrange(of)
         return cls(of, tuple(sorted((first + index) % of for index in range(count))))

@@ -164,8 +164,6 @@ def test_bad_input_is_one_sentence(commands: Commands, mirrored: Any) -> None:
     assert "it does not exist" in refused("redrive", *nobody, commands=commands)
     unknown = refused(*commands.quarantine_args, "--discard", "x", commands=commands)
     assert unknown == f"--discard: x is not in the quarantine of table {mirrored.table}"
-    nameless = refused("quarantine", "--table", "", *commands.cache, commands=commands)
-    assert nameless.startswith("--table: ")
     closed = ("--cache", f"127.0.0.1:{free_port()}", "--no-tls")
     lost = refused("quarantine", "--table", "x", *closed, commands=commands)
     assert "no connection" in lost
