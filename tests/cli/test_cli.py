@@ -27,6 +27,8 @@ from dynamirror.recovery.comparison import Comparison
 from dynamirror.recovery.verify import compare
 from dynamirror.views.view import View, ViewSpec
 
+ROOT = Path(__file__).parents[2]
+
 ORIGINAL = Path(__file__).parents[2] / "examples/original/mirror.toml"
 # More than one request writes, and more than one batch of the stream.
 AIRPORTS = 3_000
@@ -270,6 +272,28 @@ def test_without_a_command_the_help_is_shown(tmp_path: Path) -> None:
     done = invoke(env=environment(tmp_path))
     assert done.returncode == 2
     assert all(word in done.stdout for word in ("demo", "run", "simulate", "verify"))
+
+
+@linux_only
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "cost"],
+            env=environment(tmp_path),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    sentence = "dynamirror: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, sentence)
+
+
+def test_letters_that_the_terminal_lacks_are_no_traceback(tmp_path: Path) -> None:
+    env = environment(tmp_path, PYTHONIOENCODING="latin-1")
+    done = run("view", "check", str(ROOT / "examples/single-table/mirror.toml"), env=env)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "for instance user:USER#17  \\u2192  {" in done.stdout
 
 
 def test_a_reader_that_goes_away_is_no_traceback(tmp_path: Path) -> None:

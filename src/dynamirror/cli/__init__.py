@@ -1,12 +1,18 @@
 """The command line: parse options, call one function, print, exit with a status."""
 
+import errno
 import signal
 import sys
+from contextlib import suppress
+from io import TextIOWrapper
 
 from dynamirror.cli.lost_interrupts import TerminatedError, lost_interrupts_sent_again
 from dynamirror.cli.printable import printable
 from dynamirror.errors import DynamirrorError, OptionError
 from dynamirror.extras import extra_needed
+
+# Errors of what standard output leads to.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
 def main() -> None:
@@ -16,6 +22,8 @@ def main() -> None:
     meanwhile ends it, too: the first process of a container ignores what it does not handle.
     """
     before = signal.signal(signal.SIGTERM, _terminate)
+    if isinstance(sys.stdout, TextIOWrapper):  # no letter is worth a traceback
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with lost_interrupts_sent_again():
             with extra_needed("the command line", "cli"):
@@ -32,6 +40,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _FULL or error.filename is not None:
+            raise
+        with suppress(OSError):
+            sys.stdout.close()  # or the end of the process would try once more
+        sys.exit(_failed(DynamirrorError(f"the output cannot be written: {error.strerror}"), 1))
     finally:
         signal.signal(signal.SIGTERM, before)
 

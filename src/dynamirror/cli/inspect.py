@@ -55,10 +55,13 @@ def inspect(
     ] = 25,
     duration: Annotated[
         float | None,
-        typer.Option("--for", min=0.1, metavar="SECONDS", help="End after this time."),
+        typer.Option(
+            "--for", min=0.1, max=options.YEAR, metavar="SECONDS", help="End after this time."
+        ),
     ] = None,
     interval: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between reports.")
+        float,
+        typer.Option(min=0.1, max=options.DAY, metavar="SECONDS", help="Time between reports."),
     ] = 10,
     as_json: options.JsonLines = False,
 ) -> None:

@@ -3,7 +3,7 @@
 import os
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -14,6 +14,10 @@ from dynamirror.operations.remote import Operator
 from dynamirror.operations.service import Operations
 from dynamirror.settings import MOST_PORT, Settings
 from dynamirror.views.key_spaces import check_tables
+
+# The most seconds of an option: clocks and locks take no more than some years.
+DAY: Final = 86_400
+YEAR: Final = 365 * DAY
 
 Table = Annotated[
     str,

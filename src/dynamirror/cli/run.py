@@ -66,7 +66,8 @@ def run(
     ] = None,
     new_views: options.NewViews = False,
     interval: Annotated[
-        float, typer.Option(min=0.1, metavar="SECONDS", help="Time between reports.")
+        float,
+        typer.Option(min=0.1, max=options.DAY, metavar="SECONDS", help="Time between reports."),
     ] = 10,
     metrics: Annotated[
         str | None,
@@ -87,6 +88,7 @@ def run(
         float | None,
         typer.Option(
             min=1,
+            max=options.DAY,
             metavar="SECONDS",
             help="Write a canary item at this interval, and check that it reaches the cache.",
         ),
@@ -117,7 +119,12 @@ def run(
     ] = None,
     drain: Annotated[
         float,
-        typer.Option(min=0.1, metavar="SECONDS", help="Maximum time from SIGTERM to the end."),
+        typer.Option(
+            min=0.1,
+            max=options.DAY,
+            metavar="SECONDS",
+            help="Maximum time from SIGTERM to the end.",
+        ),
     ] = 20,
     as_json: options.JsonLines = False,
 ) -> None:

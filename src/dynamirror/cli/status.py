@@ -42,13 +42,19 @@ def status(
     interval: Annotated[
         float | None,
         typer.Option(
-            min=0.1, metavar="SECONDS", help="Time between reports of --watch. [default: 2]"
+            min=0.1,
+            max=options.DAY,
+            metavar="SECONDS",
+            help="Time between reports of --watch. [default: 2]",
         ),
     ] = None,
     max_lag: Annotated[
         float,
         typer.Option(
-            min=0, metavar="SECONDS", help="How far behind the table a live mirror may be."
+            min=0,
+            max=options.YEAR,
+            metavar="SECONDS",
+            help="How far behind the table a live mirror may be.",
         ),
     ] = DEFAULT_MAX_LAG,
     as_json: options.JsonPerTable = False,

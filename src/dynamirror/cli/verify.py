@@ -41,7 +41,12 @@ def verify(
     ] = None,
     settle: Annotated[
         float,
-        typer.Option(min=0, metavar="SECONDS", help="Time a change may take to reach the cache."),
+        typer.Option(
+            min=0,
+            max=options.DAY,
+            metavar="SECONDS",
+            help="Time a change may take to reach the cache.",
+        ),
     ] = 15,
     rate: options.ReadRate = None,
     new_views: options.NewViews = False,
