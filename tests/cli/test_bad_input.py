@@ -83,7 +83,7 @@ def test_a_missing_table(fails: Command, local: tuple[str, ...], command: str) -
 def test_a_table_whose_name_is_no_text(
     fails: Command, local: tuple[str, ...], command: str
 ) -> None:
-    assert fails(command, "--table", "\udcff", *local) == (
+    assert fails(command, "--table", "\udcff", *local, status=2) == (
         "--table: '\\udcff' cannot be the name of a table; it has letters, digits, dots, "
         "dashes and underscores"
     )
@@ -319,6 +319,12 @@ def test_a_file_that_cannot_be_loaded(
         file.write_text(text)
     error = fails("demo", "--load", str(file), "--json")
     assert error.startswith(f"{file}: {sentence}")
+
+
+def test_a_key_that_is_no_key_is_a_wrong_option(fails: Command) -> None:
+    assert fails("demo", "--load", "rows.json", "--key", "a,b,c", status=2) == (
+        "--key: 'a,b,c' must be an attribute, or partition key and sort key as in pk,sk"
+    )
 
 
 def test_a_name_in_a_sentence_cannot_disturb_the_terminal(fails: Command, tmp_path: Path) -> None:

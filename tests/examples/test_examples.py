@@ -340,6 +340,30 @@ ITEMS = """[
             'encoding = "attribute"\nattribute = "nmae"',
             ["no sample item has nmae, which `attribute` names"],
         ),
+        (
+            'name = "abc"\nindex = { partition = "tpye", sort = "totl" }',
+            [
+                "no sample item has tpye, which `index` names; did you mean type?",
+                "no sample item has totl, which `index` names; did you mean total?",
+            ],
+        ),
+        (
+            'name = "abc"\nindex = {}\nscore = "expire_at"',
+            ["no sample item has expire_at, which `score` names; did you mean expires_at?"],
+        ),
+        # Values of another type count as none: an entry never expires, or there is no entry.
+        (
+            'ttl = "secret"',
+            ["no sample item has secret as a number, which `ttl` names"],
+        ),
+        (
+            'name = "abc"\nindex = { partition = "type" }\nscore = "address.city"',
+            ["no sample item has address.city as a number, which `score` names"],
+        ),
+        (
+            'name = "abc"\nindex = { partition = "address" }',
+            ["no sample item has address as text, a number or binary, which `index` names"],
+        ),
         # A view is about the items that it selects.
         (
             'when = { type = "order" }\ninclude = ["secret", "total"]',
@@ -375,7 +399,7 @@ def test_view_check_refuses_a_wrong_file_in_one_sentence(run: Command, tmp_path:
         assert errors.startswith("dynamirror: ")
         assert errors.count("\n") == 1
     status, _output, errors = run("view", "check", file("single-table"), "--table", "nobody")
-    assert (status, "has no [[table]] nobody; it has shop" in errors) == (1, True)
+    assert (status, "has no [[table]] nobody; it has shop" in errors) == (2, True)
 
 
 def test_the_table_of_an_example_is_its_own() -> None:

@@ -15,7 +15,7 @@ from dynamirror.demo.contents import SIMULATED
 from dynamirror.demo.example import assumed_key_named, items_path, read_items
 from dynamirror.deployment.file import check_sections
 from dynamirror.dynamodb.client import describe_schema
-from dynamirror.errors import ConfigError
+from dynamirror.errors import ConfigError, OptionError
 from dynamirror.records.attribute_value import Item, number_text
 from dynamirror.settings import load_tables, load_views
 from dynamirror.views.event_filter import FilterPattern, patterns_of_views
@@ -209,7 +209,7 @@ def _table(file: str, specs: tuple[ViewSpec, ...], name: str | None) -> TableSpe
             )
         name = next(iter(names), "users")
     elif tables and name not in tables:
-        raise ConfigError(
+        raise OptionError(
             f"--table: {file} has no [[table]] {name}; it has {', '.join(sorted(tables))}"
         )
     return tables.get(name) or TableSpec(name, {"id": "S"})

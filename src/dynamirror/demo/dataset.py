@@ -7,7 +7,7 @@ from typing import Any
 
 from dynamirror.demo.item_file import ItemFile, read_item_file
 from dynamirror.dynamodb.keys import can_exist
-from dynamirror.errors import ConfigError, RecordError
+from dynamirror.errors import ConfigError, OptionError, RecordError
 from dynamirror.records.attribute_value import number_text, typed
 from dynamirror.records.key_codec import key_text
 from dynamirror.views.view import Schema
@@ -49,12 +49,12 @@ def load_dataset(path: str, schema: Schema, key: str | None = None) -> Dataset:
     """
     names = tuple(name.strip() for name in key.split(",")) if key is not None else ()
     if not all(names) or len(names) > _MOST_KEYS or len(set(names)) < len(names):
-        raise ConfigError(
+        raise OptionError(
             f"--key: {key!r} must be an attribute, or partition key and sort key as in pk,sk"
         )
     has_own_key = (schema.keys, schema.types) != _ID
     if has_own_key and names not in ((), schema.keys):
-        raise ConfigError(
+        raise OptionError(
             f"--key: the [[table]] {schema.table} has the key {','.join(schema.keys)}; omit --key"
         )
     file = read_item_file(path)

@@ -15,7 +15,7 @@ from dynamirror.cache.quarantine import count
 from dynamirror.dynamodb.client import Aws, describe_schema
 from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Rate, Scan
-from dynamirror.errors import ConfigError
+from dynamirror.errors import OptionError
 from dynamirror.operations.messages import (
     DEFAULT_MAX_LAG,
     Answer,
@@ -63,7 +63,7 @@ class Operations:
         self, settings: Settings, aws: Aws, table: str, *, beside: "Operations | None" = None
     ) -> None:
         if not table or not table.isascii():
-            raise ConfigError(
+            raise OptionError(
                 f"--table: {table!r} cannot be the name of a table; it has letters, digits, dots, "
                 "dashes and underscores"
             )
