@@ -1,8 +1,12 @@
 """Keeps an ElastiCache (Valkey) cache an exact, ordered mirror of a DynamoDB table."""
 
-from typing import TYPE_CHECKING, Any
+from __future__ import annotations
 
+# `typing` takes some milliseconds, in which Ctrl-C would be a traceback.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from dynamirror.attachment import Attachment, attach, detach
     from dynamirror.reader import AsyncReader, Reader, written_at
     from dynamirror.settings import Settings

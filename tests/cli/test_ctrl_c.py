@@ -18,12 +18,20 @@ class Finder:
             interrupt()
 def interrupt():
     os.kill(os.getpid(), number)
+class Named:
+    def __set_name__(self, owner, name):
+        os.kill(os.getpid(), number)
+def interrupt_name():
+    type("Owner", (), {"name": Named()})
 class Interrupting:
     def __del__(self):
         os.kill(os.getpid(), number)
 if name.startswith("in a destructor: "):
     name = name.removeprefix("in a destructor: ")
     interrupt = Interrupting
+if name.startswith("in a name: "):
+    name = name.removeprefix("in a name: ")
+    interrupt = interrupt_name
 sys.meta_path.insert(0, Finder())
 from dynamirror.cli import main
 main()
@@ -45,7 +53,12 @@ def interrupted(number: int, package: str, *words: str, folder: Path) -> tuple[i
 
 
 @pytest.mark.parametrize(
-    "package", ["dynamirror.cli.commands", "typer", "boto3", "rich.live", "in a destructor: typer"]
+    "package",
+    [
+        # What is first imported would be a traceback if it were not by `main`.
+        *("typing", "contextlib", "dynamirror.errors", "dynamirror.cli.commands"),
+        *("typer", "boto3", "rich.live", "in a destructor: typer", "in a name: typer"),
+    ],
 )
 def test_ctrl_c_while_importing_is_no_traceback(tmp_path: Path, package: str) -> None:
     words = ("status", "--table", "t")
