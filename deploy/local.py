@@ -141,6 +141,9 @@ def _resume(deployed: DeployedMirror) -> Iterator[str]:
 
 def main() -> int:
     """Run all steps, print each with its time, and return the exit status."""
+    if arguments := sys.argv[1:]:
+        print(f"deploy-local: takes no arguments, but got {' '.join(arguments)}", file=sys.stderr)
+        return 2
     begin = time.monotonic()
 
     def report(text: str) -> None:

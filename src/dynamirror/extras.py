@@ -23,11 +23,13 @@ def extra_needed(what: str, extra: Extra) -> Iterator[None]:
     """
     try:
         yield
+    except MissingExtraError as error:  # of a part that the body imports
+        raise MissingExtraError(_sentence(what, error.name or "", extra), name=error.name) from None
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package in ("", "dynamirror"):
             raise
-        raise MissingExtraError(_sentence(what, package, extra)) from None
+        raise MissingExtraError(_sentence(what, package, extra), name=package) from None
 
 
 def check_installed(what: str, package: str, extra: Extra) -> None:
@@ -42,7 +44,7 @@ def check_installed(what: str, package: str, extra: Extra) -> None:
         MissingExtraError: it is not installed.
     """
     if find_spec(package) is None:
-        raise MissingExtraError(_sentence(what, package, extra))
+        raise MissingExtraError(_sentence(what, package, extra), name=package)
 
 
 def _sentence(what: str, package: str, extra: Extra) -> str:

@@ -82,19 +82,21 @@ def test_without_a_server_the_demo_names_the_extra(tmp_path: Path, package: str,
 
 
 @pytest.mark.parametrize(
-    "code",
+    ("code", "what"),
     [
-        "from dynamirror import Reader",
-        "from dynamirror import AsyncReader",
-        "from dynamirror import written_at",
-        "from dynamirror.reader import Reader",
+        ("from dynamirror import Reader", "Reader"),
+        ("from dynamirror import AsyncReader", "Reader"),
+        ("from dynamirror import written_at", "Reader"),
+        ("from dynamirror.reader import Reader", "Reader"),
+        ("from dynamirror import attach", "attach"),
+        ("from dynamirror.attachment import Attachment", "attach"),
     ],
 )
-def test_without_boto3_a_reader_names_the_extra(tmp_path: Path, code: str) -> None:
+def test_without_boto3_a_reader_names_the_extra(tmp_path: Path, code: str, what: str) -> None:
     done = run(BLOCK + code, "boto3", folder=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == (
-        "dynamirror.errors.MissingExtraError: dynamirror.Reader needs boto3, which is not "
+        f"dynamirror.errors.MissingExtraError: dynamirror.{what} needs boto3, which is not "
         "installed; pip install 'dynamirror[reader]'"
     )
     assert "During handling" not in done.stderr
