@@ -10,7 +10,7 @@ from tests.support.processes import environment, interruptible
 
 # The signal comes when a package is looked for.
 INTERRUPTED = """
-import os, sys
+import os, sys, time
 number, name = int(sys.argv.pop(1)), sys.argv.pop(1)
 class Finder:
     def find_spec(self, wanted, path=None, target=None):
@@ -26,6 +26,15 @@ def interrupt_name():
 class Interrupting:
     def __del__(self):
         os.kill(os.getpid(), number)
+def interrupt_ignored():
+    try:
+        os.kill(os.getpid(), number)
+        time.sleep(0)
+    except BaseException:
+        pass
+if name.startswith("ignored: "):
+    name = name.removeprefix("ignored: ")
+    interrupt = interrupt_ignored
 if name.startswith("in a destructor: "):
     name = name.removeprefix("in a destructor: ")
     interrupt = Interrupting
@@ -58,6 +67,7 @@ def interrupted(number: int, package: str, *words: str, folder: Path) -> tuple[i
         # What is first imported would be a traceback if it were not by `main`.
         *("typing", "contextlib", "dynamirror.errors", "dynamirror.cli.commands"),
         *("typer", "boto3", "rich.live", "in a destructor: typer", "in a name: typer"),
+        "ignored: rich",
     ],
 )
 def test_ctrl_c_while_importing_is_no_traceback(tmp_path: Path, package: str) -> None:

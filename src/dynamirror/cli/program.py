@@ -3,8 +3,10 @@
 import errno
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from io import TextIOWrapper
+from typing import Any
 
 from dynamirror.cli.lost_interrupts import TerminatedError, lost_interrupts_sent_again
 from dynamirror.cli.printable import printable
@@ -15,19 +17,26 @@ from dynamirror.extras import extra_needed
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 
-def run_program() -> None:
+def run_program(held: Sequence[int], interrupt: Any) -> None:
     """Run the command line; exit with status 1, or 2 for a wrong option, and one sentence.
 
-    It imports the commands, so that a missing extra is no traceback. SIGTERM meanwhile ends it: the
-    first process of a container ignores what it does not handle.
+    It imports the commands, so that a missing extra is no traceback. It handles SIGTERM: the first
+    process of a container ignores what it does not handle.
+
+    Args:
+        held: signals that came before the commands are imported, which are sent again then.
+        interrupt: the handler of SIGINT from then on.
     """
-    before = signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, TextIOWrapper):  # no letter is worth a traceback
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        with extra_needed("the command line", "cli"):
+            from dynamirror.cli.commands import app  # noqa: PLC0415 - see above
         with lost_interrupts_sent_again():
-            with extra_needed("the command line", "cli"):
-                from dynamirror.cli.commands import app  # noqa: PLC0415 - see above
+            signal.signal(signal.SIGINT, interrupt)
+            signal.signal(signal.SIGTERM, _terminate)
+            for number in held:
+                signal.raise_signal(number)
             app()
     except OptionError as error:
         sys.exit(_failed(error, 2))
@@ -44,8 +53,6 @@ def run_program() -> None:
         with suppress(OSError):
             sys.stdout.close()  # or the end of the process would try once more
         sys.exit(_failed(DynamirrorError(f"the output cannot be written: {error.strerror}"), 1))
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(_number: int, _frame: object) -> None:
