@@ -68,6 +68,7 @@ def interrupted(number: int, package: str, *words: str, folder: Path) -> tuple[i
         *("typing", "contextlib", "dynamirror.errors", "dynamirror.cli.commands"),
         *("typer", "boto3", "rich.live", "in a destructor: typer", "in a name: typer"),
         "ignored: rich",
+        "ignored: boto3",
     ],
 )
 def test_ctrl_c_while_importing_is_no_traceback(tmp_path: Path, package: str) -> None:
@@ -78,7 +79,12 @@ def test_ctrl_c_while_importing_is_no_traceback(tmp_path: Path, package: str) ->
 # The first process of a container ignores each signal that it has no handler for.
 @pytest.mark.parametrize(
     ("package", "command", "status"),
-    [("boto3", "run", 0), ("boto3", "status", 143), ("in a destructor: typer", "run", 0)],
+    [
+        ("boto3", "run", 0),
+        ("boto3", "status", 143),
+        ("in a destructor: typer", "run", 0),
+        ("ignored: boto3", "status", 143),
+    ],
 )
 def test_sigterm_while_importing_ends_in_order(
     tmp_path: Path, package: str, command: str, status: int

@@ -12,7 +12,7 @@ from tests.support.processes import environment
 _WAITS = """
 import time
 from dynamirror.cli.interrupts import interruptible
-from dynamirror.cli.lost_interrupts import lost_interrupts_sent_again
+from dynamirror.cli.lost_interrupts import lost_interrupts_raised_again
 import typer
 app = typer.Typer()
 @app.command()
@@ -28,7 +28,7 @@ def wait(drain: float, work: float):
             except ValueError:
                 time.sleep(work)
             print("finished", flush=True)
-with lost_interrupts_sent_again():
+with lost_interrupts_raised_again():
     app()
 """
 

@@ -11,7 +11,7 @@ from types import FrameType
 
 import typer
 
-from dynamirror.cli.lost_interrupts import TerminatedError
+from dynamirror.cli.lost_interrupts import TerminatedError, is_stopping
 
 TERMINATED = 128 + signal.SIGTERM
 
@@ -41,11 +41,13 @@ def interruptible(
         if not ended.wait(seconds):
             _end_now(seconds)
 
-    def stop(_number: int, _frame: FrameType | None) -> None:
+    def stop(number: int, frame: FrameType | None) -> None:
         if drain is not None:
             begun.put(None)
-            if _is_stopping():
+            if is_stopping():
                 return
+        if callable(previous):
+            previous(number, frame)
         raise TerminatedError
 
     if drain is not None:
@@ -63,14 +65,6 @@ def interruptible(
         signal.signal(signal.SIGTERM, previous)
         ended.set()
         begun.put(None)
-
-
-def _is_stopping() -> bool:
-    """Return whether the main thread carries out a SIGTERM; not if its exception was lost."""
-    error = sys.exception()
-    while error is not None and not isinstance(error, TerminatedError):
-        error = error.__context__
-    return error is not None
 
 
 def _end_now(seconds: float) -> None:

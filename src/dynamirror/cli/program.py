@@ -8,7 +8,7 @@ from contextlib import suppress
 from io import TextIOWrapper
 from typing import Any
 
-from dynamirror.cli.lost_interrupts import TerminatedError, lost_interrupts_sent_again
+from dynamirror.cli.lost_interrupts import TerminatedError, lost_interrupts_raised_again
 from dynamirror.cli.printable import printable
 from dynamirror.errors import DynamirrorError, OptionError
 from dynamirror.extras import extra_needed
@@ -32,9 +32,7 @@ def run_program(held: Sequence[int], interrupt: Any) -> None:
     try:
         with extra_needed("the command line", "cli"):
             from dynamirror.cli.commands import app  # noqa: PLC0415 - see above
-        with lost_interrupts_sent_again():
-            signal.signal(signal.SIGINT, interrupt)
-            signal.signal(signal.SIGTERM, _terminate)
+        with lost_interrupts_raised_again(interrupt):
             for number in held:
                 signal.raise_signal(number)
             app()
@@ -53,10 +51,6 @@ def run_program(held: Sequence[int], interrupt: Any) -> None:
         with suppress(OSError):
             sys.stdout.close()  # or the end of the process would try once more
         sys.exit(_failed(DynamirrorError(f"the output cannot be written: {error.strerror}"), 1))
-
-
-def _terminate(_number: int, _frame: object) -> None:
-    raise TerminatedError
 
 
 def _failed(error: DynamirrorError, status: int) -> int:
