@@ -12,6 +12,7 @@ from tests.support.streams import Memory, Source
 
 from dynamirror.cache.client import Cache
 from dynamirror.cache.completeness_marker import record_complete, record_gap
+from dynamirror.cache.doubt import note_reported, note_written
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.page.entry_sample import EntrySample
 from dynamirror.page.mirror_source import MirrorSource
@@ -95,6 +96,18 @@ def test_quarantined_items_count_in_the_tally() -> None:
     tally = Tally()
     tally.add(BatchResult("users", 3, Report(applied=1), 2, 0, None, 0.0, 0.0))
     assert (tally.applied, tally.quarantined) == (1, 2)
+
+
+def test_a_mirror_that_evictions_made_doubtful_is_not_called_in_sync(
+    mirror: MirrorSource, cache: Cache, delivery: Delivery
+) -> None:
+    """`status` warns of it, too."""
+    note_reported(cache, mirror.table)
+    with sampling(replace(mirror, delivery=lambda: delivery)) as sampler:
+        wait_until(lambda: sampler.view().condition is Condition.DOUBTFUL)
+        assert "evicted keys" in sampler.view().detail
+        note_written(cache, mirror.table, 2**32)
+        wait_until(lambda: sampler.view().condition is Condition.IN_SYNC)
 
 
 def test_an_item_that_is_not_in_the_view_is_not_called_missing(

@@ -64,6 +64,8 @@ def test_a_damaged_entry_is_counted_as_a_violation_and_the_nines_fall(demo: Demo
     assert checks > ENOUGH
     assert nines == proven_nines(0, checks) >= 1
     expect(tab.get_by_test_id("within")).to_contain_text("100% of ")
+    asked = "(changes are asked for from 0.5 s on)"  # without that, they would seem as late as that
+    expect(tile.get_by_text("Staleness: ")).to_contain_text(asked)
     expect(tab.get_by_test_id("violations")).to_have_text("Violations: 0")
     expect(tile).not_to_have_class(re.compile("violated"))
     calm = claim.evaluate("element => getComputedStyle(element).color")

@@ -30,6 +30,9 @@ def view(encoding: Encoding = JSON) -> View:
         (True, None, Observation(), Condition.CATCHING_UP),
         (True, 0.4, Observation(rows=(RIGHT, WRONG)), Condition.DIFFERS),
         (True, 0.4, Observation(rows=(WRONG,), reason="it was flushed"), Condition.INCOMPLETE),
+        (True, 0.4, Observation(rows=(RIGHT,), doubt="it evicts"), Condition.DOUBTFUL),
+        (True, 9.0, Observation(rows=(RIGHT,), doubt="it evicts"), Condition.DOUBTFUL),
+        (True, 0.4, Observation(rows=(WRONG,), doubt="it evicts"), Condition.DIFFERS),
         (
             True,
             0.4,

@@ -39,6 +39,8 @@ def _running_condition(behind: float | None, observation: Observation) -> tuple[
     if wrong:
         entries = "1 entry differs" if wrong == 1 else f"{wrong} entries differ"
         return Condition.DIFFERS, f"{entries} from the table, and no change is on its way."
+    if observation.doubt:
+        return Condition.DOUBTFUL, _sentence(observation.doubt)
     if behind is None or behind > IN_SYNC_SECONDS:
         lag = "" if behind is None else f" The lag is {behind:.0f} s."
         return Condition.CATCHING_UP, f"Changes are on their way.{lag}"

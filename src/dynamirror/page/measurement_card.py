@@ -20,7 +20,7 @@ class MeasurementCard:
             self._note = text("p", "").classes("muted").props("data-testid=measured-note")
             with ui.element("div").classes("parts"):
                 self._within = _Figures("Right, or newer, within", "within")
-                self._staleness = _Bars("Staleness: first seen right at an age up to", "staleness")
+                self._staleness = _Bars("", "staleness")
                 self._latest = _Violations()
         self._card.set_visibility(False)
 
@@ -42,14 +42,22 @@ class MeasurementCard:
         self._note.set_visibility(bool(measurement.note))
         self._within.show(measurement.within)
         self._staleness.show(measurement.staleness)
+        self._staleness.title.set_text(_staleness_title(measurement))
         self._latest.show(measurement.latest, measurement.violations)
+
+
+def _staleness_title(measurement: Measurement) -> str:
+    """Return what the bars show: without the first age asked for, they would look like the lag."""
+    asked = measurement.within[0].label if measurement.within else ""
+    since = f" (changes are asked for from {asked} on)" if asked else ""
+    return f"Staleness: first seen right at an age up to{since}"
 
 
 class _Figures:
     def __init__(self, title: str, name: str) -> None:
         self._before: Sequence[Figure] | None = None
         with ui.element("div"):
-            text("h4", title).classes("muted")
+            self.title = text("h4", title).classes("muted")
             self._list = ui.element("dl").classes(name).props(f"data-testid={name}")
 
     def show(self, figures: Sequence[Figure]) -> None:

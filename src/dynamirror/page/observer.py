@@ -6,6 +6,7 @@ from typing import Any
 
 from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.completeness_marker import read_marker
+from dynamirror.cache.doubt import doubt, noted_evictions
 from dynamirror.cache.quarantine import count, read_quarantine
 from dynamirror.errors import DynamirrorError
 from dynamirror.page.entry_sample import EntrySample
@@ -47,6 +48,7 @@ class Observer:
         return Observation(
             rows=rows,
             reason=None if marker.is_complete else marker.reason,
+            doubt=doubt(noted_evictions(cache, table)),
             shards=tuple(
                 Shard(shard, checkpoint.after, checkpoint.finished)
                 for shard, checkpoint in sorted(checkpoints.items())

@@ -31,6 +31,7 @@ class Condition(StrEnum):
     CATCHING_UP = "Catching up"
     DIFFERS = "Not in sync"
     INCOMPLETE = "Incomplete"
+    DOUBTFUL = "Doubtful"
     STOPPED = "Stopped"
     STANDBY = "Standby"
 
@@ -182,6 +183,7 @@ class Observation:
 
     Args:
         reason: why the mirror is incomplete; None if it is complete.
+        doubt: why the mirror is doubtful; None if it is not.
         parked: some items in quarantine.
         quarantined: number of all items in quarantine.
         rebuild: the newest rebuild; None for none.
@@ -190,6 +192,7 @@ class Observation:
 
     rows: Sequence[EntryRow] = ()
     reason: str | None = None
+    doubt: str | None = None
     shards: Sequence[Shard] = ()
     parked: Sequence[ParkedRow] = ()
     quarantined: int = 0

@@ -20,6 +20,7 @@ _ICONS = {
     Condition.CATCHING_UP: "sync",
     Condition.DIFFERS: "error",
     Condition.INCOMPLETE: "warning",
+    Condition.DOUBTFUL: "warning",
     Condition.STOPPED: "pause_circle",
     Condition.STANDBY: "pause_circle",
 }
@@ -28,6 +29,7 @@ _TONES = {
     Condition.CATCHING_UP: "busy",
     Condition.DIFFERS: "bad",
     Condition.INCOMPLETE: "bad",
+    Condition.DOUBTFUL: "busy",
     Condition.STOPPED: "rest",
     Condition.STANDBY: "rest",
 }
