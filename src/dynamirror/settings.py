@@ -56,6 +56,8 @@ _VARIABLES = {
 
 # What others read a password from. Other processes and many a log show the environment.
 _SECRETS = ("ELASTICACHE_PASSWORD", "ELASTICACHE_AUTH_TOKEN")
+# What is read from the environment, or refused there; AWS_REGION is not about the cache.
+CACHE_VARIABLES = (*(name for name in _VARIABLES.values() if name != "AWS_REGION"), *_SECRETS)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, rename=_VARIABLES.get):

@@ -24,6 +24,15 @@ encoding = "hash"
 name = "shop"
 keys = { pk = "S", sk = "N" }
 """
+# Of a shell in which somebody works on a real cache: none of it may lead a command there.
+ELSEWHERE = {
+    "AWS_PROFILE": "work",
+    "AWS_USE_FIPS_ENDPOINT": "true",
+    "ELASTICACHE_MAX_KEY_BYTES": "none",
+    "ELASTICACHE_PASSWORD": "secret",
+    "ELASTICACHE_SECRET_ARN": "arn:aws:secretsmanager:eu-west-1:123456789012:secret:cache",
+    "ELASTICACHE_USER": "somebody",
+}
 ITEMS = '[{"pk": "a \\"b\\"", "sk": 1, "n": 2}, {"pk": "c", "sk": 1, "n": 3}]'
 
 
@@ -58,7 +67,7 @@ def printed_lines(demo: "subprocess.Popen[str]") -> list[str]:
 def test_every_printed_line_works_as_printed(
     folder: Path, tmp_path: Path, view: str | None, names: set[str]
 ) -> None:
-    env = environment(tmp_path)
+    env = environment(tmp_path, **ELSEWHERE)
     files = ["--view", str(folder / view), "--env", str(folder / "demo.env")] if view else []
     demo = start("demo", "--no-page", "--seconds", "0.2", "--keep", *files, env=env)
     with ExitStack() as opened:

@@ -84,6 +84,30 @@ def test_an_endpoint_elsewhere_gets_nothing_assumed() -> None:
     assert Aws.from_env() == Aws()
 
 
+def test_an_endpoint_of_dynamodb_goes_before_that_of_every_service(
+    clean: pytest.MonkeyPatch,
+) -> None:
+    """As in boto3; on this machine, it needs neither region nor credentials, either."""
+    clean.setenv("AWS_ENDPOINT_URL", "https://elsewhere.example.com")
+    clean.setenv("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:4566")
+    client = Aws.from_env().dynamodb()
+    assert client.meta.endpoint_url == "http://127.0.0.1:4566"
+    assert client.meta.region_name == "us-east-1"
+    clean.delenv("AWS_ENDPOINT_URL_DYNAMODB")
+    clean.setenv("AWS_REGION", "eu-west-1")
+    assert Aws.from_env().dynamodb().meta.endpoint_url == "https://elsewhere.example.com"
+
+
+@pytest.mark.parametrize("name", ["AWS_PROFILE", "AWS_DEFAULT_PROFILE"])
+def test_a_server_on_this_machine_needs_no_profile(clean: pytest.MonkeyPatch, name: str) -> None:
+    """Of a shell with the profile of another machine; boto3 refuses FIPS beside an endpoint."""
+    clean.setenv(name, "nowhere")
+    clean.setenv("AWS_USE_FIPS_ENDPOINT", "true")
+    url = "http://127.0.0.1:4566"
+    aws = Aws("us-east-1", url, ("local", "local")).shared()
+    assert aws.dynamodb().meta.endpoint_url == url
+
+
 @pytest.mark.usefixtures("clean")
 def test_a_table_that_nobody_names_is_one_sentence() -> None:
     with pytest.raises(ConfigError, match=r"^no table is named; pass its name or set"):

@@ -8,8 +8,9 @@ from typing import Any
 
 import boto3
 import pytest
+from msgspec.structs import replace
 
-from dynamirror import Reader, Settings
+from dynamirror import Reader, Settings, settings
 from dynamirror.dynamodb.client import Aws
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import ConfigError, DynamirrorError
@@ -124,6 +125,27 @@ def test_an_application_with_clients_of_its_own_reaches_the_emulators(mirror: Mi
         "cache",
         "cache",
     ]
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let every variable lead elsewhere, as in the shell of somebody who works on a real cache."""
+    names = [*settings._VARIABLES.values(), *settings._SECRETS]
+    for name in (*names, "AWS_DEFAULT_PROFILE", "AWS_PROFILE"):
+        monkeypatch.setenv(name, "elsewhere")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://elsewhere.example")
+    for name in ("AWS_USE_DUALSTACK_ENDPOINT", "AWS_USE_FIPS_ENDPOINT"):
+        monkeypatch.setenv(name, "true")
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_no_variable_of_the_shell_leads_an_application_elsewhere(mirror: Mirror) -> None:
+    found = Settings.from_env(os.environ)
+    assert replace(found, region=None) == replace(mirror.settings, region=None)
+    boto3.client("dynamodb").put_item(TableName="people", Item={"id": {"S": "1"}})
+    mirror.wait()
+    with Reader.from_env(table="people", view="people") as reader:
+        assert reader.get_item(Key={"id": "1"})["Item"] == {"id": "1"}
 
 
 def test_a_table_is_followed_once_and_nothing_runs_after_the_test(

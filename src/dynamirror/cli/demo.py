@@ -243,6 +243,7 @@ def _settings_file(path: Path | None, settings: Mapping[str, str]) -> Iterator[N
         yield
         return
     lines = [f"export {name}={shlex.quote(value)}\n" for name, value in settings.items()]
+    lines.append(f"unset {' '.join(hints.unset(settings))}\n")
     try:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as error:

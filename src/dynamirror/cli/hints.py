@@ -1,5 +1,6 @@
 """What to do with a demo that is left running: settings, and commands that work as printed."""
 
+import os
 import shlex
 import shutil
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from dynamirror.demo.demo import Demo
 from dynamirror.demo.demos import Demos
+from dynamirror.emulators.elsewhere import AWS_VARIABLES, CACHE_VARIABLES
 from dynamirror.emulators.process import HOST
 from dynamirror.functions import simulator
 
@@ -36,9 +38,14 @@ def settings(demo: Demo | Demos, view: str | None) -> dict[str, str]:
         "ELASTICACHE_HOST": HOST,
         "ELASTICACHE_PORT": str(demo.valkey.port),
         "ELASTICACHE_TLS": "false",
-        # An empty one counts as unset, whatever the other shell has.
+        # An empty one counts as unset.
         "DYNAMIRROR_CONFIG": str(Path(view).resolve()) if view else "",
     }
+
+
+def unset(settings: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what another shell may have, and what would lead its commands elsewhere."""
+    return tuple(name for name in (*AWS_VARIABLES, *CACHE_VARIABLES) if name not in settings)
 
 
 def lines(
@@ -56,7 +63,10 @@ def lines(
     yield f"left running until Ctrl-C{where}; in another terminal:"
     if env is None:
         variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in settings.items())
-        yield f"  export {variables}"
+        # Another terminal is likely to have the variables that this one has.
+        others = [name for name in unset(settings) if name in os.environ]
+        unsetting = f"; unset {' '.join(others)}" if others else ""
+        yield f"  export {variables}{unsetting}"
     else:
         yield f"  . {shlex.quote(str(env.resolve()))}"
     program = _program()

