@@ -1,6 +1,7 @@
 """`dynamirror cost` prints what the model says, and takes items and bytes from a table."""
 
 import json
+import re
 import sys
 from typing import Any
 from uuid import uuid4
@@ -52,6 +53,21 @@ def test_the_table_has_each_part_the_sum_and_the_alternatives(cost: Run) -> None
     assert "3 nodes dax.t3.small" in text
     assert "us-east-1, April 2026 to November 2026" in text
     assert "A change waits 0.63 s for Lambda on average, 1.25 s at most" in text
+
+
+@pytest.mark.parametrize("width", [80, 40])
+def test_nothing_is_cut_off_on_a_narrow_terminal(
+    cost: Run, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # by which rich takes the output for a terminal
+    monkeypatch.setenv("COLUMNS", str(width))
+    table = cost.text("--changes", "100").partition("A change waits")[0]
+    table = re.sub(r"\x1b\[[0-9;]*m", "", table)
+    assert "…" not in table
+    assert max(map(len, table.splitlines())) <= width
+    words = set(table.split())
+    for part in monthly(Workload(changes=100)):
+        assert {*part.less.replace("`", "").split(), *part.name.split()} <= words
 
 
 def test_json_has_the_same_with_prices_dates_and_sources(cost: Run) -> None:

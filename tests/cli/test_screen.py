@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from dynamirror.cli.output import fitted
 from dynamirror.cli.screen import Screen, live_panel, summary_panel
 from dynamirror.demo.totals import Totals
 from dynamirror.inspection.tally import Tally, ViewTally, Within
@@ -174,3 +175,19 @@ def test_prose_breaks_between_words_on_a_terminal_only(width: int) -> None:
         console = Console(file=file, width=width, force_terminal=is_terminal)
         Screen(console).say(text, is_prose=is_prose)
         assert file.getvalue() == f"{text}\n", "what is copied, or read by programs, stays whole"
+
+
+def test_a_line_is_broken_between_words_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "  stream      arn:aws:dynamodb:us-east-1:000000000000:table/users is read to its end"
+    monkeypatch.setenv("COLUMNS", "40")
+    assert fitted(line, 14) == line
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    broken = fitted(f"{line}\nshort", 14).splitlines()
+    assert broken == [
+        "  stream",
+        "     arn:aws:dynamodb:us-east-1:000000000000:table/users",
+        "     is read to its end",
+        "short",
+    ]
+    monkeypatch.setenv("COLUMNS", "100")
+    assert fitted(line, 14) == line

@@ -1,21 +1,24 @@
 """The command that estimates what a mirror costs."""
 
+from collections.abc import Sequence
 from time import strptime
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table as Grid
 
 from dynamirror.cli import options
-from dynamirror.cli.output import print_json
+from dynamirror.cli.output import fitted, print_json
 from dynamirror.costs import prices
-from dynamirror.costs.alternatives import Alternative, alternatives
+from dynamirror.costs.alternatives import alternatives
 from dynamirror.costs.figures import FRESH_SHARDS
 from dynamirror.costs.model import monthly, total
 from dynamirror.costs.workload import Workload
 from dynamirror.dynamodb.client import describe_schema
 
+_NARROW = 72  # columns below which texts stand below the names
 _WIDE = 120  # where there is no terminal to fit
 _ITEM_BYTES = 400.0
 _MOST = 1e12
@@ -131,33 +134,39 @@ def _print(work: Workload) -> None:
     parts = monthly(work)
     console = Console()
     console.width = console.width if console.is_terminal else _WIDE
-    grid = Grid("part", box=None)
-    grid.add_column("$ a month", justify="right")
-    grid.add_column("of")
-    grid.add_column("less by")
-    for part in parts:
-        grid.add_row(part.name, f"{part.dollars:,.2f}", part.quantity, part.less.replace("`", ""))
-    grid.add_row("sum", f"{total(parts):,.2f}", "", "", style="bold")
-    console.print(grid)
-    console.print()
-    console.print(_compared(alternatives(work)))
-    console.print()
+    rows = [(part.name, part.dollars, part.quantity, part.less.replace("`", "")) for part in parts]
+    rows.append(("sum", total(parts), "", ""))
+    _print_table(console, ("part", "of", "less by"), rows)
+    others = [(other.name, other.dollars, other.quantity) for other in alternatives(work)]
+    _print_table(console, ("beside", "of"), others)
     polling = work.polling
-    typer.echo(
+    notes = (
         f"A change waits {polling.wait:.2f} s for Lambda on average, "
         f"{polling.longest_wait:.2f} s at most.\n"
         f"List prices in {prices.REGION}, {_dates()}; `--json` lists each. Without the free tier, "
         "the table itself, rebuilds and traffic between zones."
     )
+    typer.echo(fitted(notes, 0))
 
 
-def _compared(others: list[Alternative]) -> Grid:
-    grid = Grid("beside", box=None)
+def _print_table(
+    console: Console, names: Sequence[str], rows: Sequence[tuple[str, float, *tuple[str, ...]]]
+) -> None:
+    """Print rows of a name, dollars and texts, which stand below on a narrow terminal."""
+    first, *others = names
+    is_wide = console.width >= _NARROW
+    grid = Grid(first, box=None)
     grid.add_column("$ a month", justify="right")
-    grid.add_column("of")
-    for other in others:
-        grid.add_row(other.name, f"{other.dollars:,.2f}", other.quantity)
-    return grid
+    for name in others if is_wide else ():
+        grid.add_column(name)
+    for label, dollars, *texts in rows:
+        style = "bold" if label == "sum" else None
+        grid.add_row(label, f"{dollars:,.2f}", *texts if is_wide else (), style=style)
+        for name, text in zip(others, texts, strict=True):
+            if text and not is_wide:
+                grid.add_row(Padding(f"{name} {text}", (0, 0, 0, 2)), style="dim")
+    console.print(grid)
+    console.print()
 
 
 def _dates() -> str:

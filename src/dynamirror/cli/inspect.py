@@ -14,7 +14,7 @@ from dynamirror.cache.completeness_marker import other_views, read_marker
 from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.notes import note
-from dynamirror.cli.output import print_json
+from dynamirror.cli.output import fitted, print_json
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import named_tables
 from dynamirror.dynamodb.client import describe_schema
@@ -147,7 +147,7 @@ def _report(inspections: Sequence[Inspection], *, as_json: bool) -> None:
         return
     at = datetime.now(UTC)
     for line in summaries(tally):
-        typer.echo(printable(f"{at:%H:%M:%S} UTC: {line}"))
+        typer.echo(fitted(printable(f"{at:%H:%M:%S} UTC: {line}")))
 
 
 def _print_violation(violation: Violation, *, as_json: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import typer
 
-from dynamirror.cli.output import print_json
+from dynamirror.cli.output import fitted, print_json
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import named
 from dynamirror.inspection.report import summary
@@ -49,7 +49,8 @@ class RunOutput:
     def say(self, sentence: str) -> None:
         """Print a sentence."""
         with self._lock:
-            typer.echo(printable(sentence), err=self._as_json)
+            shown = printable(sentence)
+            typer.echo(shown if self._as_json else fitted(shown), err=self._as_json)
 
     def say_of(self, table: str, sentence: str) -> None:
         """Print a sentence about a table."""
@@ -80,7 +81,7 @@ class RunOutput:
             prefix = f"table {table}: " if self._is_of_several else ""
             if summarized is not None:
                 words = f"{words}; inspected: {summarized}"
-            typer.echo(printable(f"{at:%H:%M:%S} UTC: {prefix}{words}"))
+            typer.echo(fitted(printable(f"{at:%H:%M:%S} UTC: {prefix}{words}")))
 
     @property
     def _is_of_several(self) -> bool:

@@ -15,7 +15,7 @@ from dynamirror.cache.heartbeat import SeenReplicator, duration
 from dynamirror.cli import options
 from dynamirror.cli.interrupts import interruptible
 from dynamirror.cli.option_groups import with_option_groups
-from dynamirror.cli.output import print_json
+from dynamirror.cli.output import fitted, print_json
 from dynamirror.cli.table_mirror import (
     TableMirror,
     closing_caches,
@@ -32,6 +32,7 @@ from dynamirror.recovery.rebuild_state import TotalProgress
 from dynamirror.recovery.sweep import TotalSwept
 
 _INTERVAL_SECONDS = 2.0
+_INDENT = 14  # columns before the values
 
 
 @with_option_groups
@@ -76,7 +77,7 @@ def status(
         if as_json:
             print_json(_json(state))
         else:
-            typer.echo("\n".join(lines(state)))
+            typer.echo(fitted("\n".join(lines(state)), _INDENT))
         return int(not (state.complete and state.live))
 
     if watch:

@@ -11,6 +11,7 @@ import typer
 from dynamirror.cli import options
 from dynamirror.cli.notes import note, note_time
 from dynamirror.cli.option_groups import with_option_groups
+from dynamirror.cli.output import fitted
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import TableMirror, prefix, print_json_of, work_on
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
@@ -134,10 +135,11 @@ def _verify_remotely(
 
 def _print_comparison(result: Comparison) -> None:
     in_flight = f", {result.in_flight:,} kept changing" if result.in_flight else ""
-    typer.echo(
+    found = (
         f"{result.items:,} items, {result.entries:,} entries: {result.missing:,} missing, "
         f"{result.different:,} different, {result.orphaned:,} orphaned{in_flight}"
     )
+    typer.echo(fitted(found))
     if result.repaired:
         typer.echo(f"{result.repaired:,} of {result.differences:,} differences repaired")
     for kind, keys in result.sample.items():
