@@ -1,4 +1,4 @@
-"""The way from version 0.1 to this one, and back, works as it is written."""
+"""The way from a released version to this one, and back, works as it is written."""
 
 import re
 import sys
@@ -20,12 +20,15 @@ from dynamirror.cache.quarantine import read_quarantine
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB, create_table
 from dynamirror.emulators.valkey import EmbeddedValkey
 
-# The sources of 0.1.0, without the page and the CDK constructs.
-OLD = ROOT / "tests/support/dynamirror_0_1.tar.xz"
+# The sources of the releases, without the page and the CDK constructs.
+OLD = {
+    "0.1.0": ROOT / "tests/support/dynamirror_0_1.tar.xz",
+    "0.2.0": ROOT / "tests/support/dynamirror_0_2.tar.xz",
+}
 TABLE = "users"
 # What the page presumes: the old version mirrors the table, while something writes to it.
 BEFORE = """
-pip install 'dynamirror[cli]==0.1.0'
+pip install 'dynamirror[cli]=={old}'
 (python writer.py > writer.log 2>&1 &)
 dynamirror run > before.log 2>&1 &
 until dynamirror status > /dev/null 2>&1; do sleep 1; done
@@ -51,9 +54,9 @@ encoding = "hash"
 name = "by kind"
 key = "kind:{kind}:{id}"
 """
-# `pip install` selects the sources that `dynamirror` runs; 0.2.0 stands for this version.
+# `pip install` selects the sources that `dynamirror` runs.
 PIP = """#!/bin/sh
-case "$2" in *==0.1.0) echo "{old}" ;; *) echo "{new}" ;; esac > "{folder}/selected"
+case "$2" in *=={number}) echo "{old}" ;; *) echo "{new}" ;; esac > "{folder}/selected"
 """
 DYNAMIRROR = """#!/bin/sh
 echo "$(basename "$(cat "{folder}/selected")") $1" >> "{folder}/runs"
@@ -61,16 +64,20 @@ PYTHONPATH="$(cat "{folder}/selected")" exec "{python}" -c "from dynamirror.cli 
 """  # noqa: E501 - one command
 
 
-def versions(folder: Path) -> None:
-    """Put a `pip` and a `dynamirror` into a folder's bin/ that know both versions."""
-    with tarfile.open(OLD) as archive:
-        archive.extractall(folder / "0.1.0", filter="data")
+def versions(folder: Path, number: str) -> None:
+    """Put a `pip` and a `dynamirror` into a folder's bin/ that know an old version and this one."""
+    with tarfile.open(OLD[number]) as archive:
+        archive.extractall(folder / number, filter="data")
     (folder / "bin").mkdir()
     for name, text in (("pip", PIP), ("dynamirror", DYNAMIRROR)):
         script = folder / "bin" / name
         script.write_text(
             text.format(
-                folder=folder, old=folder / "0.1.0", new=ROOT / "src", python=sys.executable
+                folder=folder,
+                number=number,
+                old=folder / number,
+                new=ROOT / "src",
+                python=sys.executable,
             )
         )
         script.chmod(0o755)
@@ -89,7 +96,6 @@ def variables(dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache) 
         "AWS_SECRET_ACCESS_KEY": "local",
         "AWS_REGION": "us-east-1",
         "AWS_DEFAULT_REGION": "us-east-1",  # boto3, which the writer uses, knows only this
-        "PYTHONDONTWRITEBYTECODE": "1",
     }
     dynamodb.aws.dynamodb().delete_table(TableName=TABLE)
 
@@ -100,7 +106,7 @@ def test_views_that_the_old_version_does_not_know_are_refused_in_one_sentence(
     tmp_path: Path, variables: dict[str, str], command: str
 ) -> None:
     """The field `shape` stands for one that a later version has."""
-    versions(tmp_path)
+    versions(tmp_path, "0.1.0")
     (tmp_path / "mirror.toml").write_text('[[view]]\nshape = "round"\n', encoding="utf-8")
     script = f"pip install 'dynamirror[cli]==0.1.0'\ndynamirror {command}\n"
     status, output = paste(script, tmp_path, DYNAMIRROR_CONFIG="mirror.toml", **variables)
@@ -109,15 +115,23 @@ def test_views_that_the_old_version_does_not_know_are_refused_in_one_sentence(
 
 
 @linux_only
+@pytest.mark.parametrize(
+    ("old", "options"), [("0.1.0", ""), ("0.2.0", "--ha --inspect 1 --canary 1 ")]
+)
 def test_upgrade_and_rollback_need_no_rebuild_and_lose_no_write(
-    tmp_path: Path, variables: dict[str, str], cache: Cache
+    tmp_path: Path, variables: dict[str, str], cache: Cache, old: str, options: str
 ) -> None:
-    versions(tmp_path)
+    """The options of this version leave a lease, an inspector's notes and a canary behind."""
+    versions(tmp_path, old)
     (tmp_path / "writer.py").write_text(WRITER, encoding="utf-8")
     (tmp_path / "mirror.toml").write_text(VIEWS, encoding="utf-8")
     script = script_of("upgrade.md")
     assert f"=={__version__}'" in script
-    status, output = paste(BEFORE + script, tmp_path, DYNAMIRROR_CONFIG="mirror.toml", **variables)
+    assert "==0.1.0'" in script
+    script = script.replace(f"=={__version__}'", "==this'").replace("==0.1.0'", f"=={old}'")
+    script = script.replace("run > new.log", f"run {options}> new.log")
+    script = BEFORE.format(old=old) + script
+    status, output = paste(script, tmp_path, DYNAMIRROR_CONFIG="mirror.toml", **variables)
     logs = {
         name: (tmp_path / name).read_text(encoding="utf-8")
         for name in ("before.log", "new.log", "old.log")
@@ -125,8 +139,8 @@ def test_upgrade_and_rollback_need_no_rebuild_and_lose_no_write(
     assert status == 0, (output, logs)
     runs = (tmp_path / "runs").read_text(encoding="utf-8").splitlines()
     replicators = [run for run in runs if run.endswith(" run")]
-    assert replicators == ["0.1.0 run", "src run", "0.1.0 run"]
-    assert "0.1.0\n" in output
+    assert replicators == [f"{old} run", "src run", f"{old} run"]
+    assert f"{old}\n" in output
     assert (tmp_path / "writer.log").read_text(encoding="utf-8") == ""
     comparisons = re.findall(r"[1-9]\d* items, [1-9]\d* entries: (.*)\n", output)
     assert comparisons == ["0 missing, 0 different, 0 orphaned"] * 2, output
