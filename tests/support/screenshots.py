@@ -12,7 +12,8 @@ from dynamirror.demo.demo import Demo
 from dynamirror.page.show import demo_page
 
 FOLDER = Path(__file__).parents[2] / "docs/images"
-DESKTOP = ViewportSize(width=1280, height=900)
+# High enough for the entries, which stand below charts and measurement.
+DESKTOP = ViewportSize(width=1280, height=1280)
 PHONE = ViewportSize(width=390, height=844)
 WRITE_SECONDS = 20.0
 # With the probe and the fragile item, as many entries as the page shows.
