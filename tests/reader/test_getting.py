@@ -18,6 +18,7 @@ from dynamirror.reader.guarded_cache import ReadCounts
 from dynamirror.records.version import ChangeVersion, SnapshotVersion
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding, attribute
 from dynamirror.views.keyspace import fence_key
+from dynamirror.views.mirror_toml import parse_views
 from dynamirror.views.projection import Projection
 from dynamirror.views.view import ViewSpec
 
@@ -239,6 +240,14 @@ def test_a_view_that_a_reader_cannot_use_is_refused(make: MakeMirrored) -> None:
     with pytest.raises(ConfigError, match="on_miss"):
         world.reader(view="one", on_miss="guess")
     assert "Item" not in world.reader(view="one").get_item(Key={"id": "1"})
+
+
+def test_an_index_view_is_not_one_to_get_items_from(make: MakeMirrored) -> None:
+    one = '[[view]]\nname = "one"\nkey = "one:{id}"\n'
+    index = '[[view]]\nname = "by-name"\nindex = { partition = "name" }\n'
+    world = make(*parse_views(one + index))
+    with pytest.raises(ConfigError, match=r"by-name is an index view; read it by IndexName="):
+        world.reader(view="by-name")
 
 
 def test_keys_and_views_are_looked_up_where_they_are_not_given(make: MakeMirrored) -> None:

@@ -66,7 +66,12 @@ def parts_of(
     specs = load_views(settings.config) if views is None else views
     bound = bind_views(specs, schema)
     indexes = index_views(bound)
-    chosen = named_view([one for one in bound if one.name not in indexes] or bound, view)
+    others = len(indexes) < len(bound)
+    if others and view in indexes:
+        raise ConfigError(f"view: {view} is an index view; read it by IndexName={view!r}")
+    chosen = named_view(
+        [one for one in bound if one.name not in indexes] if others else bound, view
+    )
     check = CompletenessCheck(schema.table, fingerprint(bound))
     source = Source(chosen, check, absent=on_miss == "absent")
     by_name = {name: Source(one, check, counter=source.counter) for name, one in indexes.items()}
