@@ -11,7 +11,7 @@ WORLDS ?= 1000
 CALLS ?= 3000
 RUNS ?= 20
 
-.PHONY: help demo test test-fast check bench fences chaos availability soak worlds conformance scale scale-replication docs screenshots synth cdk deploy-local package lock release clean
+.PHONY: help demo test test-fast check bench fences chaos availability soak worlds properties conformance scale scale-replication docs screenshots synth cdk deploy-local package lock release clean
 .DEFAULT_GOAL := help
 
 help: ## show this help
@@ -53,6 +53,9 @@ soak: $(VENV)/.dev ## break everything under 5,000 changes a second, and inspect
 
 worlds: $(VENV)/.dev ## try WORLDS random tables and views, with items that cannot be written among them
 	@$(BIN)/python -m chaos.worlds --worlds $(WORLDS) $(ARGS)
+
+properties: $(VENV)/.dev ## test with random examples, other ones and more than make test tries
+	@$(BIN)/python -m pytest -m hypothesis --hypothesis-profile=anew -n $(WORKERS) --dist worksteal $(ARGS)
 
 conformance: $(VENV)/.dev ## compare CALLS generated reads in each of 8 states of a mirror with the table's answers
 	@CONFORMANCE_CALLS=$(CALLS) $(BIN)/python -m pytest tests/reader/test_conformance.py -q -n 2 $(ARGS)

@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 # What one run tries, the next one tries, and a machine that pauses fails nothing.
 settings.register_profile(
     "steady",
-    max_examples=60,
+    max_examples=40,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],
 )
-# Each run tries something else: --hypothesis-profile=anew
+# Each run tries something else, and more: `make properties`.
 settings.register_profile(
     "anew", settings.get_profile("steady"), derandomize=False, max_examples=100
 )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.builders import Time, record
 from tests.support.scans import keys_in
@@ -177,7 +177,6 @@ VIEWS = {
 
 
 @pytest.mark.parametrize("name", VIEWS)
-@settings(max_examples=80)
 @given(case=cases())
 def test_any_delivery_converges(store: Cache, name: str, case: Case) -> None:
     spec, shown = VIEWS[name]
@@ -186,7 +185,6 @@ def test_any_delivery_converges(store: Cache, name: str, case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", VIEWS)
-@settings(max_examples=70)
 @given(case=cases(), time_left=st.lists(st.integers(0, 12), max_size=12))
 def test_a_batch_cut_short_and_repeated_from_where_it_says_converges(
     store: Cache, name: str, case: Case, time_left: list[int]
@@ -228,7 +226,6 @@ def snapshots(draw: st.DrawFn, history: Sequence[Step]) -> tuple[int, str, Snaps
 
 
 @pytest.mark.parametrize("name", ["json", "hash"])
-@settings(max_examples=80)
 @given(data=st.data(), case=cases().filter(lambda case: case.history))
 def test_rows_read_at_any_time_do_not_hinder_convergence(
     store: Cache, name: str, data: st.DataObject, case: Case

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tests.support.builders import STREAM_ARN, Time, item, record
 from tests.support.scans import keys_in
@@ -174,7 +174,6 @@ TWICE_WRONG: Any = record(1) | {"eventSourceARN": "\ud800"}
 del TWICE_WRONG["eventName"]
 
 
-@settings(max_examples=100)
 @given(batch=batches(), ticks=st.integers(2, 12))
 @example(batch=[TWICE_WRONG, *goods()], ticks=2)
 def test_no_event_whatever_is_in_it_blocks_its_good_records(
@@ -208,7 +207,6 @@ def deliver(to: Replicator, batch: list[Any], ticks: int | None) -> list[str]:
     return [failure["itemIdentifier"] for failure in answer["batchItemFailures"]]
 
 
-@settings(max_examples=100)
 @given(event=junk)
 def test_what_is_no_event_of_a_stream_is_refused(replicator: Replicator, event: Any) -> None:
     with pytest.raises(RecordError, match="no list of Records"):

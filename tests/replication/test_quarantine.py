@@ -7,7 +7,7 @@ from time import time
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.support.builders import STREAM_ARN, Time, item, record
 from tests.support.scans import keys_in
@@ -235,7 +235,6 @@ def corrupted(draw: st.DrawFn) -> Any:
     return whole.get("record")
 
 
-@settings(max_examples=120)
 @given(poison=st.lists(corrupted(), min_size=1, max_size=4))
 def test_no_record_whatever_is_in_it_blocks_its_neighbours(
     hardened: Replicator, cache_of_examples: Cache, poison: list[Any]

@@ -16,7 +16,7 @@ from dynamirror.views.view import Views
 
 
 @pytest.mark.parametrize("moving", [True, False], ids=["new and old images", "new images"])
-@settings(max_examples=80, database=None)
+@settings(database=None)
 @given(drawn=deliveries())
 def test_an_item_that_moves_leaves_no_entry_behind_in_any_view(
     store: Cache,

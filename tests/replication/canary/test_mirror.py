@@ -199,7 +199,7 @@ def mark(number: int) -> dict[str, Any]:
 histories = st.lists(st.integers(0, 3), min_size=1, max_size=25)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(history=histories, data=st.data())
 def test_any_delivery_order_leaves_the_newest_beat_and_a_true_mirror(
     cache: Cache, history: list[int], data: st.DataObject
