@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 # What one run tries, the next one tries, and a machine that pauses fails nothing.
 settings.register_profile(
     "steady",
-    max_examples=40,
+    max_examples=50,
     deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.too_slow],

@@ -9,7 +9,7 @@ from threading import Thread
 
 import pytest
 from tests.support.deadlines import wait_until
-from tests.support.scans import keys_in
+from tests.support.scans import scanned_keys
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
@@ -126,7 +126,7 @@ def test_commands_are_drawn_while_earlier_ones_are_under_way(cache: Cache, other
     def commands() -> Iterator[Command]:
         for index in range((UNDER_WAY + 3) * CHUNK):
             if index % CHUNK == 0:
-                seen[index // CHUNK] = len(set(keys_in(other, "k*")))
+                seen[index // CHUNK] = len(set(scanned_keys(other, "k*")))
             yield put(index)
 
     cache.execute(commands())
@@ -262,12 +262,12 @@ def test_connections_are_reused(cache: Cache, other: Cache) -> None:
 def test_scan_yields_all_keys_that_fit(cache: Cache) -> None:
     cache.execute(Command(b"k%d" % i, (b"SET", b"k%d" % i, b"")) for i in range(2_500))
     cache.call("other", b"SET", "other", b"")
-    assert set(keys_in(cache, "k*")) == {b"k%d" % index for index in range(2_500)}
-    assert len(set(keys_in(cache, "*"))) == 2_501
+    assert set(scanned_keys(cache, "k*")) == {b"k%d" % index for index in range(2_500)}
+    assert len(set(scanned_keys(cache, "*"))) == 2_501
 
 
 def test_scan_of_an_empty_cache_yields_nothing(cache: Cache) -> None:
-    assert list(keys_in(cache, "*")) == []
+    assert list(scanned_keys(cache, "*")) == []
 
 
 def test_a_call_that_fails_says_so(cache: Cache) -> None:

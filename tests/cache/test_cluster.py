@@ -22,7 +22,7 @@ from tests.support.clusters import (
     three_nodes,
 )
 from tests.support.deadlines import wait_until
-from tests.support.scans import keys_in
+from tests.support.scans import scanned_keys
 from valkey.crc import key_slot
 
 from dynamirror.cache.answers import Failure
@@ -86,7 +86,7 @@ def test_answers_of_several_nodes_keep_the_order_of_commands(cluster: Cache) -> 
 def test_scan_and_broadcast_reach_all_nodes(cluster: Cache) -> None:
     keys = [key for node in range(3) for key in keys_of(node, 5)]
     cluster.execute(map(put, keys))
-    assert set(keys_in(cluster, "key-*")) == {key.encode() for key in keys}
+    assert set(scanned_keys(cluster, "key-*")) == {key.encode() for key in keys}
     assert cluster.broadcast(b"DBSIZE") == [10, 10, 10]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.builders import Time, item, record, view
-from tests.support.scans import keys_in
+from tests.support.scans import scanned_keys
 from tests.support.serverless import LONGEST, REFUSAL, Serverless
 
 from dynamirror.cache.answers import REFUSED_FOR_GOOD, RETRIED, Failure
@@ -182,7 +182,7 @@ def test_a_value_too_large_takes_its_old_entry_away_and_nothing_else(small: Cach
     assert set(reasons(report)) == {
         "the cache refuses it for good: Protocol error: invalid bulk length"
     }
-    left = {int(key.decode().removeprefix("users:")) for key in keys_in(small, "users:*")}
+    left = {int(key.decode().removeprefix("users:")) for key in scanned_keys(small, "users:*")}
     assert left == set(range(600)) - large
     assert apply(small, [put(1, "3")], fence_ttl=FENCE_TTL).stale == 1, "a tombstone is there"
 
@@ -196,7 +196,7 @@ def test_a_fence_that_another_application_wrote_takes_the_entry_away(cache: Cach
     assert report.applied == 1
     (reason,) = reasons(report)
     assert "WRONGTYPE" in reason
-    assert list(keys_in(cache, "users:*")) == []
+    assert list(scanned_keys(cache, "users:*")) == []
     assert cache.call(fence, b"ZSCORE", fence, b"theirs") is not None
 
 
@@ -248,7 +248,7 @@ def test_an_unknown_error_of_one_entry_that_its_neighbours_do_not_meet_is_quaran
     report = apply(limited, [put(2, "a"), put(3, "b", name="odd")], fence_ttl=FENCE_TTL)
     assert reasons(report) == ["the cache refuses it for good: this is not for me"]
     assert serverless.refused == 3, "it was tried three times"
-    assert list(keys_in(limited, "users:*")) == [b"users:a"]
+    assert list(scanned_keys(limited, "users:*")) == [b"users:a"]
 
 
 @pytest.mark.parametrize("count", [1, 4])

@@ -11,7 +11,7 @@ from boto3.dynamodb.conditions import Key
 from tests.support.access import ACCESS, OPERATOR, READER, ROOT, Login
 from tests.support.builders import item, record, view
 from tests.support.mirroring import Mirror, Table, entries
-from tests.support.scans import keys_in
+from tests.support.scans import scanned_keys
 
 from dynamirror.cache import quarantine
 from dynamirror.cache.acl import COMMANDS, Role, access_string
@@ -277,7 +277,7 @@ def test_a_view_outside_the_patterns_is_refused_and_changes_nothing(
     records = table.puts(["1", "2"])
     assert mirror.deliver(records) == records[0]["dynamodb"]["SequenceNumber"]
     assert mirror.reasons == {"No permissions to access a key"}
-    assert list(keys_in(admin, "*")) == []
+    assert list(scanned_keys(admin, "*")) == []
 
 
 def test_a_reader_reads_entries_and_changes_nothing(login: Login, admin: Cache) -> None:

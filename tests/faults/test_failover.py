@@ -17,7 +17,7 @@ from tests.support.builders import view
 from tests.support.clusters import HOST, Node, hung, keys_of, knows_all, three_nodes
 from tests.support.deadlines import settle, wait_until
 from tests.support.mirroring import FENCE_TTL, Mirror, Table, entries, number
-from tests.support.scans import keys_in
+from tests.support.scans import scanned_keys
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.asynchronous.client import AsyncCache
@@ -129,7 +129,7 @@ def test_a_failover_that_was_asked_for_loses_nothing(
     mirror, table = Mirror(cluster), Table()
     assert mirror.deliver(table.puts(IDS, name="old")) is None
     watching = open_cache(pair.others[1].server.settings())
-    assert len(set(keys_in(watching, "users:*"))) == len(IDS)
+    assert len(set(scanned_keys(watching, "users:*"))) == len(IDS)
 
     def fail_over() -> None:
         pair.replica.ask(b"CLUSTER", b"FAILOVER")
@@ -154,7 +154,7 @@ def test_a_failover_during_a_scan_hides_no_key(pair: Pair, cluster: Cache) -> No
     """The replica's cursors are not the primary's."""
     mirror, table = Mirror(cluster), Table()
     assert mirror.deliver(table.puts(IDS)) is None
-    scan = keys_in(cluster, "*")
+    scan = scanned_keys(cluster, "*")
     seen = set(islice(scan, 100))
     pair.replica.ask(b"CLUSTER", b"FAILOVER")
     wait_until(pair.swapped().settled)

@@ -24,7 +24,7 @@ from tests.support.clusters import (
     slot_in_between,
 )
 from tests.support.deadlines import wait_until
-from tests.support.scans import keys_in
+from tests.support.scans import scanned_keys
 from tests.support.slots import borrowed, move, moved
 from valkey.crc import key_slot
 
@@ -88,7 +88,7 @@ def test_keys_whose_slots_move_to_a_node_already_scanned_are_listed(
     cluster: Cache, last_moves: Callable[[], None]
 ) -> None:
     keys = fill(cluster, everywhere())
-    scan = keys_in(cluster, "users:*")
+    scan = scanned_keys(cluster, "users:*")
     seen = set(islice(scan, 901))  # the first node is through
     last_moves()
     assert seen | set(scan) == keys
@@ -107,7 +107,7 @@ def test_slots_that_leave_and_come_back_during_a_scan_hide_no_key(
         )
         node, act = next(acts)
         seen = set()
-        for key in keys_in(cluster, "users:*"):
+        for key in scanned_keys(cluster, "users:*"):
             seen.add(key)
             if RANGES[node][0] <= key_slot(key) <= RANGES[node][1]:
                 act()
@@ -150,7 +150,7 @@ def test_a_sweep_removes_orphans_whose_slots_move_under_it(
     act = once(last_moves)
     for progress in work.run(SlotRange(), SweepProgress()):
         act(progress)
-    assert set(keys_in(cluster, "users:*")) == set()
+    assert set(scanned_keys(cluster, "users:*")) == set()
 
 
 def test_verify_finds_orphans_whose_slots_move_under_it(
@@ -178,12 +178,12 @@ def test_keys_that_move_one_by_one_to_a_node_already_scanned_are_listed(
     assert RANGES[0][1] < SLOT
     keys = fill(cluster, [*keys_of(0, 900), *hidden])
     with slot_in_between(nodes, SLOT, to=0) as source:
-        scan = keys_in(cluster, "*")
+        scan = scanned_keys(cluster, "*")
         seen = set(islice(scan, 901 - len(hidden)))
         migrate(nodes, source, 0, hidden)
         seen |= set(scan)
         assert seen == keys
-        assert set(keys_in(cluster, "*")) == keys
+        assert set(scanned_keys(cluster, "*")) == keys
 
 
 def test_an_index_that_moves_while_its_members_are_read_hides_none(
@@ -228,7 +228,7 @@ def test_slots_that_never_rest_are_an_error(
     fill(cluster, keys_of(0, 1))
     restless(nodes, monkeypatch)
     with pytest.raises(CacheError, match="being resharded"):
-        list(keys_in(cluster, "*"))
+        list(scanned_keys(cluster, "*"))
 
 
 def test_a_giant_slot_that_is_never_read_in_one_go_is_an_error_at_last(
@@ -268,7 +268,7 @@ def test_a_node_that_starts_again_during_a_scan_hides_no_key(
         server = stack.enter_context(EmbeddedValkey(cluster=False, options=options))
         cache = open_cache(server.settings())
         keys = fill(cache, [f"key-{number}" for number in range(5_000)])
-        scan = keys_in(cache, "*")
+        scan = scanned_keys(cache, "*")
         seen = set(islice(scan, 1_500))
         os.kill(process_of(server), signal.SIGKILL)
         server.stop()

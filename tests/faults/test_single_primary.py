@@ -11,7 +11,7 @@ from select import select
 import pytest
 from tests.support.deadlines import settle
 from tests.support.mirroring import Mirror, Table, entries
-from tests.support.scans import keys_in
+from tests.support.scans import scanned_keys
 
 from dynamirror.cache.client import Cache
 from dynamirror.emulators.valkey import EmbeddedValkey
@@ -113,7 +113,7 @@ def test_a_mirror_behind_one_primary_endpoint_survives_a_failover(
     assert identifier is not None
     mirror.deliver_again(records, identifier)
     assert entries(cache) == table.shown()
-    assert len(set(keys_in(cache, "users:*"))) == len(IDS)
+    assert len(set(scanned_keys(cache, "users:*"))) == len(IDS)
 
 
 def test_a_scan_after_a_failover_is_one_of_the_new_primary(
@@ -125,4 +125,4 @@ def test_a_scan_after_a_failover_is_one_of_the_new_primary(
     with suppress(CacheError):
         cache.broadcast(b"SET", b"users:2", b"x")
     cache.broadcast(b"SET", b"users:2", b"x")
-    assert set(keys_in(cache, "users:*")) == {b"users:1", b"users:2"}
+    assert set(scanned_keys(cache, "users:*")) == {b"users:1", b"users:2"}

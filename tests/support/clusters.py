@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.deadlines import settle
-from tests.support.scans import keys_in
+from tests.support.scans import scanned_keys
 from valkey.crc import key_slot
 
 from dynamirror.cache.client import Cache
@@ -116,7 +116,9 @@ def in_one_slot(tag: str, count: int) -> list[str]:
 
 def holders(nodes: list[Node], key: str) -> list[int]:
     """The nodes that hold a key."""
-    return [index for index, node in enumerate(nodes) if key.encode() in keys_in(node.direct, "*")]
+    return [
+        index for index, node in enumerate(nodes) if key.encode() in scanned_keys(node.direct, "*")
+    ]
 
 
 @contextmanager

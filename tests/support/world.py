@@ -107,7 +107,7 @@ class World:
             StreamReader((aws or self.aws).streams(), self.arn),
             function or self.replicator,
             Memory(),
-            poll_seconds=0.02,
+            poll_seconds=0.1,
             discover_seconds=1,
             record_gap=partial(self.watch().record_gap, self.arn),
         )
