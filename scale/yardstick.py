@@ -1,5 +1,6 @@
 """What a fixed piece of work takes meanwhile: a machine is not as fast at each time."""
 
+from functools import cache
 from random import Random
 from statistics import fmean
 from time import thread_time
@@ -24,10 +25,7 @@ class Yardstick(StoppableThread):
 
     def __init__(self) -> None:
         super().__init__()
-        rng = Random(1)
-        self._keys = [f"item:{number}" for number in rng.sample(range(_ITEMS), _LOOK_UPS)]
-        self._table = {f"item:{number}": number for number in range(_ITEMS)}
-        self._text = msgspec.json.encode([{"key": key, "value": 1} for key in self._keys])
+        self._keys, self._table, self._text = _material()
         self._timed: list[float] = []
 
     @property
@@ -49,3 +47,12 @@ class Yardstick(StoppableThread):
         for item in msgspec.json.decode(self._text):
             self._table[item["key"]] += item["value"]
         self._timed.append(thread_time() - begun)
+
+
+@cache
+def _material() -> tuple[list[str], dict[str, int], bytes]:
+    """Return the keys to look up, what holds them, whose numbers only grow, and the text."""
+    rng = Random(1)
+    keys = [f"item:{number}" for number in rng.sample(range(_ITEMS), _LOOK_UPS)]
+    table = {f"item:{number}": number for number in range(_ITEMS)}
+    return keys, table, msgspec.json.encode([{"key": key, "value": 1} for key in keys])

@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_everything_that_breaks_under_a_live_writer_heals_without_a_difference() -> None:
     seed = 7
-    words = ("--seeds", "1", "--first", str(seed), "--seconds", "10", "--json")
+    words = ("--seeds", "1", "--first", str(seed), "--seconds", "6", "--json")
     done = subprocess.run(
         [sys.executable, "-m", "chaos", *words],
         cwd=ROOT,

@@ -19,7 +19,7 @@ from dynamirror.functions import simulator
 from dynamirror.recovery.verify import compare
 from dynamirror.views.view import Schema, ViewSpec
 
-_KILLS = 5
+_KILLS = 3
 
 
 @pytest.mark.parametrize("seed", [1])

@@ -23,9 +23,9 @@ from dynamirror.errors import CacheError
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.rebuild_state import RebuildState, Run
 
-_ITEMS = 2500
+_ITEMS = 1300
 _PAGE = 20
-_KILLS = 20
+_KILLS = 10
 
 
 class Loader:
@@ -67,7 +67,7 @@ def newest(world: World) -> Run:
 
 
 @pytest.mark.parametrize("seed", [1])
-def test_a_backfill_killed_twenty_times_reads_every_item_once(
+def test_a_backfill_killed_ten_times_reads_every_item_once(
     seed: int, make_world: MakeWorld, dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey
 ) -> None:
     rng = random.Random(seed)

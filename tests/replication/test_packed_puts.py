@@ -1,7 +1,7 @@
 """The short way of the commonest records writes what the long way writes, whatever the records."""
 
+import pickle
 import random
-from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -39,6 +39,11 @@ SPECS = (
     (ViewSpec(key="a:{id}"), ViewSpec(name="b", key="by:{name}:{id}")),
     (ViewSpec(key="t:{{{id}}}", ttl="name"),),
 )
+
+
+def copied(value: Any) -> Any:
+    """Copy a value and all in it, several times as fast as `copy.deepcopy`."""
+    return pickle.loads(pickle.dumps(value))  # noqa: S301 - our own
 
 
 def outcome(records: list[Any], specs: tuple[ViewSpec, ...]) -> tuple[Any, int]:
@@ -82,9 +87,9 @@ def changed(rng: random.Random, whole: Any) -> Any:
     if how == 0 and isinstance(holder, dict):
         del holder[name]
     elif how == 1 and isinstance(holder, dict):
-        holder[rng.choice(["extra", "S", "N", "id", "OldImage"])] = deepcopy(rng.choice(ANYTHING))
+        holder[rng.choice(["extra", "S", "N", "id", "OldImage"])] = copied(rng.choice(ANYTHING))
     else:
-        holder[name] = deepcopy(rng.choice(VALUES if how == 2 else ANYTHING))
+        holder[name] = copied(rng.choice(VALUES if how == 2 else ANYTHING))
     return whole
 
 
@@ -92,7 +97,7 @@ def random_record(rng: random.Random, sequence: int, changes: int) -> Any:
     """A record that is as many changes away from a good one."""
 
     def image(name: str) -> dict[str, Any]:
-        others = {rng.choice("pqrs"): deepcopy(rng.choice(VALUES)) for _ in range(rng.randrange(3))}
+        others = {rng.choice("pqrs"): copied(rng.choice(VALUES)) for _ in range(rng.randrange(3))}
         return item(name, **{"name": rng.choice(["Alice", "Bob"]), "n": {"N": "5"}} | others)
 
     name = str(rng.randrange(60))
@@ -113,7 +118,7 @@ def test_packed_puts_are_those_of_the_long_way(seed: int, monkeypatch: pytest.Mo
         changes = rng.choice([0, 1, 1, 1, 2, 3])
         first = number * RECORDS + 1
         batch = [random_record(rng, first + place, changes) for place in range(RECORDS)]
-        short, packed = outcome(deepcopy(batch), specs)
+        short, packed = outcome(copied(batch), specs)
         packed_puts += packed
         with monkeypatch.context() as patch:
             patch.setattr(record_decoder, "can_pack", lambda _view: False)
