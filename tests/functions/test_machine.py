@@ -80,7 +80,7 @@ def test_a_function_killed_in_the_middle_of_a_segment_goes_on_where_it_had_come_
     seen = [before]
     while deployed.cloud.states.describe_execution(executionArn=execution)["status"] == "RUNNING":
         seen.append(items())
-        time.sleep(0.02)
+        time.sleep(0.05)
     output = json.loads(deployed.end(execution)["output"])
     assert 0 < before < 15
     assert seen == sorted(seen), "no page is loaded twice"

@@ -186,7 +186,7 @@ class Deployed:
             state = self.cloud.states.describe_execution(executionArn=execution)
             if state["status"] != "RUNNING":
                 return state
-            time.sleep(0.02)
+            time.sleep(0.1)
         raise TimeoutError(execution)
 
     def run(self, machine: str, **given: Any) -> Any:

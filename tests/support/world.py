@@ -158,7 +158,7 @@ class World:
         end = monotonic() + 30
         while (run := steps.begin(segments=segments, restart=restart).run) is None:
             assert monotonic() < end, "none can"
-            sleep(0.1)
+            sleep(0.2)
         return run
 
     def rebuilt(self, *, segments: int = 1, **options: Any) -> tuple[list[Progress], SweepProgress]:
