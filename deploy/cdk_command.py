@@ -29,9 +29,12 @@ class CdkCommand:
         emulator: emulated AWS.
         folder: folder for CDK's files.
         stack: name of the mirror's stack.
+        validate: whether CDK validates the stack, which takes seconds and only warns.
     """
 
-    def __init__(self, emulator: Emulator, folder: Path, stack: str) -> None:
+    def __init__(
+        self, emulator: Emulator, folder: Path, stack: str, *, validate: bool = True
+    ) -> None:
         self._folder = folder
         self._output = folder / f"{stack}.out"
         self._stack = stack
@@ -39,6 +42,7 @@ class CdkCommand:
         self._env = emulator.environment() | {
             "CDK_HOME": str(folder / "home"),
             "CDK_DISABLE_CLI_TELEMETRY": "true",
+            "CDK_VALIDATION": "true" if validate else "false",
             "NODE_DISABLE_COMPILE_CACHE": "1",
             "JSII_NODE": str(node),
             "PATH": f"{node.parent}{os.pathsep}{os.environ['PATH']}",

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,8 @@ class Emulator:
         return Aws(REGION, self.endpoint_url, (self.access_key, "local"))
 
     def client(self, service: str) -> Any:
-        """Return one of boto3's clients."""
-        session = boto3.Session(self.access_key, "local", region_name=REGION)
-        make: Any = session.client
-        return make(service, endpoint_url=self.endpoint_url)
+        """Return one of boto3's clients, which is made once."""
+        return _client(service, self.endpoint_url, self.access_key)
 
     def environment(self) -> dict[str, str]:
         """Return environment variables that direct AWS clients to the emulator."""
@@ -58,6 +57,12 @@ class Emulator:
             "AWS_REGION": REGION,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+
+@cache
+def _client(service: str, endpoint_url: str, access_key: str) -> Any:
+    make: Any = boto3.Session(access_key, "local", region_name=REGION).client
+    return make(service, endpoint_url=endpoint_url)
 
 
 @contextmanager

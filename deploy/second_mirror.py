@@ -29,7 +29,7 @@ class SecondMirror:
         self._emulator = emulator
         self._cache = cache
         self._file = folder / "mirror.toml"
-        self.cdk = CdkCommand(emulator, folder, STACK)
+        self.cdk = CdkCommand(emulator, folder, STACK, validate=False)
 
     def deploy(self) -> DeployedMirror:
         """Deploy the mirror of an existing table, and return it."""
