@@ -1,6 +1,10 @@
 """A mirror without a replicator, for the page to show."""
 
+from collections.abc import Iterator
+
 import pytest
+from playwright.sync_api import Browser
+from tests.support.browser import opened_browser
 from tests.support.streams import Source
 
 from dynamirror.cache.client import Cache
@@ -9,6 +13,13 @@ from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.page.mirror_source import MirrorSource
 from dynamirror.views.batch_result import Tally
 from dynamirror.views.view import ViewSpec
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """Run one Chromium for all tests."""
+    with opened_browser() as browser:
+        yield browser
 
 
 @pytest.fixture

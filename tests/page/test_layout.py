@@ -4,8 +4,8 @@ import urllib.request
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import ViewportSize, expect
-from tests.support.browser import needs_browser, opened_browser
+from playwright.sync_api import Browser, ViewportSize, expect
+from tests.support.browser import needs_browser
 
 from dynamirror.demo.demo import Demo
 from dynamirror.page.show import demo_page
@@ -52,9 +52,11 @@ def test_each_figure_has_a_definition_and_the_lag_names_its_time(demo: Demo) -> 
 
 
 @needs_browser
-def test_on_a_phone_the_rows_come_before_the_buttons_and_the_banner_stays(demo: Demo) -> None:
-    with demo_page(demo) as (page, _injector), opened_browser() as browser:
-        tab = browser.new_page(viewport=ViewportSize(width=390, height=844))
+def test_on_a_phone_the_rows_come_before_the_buttons_and_the_banner_stays(
+    demo: Demo, browser: Browser
+) -> None:
+    size = ViewportSize(width=390, height=844)
+    with demo_page(demo) as (page, _injector), browser.new_page(viewport=size) as tab:
         tab.goto(page.url)
         rows, buttons = tab.locator(".rows"), tab.locator(".break")
         expect(rows.locator(".row.same").first).to_be_visible()

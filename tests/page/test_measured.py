@@ -5,9 +5,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser, ViewportSize, expect
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import ViewportSize, expect
-from tests.support.browser import CONTRAST, PATIENCE, needs_browser, opened_browser
+from tests.support.browser import CONTRAST, PATIENCE, needs_browser
 
 from dynamirror.demo.demo import Demo
 from dynamirror.inspection.judgement import ViolationKind
@@ -38,11 +38,10 @@ def demo() -> Iterator[Demo]:
 
 
 @pytest.fixture
-def tab(demo: Demo) -> Iterator[Tab]:
+def tab(demo: Demo, browser: Browser) -> Iterator[Tab]:
     """Open the page on a narrow phone."""
-    with demo_page(demo) as (page, injector), opened_browser() as browser:
+    with demo_page(demo) as (page, injector), browser.new_page(viewport=PHONE) as tab:
         injector.resume()
-        tab = browser.new_page(viewport=PHONE)
         tab.set_default_timeout(PATIENCE)
         tab.goto(page.url)
         yield tab

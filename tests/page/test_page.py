@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Browser, BrowserContext, Locator, ViewportSize, expect
 from playwright.sync_api import Page as Tab
-from tests.support.browser import CONTRAST, PATIENCE, needs_browser, opened_browser
+from tests.support.browser import CONTRAST, PATIENCE, needs_browser
 from tests.support.deadlines import wait_until
 
 from dynamirror.cache.completeness_marker import record_gap
@@ -24,7 +24,7 @@ from dynamirror.recovery.sweep import SweepProgress
 
 pytestmark = needs_browser
 
-PHONE = {"width": 390, "height": 844}
+PHONE = ViewportSize(width=390, height=844)
 WRITES = 50
 PROBE = "users:dynamirror-probe"
 
@@ -36,12 +36,14 @@ class Shown:
     demo: Demo
     injector: FaultInjector
     url: str
-    browser: Browser
+    window: BrowserContext
     requests: list[str] = field(default_factory=list)
 
-    def open(self, **options: object) -> Tab:
+    def open(self, size: ViewportSize | None = None) -> Tab:
         """Open a tab that records its requests."""
-        tab = self.browser.new_page(**options)  # type: ignore[arg-type]
+        tab = self.window.new_page()
+        if size:
+            tab.set_viewport_size(size)
         tab.set_default_timeout(PATIENCE)
         tab.on("request", lambda request: self.requests.append(request.url))
         tab.on("websocket", lambda socket: self.requests.append(socket.url))
@@ -51,12 +53,12 @@ class Shown:
 
 
 @pytest.fixture(scope="module")
-def shown() -> Iterator[Shown]:
+def shown(browser: Browser) -> Iterator[Shown]:
     """Run a demo that writes only when a viewer starts it."""
     with (
         Demo(ids=25, rate=100, seed=7) as demo,  # few enough for a row each
         demo_page(demo) as (page, injector),
-        opened_browser() as browser,
+        browser.new_context() as window,
     ):
         stop = threading.Event()
         for _ in demo.write(PATIENCE / 1000, stop=stop):
@@ -65,7 +67,9 @@ def shown() -> Iterator[Shown]:
         for _ in demo.drain():
             pass
         injector.resume()
-        yield Shown(demo, injector, page.url, browser)
+        # A window is a page of Chromium's own, which takes a second; an empty tab keeps it open.
+        window.new_page()
+        yield Shown(demo, injector, page.url, window)
 
 
 @pytest.fixture
@@ -329,7 +333,7 @@ def test_a_damaged_entry_is_lit_up_readably_in_both_schemes_and_repaired(
 
 
 def test_a_phone_need_not_scroll_sideways(shown: Shown) -> None:
-    tab = shown.open(viewport=PHONE)
+    tab = shown.open(PHONE)
     expect_condition(tab, "In sync")
     assert tab.evaluate("document.documentElement.scrollWidth") == PHONE["width"]
     beyond = tab.evaluate(

@@ -3,8 +3,8 @@
 from pathlib import Path
 from time import time
 
-from playwright.sync_api import expect
-from tests.support.browser import needs_browser, opened_browser
+from playwright.sync_api import Browser, expect
+from tests.support.browser import needs_browser
 from tests.support.processes import environment, start
 from tests.support.streams import Source
 
@@ -20,7 +20,11 @@ from dynamirror.views.view import ViewSpec
 
 @needs_browser
 def test_run_shows_the_table_and_the_cache_and_no_buttons(
-    dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path
+    dynamodb: EmbeddedDynamoDB,
+    valkey: EmbeddedValkey,
+    cache: Cache,
+    tmp_path: Path,
+    browser: Browser,
 ) -> None:
     source = Source(dynamodb)
     source.put("1", name={"S": "<i>Ada</i>"})
@@ -36,8 +40,7 @@ def test_run_shows_the_table_and_the_cache_and_no_buttons(
     assert process.stdout
     try:
         line = next(line for line in process.stdout if line.startswith("page: "))
-        with opened_browser() as browser:
-            tab = browser.new_page()
+        with browser.new_page() as tab:
             tab.goto(line.split()[-1])
             word = tab.get_by_test_id("condition")
             expect(tab.locator(".row.same")).to_contain_text("name <i>Ada</i>")

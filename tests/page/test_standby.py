@@ -7,8 +7,8 @@ from urllib.request import urlopen
 from uuid import uuid4
 
 from chaos.replicas import Place, Replica
-from playwright.sync_api import expect
-from tests.support.browser import needs_browser, opened_browser
+from playwright.sync_api import Browser, expect
+from tests.support.browser import needs_browser
 from tests.support.deadlines import wait_until
 from tests.support.processes import environment, invoke, linux_only
 
@@ -30,7 +30,11 @@ def says_that_it_leads(replica: Replica, table: str) -> bool:
 @linux_only
 @needs_browser
 def test_metrics_page_and_status_name_who_leads(
-    dynamodb: EmbeddedDynamoDB, valkey: EmbeddedValkey, cache: Cache, tmp_path: Path
+    dynamodb: EmbeddedDynamoDB,
+    valkey: EmbeddedValkey,
+    cache: Cache,
+    tmp_path: Path,
+    browser: Browser,
 ) -> None:
     name = f"t-{uuid4().hex[:12]}"
     variables = valkey.settings().to_env() | {"AWS_ENDPOINT_URL": dynamodb.endpoint_url}
@@ -40,7 +44,7 @@ def test_metrics_page_and_status_name_who_leads(
         status = json.loads(invoke("status", "--json", env=env).stdout)
         return str((status["leader"] or {}).get("who"))
 
-    with Place(dynamodb, valkey, cache, name) as place, opened_browser() as browser:
+    with Place(dynamodb, valkey, cache, name) as place, browser.new_page() as tab:
         for _ in range(2):
             place.start("--metrics", "0", "--page")
         wait_until(lambda: all(each.url("page: ") for each in place.replicas))
@@ -51,7 +55,6 @@ def test_metrics_page_and_status_name_who_leads(
         assert not says_that_it_leads(other, name)
         who = leader_of_status()
         assert who.endswith(f":{leader.process.pid}")
-        tab = browser.new_page()
         tab.goto(str(other.url("page: ")))
         condition = tab.get_by_test_id("condition")
         expect(condition).to_have_text("Standby")
