@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 
 ORIGINAL = Path(__file__).parents[2] / "examples/original/mirror.toml"
 # More than one request writes, and more than one batch of the stream.
-AIRPORTS = 3_000
+AIRPORTS = 1_500
 SHORT = (
     *("demo", "--no-page", "--json", "--seconds", "1"),
     *("--rate", "200", "--ids", "20", "--seed", "7"),

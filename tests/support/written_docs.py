@@ -104,11 +104,15 @@ def faults(page: str) -> list[str]:
     return found
 
 
+@cache
+def _main() -> Any:
+    return typer.main.get_command(app)
+
+
 def _is_short(span: str) -> bool:
     """Return whether a span is a command without `dynamirror`, as in `verify --repair`."""
     first, _, rest = span.partition(" ")
-    command: Any = typer.main.get_command(app)
-    return first in command.commands and rest.startswith("-")
+    return first in _main().commands and rest.startswith("-")
 
 
 def check_command(words: list[str]) -> list[str]:
@@ -147,7 +151,7 @@ def check_names(words: list[str]) -> list[str]:
 
 
 def _command(words: list[str]) -> tuple[Any, list[str]]:
-    command: Any = typer.main.get_command(app)
+    command = _main()
     while words and words[0] in getattr(command, "commands", {}):
         command, words = command.commands[words[0]], words[1:]
     return command, words
