@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from botocore.loaders import JSONFileLoader
 from hypothesis import HealthCheck, settings
 from tests.support.deadlines import done, settle
 from tests.support.fault_proxy import Proxy
@@ -43,6 +44,10 @@ settings.register_profile(
 # `make test-fast` tries less.
 settings.register_profile("quick", settings.get_profile("steady"), max_examples=20)
 settings.load_profile("steady")
+
+# Each new session of boto3 parses the same megabytes of JSON, which takes longer than many a test.
+_parse = functools.cache(JSONFileLoader().load_file)
+JSONFileLoader.load_file = lambda _self, file_path: _parse(file_path)  # type: ignore[method-assign,assignment]
 
 # Fixtures that start more than one Valkey, DynamoDB or emulated AWS, or that build something.
 _SLOW_FIXTURES = frozenset(

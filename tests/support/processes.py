@@ -8,13 +8,18 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from functools import cache
 from pathlib import Path
 from unittest.mock import patch
 from warnings import catch_warnings
 
 import pytest
+import typer.main
 
 from dynamirror.cli import main
+
+# A process makes its command line once; this one would make it for each command that it runs.
+typer.main.get_command = cache(typer.main.get_command)
 
 PROC = Path("/proc")
 linux_only = pytest.mark.skipif(not (PROC / "self/stat").exists(), reason="needs /proc")
@@ -81,7 +86,6 @@ def run(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[
 def invoke(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     """Run `dynamirror` to its end within this process, which saves half a second of imports."""
     output, errors = io.StringIO(), io.StringIO()
-    gc.freeze()  # the collection below leaves out what was there before
     with (
         patch.dict(os.environ, env, clear=True),
         patch.object(sys, "argv", ["dynamirror", *arguments]),
@@ -89,6 +93,7 @@ def invoke(*arguments: str, env: Mapping[str, str]) -> subprocess.CompletedProce
         redirect_stderr(errors),
         catch_warnings(action="ignore", category=ResourceWarning),
     ):
+        gc.freeze()  # to look through no object that was there before
         try:
             with pytest.raises(SystemExit) as ended:
                 main()
