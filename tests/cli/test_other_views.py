@@ -101,7 +101,7 @@ def test_a_command_that_writes_refuses_other_views_and_names_the_mirrors(mirror:
 
 def test_verify_without_repair_compares_and_names_the_mirrors_views(mirror: Mirror) -> None:
     done = invoke("verify", "--settle", "0", env=mirror.env)
-    assert done.stdout.startswith("1 items, 0 entries: 1 missing")
+    assert done.stdout.startswith("1 item, 0 entries: 1 missing")
     assert done.stderr.startswith(f"note: the mirror of table {mirror.table} was written in")
     assert NAMES in done.stderr
 

@@ -79,7 +79,7 @@ def test_what_a_rebuild_put_into_quarantine_counts_in_the_report(place: Place) -
     views = bind_views(load_views(str(config)), Schema(place.source.name, ("id",), ("S",)))
     record_gap(place.cache, views, stream=place.source.arn, at=1, reason="a test")
     filled = invoke("backfill", "--config", str(config), env=place.env)
-    assert "1 items could not become entries" in filled.stdout
+    assert "1 item could not become entries" in filled.stdout
     start_late = ("--latest", "--no-auto-rebuild")
     with place.running("--json", "--config", str(config), *start_late) as process:
         assert process.stdout

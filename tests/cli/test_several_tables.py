@@ -129,8 +129,8 @@ def test_json_has_a_line_for_each_table_and_the_exit_status_is_the_worst(
     assert status == 1
     assert [json.loads(line)["differences"] for line in output] == [1, 0]
     status, output, _errors = command("verify", "--settle", "0")
-    assert [line.partition(",")[0] for line in output if "items" in line] == [
-        f"table {table}: 1 items" for table in place.tables
+    assert [line.partition(",")[0] for line in output if "item" in line] == [
+        f"table {table}: 1 item" for table in place.tables
     ]
 
 

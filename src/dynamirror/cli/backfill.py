@@ -11,6 +11,7 @@ from dynamirror.cli.notes import note_time
 from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
 from dynamirror.cli.table_mirror import TableMirror, work_on
+from dynamirror.counted import counted
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.operations.messages import Status, StatusRequest
 from dynamirror.operations.remote import Operator
@@ -127,14 +128,14 @@ def _fields(operations: Operations, result: BackfillProgress) -> dict[str, Any]:
 
 def _print_summary(summary: dict[str, Any]) -> None:
     typer.echo(
-        f"table {summary['table']}: {summary.get('items', 0):,} items read, "
-        f"{summary.get('applied', 0):,} entries applied, {summary.get('stale', 0):,} stale, "
-        f"{summary.get('left_over', 0):,} orphaned and deleted, "
+        f"table {summary['table']}: {counted(summary.get('items', 0), 'items')} read, "
+        f"{counted(summary.get('applied', 0), 'entries')} applied, "
+        f"{summary.get('stale', 0):,} stale, {summary.get('left_over', 0):,} orphaned and deleted, "
         f"in {summary['seconds']:.1f} s"
     )
     if summary.get("quarantined"):
         typer.echo(
-            f"{summary['quarantined']:,} items could not become entries; "
+            f"{counted(summary['quarantined'], 'items')} could not become entries; "
             f"`dynamirror quarantine --table {summary['table']}` shows why"
         )
     for view in summary.get("unswept", ()):

@@ -14,6 +14,7 @@ from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import print_json
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import TableMirror, work_on
+from dynamirror.counted import counted
 from dynamirror.errors import OptionError
 from dynamirror.operations.messages import (
     Quarantine,
@@ -57,7 +58,7 @@ def quarantine(
             if as_json:
                 print_json({"table": listing.table, "discarded": listing.discarded})
             else:
-                typer.echo(f"{listing.discarded} items discarded")
+                typer.echo(f"{counted(listing.discarded, 'items')} discarded")
             return 0
         _print_listing(listing, as_json=as_json)
         return int(bool(listing.items or listing.overflow))
@@ -71,7 +72,7 @@ def _print_listing(listing: Quarantine, *, as_json: bool) -> None:
         print_json(fields | ({"more": listing.more} if listing.more else {}))
         return
     count = len(listing.items) + listing.more
-    typer.echo(f"{count} items of table {listing.table} in quarantine")
+    typer.echo(f"{counted(count, 'items')} of table {listing.table} in quarantine")
     if listing.items:
         _print_items(listing.items)
     if listing.more:
@@ -146,7 +147,7 @@ def _fields(result: Redrive) -> dict[str, Any]:
 
 def _print_result(result: Redrive) -> None:
     typer.echo(
-        f"{result.healed} items of table {result.table} healed, "
+        f"{counted(result.healed, 'items')} of table {result.table} healed, "
         f"{len(result.left) + result.more} left in quarantine"
     )
     for left in result.left:

@@ -12,6 +12,7 @@ import typer
 from dynamirror.cli.output import fitted, print_json
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import named
+from dynamirror.counted import counted
 from dynamirror.inspection.report import summary
 from dynamirror.runner.event_source_mapping import DeliveryCounts
 from dynamirror.views.batch_result import BatchResult, Tally
@@ -76,7 +77,7 @@ class RunOutput:
                     line["inspection"] = inspected.to_json()
                 print_json(line)
                 return
-            figures = (_counted(number, name) for name, number in totals.items() if number)
+            figures = (counted(number, name) for name, number in totals.items() if number)
             words = ", ".join(figures) or "nothing yet"
             prefix = f"table {table}: " if self._is_of_several else ""
             if summarized is not None:
@@ -86,16 +87,3 @@ class RunOutput:
     @property
     def _is_of_several(self) -> bool:
         return len(self.tallies) > 1
-
-
-# The counts whose names are nouns.
-_SINGULARS = {
-    "records": "record",
-    "invocations": "invocation",
-    "retries": "retry",
-    "gaps": "gap",
-}
-
-
-def _counted(number: int, name: str) -> str:
-    return f"{number:,} {_SINGULARS.get(name, name) if number == 1 else name}"

@@ -13,6 +13,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from dynamirror.cli.printable import printable
+from dynamirror.counted import counted
 from dynamirror.demo.demo import Demo
 from dynamirror.demo.demos import Demos
 from dynamirror.demo.totals import Totals
@@ -115,8 +116,8 @@ def summary_panel(summary: dict[str, Any], inspection: Tally, *, width: int) -> 
     cache = ["applied", "coalesced", "stale", *unusual]
     table = [*(["loaded"] if summary["loaded"] else []), "written"]
     rows = [
-        ("table", [*_counts(summary, table), f"{summary['items']:,} items now"]),
-        ("cache", [*_counts(summary, cache), f"{summary['entries']:,} entries now"]),
+        ("table", [*_counts(summary, table), counted(summary["items"], "items") + " now"]),
+        ("cache", [*_counts(summary, cache), counted(summary["entries"], "entries") + " now"]),
         ("lag", [f"p50 {_ms(lag['p50'])}", f"p99 {_ms(lag['p99'])}", "from write to cache"]),
         ("measured", [headline(inspection), *_shares(inspection)]),
         ("compared", [f"all of it: {differences_text(differences)}"]),
@@ -209,7 +210,7 @@ class _ScreenHandler(logging.Handler):
 
 def differences_text(number: int) -> str:
     """Return a number of differences in English."""
-    return "1 difference" if number == 1 else f"{number:,} differences"
+    return counted(number, "differences")
 
 
 def _line(totals: Totals) -> str:

@@ -23,6 +23,7 @@ from dynamirror.cli.table_mirror import (
     print_json_of,
     work_on,
 )
+from dynamirror.counted import counted
 from dynamirror.errors import ConfigError, DynamirrorError
 from dynamirror.inspection import report
 from dynamirror.inspection.tally import Tally
@@ -168,7 +169,7 @@ def lines(state: Status) -> Iterator[str]:
     if state.inspection is not None:
         yield from _inspection(state.inspection)
     overflow = f", and {state.overflow} times one was not listed" if state.overflow else ""
-    yield f"  quarantine  {state.quarantined:,} items{overflow}"
+    yield f"  quarantine  {counted(state.quarantined, 'items')}{overflow}"
     yield f"  eviction    {state.eviction or 'unknown'}"
     for warning in state.warnings:
         yield f"  warning     {warning}"
@@ -190,12 +191,13 @@ def _rebuild(state: Status) -> Iterator[str]:
     yield (
         f"  rebuild     begun {state.rebuild.begun}, "
         f"{f'finished {finished}' if finished else 'not finished'}: "
-        f"{_parts(progress)}{progress.items:,} items read, {progress.applied:,} entries applied"
+        f"{_parts(progress)}{counted(progress.items, 'items')} read, "
+        f"{counted(progress.applied, 'entries')} applied"
     )
     if swept is not None and progress.done:
         yield (
             f"  sweep       {'finished' if swept.done else 'not finished'}: "
-            f"{_parts(swept)}{swept.entries:,} entries seen, "
+            f"{_parts(swept)}{counted(swept.entries, 'entries')} seen, "
             f"{swept.deleted:,} orphaned and deleted"
         )
 
@@ -234,8 +236,8 @@ def _audit(state: Status) -> str:
     if comparison is None:
         return f"{part}: not compared, because the mirror was incomplete"
     return (
-        f"{part}: {comparison.items:,} items, {comparison.differences:,} differences, "
-        f"{comparison.repaired:,} repaired"
+        f"{part}: {counted(comparison.items, 'items')}, "
+        f"{counted(comparison.differences, 'differences')}, {comparison.repaired:,} repaired"
     )
 
 

@@ -14,6 +14,7 @@ from dynamirror.cli.option_groups import with_option_groups
 from dynamirror.cli.output import fitted
 from dynamirror.cli.printable import printable
 from dynamirror.cli.table_mirror import TableMirror, prefix, print_json_of, work_on
+from dynamirror.counted import counted
 from dynamirror.dynamodb.scan import MOST_SEGMENTS
 from dynamirror.errors import ConfigError, OptionError
 from dynamirror.operations.messages import Status, StatusRequest, VerifyRequest
@@ -136,8 +137,9 @@ def _verify_remotely(
 def _print_comparison(result: Comparison) -> None:
     in_flight = f", {result.in_flight:,} kept changing" if result.in_flight else ""
     found = (
-        f"{result.items:,} items, {result.entries:,} entries: {result.missing:,} missing, "
-        f"{result.different:,} different, {result.orphaned:,} orphaned{in_flight}"
+        f"{counted(result.items, 'items')}, {counted(result.entries, 'entries')}: "
+        f"{result.missing:,} missing, {result.different:,} different, "
+        f"{result.orphaned:,} orphaned{in_flight}"
     )
     typer.echo(fitted(found))
     if result.repaired:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from dynamirror.counted import counted
 from dynamirror.demo.dataset import load_dataset
 from dynamirror.demo.example import Example, expiry_attributes, load_example, table_of
 from dynamirror.settings import load_tables, load_views
@@ -70,8 +71,7 @@ def read_contents(
             return Contents(specs, table_of(view, ()).schema, [])
         return Contents(specs, example.schema, example.items, example)
     dataset = load_dataset(load, table_of(view, load_tables(view)).schema, key)
-    count = "1 item" if len(dataset.items) == 1 else f"{len(dataset.items):,} items"
-    loaded = f"{load}: {count}, the key is {dataset.key}"
+    loaded = f"{load}: {counted(len(dataset.items), 'items')}, the key is {dataset.key}"
     example = None
     if view is not None or dataset.schema.keys != ("id",):
         step = max(1, len(dataset.items) // ids)

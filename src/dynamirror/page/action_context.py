@@ -55,8 +55,3 @@ class ActionContext:
                 )
             if self.halt.wait(0.02):
                 raise DynamirrorError(f"the demo ended before the mirror had {achievement}")
-
-
-def count_entries(number: int) -> str:
-    """Return a number of entries in words."""
-    return "1 entry" if number == 1 else f"{number:,} entries"

@@ -1,5 +1,6 @@
 """Derive a mirror's condition from an observation."""
 
+from dynamirror.counted import counted
 from dynamirror.page.state import Condition, Observation
 
 # Lag of a mirror that still counts as in sync, in seconds: records arrive in batches.
@@ -37,8 +38,11 @@ def _running_condition(behind: float | None, observation: Observation) -> tuple[
         reason = _sentence(observation.reason)
         return Condition.INCOMPLETE, f"{reason} A rebuild makes the mirror complete."
     if wrong:
-        entries = "1 entry differs" if wrong == 1 else f"{wrong} entries differ"
-        return Condition.DIFFERS, f"{entries} from the table, and no change is on its way."
+        verb = "differs" if wrong == 1 else "differ"
+        return (
+            Condition.DIFFERS,
+            f"{counted(wrong, 'entries')} {verb} from the table, and no change is on its way.",
+        )
     if observation.doubt:
         return Condition.DOUBTFUL, _sentence(observation.doubt)
     if behind is None or behind > IN_SYNC_SECONDS:

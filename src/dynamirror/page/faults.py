@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import Final
 
+from dynamirror.counted import counted
 from dynamirror.dynamodb.client import aws_errors
 from dynamirror.dynamodb.stream_reader import Record
 from dynamirror.errors import DynamirrorError
-from dynamirror.page.action_context import ActionContext, count_entries
+from dynamirror.page.action_context import ActionContext
 from dynamirror.page.fragile_item import make_fragile_item
 from dynamirror.page.repairs import rebuild
 from dynamirror.recovery.cache_scan import entries_of
@@ -58,7 +59,7 @@ def hang_cache(context: ActionContext) -> None:
     applied, delay = demo.totals.applied - before, monotonic() - begin - HANG_SECONDS
     log.add_event(
         f"The cache answered again. {delay:.1f} s later, all changes were applied: "
-        f"{count_entries(applied)}, none lost.",
+        f"{counted(applied, 'entries')}, none lost.",
         good=True,
     )
 
@@ -90,7 +91,7 @@ def flush_cache(context: ActionContext) -> None:
     lost = len({entry.key for view in demo.views for entry in entries_of(demo.cache, view)})
     demo.cache.broadcast(b"FLUSHALL")
     context.log.add_event(
-        f"Flushed the cache: {count_entries(lost)} and the completeness marker are gone."
+        f"Flushed the cache: {counted(lost, 'entries')} and the completeness marker are gone."
     )
     rebuild(context)
 

@@ -2,6 +2,7 @@
 
 from nicegui import ui
 
+from dynamirror.counted import counted
 from dynamirror.page.parts import card, text
 from dynamirror.page.state import RebuildRow
 from dynamirror.recovery.rebuild_state import TotalProgress
@@ -34,8 +35,8 @@ class RebuildCard:
 def rebuild_text(rebuild: RebuildRow) -> str:
     """Return a rebuild in a sentence."""
     loaded, swept = rebuild.loaded, rebuild.swept
-    items = f"{loaded.items:,} items read"
-    seen = f"{swept.entries:,} entries seen, {swept.deleted:,} orphaned and deleted"
+    items = f"{counted(loaded.items, 'items')} read"
+    seen = f"{counted(swept.entries, 'entries')} seen, {swept.deleted:,} orphaned and deleted"
     if rebuild.finished:
         return f"Finished {rebuild.finished}: {items}, {seen}."
     if loaded.done:

@@ -2,9 +2,10 @@
 
 from time import monotonic
 
+from dynamirror.counted import counted
 from dynamirror.dynamodb.items import SnapshotReader
 from dynamirror.dynamodb.scan import Scan
-from dynamirror.page.action_context import ActionContext, count_entries
+from dynamirror.page.action_context import ActionContext
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.verify import Verification
 from dynamirror.runner.healer import Healer
@@ -22,7 +23,8 @@ def start_replicator(context: ActionContext) -> None:
     context.wait_for_delivery(begin)
     applied, took = demo.totals.applied - before, monotonic() - begin
     context.log.add_event(
-        f"Started: all waiting changes were applied, {count_entries(applied)} in {took:.1f} s.",
+        f"Started: all waiting changes were applied, "
+        f"{counted(applied, 'entries')} in {took:.1f} s.",
         good=True,
     )
 
@@ -65,9 +67,11 @@ def repair(context: ActionContext) -> None:
     ).run()
     differences = "nothing differed"
     if result.differences:
-        differences = f"{count_entries(result.differences)} differed, {result.repaired:,} repaired"
+        differences = (
+            f"{counted(result.differences, 'entries')} differed, {result.repaired:,} repaired"
+        )
     context.log.add_event(
-        f"Compared {result.items:,} items with {result.entries:,} entries in "
+        f"Compared {counted(result.items, 'items')} with {counted(result.entries, 'entries')} in "
         f"{monotonic() - begin:.1f} s: {differences}.",
         good=True,
     )

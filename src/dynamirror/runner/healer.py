@@ -14,6 +14,7 @@ from dynamirror.cache.doubt import (
     noted_evictions,
 )
 from dynamirror.cache.eviction import read_memory
+from dynamirror.counted import counted
 from dynamirror.dynamodb.scan import Rate
 from dynamirror.errors import CacheError, ConfigError, SourceError
 from dynamirror.recovery.backfill import Backfill, BackfillProgress
@@ -188,14 +189,10 @@ class Healer(StoppableThread):
         if done is not None:
             self.complete, self._notified = True, None
             quarantined = done.progress.quarantined
-            parked = f", {_counted(quarantined, 'item', 'items')} quarantined" * bool(quarantined)
+            parked = f", {counted(quarantined, 'items')} quarantined" * bool(quarantined)
             self._notify(
-                f"the mirror is complete: {_counted(done.progress.items, 'item', 'items')} read, "
-                f"{_counted(done.progress.applied, 'entry', 'entries')} applied, "
-                f"{_counted(done.swept.deleted, 'orphaned entry', 'orphaned entries')} deleted"
+                f"the mirror is complete: {counted(done.progress.items, 'items')} read, "
+                f"{counted(done.progress.applied, 'entries')} applied, "
+                f"{counted(done.swept.deleted, 'orphaned entries')} deleted"
                 f"{parked}"
             )
-
-
-def _counted(number: int, singular: str, plural: str) -> str:
-    return f"{number:,} {singular if number == 1 else plural}"

@@ -103,7 +103,7 @@ def test_redrive_heals_and_tells_what_is_left(commands: Commands, mirrored: Any)
 
 def test_redrive_waits_until_no_item_is_too_fresh(commands: Commands, mirrored: Any) -> None:
     mirrored.deliver(mirrored.poison("1", age=0))
-    assert "1 items" in commands.redrive()
+    assert "1 item of" in commands.redrive()
     assert mirrored.compare().differences == 0
 
 
@@ -138,7 +138,7 @@ def _readers(mirrored: Any) -> set[bytes]:
 
 def test_an_item_can_be_discarded(commands: Commands, mirrored: Any) -> None:
     mirrored.deliver(*(mirrored.poison(str(number)) for number in range(3)))
-    assert commands.quarantine("--discard", '{"id":{"S":"1"}}') == "1 items discarded\n"
+    assert commands.quarantine("--discard", '{"id":{"S":"1"}}') == "1 item discarded\n"
     assert [item.name for item in mirrored.read_quarantine()] == [
         '{"id":{"S":"0"}}',
         '{"id":{"S":"2"}}',
