@@ -15,9 +15,9 @@ from dynamirror.views.batch_result import Tally
 from dynamirror.views.view import ViewSpec
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Run one Chromium for all tests."""
+    """Run one Chromium for the tests of a module: beside it, nothing may run an event loop."""
     with opened_browser() as browser:
         yield browser
 
