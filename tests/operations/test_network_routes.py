@@ -8,7 +8,7 @@ import pytest
 
 from dynamirror.emulators.ministack import start_ministack
 from dynamirror.emulators.process import HOST
-from dynamirror.operations.network_routes import missing_routes, read_routes
+from dynamirror.operations.network_routes import missing_routes, read_routes, subnets_of_cdk
 
 REGION = "eu-west-1"
 SUBNETS = ("subnet-a", "subnet-b")
@@ -111,6 +111,24 @@ def test_a_secret_needs_a_way_of_its_own() -> None:
     assert SECRETS in sentence
     endpoints.append(interface(SECRETS))
     assert missing_routes(SUBNETS, tables, endpoints, region=REGION, uses_secret=True) == []
+
+
+def test_without_a_choice_the_private_subnets_are_used_and_else_the_isolated_ones() -> None:
+    """Those of databases, which have no way out, must not be checked where CDK passes them over."""
+    names = ("public", "open", "nat", "transit", "isolated")
+    subnets: list[dict[str, Any]] = [{"SubnetId": name} for name in names]
+    subnets[0]["MapPublicIpOnLaunch"] = True
+    tables = [
+        table("rtb-1", "nat", NatGatewayId="nat-1"),
+        table("rtb-2", "transit", TransitGatewayId="tgw-1"),
+        table("rtb-3", "public", "open", GatewayId="igw-1"),
+        table("rtb-0", main=True),
+    ]
+    assert subnets_of_cdk(subnets, tables) == ["nat", "transit"]
+    assert subnets_of_cdk([subnets[0], subnets[4]], tables) == ["isolated"]
+    assert subnets_of_cdk(subnets[:2], tables) == []
+    subnets[4]["Tags"] = [{"Key": "aws-cdk:subnet-type", "Value": "Private"}]
+    assert subnets_of_cdk(subnets, tables) == ["nat", "transit", "isolated"]
 
 
 @pytest.fixture(scope="module")

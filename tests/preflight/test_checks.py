@@ -281,6 +281,29 @@ def test_the_routes_of_an_existing_vpc_are_checked(account: EmulatedAccount) -> 
     assert account.report(deployment).exit_status == 0
 
 
+def test_without_subnet_ids_the_routes_of_the_private_subnets_are_checked(
+    account: EmulatedAccount,
+) -> None:
+    """CDK passes over isolated subnets beside them, as those of databases."""
+    ec2 = account.client("ec2")
+    vpc = ec2.create_vpc(CidrBlock="10.8.0.0/16")["Vpc"]["VpcId"]
+    private, _databases = (
+        ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.8.{number}.0/24")["Subnet"]["SubnetId"]
+        for number in (1, 2)
+    )
+    deployment = account.deployment(account.table({"id": "S"}), "id", vpcId=vpc)
+    assert only(account.report(deployment), "wrong").what == "routes"
+    routes = ec2.create_route_table(VpcId=vpc)["RouteTable"]["RouteTableId"]
+    ec2.associate_route_table(RouteTableId=routes, SubnetId=private)
+    ec2.create_route(
+        RouteTableId=routes, DestinationCidrBlock="0.0.0.0/0", NatGatewayId="nat-0a1b2c3d"
+    )
+    report = account.report(deployment)
+    assert report.exit_status == 0, report.wrong
+    (subnets,) = [check.sentence for check in report.checks if check.what == "subnets"]
+    assert subnets == private
+
+
 def intercepted(
     account: EmulatedAccount, operation: str, answer: Any, table: str, **options: str
 ) -> Report:

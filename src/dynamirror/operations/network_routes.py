@@ -61,6 +61,42 @@ def missing_routes(
     return sentences
 
 
+def subnets_of_cdk(
+    subnets: Iterable[Mapping[str, Any]], route_tables: Iterable[Mapping[str, Any]]
+) -> list[str]:
+    """Return the subnets that the stack uses if none are named, as CDK looks them up.
+
+    They are the private ones, or else the isolated ones.
+    https://github.com/aws/aws-cdk-cli/blob/main/packages/%40aws-cdk/toolkit-lib/lib/context-providers/vpcs.ts
+
+    Args:
+        subnets: those of the VPC, as EC2's DescribeSubnets answers.
+        route_tables: those of the VPC, as EC2's DescribeRouteTables answers.
+    """
+    tables = tuple(route_tables)
+    kinds: dict[str, list[str]] = {}
+    for subnet in subnets:
+        kinds.setdefault(_kind_of_cdk(subnet, tables), []).append(subnet["SubnetId"])
+    return kinds.get("Private") or kinds.get("Isolated") or []
+
+
+def _kind_of_cdk(subnet: Mapping[str, Any], tables: Iterable[Mapping[str, Any]]) -> str:
+    for tag in subnet.get("Tags", ()):
+        if tag["Key"] == "aws-cdk:subnet-type":
+            return str(tag["Value"])
+    routes = (_table_of(subnet["SubnetId"], tables) or {}).get("Routes", ())
+    if subnet.get("MapPublicIpOnLaunch") or any(
+        str(route.get("GatewayId", "")).startswith("igw-") for route in routes
+    ):
+        return "Public"
+    has_way = any(
+        route.get("DestinationCidrBlock") == _ANYWHERE[0]
+        and (route.get("NatGatewayId") or route.get("TransitGatewayId"))
+        for route in routes
+    )
+    return "Private" if has_way else "Isolated"
+
+
 def read_routes(ec2: Any, vpc_id: str) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the route tables and the endpoints of a VPC.
 

@@ -6,7 +6,7 @@ from typing import Any
 from dynamirror.deployment.file import Deployment
 from dynamirror.dynamodb.client import aws_errors
 from dynamirror.errors import SourceError
-from dynamirror.operations.network_routes import missing_routes, read_routes
+from dynamirror.operations.network_routes import missing_routes, read_routes, subnets_of_cdk
 from dynamirror.preflight.account import Account, MissingError, unanswered
 from dynamirror.preflight.report import Check, Place
 
@@ -22,7 +22,7 @@ def check_network(account: Account, deployment: Deployment) -> Iterator[Check]:
         with aws_errors("ec2:describe_route_tables"):
             tables, endpoints = read_routes(account.client("ec2"), section.vpc_id)
     except MissingError:
-        subnets = {}
+        subnets = []
     except SourceError as error:
         yield unanswered(place, "routes", error)
         return
@@ -33,18 +33,22 @@ def check_network(account: Account, deployment: Deployment) -> Iterator[Check]:
             "correct network.vpc_id",
         )
         return
-    if strange := [subnet for subnet in section.subnet_ids if subnet not in subnets]:
+    own = {subnet["SubnetId"] for subnet in subnets}
+    if strange := [subnet for subnet in section.subnet_ids if subnet not in own]:
         yield place.wrong(
             "subnets", f"{', '.join(strange)} are not its own", "correct network.subnet_ids"
         )
         return
-    yield place.ok("subnets", ", ".join(section.subnet_ids) or "CDK looks them up")
+    chosen = section.subnet_ids or subnets_of_cdk(subnets, tables)
+    if not chosen:
+        yield place.wrong(
+            "subnets",
+            "all are public, and the functions have no public addresses",
+            "add a private subnet in each zone, or set network.subnet_ids",
+        )
+        return
+    yield place.ok("subnets", ", ".join(chosen))
     existing = deployment.cache.existing
-    chosen = (
-        section.subnet_ids
-        or [subnet for subnet, public in subnets.items() if not public]
-        or [*subnets]
-    )
     missing = missing_routes(
         chosen,
         tables,
@@ -59,8 +63,8 @@ def check_network(account: Account, deployment: Deployment) -> Iterator[Check]:
         yield place.ok("routes", "they lead to what the functions need")
 
 
-def _subnets(account: Account, vpc_id: str) -> dict[str, bool]:
-    """Return the subnets of a VPC, and whether each gives public addresses."""
+def _subnets(account: Account, vpc_id: str) -> list[dict[str, Any]]:
+    """Return the subnets of a VPC, as EC2 describes them."""
     filters: list[dict[str, Any]] = [{"Name": "vpc-id", "Values": [vpc_id]}]
-    found = account.ask("ec2", "describe_subnets", Filters=filters)["Subnets"]
-    return {subnet["SubnetId"]: bool(subnet.get("MapPublicIpOnLaunch")) for subnet in found}
+    found: list[dict[str, Any]] = account.ask("ec2", "describe_subnets", Filters=filters)["Subnets"]
+    return found
