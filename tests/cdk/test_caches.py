@@ -292,8 +292,10 @@ def test_the_endpoint_of_a_new_vpc_leads_to_the_mirrored_tables_only(stack: Stac
     users = dynamodb.Table.from_table_arn(stack, "Users", TABLE_ARN.replace("orders", "users"))
     network.limit_dynamodb([orders, users], written=[users])
     (endpoint,) = resources(Template.from_stack(stack), "AWS::EC2::VPCEndpoint")
-    reads, writes = endpoint["PolicyDocument"]["Statement"]
+    reads, queries, writes = endpoint["PolicyDocument"]["Statement"]
     assert reads["Resource"] == [orders.table_arn, users.table_arn]
+    assert queries["Action"] == "dynamodb:Query"
+    assert queries["Resource"] == [f"{arn}/index/*" for arn in reads["Resource"]]
     assert writes["Action"] == "dynamodb:PutItem"
     assert writes["Resource"] == users.table_arn
     assert not any("*" in action for action in reads["Action"])

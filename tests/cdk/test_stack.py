@@ -11,11 +11,13 @@ from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk.assertions import Match, Template
 from cdk_nag import AwsSolutionsChecks
+from tests.support.aws_rights import CALLS
 from tests.support.templates import (
     EXISTING,
     STREAM_ARN,
     TABLE_ARN,
     Synth,
+    allowed_actions,
     as_list,
     functions,
     make_stack,
@@ -175,11 +177,28 @@ def test_each_function_connects_as_its_own_user_and_may_be_no_other(template: Te
             assert (f":user:{user['UserName']}" in allowed) == (user is users[role])
 
 
+def test_the_replicator_may_read_the_stream_and_not_the_table(template: Template) -> None:
+    allowed = {
+        action: resources
+        for action, resources in allowed_actions(template, "MirrorRole").items()
+        if action.startswith("dynamodb:")
+    }
+    stream = {f"dynamodb:{call}" for call in ("DescribeStream", "GetRecords", "GetShardIterator")}
+    assert set(allowed) == CALLS["replicator"] | stream | {"dynamodb:ListStreams"}
+    assert {resource["Fn::GetAtt"][1] for action in stream for resource in allowed[action]} == {
+        "StreamArn"
+    }
+
+
 def test_the_gateway_endpoint_leads_to_the_mirrored_table_only(template: Template) -> None:
     (endpoint,) = resources(template, "AWS::EC2::VPCEndpoint")
     (table_id,) = template.find_resources("AWS::DynamoDB::Table")
+    arn = {"Fn::GetAtt": [table_id, "Arn"]}
+    of_indexes = {"Fn::Join": ["", [arn, "/index/*"]]}
     for statement in endpoint["PolicyDocument"]["Statement"]:
-        assert statement["Resource"] == {"Fn::GetAtt": [table_id, "Arn"]}
+        # Where the cache cannot answer, an application queries an index of the table itself.
+        asks_indexes = statement["Action"] == "dynamodb:Query"
+        assert statement["Resource"] == (of_indexes if asks_indexes else arn)
         assert not any("*" in action for action in as_list(statement["Action"]))
 
 

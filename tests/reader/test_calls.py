@@ -105,7 +105,7 @@ def test_the_policy_for_applications_grants_what_a_reader_calls_and_nothing_else
         for text in re.findall(r"```json\n(.*?)```", SECURITY.read_text("utf-8"), re.DOTALL)
         if "dynamodb:GetItem" in text
     ]
-    table, describe, connect = block["Statement"]
+    table, indexes, describe, connect = block["Statement"]
     assert block["Version"] == "2012-10-17"
     assert {one["Effect"] for one in block["Statement"]} == {"Allow"}
     read_all(world, world.reader(client=client, aws=None))
@@ -115,6 +115,10 @@ def test_the_policy_for_applications_grants_what_a_reader_calls_and_nothing_else
     assert [describe["Action"]] == [f"dynamodb:{name}" for name in calls]
     assert table["Resource"] == describe["Resource"]
     assert re.fullmatch(r"arn:aws:dynamodb:\w+:\w+:table/\w+", table["Resource"])
+    assert (indexes["Action"], indexes["Resource"]) == (
+        "dynamodb:Query",
+        f"{table['Resource']}/index/*",
+    )
     assert connect["Action"] == "elasticache:Connect"
     assert [arn.split(":")[5] for arn in connect["Resource"]] == ["serverlesscache", "user"]
 

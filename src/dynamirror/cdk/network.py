@@ -86,22 +86,27 @@ class Network(Construct):
     ) -> None:
         """Limit the gateway endpoint of a new VPC to the mirrored tables.
 
-        An existing VPC stays as it is, because its endpoint serves others, too.
+        Applications in that VPC query the indexes of a table where the cache cannot answer. An
+        existing VPC stays as it is, because its endpoint serves others, too.
 
         Args:
-            tables: tables that may be read.
+            tables: tables that may be read, with their indexes.
             written: tables to which the canary may write.
         """
         if self.dynamodb_endpoint is None:
             return
-        rights = {_READS: tables, ("PutItem",): written}
-        for actions, allowed in rights.items():
-            if allowed:
+        rights = {
+            _READS: [table.table_arn for table in tables],
+            ("Query",): [f"{table.table_arn}/index/*" for table in tables],
+            ("PutItem",): [table.table_arn for table in written],
+        }
+        for actions, resources in rights.items():
+            if resources:
                 self.dynamodb_endpoint.add_to_policy(
                     iam.PolicyStatement(
                         principals=[iam.AnyPrincipal()],
                         actions=[f"dynamodb:{action}" for action in actions],
-                        resources=[table.table_arn for table in allowed],
+                        resources=resources,
                     )
                 )
 
