@@ -69,7 +69,7 @@ class Leases:
         Raises:
             CacheError: the cache cannot be read.
         """
-        return _decoded(self._cache.call(self._key, b"GET", self._key.encode()), self._key)
+        return _stored(self._cache, self._key)
 
     def take(self, token: str) -> Lease | None:
         """Take or renew the lease unless another holds it; return it as it is stored now.
@@ -107,9 +107,12 @@ def read_lease(cache: Cache, table: str) -> Lease | None:
     Raises:
         CacheError: the cache cannot be read.
     """
-    key = lease_key(table)
-    lease = _decoded(cache.call(key, b"GET", key.encode()), key)
+    lease = _stored(cache, lease_key(table))
     return lease if lease is not None and lease.is_held else None
+
+
+def _stored(cache: Cache, key: str) -> Lease | None:
+    return _decoded(cache.call(key, b"GET", key.encode()), key)
 
 
 def _decoded(text: bytes | None, key: str) -> Lease | None:
