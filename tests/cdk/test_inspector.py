@@ -9,6 +9,7 @@ from aws_cdk.assertions import Template
 from cdk_nag import AwsSolutionsChecks
 from cfnlint import api as cfnlint
 from cfnlint.config import ManualArgs
+from tests.support.aws_rights import CALLS
 from tests.support.templates import (
     EXISTING,
     KEY_ARN,
@@ -108,7 +109,8 @@ def test_both_queues_are_encrypted_and_refuse_what_is_not_tls(inspected: Templat
 def test_neither_function_may_write_to_table_or_cache(inspected: Template) -> None:
     judge = allowed_actions(inspected, "InspectorJudgeRole")
     assert {action for action in judge if action.startswith(("dynamodb:", "sqs:", "kms:"))} == {
-        *("dynamodb:GetItem", "kms:Decrypt")
+        *CALLS["judge"],
+        "kms:Decrypt",
     }
     users = [str(arn) for arn in judge["elasticache:Connect"]]
     assert len([arn for arn in users if ":user:inspector-" in arn]) == 1

@@ -11,6 +11,7 @@ from cdk_nag import AwsSolutionsChecks
 from statelint.config import Config
 from statelint.linter import Linter
 from statelint.problem import ProblemType
+from tests.support.aws_rights import CALLS
 from tests.support.templates import (
     EXISTING,
     KEY_ARN,
@@ -35,7 +36,6 @@ from dynamirror.cdk import (
 
 # BackoffRate may be a whole number, https://states-language.net/#retrying-after-error.
 LINT = Config(ignored_problem_types={ProblemType.FLOAT})
-READS = {f"dynamodb:{name}" for name in ("DescribeTable", "Scan", "GetItem", "BatchGetItem")}
 OURS = [f"dynamirror.functions.{name}.handler" for name in ("auditor", "operator", "worker")]
 
 
@@ -168,14 +168,17 @@ def test_logs_of_state_machines_contain_no_data(template: Template) -> None:
         assert (logging["Level"], logging["IncludeExecutionData"]) == ("ALL", False)
 
 
-@pytest.mark.parametrize("role", ["Operator", "Worker", "RecoveryAuditor"])
+@pytest.mark.parametrize(
+    ("role", "name"),
+    [("Operator", "operator"), ("Worker", "worker"), ("RecoveryAuditor", "auditor")],
+)
 def test_a_function_may_only_read_the_table_and_connect_to_the_cache(
-    template: Template, role: str
+    template: Template, role: str, name: str
 ) -> None:
     allowed = allowed_actions(template, f"{role}Role")
     network = {action for action in allowed if action.startswith("ec2:")}
     logs = {"logs:CreateLogStream", "logs:PutLogEvents"}
-    assert set(allowed) - network - logs == READS | {"elasticache:Connect"}
+    assert set(allowed) - network - logs == CALLS[name] | {"elasticache:Connect"}
     assert all("*" not in json.dumps(allowed[action]) for action in set(allowed) - network)
 
 

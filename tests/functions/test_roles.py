@@ -13,6 +13,8 @@ from uuid import uuid4
 
 import msgspec
 import pytest
+from botocore.client import BaseClient
+from tests.support.aws_rights import CALLS
 from tests.support.builders import Time, record
 from tests.support.deadlines import wait_until
 from tests.support.following import Following
@@ -62,6 +64,14 @@ DISTURBED = 5
 # A cache that is no cluster, and a slot of very many keys, are scanned
 # (tests/faults/test_slot_scanning.py).
 RARE = {"asking", "scan"}
+FUNCTIONS = {
+    "replicator": replicator,
+    "operator": operator,
+    "worker": worker,
+    "auditor": auditor,
+    "canary": canary,
+    "judge": judge,
+}
 # Ours, and what needs no grant.
 UNCOUNTED = {"acl|log", "auth", "config|resetstat"}
 
@@ -87,6 +97,9 @@ class Roles:
     ) -> None:
         self._server, self.admin, self._set_env = server, admin, set_env
         self._ours: Counter[str] = Counter()
+        # What each function has asked of AWS since `become`.
+        self.asked: dict[str, set[str]] = {}
+        self._asking: set[str] = set()
         client = dynamodb.aws.dynamodb()
         self.table = f"t-{uuid4().hex[:12]}"
         create_table(client, self.table, dict.fromkeys(KEYS, "S"))
@@ -118,8 +131,22 @@ class Roles:
         for name, value in settings.to_env().items():
             self._set_env(name, value)
         self._ours = Counter()
+        self.asked.clear()
         self.admin.broadcast(b"CONFIG", b"RESETSTAT")
         self.admin.broadcast(b"ACL", b"LOG", b"RESET")
+
+    def noting(self, name: str, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function's handler; what it asks of AWS is noted."""
+
+        def handle(*arguments: Any) -> Any:
+            self._asking = self.asked.setdefault(name, set())
+            return handler(*arguments)
+
+        return handle
+
+    def note(self, service: str, operation: str) -> None:
+        """Note what the function that was invoked last asks of AWS."""
+        self._asking.add(f"{service}:{operation}")
 
     def forget(self) -> None:
         """End the sandbox, if there is one."""
@@ -177,6 +204,16 @@ def roles(
     monkeypatch.setenv("DYNAMIRROR_AUDIT_PARTS", "1")
     monkeypatch.setenv("DYNAMIRROR_AUDIT_SETTLE", "0")
     record_gap(cache, roles.views, stream=roles.stream, at=GAP, reason="for a test")
+    clients: Any = BaseClient
+    call = clients._make_api_call
+
+    def noted(client: Any, operation: str, arguments: Any) -> Any:
+        roles.note(client.meta.service_model.signing_name, operation)
+        return call(client, operation, arguments)
+
+    monkeypatch.setattr(clients, "_make_api_call", noted)
+    for name, module in FUNCTIONS.items():
+        monkeypatch.setattr(module, "handler", roles.noting(name, module.handler))
     with fresh_logger():
         yield roles
     roles.forget()
@@ -216,6 +253,7 @@ def operate(roles: Roles) -> None:
     assert (len(parked["items"]), parked["overflow"]) == (1, 1), "the rebuild parked two"
     ask(type="redrive", wait=False)
     ask(type="quarantine", discard="all")
+    ask(type="verify", settle=0)
 
 
 def rebuild() -> None:
@@ -279,6 +317,7 @@ def test_a_role_is_granted_just_the_commands_that_it_sends(roles: Roles, role: R
     WORK[role](roles)
     assert roles.admin.broadcast(b"ACL", b"LOG") == [[]], "nothing was refused"
     assert COMMANDS[role] - RARE == roles.sent()
+    assert roles.asked == {name: CALLS[name] for name in roles.asked}
 
 
 def test_the_operator_s_rights_suffice_for_a_run_with_its_rebuild(

@@ -14,7 +14,7 @@ from dynamirror.cdk.mirror import environment
 from dynamirror.cdk.mirrored_table import MirroredTable
 from dynamirror.cdk.network import Network
 
-_TABLE_READS = ("DescribeTable", "Scan", "GetItem", "BatchGetItem")
+TABLE_READS = ("DescribeTable", "Scan", "BatchGetItem")
 # Lambda's limit.
 MAX_TIMEOUT = Duration.minutes(15)
 
@@ -77,7 +77,7 @@ class MirrorFunction(Construct):
         variables: Mapping[str, str] | None = None,
         timeout: Duration = MAX_TIMEOUT,
         memory_mb: int | None = None,
-        reads: Sequence[str] = _TABLE_READS,
+        reads: Sequence[str] = TABLE_READS,
         tables: Sequence[MirroredTable] | None = None,
     ) -> None:
         super().__init__(scope, id)

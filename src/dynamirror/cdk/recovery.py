@@ -6,7 +6,7 @@ from constructs import Construct
 
 from dynamirror.cache.acl import Role
 from dynamirror.cdk.cache_endpoint import MirrorCache
-from dynamirror.cdk.function_context import FunctionContext, MirrorFunction
+from dynamirror.cdk.function_context import TABLE_READS, FunctionContext, MirrorFunction
 from dynamirror.cdk.rebuild_machine import RebuildMachine
 from dynamirror.cdk.table_rules import add_table_rules
 from dynamirror.cdk.watchdog import Watchdog
@@ -119,6 +119,7 @@ class Recovery(Construct):
             handler="dynamirror.functions.operator.handler",
             description="runs an operator's commands",
             variables=limit,
+            reads=(*TABLE_READS, "GetItem"),  # which redrives an item
         ).function
         self.worker = MirrorFunction(
             self,
