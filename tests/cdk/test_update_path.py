@@ -4,9 +4,10 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.support.emulated_account import EmulatedAccount
 from tests.support.stateful import CREATE_ONLY, stateful
-from tests.support.templates import Synth
+from tests.support.templates import EXISTING, STREAM_ARN, Synth, synthesize
 
 from dynamirror.emulators.dynamodb import write_items
 
@@ -18,6 +19,7 @@ IN_PLACE = {"stackName": "Dynamirror"}
 OLD = json.loads(
     (Path(__file__).parents[1] / "support" / "stateful_0_2_0.json").read_text(encoding="utf-8")
 )
+MAPPING = "MirrorReplicatorDynamoDBEventSourceDynamirrorTableF993CEBFAFA1B3FA"
 NAMES = {"AWS::ElastiCache::User": "UserId", "AWS::ElastiCache::UserGroup": "UserGroupId"}
 
 
@@ -48,6 +50,28 @@ def test_no_new_resource_takes_the_name_of_one_that_is_deleted_later(synth: Synt
         if field := NAMES.get(resource["Type"]):
             owner = taken.get((resource["Type"], resource["Properties"][field]), name)
             assert owner == name
+
+
+@pytest.mark.parametrize("options", [{}, EXISTING], ids=["new table", "existing table"])
+def test_the_event_source_mapping_stays(synth: Synth, options: dict[str, str]) -> None:
+    """Lambda refuses the one that CloudFormation would create before it deletes the old one."""
+    mappings = synth(**IN_PLACE, **options).find_resources("AWS::Lambda::EventSourceMapping")
+    assert mappings.keys() == {MAPPING}
+    assert mappings[MAPPING]["Properties"]["FunctionName"] == {"Ref": "MirrorReplicator10AB97E5"}
+
+
+def test_the_first_of_several_tables_keeps_the_event_source_mapping(tmp_path: Path) -> None:
+    tables = "".join(
+        f'[[table]]\nname = "{name}"\nkeys = {{ id = "S" }}\n'
+        f'stream_arn = "{STREAM_ARN.replace("/orders/", f"/{name}/")}"\n'
+        for name in ("orders", "users")
+    )
+    (file := tmp_path / "mirror.toml").write_text(
+        f'[mirror]\nname = "shop"\nstack = "Dynamirror"\n{tables}', encoding="utf-8"
+    )
+    mappings = synthesize(config=str(file)).find_resources("AWS::Lambda::EventSourceMapping")
+    assert len(mappings) == 2
+    assert mappings[MAPPING]["Properties"]["EventSourceArn"] == STREAM_ARN
 
 
 def test_the_emulator_updates_the_version_before_in_place(

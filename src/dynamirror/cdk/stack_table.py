@@ -11,18 +11,24 @@ from dynamirror.deployment.sections import MirrorSection
 from dynamirror.deployment.tables import DeployedTable
 from dynamirror.errors import ConfigError
 
+# The name of every stack of version 0.2.0, which had one table.
+_FORMER_STACK = "Dynamirror"
+
 
 def stack_tables(scope: Construct, deployment: Deployment) -> list[MirroredTable]:
     """Return the tables of a deployment, and create those that do not exist."""
+    is_former = deployment.stack_name == _FORMER_STACK
     return [
         MirroredTable(
-            table=_existing_table(scope, table)
+            # Lambda takes one mapping of a stream for a function, and CloudFormation creates a
+            # mapping of another id before it deletes the first. So the first table keeps its id.
+            table=_existing_table(scope, table, has_former_id=is_former and index == 0)
             if table.stream_arn
             else _new_table(scope, table, deployment.mirror),
             keys=table.keys,
             view_type=dynamodb.StreamViewType[table.view_type],
         )
-        for table in deployment.tables
+        for index, table in enumerate(deployment.tables)
     ]
 
 
@@ -44,11 +50,13 @@ def key_patterns(tables: list[MirroredTable], deployment: Deployment) -> tuple[s
         raise ConfigError(f"{deployment.path or 'context'}: {sentence}") from None
 
 
-def _existing_table(scope: Construct, table: DeployedTable) -> dynamodb.ITable:
+def _existing_table(
+    scope: Construct, table: DeployedTable, *, has_former_id: bool
+) -> dynamodb.ITable:
     key = table.kms_key_arn
     return dynamodb.Table.from_table_attributes(
         scope,
-        _id(table, "Table"),
+        "Table" if has_former_id else _id(table, "Table"),
         table_arn=table.arn,
         table_stream_arn=table.stream_arn,
         encryption_key=kms.Key.from_key_arn(scope, _id(table, "TableKey"), key) if key else None,
