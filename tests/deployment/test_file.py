@@ -13,6 +13,7 @@ from dynamirror.errors import ConfigError
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/{}"
 STREAM = f"{ARN}/stream/2026-01-02T03:04:05.678"
 VIEW = "[[view]]\n"
+CACHE = '[cache.existing]\nname = "c"\n'
 
 
 def table(name: str, keys: str = '{ id = "S" }', rest: str = "create = true") -> str:
@@ -113,6 +114,22 @@ IN_FILE = {
         "network.cidrs[0]: must be a block like 10.0.0.0/16, not '10.0.0.0/33'"
     ),
     '[cache.existing]\nname = "x"': "cache.existing.host: is missing; set it",
+    '[cache.existing]\nname = "orders cache"\nhost = "h"': (
+        "cache.existing.name: must be a name like orders-cache, not 'orders cache'"
+    ),
+    f'{CACHE}host = "h:6379"': (
+        "cache.existing.host: must be the name of a host, without scheme and port, not 'h:6379'"
+    ),
+    f"{CACHE}host = 'h'\nport = 6380": (
+        "cache.existing: a serverless cache has port 6379; leave `port` out"
+    ),
+    f"{CACHE}host = 'h'\nkind = 'node-based'\ntls = false\nreader_user = 'u'": (
+        "cache.existing: `reader_user` needs `tls`, because passwords and tokens must not be read"
+    ),
+    f"{CACHE}host = 'h'\nuser = 'u'\nreader_user = 'u'": (
+        "cache.existing: `reader_user` must be another user than `user`, because applications only "
+        "read"
+    ),
     '[alarms]\nemail = "nobody"': (
         "alarms.email: must be an address like ops@example.com, not 'nobody'"
     ),

@@ -14,9 +14,8 @@ from dynamirror.cdk.cache_endpoint import (
     user_arn,
 )
 from dynamirror.cdk.network import CACHE_PORTS, Network
+from dynamirror.deployment.sections import SERVERLESS_PORT
 from dynamirror.settings import Authorities, CacheKind
-
-_SERVERLESS_PORT = 6379
 
 
 class ExistingCache(MirrorCache):
@@ -33,7 +32,7 @@ class ExistingCache(MirrorCache):
         *,
         name: str,
         host: str,
-        port: int = 6379,
+        port: int = SERVERLESS_PORT,
         kind: CacheKind = "serverless",
         tls: bool = True,
         authorities: Authorities | None = None,
@@ -66,7 +65,7 @@ class ExistingCache(MirrorCache):
         """
         cache = cls(scope, id)
         cache.kind, cache.name, cache.max_storage_gb = kind, name, max_storage_gb
-        ports = CACHE_PORTS if (kind, port) == ("serverless", _SERVERLESS_PORT) else None
+        ports = CACHE_PORTS if (kind, port) == ("serverless", SERVERLESS_PORT) else None
         cache._connections = ec2.Connections(
             default_port=ports or ec2.Port.tcp(port),
             security_groups=[security_group] if security_group else [],

@@ -16,7 +16,7 @@ from dynamirror.cdk.template_parameters import CODE_PARAMETERS, PARAMETERS, put_
 from dynamirror.cdk.template_variants import Template, merge_templates
 from dynamirror.cdk.template_views import put_views
 from dynamirror.deployment.file import Deployment, read_deployment
-from dynamirror.deployment.sections import CacheSection, ExistingCache
+from dynamirror.deployment.sections import SERVERLESS_PORT, CacheSection, ExistingCache
 from dynamirror.errors import ConfigError
 from dynamirror.views.schema import Schema
 
@@ -176,7 +176,7 @@ def _deployment(variant: Variant, python: str) -> Deployment:
     existing = ExistingCache(
         name=parameters.CACHE,
         host=parameters.CACHE_HOST,
-        port=parameters.SERVERLESS_PORT if serverless else parameters.CACHE_PORT,
+        port=SERVERLESS_PORT if serverless else parameters.CACHE_PORT,
         kind="serverless" if serverless else "node-based",
         security_group_id=parameters.CACHE_GROUP,
         user=parameters.CACHE_USER,
@@ -235,7 +235,7 @@ def _assert(description: str, *conditions: dict[str, Any]) -> dict[str, Any]:
 
 
 _OF_EXISTING: Final = ("CacheHost", "CacheUser", "CacheReaderUser", "CacheSecurityGroupId")
-_USUAL_PORT: Final = _is("CachePort", str(parameters.SERVERLESS_PORT))
+_USUAL_PORT: Final = _is("CachePort", str(SERVERLESS_PORT))
 _RULES: Final = {
     "ExistingCache": {
         "RuleCondition": _given("CacheName"),
@@ -267,7 +267,7 @@ _RULES: Final = {
         "RuleCondition": _is("CacheKind", "serverless"),
         "Assertions": [
             _assert(
-                f"A serverless cache has port {parameters.SERVERLESS_PORT}; another CachePort "
+                f"A serverless cache has port {SERVERLESS_PORT}; another CachePort "
                 "needs CacheKind node-based",
                 _USUAL_PORT,
             )

@@ -12,6 +12,7 @@ import msgspec
 
 from dynamirror.cdk.asset import Architecture
 from dynamirror.cdk.template_variants import NO_VALUE, Template, concatenate
+from dynamirror.deployment.sections import SERVERLESS_PORT
 
 
 class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"):
@@ -32,8 +33,6 @@ class Parameter(msgspec.Struct, frozen=True, omit_defaults=True, rename="pascal"
         return {"Type": self.type or "String", **msgspec.to_builtins(self)}
 
 
-# The fixed port of a serverless cache, and the usual one of nodes.
-SERVERLESS_PORT: Final = 6379
 _FLAG: Final = ("true", "false")
 # The environment of a function has 4,096 bytes, and other variables need some of them:
 # https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html

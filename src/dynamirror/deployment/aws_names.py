@@ -39,6 +39,17 @@ SecretArn = Annotated[
         description="an ARN like arn:aws:secretsmanager:REGION:ACCOUNT:secret:NAME-a1B2c3",
     ),
 ]
+CacheName = Annotated[
+    str,
+    msgspec.Meta(pattern=r"^[A-Za-z][A-Za-z0-9-]*$", description="a name like orders-cache"),
+]
+Host = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$",
+        description="the name of a host, without scheme and port",
+    ),
+]
 TopicArn = Annotated[
     str,
     msgspec.Meta(

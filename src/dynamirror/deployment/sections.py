@@ -9,7 +9,9 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from dynamirror.deployment.aws_names import (
+    CacheName,
     Cidr,
+    Host,
     KeyArn,
     PrefixListId,
     SecretArn,
@@ -22,6 +24,8 @@ from dynamirror.settings import Authorities, Port
 from dynamirror.validation import Name
 
 MINUTES_A_DAY: Final = 1_440
+# That of a serverless cache, and the usual one of nodes.
+SERVERLESS_PORT: Final = 6379
 
 # A name becomes a part of names of stacks, caches and users, which ElastiCache limits to 40.
 MAX_NAME_LENGTH: Final = 20
@@ -140,9 +144,9 @@ class ExistingCache(_Section, frozen=True):
         max_gb: size of the cache in GB, where known.
     """
 
-    name: Name
-    host: Name
-    port: Port = 6379
+    name: CacheName
+    host: Host
+    port: Port = SERVERLESS_PORT
     kind: Literal["serverless", "node-based"] = "serverless"
     tls: bool = True
     security_group_id: SecurityGroupId | None = None
@@ -155,8 +159,17 @@ class ExistingCache(_Section, frozen=True):
     def __post_init__(self) -> None:
         if self.kind == "serverless" and not self.tls:
             raise ValueError("a serverless cache always has TLS; leave `tls` out")
-        if self.user and not self.tls:
-            raise ValueError("`user` needs `tls`, because passwords and tokens must not be read")
+        if self.kind == "serverless" and self.port != SERVERLESS_PORT:
+            raise ValueError(f"a serverless cache has port {SERVERLESS_PORT}; leave `port` out")
+        for field in ("user", "reader_user"):
+            if getattr(self, field) and not self.tls:
+                raise ValueError(
+                    f"`{field}` needs `tls`, because passwords and tokens must not be read"
+                )
+        if self.user and self.user == self.reader_user:
+            raise ValueError(
+                "`reader_user` must be another user than `user`, because applications only read"
+            )
         if self.secret_arn and not self.user:
             raise ValueError("`secret_arn` needs `user`, whose password it holds")
         if self.secret_kms_key_arn and not self.secret_arn:
