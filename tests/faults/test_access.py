@@ -31,7 +31,8 @@ from dynamirror.recovery.verify import compare
 from dynamirror.settings import Settings
 from dynamirror.views.encoding import DYNAMODB_JSON, HASH, JSON, Encoding
 from dynamirror.views.entry import entry_of_row
-from dynamirror.views.view import Schema, ViewSpec
+from dynamirror.views.mirror_toml import parse_views
+from dynamirror.views.view import Schema, ViewSpec, bind_views
 
 STREAM = "arn:aws:dynamodb:us-east-1:123456789012:table/users/stream/2026-01-02T03:04:05.678"
 
@@ -265,6 +266,15 @@ def test_a_view_of_all_keys_leaves_no_other_pattern() -> None:
             assert keys == ["%R~*" if is_read_only else "~*"]
 
 
+def test_the_operator_may_all_that_the_functions_may() -> None:
+    """With an existing cache, all of them connect as the one user that has its string."""
+    for role in set(Role) - {Role.READER}:
+        assert COMMANDS[role] <= COMMANDS[Role.OPERATOR]
+    for reached in REACHED.values():
+        for roles in reached:
+            assert "operator" in roles or not roles
+
+
 def test_no_role_is_granted_a_category() -> None:
     for commands in COMMANDS.values():
         assert not [name for name in commands if name.startswith("@")]
@@ -332,6 +342,45 @@ def test_a_reader_does_all_it_can_and_never_asks_the_table(
         page = reader.query(KeyConditionExpression=Key("pk").eq("a"), age=True)
         assert page["Items"] == [there]
         assert reader.counts == ReadCounts(hits=4, misses=2)
+
+
+def test_a_reader_queries_an_index_and_never_asks_the_table(
+    server: EmbeddedValkey, login: Login, admin: Cache, tmp_path: Path
+) -> None:
+    """In both directions, counted, and page by page."""
+    specs = parse_views(
+        '[[view]]\nname = "default"\nencoding = "dynamodb-json"\n'
+        '[[view]]\nname = "kinds"\nkey = "users:kinds:{{{kind}}}:{at}:{id}"\n'
+        'index = { partition = "kind", sort = "at" }\n'
+    )
+    schema = Schema("users", ("id",), ("S",))
+    views = bind_views(specs, schema)
+    items = [item(str(n), kind={"S": "a"}, at={"N": str(n)}) for n in range(3)]
+    rows = [entry_of_row(view, it, it, SnapshotVersion(1000)) for view in views for it in items]
+    assert apply(admin, filter(None, rows), fence_ttl=93_600).applied == len(rows)
+    record_gap(admin, views, stream=STREAM, at=1, reason="new")
+    record_complete(admin, views, SnapshotVersion(2))
+    login(READER)
+    nobody: Any = SimpleNamespace(dynamodb=lambda: None)
+    settings = server.settings(user="limited", password_file=str(tmp_path / "password"))
+    asked: list[dict[str, Any]] = [
+        {},
+        {"ScanIndexForward": False, "Limit": 1},
+        {"Select": "COUNT"},
+        {"KeyConditionExpression": Key("kind").eq("a") & Key("at").between(1, 2)},
+    ]
+    with Reader(
+        settings, "users", views=specs, view="default", aws=nobody, schema=schema
+    ) as reader:
+        pages = [
+            reader.query(
+                IndexName="kinds", **{"KeyConditionExpression": Key("kind").eq("a"), **more}
+            )
+            for more in asked
+        ]
+        assert [page["Count"] for page in pages] == [3, 1, 3, 2]
+        assert pages[1]["Items"][0]["id"] == "2"
+        assert reader.counts == ReadCounts(hits=4)
 
 
 def named_in_sources(admin: Cache, *but: str) -> set[str]:
