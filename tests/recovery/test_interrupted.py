@@ -1,11 +1,13 @@
 """A backfill that is killed goes on at the page it had come to: none is skipped or read twice."""
 
+import _thread
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 from tests.support import loader as loader_module
 from tests.support.builders import item
+from tests.support.processes import interruptible
 from tests.support.world import FENCE_TTL, MARGIN, MakeWorld, World
 
 from dynamirror.cache.client import Cache
@@ -20,6 +23,7 @@ from dynamirror.cache.scripts import Command
 from dynamirror.emulators.dynamodb import EmbeddedDynamoDB
 from dynamirror.emulators.valkey import EmbeddedValkey
 from dynamirror.errors import CacheError
+from dynamirror.recovery.backfill import Backfill, BackfillProgress
 from dynamirror.recovery.rebuild import Rebuild
 from dynamirror.recovery.rebuild_state import RebuildState, Run
 
@@ -161,3 +165,31 @@ def test_wherever_it_is_interrupted_no_page_is_skipped_or_counted_twice(
     steps.sweep(run)
     steps.finish(run)
     assert world.compare().differences == 0
+
+
+def test_a_backfill_ends_by_a_signal_that_another_thread_took(make_world: MakeWorld) -> None:
+    """As it does when it comes to a paused process."""
+    world = make_world()
+    world.puts(item(str(number)) for number in range(60))
+    steps, loading = world.rebuild(limit=1), threading.Event()
+    world.begun(steps, segments=3)
+
+    def interrupt() -> None:
+        loading.wait()
+        _thread.interrupt_main()
+
+    def record(now: BackfillProgress) -> None:
+        if now.phase == "loading":
+            loading.set()
+            seen.append(now.progress.items)
+
+    seen: list[int] = []
+    interrupting = threading.Thread(target=interrupt)
+    interrupting.start()
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        Backfill(steps, rate=10, on_progress=record).run()
+    interrupting.join()
+    assert 0 < seen[-1] < 60
+    done = Backfill(steps).run()
+    assert done is not None
+    assert (done.progress.done, done.progress.items) == (True, 60)

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from functools import partial
 from time import monotonic
@@ -19,6 +19,7 @@ from dynamirror.recovery.sweep import SweepProgress, total_swept
 
 # One core parses all answers of DynamoDB, so that more threads do not help.
 _THREADS = 8
+_SIGNAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,13 @@ class Backfill:
         indexes, threads = iter(range(run.segments)), min(_THREADS, run.segments)
         with ThreadPoolExecutor(threads) as pool:
             futures = [pool.submit(self._load_segments, run, indexes) for _ in range(threads)]
+            try:
+                # Another thread may take a signal: then this one handles it only when it runs.
+                while wait(futures, _SIGNAL_SECONDS).not_done:
+                    pass
+            except BaseException:  # Ctrl-C or SIGTERM; else the pool would load all that is left
+                self._failed.set()
+                raise
             return all(list(map(Future.result, futures)))
 
     def _load_segments(self, run: Run, indexes: Iterator[int]) -> bool:
