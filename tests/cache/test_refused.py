@@ -251,6 +251,22 @@ def test_an_unknown_error_of_one_entry_that_its_neighbours_do_not_meet_is_quaran
     assert list(scanned_keys(limited, "users:*")) == [b"users:a"]
 
 
+def test_an_unknown_error_that_a_slot_meets_with_all_writes_is_not_the_entrys(
+    limited: Cache, serverless: Serverless
+) -> None:
+    """Its neighbours may be on other nodes; listed, the item would stay in quarantine."""
+    mirror = replicator(limited)
+    records = [record(1, item("a")), record(2, item("b"))]
+    serverless.refusals[b"users:a"] = "ERR the upstream is not available"
+    assert mirror({"Records": records}, Time()) == {
+        "batchItemFailures": [{"itemIdentifier": f"{1:021d}"}]
+    }
+    assert read_quarantine(limited, "users") == []
+    serverless.refusals.clear()
+    assert mirror({"Records": records}, Time()) == {"batchItemFailures": []}
+    assert limited.call("users:a", b"GET", b"users:a") is not None
+
+
 @pytest.mark.parametrize("count", [1, 4])
 def test_an_unknown_error_is_retried_where_it_may_be_the_servers(
     limited: Cache, serverless: Serverless, count: int

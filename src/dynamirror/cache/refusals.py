@@ -11,6 +11,7 @@ from dynamirror.cache.client import Cache
 from dynamirror.cache.scripts import Command
 from dynamirror.views.batch_result import RejectedEntry, Report
 from dynamirror.views.entry import Delete, Entry
+from dynamirror.views.keyspace import fence_key
 
 # What the scripts answer.
 WRITTEN: Final = (b"applied", b"stale")
@@ -100,15 +101,27 @@ def settle_refusals(
 def _is_lasting(
     cache: Cache, unknown: Sequence[Refusal], report: Report, write: Callable[[Entry], Command]
 ) -> bool:
-    """Return whether a few entries meet an error again and again that no neighbour meets."""
+    """Return whether a few entries meet an error again and again that nothing else meets.
+
+    The neighbours may be on other nodes. So another write to each entry's slot has to succeed, too.
+    """
     if not 0 < len(unknown) <= _MOST_UNKNOWN or not report.applied + report.stale:
         return False
     expected = [refusal.text for refusal in unknown]
     for _attempt in range(_MORE_ATTEMPTS):
-        answers = cache.execute([write(refusal.entry) for refusal in unknown])
-        if [answer.reason for answer in answers if isinstance(answer, Failure)] != expected:
+        writes = ((write(refusal.entry), _other_write(refusal.entry)) for refusal in unknown)
+        answers = cache.execute(chain.from_iterable(writes))
+        if [answer.reason for answer in answers[::2] if isinstance(answer, Failure)] != expected:
+            return False
+        if any(isinstance(answer, Failure) and not answer.is_final for answer in answers[1::2]):
             return False
     return True
+
+
+def _other_write(entry: Entry) -> Command:
+    """Return a command that writes to an entry's slot, and changes nothing: no such key exists."""
+    key = f"{fence_key(entry.key)}{{}}".encode()  # matched by the access strings as fences are
+    return Command(key, (b"UNLINK", key))
 
 
 def _delete(
