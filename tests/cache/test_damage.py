@@ -1,6 +1,8 @@
 """Damage to a stored record is logged once, and read safely."""
 
 import logging
+from collections.abc import Callable
+from time import time
 
 import pytest
 from tests.support.builders import STREAM_ARN, view
@@ -13,13 +15,28 @@ from dynamirror.cache.completeness_marker import (
     record_complete,
     record_gap,
 )
-from dynamirror.cache.quarantine import QuarantineNote, read_quarantine
+from dynamirror.cache.doubt import note_reported
+from dynamirror.cache.heartbeat import Heartbeat, write_heartbeat
+from dynamirror.cache.lease import Leases
+from dynamirror.cache.quarantine import ParkedItem, QuarantineNote, park, read_quarantine
+from dynamirror.cache.quarantine import overflow as read_overflow
 from dynamirror.cache.stored_record import report_damage
+from dynamirror.inspection.stored import store_tally
+from dynamirror.inspection.tally import Tally
+from dynamirror.records.stream_record import parse_stream_arn
 from dynamirror.records.version import SnapshotVersion
+from dynamirror.recovery.audit import AuditTurn, save_turn
 from dynamirror.replication.canary_probe import last
-from dynamirror.views.keyspace import canary_key, completeness_marker_key, quarantine_key
+from dynamirror.views.keyspace import (
+    canary_key,
+    completeness_marker_key,
+    overflow_key,
+    quarantine_key,
+)
 from dynamirror.views.view import ViewSpec
 
+EPOCH = parse_stream_arn(STREAM_ARN).epoch
+HEARTBEAT = Heartbeat(who="me", behind=0.0, stream=STREAM_ARN, sequence_number="1", created=1.0)
 GARBAGE = (
     b"",
     b"\xff\xfe",
@@ -121,3 +138,39 @@ def test_a_damaged_marker_guards_its_views_all_the_same(cache: Cache, field: str
     marker = read_marker(cache, "users")
     assert other_views(marker, (view(),)) is None
     assert other_views(marker, (view(ViewSpec(key="other:{id}")),)) is not None
+
+
+STATES: dict[str, Callable[[Cache], object]] = {
+    "mirror": lambda cache: record_gap(cache, (view(),), stream=STREAM_ARN, at=5, reason="a test"),
+    f"positions:{EPOCH}": lambda cache: Checkpoints(cache, STREAM_ARN).save("a", Checkpoint("1")),
+    "lease": lambda cache: Leases(cache, "users", "me", 6).take("token"),
+    "heartbeats": lambda cache: write_heartbeat(cache, "users", "me", HEARTBEAT, first=True),
+    "evictions": lambda cache: note_reported(cache, "users"),
+    "audit": lambda cache: save_turn(cache, "users", AuditTurn(0, 1, 0)),
+    "inspection": lambda cache: store_tally(cache, "users", "me", Tally(at=time())),
+}
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("words", [(b"SET", b"theirs"), (b"SADD", b"x"), (b"HSET", b"x", b"1")])
+def test_state_of_another_type_is_replaced_and_stops_nothing(
+    cache: Cache, state: str, words: tuple[bytes, ...]
+) -> None:
+    key = f"dynamirror:{{users}}:{state}"
+    cache.call("other", words[0], key, *words[1:])  # as if another application wrote it
+    STATES[state](cache)
+
+
+@pytest.mark.parametrize("overflow", [b"", b"theirs"])
+@pytest.mark.parametrize("words", [(b"SET", b"theirs"), (b"SADD", b"x")])
+def test_a_quarantine_of_another_type_blocks_no_shard(
+    cache: Cache, words: tuple[bytes, ...], overflow: bytes
+) -> None:
+    key = quarantine_key("users")
+    cache.call(key, words[0], key, *words[1:])
+    if overflow:
+        cache.call(key, b"SET", overflow_key("users"), overflow)
+    items = [ParkedItem("users", {"id": {"S": name}}, "1", "a test") for name in "ab"]
+    assert park(cache, items, at="now", limit=1) == []
+    assert [item.name for item in read_quarantine(cache, "users")] == ['{"id":{"S":"a"}}']
+    assert read_overflow(cache, "users") == 1

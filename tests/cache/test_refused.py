@@ -10,7 +10,7 @@ from tests.support.builders import Time, item, record, view
 from tests.support.scans import scanned_keys
 from tests.support.serverless import LONGEST, REFUSAL, Serverless
 
-from dynamirror.cache.answers import REFUSED_FOR_GOOD, RETRIED, Failure
+from dynamirror.cache.answers import REFUSED_FOR_GOOD, RETRIED, Failure, failure_reason
 from dynamirror.cache.client import Cache
 from dynamirror.cache.connection import AnswerError
 from dynamirror.cache.quarantine import read_quarantine
@@ -94,6 +94,13 @@ def test_an_error_that_may_heal_is_retried(code: str) -> None:
 @pytest.mark.parametrize("text", REFUSED_FOR_GOOD)
 def test_an_error_that_no_retry_helps_is_final(text: str) -> None:
     assert Failure("it is so", AnswerError(f"{text}, or so")).is_final
+
+
+def test_the_reason_of_a_right_that_a_script_lacks_is_whole() -> None:
+    """A script answers it, or raises it with its place; the words in script: are in both."""
+    text = "ERR ACL failure in script: User u has no permissions to run the 'zadd' command"
+    for answered in (text, f"{text} script: b0a1, on @user_script:12."):
+        assert failure_reason(AnswerError(answered)) == text.removeprefix("ERR ")
 
 
 def test_a_script_that_was_killed_or_a_lost_connection_is_retried() -> None:
@@ -267,17 +274,46 @@ def test_an_unknown_error_that_a_slot_meets_with_all_writes_is_not_the_entrys(
     assert limited.call("users:a", b"GET", b"users:a") is not None
 
 
+def test_an_unknown_error_of_a_lone_entry_blocks_no_shard(
+    limited: Cache, serverless: Serverless
+) -> None:
+    """On a quiet table each batch is a record, and others wait behind it."""
+    serverless.refusals[b"odd"] = "ERR this is not for me"
+    mirror = replicator(limited)
+    assert mirror({"Records": [record(1, item("a", name="odd"))]}, Time()) == {
+        "batchItemFailures": []
+    }
+    assert len(read_quarantine(limited, "users")) == 1
+
+
+@pytest.mark.parametrize("refused", [b"EVALSHA", b"users:"])
 @pytest.mark.parametrize("count", [1, 4])
 def test_an_unknown_error_is_retried_where_it_may_be_the_servers(
-    limited: Cache, serverless: Serverless, count: int
+    limited: Cache, serverless: Serverless, count: int, refused: bytes
 ) -> None:
-    """Alone in its call, or met by many."""
-    serverless.refusals[b"odd"] = "ERR not now"
+    """It meets many, or any write."""
+    serverless.refusals[refused] = "ERR not now"
     entries = [put(2, str(n), name="odd") for n in range(count)]
-    others = [put(2, "other")] if count > 1 else []
-    report = apply(limited, [*entries, *others], fence_ttl=FENCE_TTL)
-    assert (report.applied, len(report.failed)) == (len(others), count)
+    report = apply(limited, entries, fence_ttl=FENCE_TTL)
+    assert (report.applied, len(report.failed)) == (0, count)
     assert not report.quarantined
+
+
+def test_a_full_cache_that_words_it_in_another_way_is_not_taken_for_a_refusal(
+    single_valkey: EmbeddedValkey,
+) -> None:
+    """What deletes is carried out even then."""
+    with (
+        Serverless(single_valkey.port) as proxy,
+        closing(Cache(Settings(host="127.0.0.1", port=proxy.port, tls=False))) as full,
+    ):
+        proxy.errors[b"OOM"] = b"-ERR the storage limit is reached"
+        full.broadcast(b"CONFIG", b"SET", b"maxmemory", b"1")
+        try:
+            report = apply(full, [put(1, "a")], fence_ttl=FENCE_TTL)
+        finally:
+            full.broadcast(b"CONFIG", b"SET", b"maxmemory", b"0")
+    assert (len(report.failed), report.quarantined) == (1, [])
 
 
 def test_what_cannot_be_deleted_is_retried(limited: Cache, serverless: Serverless) -> None:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import inf
 from threading import Event
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from tests.support.deadlines import wait_until
@@ -258,8 +258,11 @@ def test_a_leader_that_is_of_no_use_gives_way_for_a_while(
 
 
 def test_a_process_that_stands_by_is_ready_while_it_could_take_over(
-    cache: Cache, first: Process, second: Process
+    first: Process, second: Process
 ) -> None:
+    def fails() -> NoReturn:
+        raise CacheError("cache x: it refuses")
+
     halt = Event()
     term = first.look()
     thread = threading.Thread(target=second.leadership.wait, args=(halt,))
@@ -267,8 +270,7 @@ def test_a_process_that_stands_by_is_ready_while_it_could_take_over(
     try:
         wait_until(lambda: second.leadership.leader == "a:1")
         assert second.leadership.why_not_standing_by() is None
-        cache.call(KEY, b"UNLINK", KEY.encode())
-        cache.call(KEY, b"HSET", KEY.encode(), b"x", b"y")  # a cache that refuses
+        second.leases.read = fails  # type: ignore[method-assign]
         wait_until(second.leadership.why_not_standing_by)
         assert "the lease cannot be read" in str(second.leadership.why_not_standing_by())
         assert second.leadership.role == "the leader is unknown"

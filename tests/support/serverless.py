@@ -1,5 +1,6 @@
 """A stand-in for ElastiCache Serverless: a real Valkey that takes no key of more than 4 KiB."""
 
+import re
 import socket
 import threading
 from collections.abc import Iterator
@@ -21,16 +22,21 @@ class Serverless(TcpProxy):
     Args:
         target: the port of the Valkey.
         refusals: errors for other commands, by a part of the command.
+
+    Attributes:
+        errors: other wordings of the server's errors, by their code.
+        refused: the number of refused commands.
     """
 
     def __init__(self, target: int, refusals: dict[bytes, str] | None = None) -> None:
         self.refusals = refusals if refusals is not None else {}
+        self.errors: dict[bytes, bytes] = {}
         self.refused = 0
         super().__init__(target)
 
     def relay(self, client: socket.socket, server: socket.socket) -> None:
-        """Replace refused commands; the answers come back unchanged."""
-        back = threading.Thread(target=_copy, args=(server, client))
+        """Replace refused commands; the answers come back unchanged, but for `errors`."""
+        back = threading.Thread(target=self._copy, args=(server, client))
         back.start()
         with suppress(OSError):
             self._relay(client, server)
@@ -48,6 +54,13 @@ class Serverless(TcpProxy):
                 words.append(stream.read(length))
                 stream.read(2)
             server.sendall(packed(self._allowed(words)))
+
+    def _copy(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                for code, other in self.errors.items():
+                    data = re.sub(rb"-%b [^\r]*" % code, other, data)
+                target.sendall(data)
 
     def _allowed(self, words: list[bytes]) -> list[bytes]:
         error = REFUSAL if any(len(key) > LONGEST for key in _keys(words)) else None
@@ -70,9 +83,3 @@ def _keys(words: list[bytes]) -> Iterator[bytes]:
         yield from words[3 : 3 + int(words[2])]
     elif words[0].upper() not in (b"SCRIPT", b"INFO", b"CLUSTER"):
         yield from words[1:2]
-
-
-def _copy(source: socket.socket, target: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65_536):
-            target.sendall(data)

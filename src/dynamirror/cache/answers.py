@@ -68,6 +68,7 @@ RETRIED: Final[Mapping[str, str]] = {
 _KILLED: Final = "Script killed"
 # How an error ends that a script raised: with its place in the script.
 _IN_SCRIPT: Final = " script: "
+_PLACE: Final = "on @"
 _NO_TLS: Final = "set ELASTICACHE_TLS=false (or --no-tls)"
 _AUTHORITY: Final = "name the PEM file of its authority in ELASTICACHE_CA_FILE"
 # X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT and the three after it, in OpenSSL's x509_vfy.h.
@@ -129,7 +130,8 @@ def failure_reason(error: AnswerError | OSError) -> str:
     if isinstance(error, RefusedError) or error.code == "NOAUTH":
         return f"it refuses the user or the password: {text}"
     # An error within a script ends with its place in the script; others go on with advice.
-    text = text.rpartition(_IN_SCRIPT)[0] or text
+    before, _, place = text.rpartition(_IN_SCRIPT)
+    text = before if _PLACE in place else text
     return text.partition(". ")[0].rstrip(".")
 
 

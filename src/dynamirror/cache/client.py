@@ -9,8 +9,10 @@ from dynamirror.cache.cluster import Cluster
 from dynamirror.cache.connection import AnswerError
 from dynamirror.cache.pipeline import PipelinedCall, packed
 from dynamirror.cache.scripts import Command, Word
+from dynamirror.cache.stored_record import report_damage
 from dynamirror.errors import CacheError
 from dynamirror.settings import Settings
+from dynamirror.views.keyspace import STATE
 
 
 class Cache:
@@ -72,6 +74,11 @@ class Cache:
             CacheError: it was not carried out.
         """
         (answer,) = self.execute([command])
+        if isinstance(answer, Failure) and answer.code == "WRONGTYPE" and _is_of_state(command):
+            # Nobody should have put anything else there: rather replace it than fail for ever.
+            report_damage(command.key.decode(), b"", "it has another type, and is deleted")
+            remove = Command(command.key, (b"UNLINK", command.key))
+            _, answer = self.execute([remove, command])
         if isinstance(answer, Failure):
             raise self.error(answer.reason)
         return answer
@@ -126,3 +133,11 @@ class Cache:
     def close(self) -> None:
         """Close all connections; those in use when they are released."""
         self.cluster.close()
+
+
+def _is_of_state(command: Command) -> bool:
+    """Return whether a command concerns one key, in which the mirror of a table keeps its state."""
+    words = command.words
+    if isinstance(words, bytes) or (words[0] == b"EVALSHA" and words[2] != 1):
+        return False
+    return command.key.startswith(STATE)

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from itertools import chain, compress, islice
+from time import time
 from typing import Any, Final
 
 import msgspec
 
 from dynamirror.cache.answers import Failure
 from dynamirror.cache.client import Cache
-from dynamirror.cache.scripts import Command
+from dynamirror.cache.scripts import PUT, Command
 from dynamirror.views.batch_result import RejectedEntry, Report
 from dynamirror.views.entry import Delete, Entry
 from dynamirror.views.keyspace import fence_key
@@ -17,7 +18,8 @@ from dynamirror.views.keyspace import fence_key
 WRITTEN: Final = (b"applied", b"stale")
 SetAside = Callable[[Sequence[RejectedEntry]], bool]
 # An error that is not known is taken for one record's if it meets no more of one call than that,
-# and meets them as often in a row; else it comes again, since the server may heal.
+# and meets them, and no other write to their slots, as often in a row; else it comes again, since
+# the server may heal.
 _MOST_UNKNOWN: Final = 3
 _MORE_ATTEMPTS: Final = 2
 _NOT_LISTED: Final = "the quarantine did not take its item"
@@ -82,7 +84,7 @@ def settle_refusals(
             unknown.append(refusal)
         else:
             report.failed.append(RejectedEntry(refusal.entry, refusal.text))
-    lasting = _is_lasting(cache, unknown, report, write)
+    lasting = _is_lasting(cache, unknown, write)
     for refusal in unknown if not lasting else ():
         report.failed.append(RejectedEntry(refusal.entry, refusal.text))
     doomed = []
@@ -99,13 +101,10 @@ def settle_refusals(
 
 
 def _is_lasting(
-    cache: Cache, unknown: Sequence[Refusal], report: Report, write: Callable[[Entry], Command]
+    cache: Cache, unknown: Sequence[Refusal], write: Callable[[Entry], Command]
 ) -> bool:
-    """Return whether a few entries meet an error again and again that nothing else meets.
-
-    The neighbours may be on other nodes. So another write to each entry's slot has to succeed, too.
-    """
-    if not 0 < len(unknown) <= _MOST_UNKNOWN or not report.applied + report.stale:
+    """Return whether a few entries meet an error again and again that other writes do not meet."""
+    if not 0 < len(unknown) <= _MOST_UNKNOWN:
         return False
     expected = [refusal.text for refusal in unknown]
     for _attempt in range(_MORE_ATTEMPTS):
@@ -119,9 +118,12 @@ def _is_lasting(
 
 
 def _other_write(entry: Entry) -> Command:
-    """Return a command that writes to an entry's slot, and changes nothing: no such key exists."""
-    key = f"{fence_key(entry.key)}{{}}".encode()  # matched by the access strings as fences are
-    return Command(key, (b"UNLINK", key))
+    """Return a command that writes to an entry's slot as its own does, for a second.
+
+    No entry has such a key, and all users who may write the entry's fence may write it.
+    """
+    key = f"{fence_key(entry.key)}{{}}".encode()
+    return PUT.command(key, key + b"{}", str(entry.version), 1, b"", int(time()) + 1)
 
 
 def _delete(

@@ -2,6 +2,8 @@
 
 # The prefix of every reserved key.
 RESERVED = "dynamirror:"
+# That of the keys in which the mirror of a table keeps its state.
+STATE = f"{RESERVED}{{".encode()
 
 
 def escape_glob(text: str) -> str:

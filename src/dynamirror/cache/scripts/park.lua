@@ -6,9 +6,19 @@ local quarantine, overflow = KEYS[1], KEYS[2]
 local item, reason, sequence, made, now = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), ARGV[5]
 local room = tonumber(ARGV[6])
 
-local held = redis.call('HGET', quarantine, item)
+-- Nobody should have put anything else there: rather replace it than block the shard for ever.
+local held = redis.pcall('HGET', quarantine, item)
+if type(held) == 'table' then
+  if string.sub(held.err, 1, 9) ~= 'WRONGTYPE' then return held end
+  redis.call('UNLINK', quarantine)
+  held = false
+end
 if not held and redis.call('HLEN', quarantine) >= room then
-  redis.call('INCR', overflow)
+  local counted = redis.pcall('INCR', overflow)
+  if type(counted) == 'table' then
+    if not string.find(counted.err, 'WRONGTYPE') and not string.find(counted.err, 'not an integer') then return counted end
+    redis.call('SET', overflow, 1)
+  end
   return 'overflow'
 end
 local note = { first = now, count = 0, created = 0 }
