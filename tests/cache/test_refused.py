@@ -286,6 +286,19 @@ def test_an_unknown_error_of_a_lone_entry_blocks_no_shard(
     assert len(read_quarantine(limited, "users")) == 1
 
 
+def test_an_unknown_error_of_many_entries_blocks_no_shard(
+    limited: Cache, serverless: Serverless
+) -> None:
+    serverless.refusals[b"odd"] = "ERR this is not for me"
+    mirror = replicator(limited)
+    records = [record(number, item(str(number), name="odd")) for number in range(1, 6)]
+    assert mirror({"Records": records}, Time()) == {
+        "batchItemFailures": [{"itemIdentifier": f"{4:021d}"}]
+    }
+    assert mirror({"Records": records[3:]}, Time()) == {"batchItemFailures": []}
+    assert len(read_quarantine(limited, "users")) == 5
+
+
 @pytest.mark.parametrize("refused", [b"EVALSHA", b"users:"])
 @pytest.mark.parametrize("count", [1, 4])
 def test_an_unknown_error_is_retried_where_it_may_be_the_servers(

@@ -17,9 +17,8 @@ from dynamirror.views.keyspace import fence_key
 # What the scripts answer.
 WRITTEN: Final = (b"applied", b"stale")
 SetAside = Callable[[Sequence[RejectedEntry]], bool]
-# An error that is not known is taken for one record's if it meets no more of one call than that,
-# and meets them, and no other write to their slots, as often in a row; else it comes again, since
-# the server may heal.
+# An error that is not known is taken for one record's if it meets that as often in a row, and no
+# other write to its slot; else it comes again, since the server may heal. So many are tried a call.
 _MOST_UNKNOWN: Final = 3
 _MORE_ATTEMPTS: Final = 2
 _NOT_LISTED: Final = "the quarantine did not take its item"
@@ -84,11 +83,13 @@ def settle_refusals(
             unknown.append(refusal)
         else:
             report.failed.append(RejectedEntry(refusal.entry, refusal.text))
-    lasting = _is_lasting(cache, unknown, write)
-    for refusal in unknown if not lasting else ():
+    lasting = unknown[:_MOST_UNKNOWN]
+    if not _is_lasting(cache, lasting, write):
+        lasting = []
+    for refusal in unknown[len(lasting) :]:
         report.failed.append(RejectedEntry(refusal.entry, refusal.text))
     doomed = []
-    for refusal in final + (unknown if lasting else []):
+    for refusal in final + lasting:
         if isinstance(refusal.entry, Delete) and refusal.answer.is_of_key:
             report.stale += 1  # under that key there can be no entry
         else:
@@ -103,8 +104,8 @@ def settle_refusals(
 def _is_lasting(
     cache: Cache, unknown: Sequence[Refusal], write: Callable[[Entry], Command]
 ) -> bool:
-    """Return whether a few entries meet an error again and again that other writes do not meet."""
-    if not 0 < len(unknown) <= _MOST_UNKNOWN:
+    """Return whether each entry meets an error again and again that other writes do not meet."""
+    if not unknown:
         return False
     expected = [refusal.text for refusal in unknown]
     for _attempt in range(_MORE_ATTEMPTS):
