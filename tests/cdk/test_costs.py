@@ -10,6 +10,8 @@ from tests.support.templates import Synth, functions, resources
 
 from dynamirror.cdk.stack_monitoring import _thresholds
 from dynamirror.costs import figures, prices
+from dynamirror.costs.model import monthly
+from dynamirror.costs.workload import Workload
 from dynamirror.deployment.file import read_deployment
 from dynamirror.settings import Settings
 
@@ -69,18 +71,62 @@ def test_the_model_counts_the_alarms_of_the_stack(template: Template) -> None:
     assert len(resources(template, "AWS::CloudWatch::Alarm")) == figures.ALARMS
 
 
-@pytest.mark.parametrize("options", [{}, CHOSEN], ids=["arm64", "x86_64"])
-def test_the_graph_of_dollars_has_the_model_s_prices(synth: Synth, options: dict[str, str]) -> None:
-    (dashboard,) = resources(synth(**options), "AWS::CloudWatch::Dashboard")
+def widgets(template: Template) -> list[dict[str, Any]]:
+    (dashboard,) = resources(template, "AWS::CloudWatch::Dashboard")
     body = "".join(
         part if isinstance(part, str) else next(iter(part.values())) if "Ref" in part else "token"
         for part in dashboard["DashboardBody"]["Fn::Join"][1]
     )
-    widgets = json.loads(body)["widgets"]
+    found: list[dict[str, Any]] = json.loads(body)["widgets"]
+    return found
+
+
+def graph_of_dollars(template: Template) -> list[Any]:
     (graph,) = (
-        widget for widget in widgets if widget["properties"].get("title") == "Dollars an hour"
+        widget["properties"]["metrics"]
+        for widget in widgets(template)
+        if widget["properties"].get("title") == "Dollars an hour"
     )
-    rows = graph["properties"]["metrics"]
+    rows: list[Any] = graph
+    return rows
+
+
+def test_an_hour_of_the_graph_is_what_the_model_says(template: Template) -> None:
+    work = Workload(changes=100, items=2_500_000)
+    values = {
+        "replicator_n": work.invocations * 3600,
+        "replicator_ms": work.invocations * 3600 * work.batch_ms,
+        "replicator_bytes": work.log_bytes * 3600,
+        "stored": work.entry_bytes + work.fence_bytes,
+        "units": work.changes * 3600 * figures.CHANGE_ECPUS,
+    }
+    rows = [row[0] for row in graph_of_dollars(template)]
+    shown = {
+        row["label"]: evaluated(row["expression"], values)
+        for row in rows
+        if isinstance(row, dict) and "label" in row
+    }
+    part = {part.name: part.dollars / prices.HOURS for part in monthly(work)}
+    expected = {
+        "Lambda": part["replicator: requests"] + part["replicator: compute"],
+        "logs": part["replicator: logs"],
+        "cache: storage": part["cache: entries"] + part["cache: fences"],
+        "cache: ECPUs": part["cache: changes"],
+    }
+    assert shown == pytest.approx(expected)
+
+
+def evaluated(expression: str, values: dict[str, float]) -> float:
+    """Return the value of an expression of metric math; metrics without one have no data."""
+    names = set(re.findall(r"[a-z]+(?:_[a-z]+)*", expression)) - values.keys()
+    functions = {"FILL": lambda value, _other: value, "MAX": max, "TIME_SERIES": float}
+    known = {"__builtins__": {}} | dict.fromkeys(names, 0.0) | values | functions
+    return float(eval(expression, known))  # noqa: S307 - of our own template
+
+
+@pytest.mark.parametrize("options", [{}, CHOSEN], ids=["arm64", "x86_64"])
+def test_the_graph_of_dollars_has_the_model_s_prices(synth: Synth, options: dict[str, str]) -> None:
+    rows = graph_of_dollars(synth(**options))
     expressions = {row[0]["label"]: row[0]["expression"] for row in rows if "label" in row[0]}
     metrics = {tuple(row[:2]): row for row in rows if isinstance(row[0], str)}
     assert list(expressions) == ["Lambda", "logs", "cache: storage", "cache: ECPUs"]

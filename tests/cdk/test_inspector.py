@@ -64,6 +64,15 @@ def test_there_is_none_unless_it_is_asked_for(template: Template) -> None:
     assert variables["DYNAMIRROR_LOG_SEQUENCES"] == "false"
 
 
+def test_the_dashboard_names_what_its_graph_of_dollars_lacks(
+    template: Template, inspected: Template
+) -> None:
+    assert "the queue of the inspector" not in json.dumps(template.to_json())
+    assert "the table, the queue of the inspector, custom metrics" in json.dumps(
+        inspected.to_json()
+    )
+
+
 def test_no_linter_finds_anything(inspected: Template) -> None:
     options = ManualArgs(regions=["eu-west-1"], ignore_checks=["W3005"])
     found = cfnlint.lint(json.dumps(inspected.to_json()), config=options)

@@ -95,10 +95,18 @@ def _prices(mirror: MonitoredMirror) -> str:
     listed = ", ".join(
         f"{price.name} ${_decimal(price.dollars)} a {price.unit} ({price.as_of})" for price in used
     )
+    extra = [
+        "the table",
+        *(() if mirror.cache else ("the nodes of the cache",)),
+        *(("the queue of the inspector",) if mirror.inspector else ()),
+        "custom metrics",
+        "alarms",
+    ]
+    readers = "; ECPUs include those of readers" if mirror.cache else ""
     return (
         f"Dollars an hour at list prices in {prices.REGION}: {listed}. The functions are "
-        f"{', '.join(mirror.functions)}; ECPUs include those of readers. The table, custom "
-        "metrics, alarms and this dashboard cost extra."
+        f"{', '.join(mirror.functions)}{readers}. This dashboard costs extra, and so do "
+        f"{', '.join(extra[:-1])} and {extra[-1]}."
     )
 
 
