@@ -17,7 +17,6 @@ from tests.support.processes import COMMAND, alive, environment, invoke, linux_o
 from tests.support.streams import Source
 
 from dynamirror import __version__
-from dynamirror.cache.checkpoints import Checkpoints
 from dynamirror.cache.client import Cache
 from dynamirror.dynamodb.client import describe_schema
 from dynamirror.dynamodb.scan import scan_table
@@ -210,12 +209,14 @@ def test_run_reads_its_settings_from_the_environment_too(
 
 
 def test_run_logs_why_it_tries_again(mirrored: Mirrored, tmp_path: Path) -> None:
-    key = Checkpoints(mirrored.cache, mirrored.source.arn).key
-    mirrored.cache.call(key, b"SET", key.encode(), b"not a hash")
-    with running("run", *mirrored.options, env=environment(tmp_path)) as process:
-        assert process.stderr
-        line = next(line for line in process.stderr if "trying again" in line)
-    assert "WRONGTYPE" in line
+    mirrored.cache.broadcast(b"ACL", b"SETUSER", b"default", b"-hset")
+    try:
+        with running("run", *mirrored.options, env=environment(tmp_path)) as process:
+            assert process.stderr
+            line = next(line for line in process.stderr if "trying again" in line)
+    finally:
+        mirrored.cache.broadcast(b"ACL", b"SETUSER", b"default", b"+@all")
+    assert "no permissions to run the 'hset' command" in line
 
 
 def test_simulate_with_one_seed_writes_one_result(
