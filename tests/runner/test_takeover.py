@@ -145,14 +145,12 @@ def test_it_gives_way_if_it_cannot_read_the_stream(
 
 
 def test_it_waits_while_the_marker_cannot_be_read(standby: Standby) -> None:
-    key = completeness_marker_key(standby.source.name)
-    fields = standby.cache.call(key, b"HGETALL", key.encode())
-    standby.cache.call(key, b"UNLINK", key.encode())
-    standby.cache.call(key, b"SET", key.encode(), b"x")
-    standby.take_over()
-    wait_until(lambda: standby.said.count("this process leads") > 1)
-    assert not standby.following.ended
-    standby.cache.call(key, b"UNLINK", key.encode())
-    standby.cache.call(key, b"HSET", key.encode(), *fields)
+    standby.cache.broadcast(b"ACL", b"SETUSER", b"default", b"-hgetall")
+    try:
+        standby.take_over()
+        wait_until(lambda: standby.said.count("this process leads") > 1)
+        assert not standby.following.ended
+    finally:
+        standby.cache.broadcast(b"ACL", b"SETUSER", b"default", b"+@all")
     standby.source.put("1")
     wait_until(standby.is_mirrored)
