@@ -10,9 +10,10 @@ from pathlib import Path
 
 from dynamirror.demo.demo import Demo
 from dynamirror.demo.demos import Demos
-from dynamirror.emulators.elsewhere import AWS_VARIABLES, CACHE_VARIABLES
+from dynamirror.emulators.elsewhere import AWS_VARIABLES
 from dynamirror.emulators.process import HOST
 from dynamirror.functions import simulator
+from dynamirror.settings import CACHE_VARIABLES
 
 
 def settings(demo: Demo | Demos, view: str | None) -> dict[str, str]:

@@ -1,8 +1,6 @@
-"""Variables of a shell that would lead clients elsewhere than to the servers on this machine."""
+"""Variables of a shell that would lead clients of AWS elsewhere than to this machine."""
 
 from typing import Final
-
-from dynamirror.settings import CACHE_VARIABLES
 
 # boto3 prefers an endpoint of a service to AWS_ENDPOINT_URL, and refuses FIPS beside either.
 AWS_VARIABLES: Final = (
@@ -15,5 +13,3 @@ AWS_VARIABLES: Final = (
     "AWS_USE_DUALSTACK_ENDPOINT",
     "AWS_USE_FIPS_ENDPOINT",
 )
-
-__all__ = ["AWS_VARIABLES", "CACHE_VARIABLES"]

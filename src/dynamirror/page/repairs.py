@@ -23,7 +23,7 @@ def start_replicator(context: ActionContext) -> None:
     context.wait_for_delivery(begin)
     applied, took = demo.totals.applied - before, monotonic() - begin
     context.log.add_event(
-        f"Started: all waiting changes were applied, "
+        "Started: all waiting changes were applied, "
         f"{counted(applied, 'entries')} in {took:.1f} s.",
         good=True,
     )

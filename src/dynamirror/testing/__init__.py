@@ -95,7 +95,7 @@ def valkey(
     """
     from valkey import Valkey  # noqa: PLC0415 - see above
 
-    from dynamirror.emulators.elsewhere import CACHE_VARIABLES  # noqa: PLC0415 - see above
+    from dynamirror.settings import CACHE_VARIABLES  # noqa: PLC0415 - see above
 
     # `mirror` decides on the views.
     conflicting = [name for name in CACHE_VARIABLES if name != "DYNAMIRROR_CONFIG"]
